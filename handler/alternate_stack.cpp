@@ -1,0 +1,119 @@
+// The alternate signal stack: without one, the kernel has no place to run the handler of a fault on a full stack.
+//
+// It is per thread and not inherited. 64 KiB are reserved because handlers of others run on it as well (those we forward to,
+// and every SA_ONSTACK handler of the program); only the pages that were touched cost memory.
+#include <growstack/handler/classify.hpp>
+#include <growstack/handler/handler.hpp>
+
+#include <growstack/handler/pages.hpp>
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+
+namespace growstack::handler {
+namespace {
+
+/// What our own handler may use below the kernel's frame; tests/handler_stack_use.cpp measures what it does use.
+constexpr std::size_t handler_bytes = std::size_t{16} * 1024;
+
+std::atomic<std::size_t> wanted_size{std::size_t{64} * 1024};
+
+bool is_enabled(const stack_t& stack) noexcept { return (stack.ss_flags & SS_DISABLE) == 0; }
+
+/// Owns this thread's alternate stack, if it is ours.
+class AlternateStack {
+ public:
+  AlternateStack() = default;
+  AlternateStack(const AlternateStack&) = delete;
+  AlternateStack& operator=(const AlternateStack&) = delete;
+
+  ~AlternateStack() {
+    stack_t current{};
+    // Put the previous one back only if ours is still in force: others (sanitizers among them) unmap whatever is current
+    // when their thread ends.
+    if (memory_ != nullptr && sigaltstack(nullptr, &current) == 0 && current.ss_sp == usable()) {
+      if (sigaltstack(&previous_, nullptr) != 0) {
+        return;  // we are running on it: leak it rather than pull it away
+      }
+    }
+    unmap();
+  }
+
+  int attach() noexcept {
+    stack_t current{};
+    if (sigaltstack(nullptr, &current) != 0) {
+      return errno;
+    }
+    if (is_enabled(current) && current.ss_size >= least_alternate_stack_size()) {
+      return 0;
+    }
+    if (memory_ == nullptr) {
+      if (const int error = map(); error != 0) {
+        return error;
+      }
+    }
+    const stack_t ours{.ss_sp = usable(), .ss_flags = 0, .ss_size = size_ - page_size()};
+    if (sigaltstack(&ours, nullptr) != 0) {
+      const int error = errno;
+      unmap();
+      return error;
+    }
+    previous_ = current;
+    return 0;
+  }
+
+ private:
+  int map() noexcept {
+    const std::size_t bytes = page_up(wanted_size.load(std::memory_order_relaxed)) + page_size();
+    void* const memory = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    if (memory == MAP_FAILED) {
+      return errno;
+    }
+    memory_ = static_cast<std::byte*>(memory);
+    size_ = bytes;
+    if (mprotect(usable(), bytes - page_size(), PROT_READ | PROT_WRITE) != 0) {
+      const int error = errno;
+      unmap();
+      return error;
+    }
+    return 0;
+  }
+
+  void unmap() noexcept {
+    if (memory_ != nullptr) {
+      munmap(memory_, size_);
+      memory_ = nullptr;
+    }
+  }
+
+  [[nodiscard]] void* usable() const noexcept { return memory_ + page_size(); }  // the lowest page is the guard
+
+  std::byte* memory_ = nullptr;
+  std::size_t size_ = 0;
+  stack_t previous_{};
+};
+
+}  // namespace
+
+int attach_thread() noexcept {
+  static thread_local AlternateStack alternate_stack;
+  return alternate_stack.attach();
+}
+
+std::size_t least_alternate_stack_size() noexcept { return page_up(signal_frame_bytes() + handler_bytes); }
+
+int set_alternate_stack_size(std::size_t bytes) noexcept {
+  if (bytes < least_alternate_stack_size() || bytes > SIZE_MAX / 2) {
+    return EINVAL;
+  }
+  wanted_size.store(bytes, std::memory_order_relaxed);
+  return 0;
+}
+
+std::size_t alternate_stack_size() noexcept { return wanted_size.load(std::memory_order_relaxed); }
+
+}  // namespace growstack::handler

@@ -1,0 +1,83 @@
+#include "forward.hpp"
+
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <atomic>
+
+namespace growstack::handler {
+namespace {
+
+// Two places, used in turn: a fault that is being forwarded reads the old one undisturbed while a new one is set.
+struct sigaction actions[2];
+std::atomic<unsigned> current_action{0};
+
+using InfoHandler = void (*)(int, siginfo_t*, void*);
+
+void restore_default() noexcept {
+  struct sigaction action {};
+  action.sa_handler = SIG_DFL;
+  sigaction(SIGSEGV, &action, nullptr);
+}
+
+/// A fault raised by an instruction happens again when the handler returns. One that was sent (si_code <= 0: kill, tgkill,
+/// sigqueue) or that stands for a failed signal delivery (SI_KERNEL) does not.
+bool faults_again(const siginfo_t& info) noexcept { return info.si_code > 0 && info.si_code != SI_KERNEL; }
+
+/// The default action, with the siginfo it would have had: now pending, delivered when the handler returns.
+void die_by_default(int signal, siginfo_t* info) noexcept {
+  restore_default();
+  if (!faults_again(*info)) {
+    // Any si_code is allowed towards our own process.
+    syscall(SYS_rt_tgsigqueueinfo, getpid(), static_cast<pid_t>(syscall(SYS_gettid)), signal, info);
+  }
+}
+
+/// The mask the previous handler would have run under.
+sigset_t mask_for(const struct sigaction& action, int signal, const ucontext_t& context) noexcept {
+  sigset_t mask = context.uc_sigmask;
+  sigorset(&mask, &mask, &action.sa_mask);
+  if ((action.sa_flags & SA_NODEFER) == 0) {
+    sigaddset(&mask, signal);
+  }
+  return mask;
+}
+
+}  // namespace
+
+const struct sigaction& previous_action() noexcept { return actions[current_action.load(std::memory_order_acquire)]; }
+
+void set_previous_action(const struct sigaction& action) noexcept {
+  const unsigned next = 1 - current_action.load(std::memory_order_relaxed);
+  actions[next] = action;
+  current_action.store(next, std::memory_order_release);
+}
+
+void forward(int signal, siginfo_t* info, void* context) noexcept {
+  const struct sigaction action = previous_action();
+  const bool wants_info = (action.sa_flags & SA_SIGINFO) != 0;
+  if (!wants_info && action.sa_handler == SIG_IGN && info->si_code <= 0) {
+    return;  // a sent signal can be ignored; the kernel kills for a fault all the same
+  }
+  if (!wants_info && (action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN)) {
+    die_by_default(signal, info);
+    return;
+  }
+  if ((action.sa_flags & SA_RESETHAND) != 0) {
+    struct sigaction once = action;
+    once.sa_handler = SIG_DFL;
+    once.sa_flags &= ~(SA_SIGINFO | SA_RESETHAND);
+    set_previous_action(once);
+  }
+  const sigset_t mask = mask_for(action, signal, *static_cast<const ucontext_t*>(context));
+  pthread_sigmask(SIG_SETMASK, &mask, nullptr);
+  if (wants_info) {
+    const InfoHandler handler = action.sa_sigaction;
+    handler(signal, info, context);
+  } else {
+    action.sa_handler(signal);
+  }
+}
+
+}  // namespace growstack::handler

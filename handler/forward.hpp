@@ -1,0 +1,16 @@
+// Handing on a fault that is not ours, exactly as if we were not there.
+#pragma once
+
+#include <csignal>
+
+namespace growstack::handler {
+
+/// The action that was in force before ours. Signal handlers.
+const struct sigaction& previous_action() noexcept;
+void set_previous_action(const struct sigaction& action) noexcept;
+
+/// Calls the previous handler by its own flags and mask, or arranges for the default action to happen once this handler
+/// returns. Signal handlers.
+void forward(int signal, siginfo_t* info, void* context) noexcept;
+
+}  // namespace growstack::handler

@@ -1,0 +1,134 @@
+// The helper thread: the other end of the pipe. It commits and answers; it never touches a page of any stack, allocates
+// nothing, and shares no descriptor with the program.
+#include "request_pipe.hpp"
+
+#include <growstack/handler/ranges.hpp>
+
+#include "futex.hpp"
+#include "threads.hpp"
+
+#include <linux/close_range.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace growstack::handler {
+namespace {
+
+pthread_t helper_thread;
+
+/// A descriptor table of its own with nothing in it but the pipe: a program that closes descriptors it does not know cannot
+/// take the pipe away, and the helper keeps none of the program's files open. close_range(2), Linux 5.9, and not
+/// unshare(2), which container runtimes forbid. The record locks of the program are safe: they belong to its table.
+int keep_only(int descriptor) noexcept {
+  const auto kept = static_cast<unsigned>(descriptor);
+  if (kept > 0 && close_range(0, kept - 1, CLOSE_RANGE_UNSHARE) != 0) {
+    return errno;
+  }
+  return close_range(kept + 1, ~0U, CLOSE_RANGE_UNSHARE) == 0 ? 0 : errno;
+}
+
+void serve(const Request& request) noexcept {
+  Reply& reply = *request.reply;
+  std::uint32_t expected = reply_word(request.sequence, ReplyState::pending);
+  if (!reply.word.compare_exchange_strong(expected, reply_word(request.sequence, ReplyState::claimed),
+                                          std::memory_order_acq_rel)) {
+    return;  // withdrawn: the slot may be gone
+  }
+  // From here on the faulting thread waits, and its pin keeps slot and range.
+  reply.error = request.slot->generation.load(std::memory_order_relaxed) == request.generation
+                    ? request.range->operations->commit(*request.range, *request.slot, request.step)
+                    : ESTALE;
+  if (reply.error == 0) {
+    lower_limit(*request.slot, request.step.begin);
+  }
+  reply.word.store(reply_word(request.sequence, ReplyState::done), std::memory_order_release);
+  futex_wake(reply.word);
+}
+
+/// Until asked to end, or end-of-file: the program closed the write end.
+void serve_requests(int read_end) noexcept {
+  Request batch[PIPE_BUF / sizeof(Request)];
+  for (;;) {
+    const ssize_t bytes = read(read_end, batch, sizeof batch);
+    if (bytes < 0 && errno == EINTR) {
+      continue;  // a set*id(2) call in another thread interrupts every thread
+    }
+    if (bytes <= 0) {
+      return;
+    }
+    // Requests are written whole, and the buffer holds a whole number of them.
+    for (std::size_t index = 0; index < static_cast<std::size_t>(bytes) / sizeof(Request); ++index) {
+      if (batch[index].slot == nullptr) {
+        return;
+      }
+      serve(batch[index]);
+    }
+  }
+}
+
+/// Between start_helper_thread and the new thread: descriptor and identity going in, 0 or an errno coming out.
+struct Start {
+  int read_end = -1;
+  std::uint32_t identity = 0;
+  std::atomic<int> result{pending};
+  static constexpr int pending = -1;
+};
+
+void* helper_body(void* argument) noexcept {
+  auto& start = *static_cast<Start*>(argument);
+  const int read_end = start.read_end;
+  std::uint32_t identity = start.identity;
+  settle_service_thread("stack-helper");
+  const int error = keep_only(read_end);
+  if (error == 0) {
+    fork_wiped()->helper_runs.store(identity, std::memory_order_release);
+  }
+  start.result.store(error, std::memory_order_release);  // the last use of `start`, but for the wake
+  start.result.notify_one();
+  if (error == 0) {
+    serve_requests(read_end);
+    // Unless another has taken over meanwhile.
+    fork_wiped()->helper_runs.compare_exchange_strong(identity, 0, std::memory_order_acq_rel);
+    close(read_end);
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+int start_helper_thread(int read_end) noexcept {
+  constexpr std::size_t stack_bytes = std::size_t{256} * 1024;
+  // Static, because the new thread may still be about to wake us when we have seen its answer.
+  static Start start;
+  start.read_end = read_end;
+  ++start.identity;
+  start.result.store(Start::pending, std::memory_order_relaxed);
+  if (const int error = start_service_thread(helper_thread, helper_body, &start, stack_bytes); error != 0) {
+    return error;
+  }
+  start.result.wait(Start::pending, std::memory_order_acquire);
+  const int error = start.result.load(std::memory_order_acquire);
+  if (error != 0) {
+    pthread_join(helper_thread, nullptr);
+    return error;
+  }
+  fork_wiped()->helper_joinable.store(1, std::memory_order_relaxed);
+  return 0;
+}
+
+void join_helper_thread() noexcept {
+  if (fork_wiped() == nullptr || fork_wiped()->helper_joinable.exchange(0, std::memory_order_relaxed) == 0) {
+    return;
+  }
+  // One that could not be asked to end, and sees no end-of-file because a forked child still holds the write end, waits
+  // for ever in a read: let it.
+  timespec deadline{};
+  clock_gettime(CLOCK_REALTIME, &deadline);
+  deadline.tv_sec += 1;
+  if (pthread_timedjoin_np(helper_thread, nullptr, &deadline) != 0) {
+    pthread_detach(helper_thread);
+  }
+}
+
+}  // namespace growstack::handler

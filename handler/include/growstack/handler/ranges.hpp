@@ -1,0 +1,73 @@
+// The register of ranges: from any address to its slot in O(1), wait-free, from a signal handler.
+//
+// A flat table has one word per 64 MiB of address space. Adding and removing ranges takes a lock (ordinary threads
+// only); looking up takes none. A slot that is being used by a fault is *pinned*; retire() waits for its pins.
+#pragma once
+
+#include <growstack/handler/slot.hpp>
+
+#include <string_view>
+
+namespace growstack::handler {
+
+struct RangeDescription {
+  std::uintptr_t begin = 0;   ///< multiple of range_alignment
+  std::size_t size = 0;       ///< bytes, multiple of range_alignment
+  std::size_t slot_size = 0;  ///< bytes, multiple of the page size; size / slot_size slots
+  const Operations* operations = nullptr;
+  Committer committer = Committer::handler;
+  void* owner = nullptr;  ///< for the operations
+};
+
+/// Registers a range without any live slot. Any thread, not from a signal handler. Returns 0 and sets `range`, or
+/// EINVAL (bounds not aligned), EEXIST (overlaps a registered range), ENOMEM.
+[[nodiscard]] int add_range(const RangeDescription& description, Range*& range) noexcept;
+
+/// Forgets a range, all of whose slots are retired. Any thread, not from a signal handler.
+void remove_range(Range& range) noexcept;
+
+/// Number of ranges registered now. Any thread.
+[[nodiscard]] std::size_t range_count() noexcept;
+
+struct SlotDescription {
+  std::uintptr_t base = 0;
+  std::uintptr_t floor = 0;
+  std::uintptr_t guard = 0;
+  std::uintptr_t limit = 0;
+  std::size_t reach = 0;
+  Growth growth = Growth::by_fault;
+  std::string_view name;  ///< cut to max_name_length
+};
+
+/// Makes slot `index` live: from here on its faults are ours. One caller per slot at a time.
+void publish(Range& range, std::uint32_t index, const SlotDescription& description) noexcept;
+
+/// Ends the slot's tenancy and waits until no faulting thread works in it. Not from a signal handler.
+void retire(Range& range, std::uint32_t index) noexcept;
+
+/// The live slot that contains an address, held so that it cannot be retired meanwhile. Any thread, signal handlers
+/// included; hold it briefly.
+class PinnedSlot {
+ public:
+  explicit PinnedSlot(std::uintptr_t address) noexcept;
+  ~PinnedSlot();
+  PinnedSlot(const PinnedSlot&) = delete;
+  PinnedSlot& operator=(const PinnedSlot&) = delete;
+
+  explicit operator bool() const noexcept { return slot_ != nullptr; }
+  [[nodiscard]] Range& range() const noexcept { return *range_; }
+  [[nodiscard]] SlotRecord& slot() const noexcept { return *slot_; }
+  [[nodiscard]] std::uint32_t index() const noexcept { return static_cast<std::uint32_t>(slot_ - range_->slots); }
+
+ private:
+  Range* range_ = nullptr;
+  SlotRecord* slot_ = nullptr;
+};
+
+/// True if `address` lies in a registered range but in no live slot. Any thread, signal handlers included.
+[[nodiscard]] bool in_vacant_slot(std::uintptr_t address) noexcept;
+
+/// Lowers `limit` (and the high-water mark) to `address` unless it is there already. Any thread, signal handlers included.
+void lower_limit(SlotRecord& slot, std::uintptr_t address) noexcept;
+
+}  // namespace growstack::handler

@@ -1,0 +1,172 @@
+// The way of a fault, top to bottom. notes/life-of-a-fault.md walks the same steps.
+//
+// Everything below runs in a signal handler, on the alternate stack, with every signal blocked. It takes no lock, allocates
+// nothing and calls nothing but:
+//
+//     look-up, classification, plan    our own arithmetic on atomics; classification asks getauxval(3), which reads memory
+//     fstat, write                     signal-safety(7) lists them: the request pipe
+//     futex, gettid, rt_tgsigqueueinfo bare system calls through syscall(3), which touches nothing but errno
+//     clock_gettime                    listed; how long the helper was waited for
+//     mprotect, madvise, mmap          bare system calls; POSIX does not list them, Linux does not mind: they touch no
+//                                      memory of libc's
+//     sched_yield                      a bare system call
+//     sigaction, pthread_sigmask       listed; forwarding
+//     prctl, getpid                    bare system calls; the report
+//     the unwinder                     only for a report, when nothing can be lost any more; warmed up beforehand, and
+//                                      since glibc 2.35 it finds objects without a lock (_dl_find_object)
+//
+// errno is kept. Thread-local variables are not touched, but for errno.
+#include "on_fault.hpp"
+
+#include <growstack/handler/classify.hpp>
+#include <growstack/handler/ranges.hpp>
+
+#include <growstack/handler/pages.hpp>
+#include "forward.hpp"
+#include "machine/machine.hpp"
+#include "request_pipe.hpp"
+
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace growstack::handler {
+namespace {
+
+class KeepErrno {
+ public:
+  KeepErrno() noexcept : kept_(errno) {}
+  ~KeepErrno() { errno = kept_; }
+  KeepErrno(const KeepErrno&) = delete;
+  KeepErrno& operator=(const KeepErrno&) = delete;
+
+ private:
+  int kept_;
+};
+
+/// Written by faulting threads, read by counters(); statistics only.
+struct Tally {
+  std::atomic<std::uint64_t> growth{0};
+  std::atomic<std::uint64_t> remote_growth{0};
+  std::atomic<std::uint64_t> spurious{0};
+  std::atomic<std::uint64_t> lost_signal_frame{0};
+  std::atomic<std::uint64_t> foreign{0};
+  std::atomic<std::uint64_t> overflow{0};
+  std::atomic<std::uint64_t> by_helper{0};
+  std::atomic<std::uint64_t> helper_missing{0};
+} tally;
+
+void count(std::atomic<std::uint64_t>& event) noexcept { event.fetch_add(1, std::memory_order_relaxed); }
+
+Fault read_fault(const siginfo_t& info, const ucontext_t& context) noexcept {
+  return {.address = reinterpret_cast<std::uintptr_t>(info.si_addr),
+          .stack_pointer = machine::stack_pointer(context),
+          .program_counter = machine::program_counter(context),
+          .code = info.si_code,
+          .access = machine::access(context),
+          .page_present = machine::page_present(context)};
+}
+
+/// The commit itself, by whom the range says. 0 or an errno.
+int commit(const Range& range, SlotRecord& slot, Step step) noexcept {
+  if (range.committer == Committer::helper) {
+    if (const std::optional<int> answer = commit_by_helper(range, slot, step)) {
+      count(tally.by_helper);
+      return *answer;
+    }
+    count(tally.helper_missing);
+  }
+  const int error = range.operations->commit(range, slot, step);
+  if (error == 0) {
+    lower_limit(slot, step.begin);
+  }
+  return error;
+}
+
+int grow(const Range& range, SlotRecord& slot, std::uintptr_t address) noexcept {
+  return commit(range, slot, range.operations->plan(range, slot, address));
+}
+
+/// Where the kernel would have put a signal's frame, as far down as the stack may reach.
+std::uintptr_t signal_frame_address(const Fault& fault, const SlotView& slot) noexcept {
+  const std::uintptr_t lowest = fault.stack_pointer - signal_frame_bytes();
+  return std::min(std::max(lowest, slot.floor), slot.limit - 1);
+}
+
+void count_growth(SlotRecord& slot, const SlotView& seen, const Fault& fault) noexcept {
+  slot.growth_faults.fetch_add(1, std::memory_order_relaxed);
+  count(tally.growth);
+  if (fault.stack_pointer < seen.guard || fault.stack_pointer > seen.base) {
+    slot.remote_growth_faults.fetch_add(1, std::memory_order_relaxed);
+    count(tally.remote_growth);
+  }
+}
+
+/// Everything between classification and the return of the handler. False: forward the fault.
+bool serve(const Fault& fault) noexcept {
+  // The slot of the stack pointer where the kernel gave no address; just below, because a stack pointer is an end.
+  const PinnedSlot pinned(may_be_lost_signal_frame(fault) ? fault.stack_pointer - 1 : fault.address);
+  if (!pinned) {
+    count(tally.foreign);
+    return false;
+  }
+  SlotRecord& slot = pinned.slot();
+  const SlotView seen = view(slot);
+  const bool ran_past_guard = fault.stack_pointer < seen.guard && in_vacant_slot(fault.stack_pointer);
+
+  int error = 0;
+  switch (classify(fault, seen, signal_frame_bytes(), ran_past_guard)) {
+    case Outcome::growth:
+      count_growth(slot, seen, fault);
+      error = grow(pinned.range(), slot, fault.address);
+      break;
+    case Outcome::lost_signal_frame:
+      count(tally.lost_signal_frame);
+      error = grow(pinned.range(), slot, signal_frame_address(fault, seen));
+      break;
+    case Outcome::spurious: {
+      // Committed already, says `limit`. Commit that page again all the same: it costs a microsecond, and should limit and
+      // page tables ever disagree, this thread resumes instead of faulting for ever.
+      count(tally.spurious);
+      const std::uintptr_t page = page_down(fault.address);
+      error = pinned.range().operations->commit(pinned.range(), slot, {page, page + page_size()});
+      break;
+    }
+    case Outcome::foreign:
+      count(tally.foreign);
+      return false;
+    case Outcome::overflow:
+      count(tally.overflow);
+      pinned.range().operations->on_overflow(slot, fault, 0);
+      return false;
+  }
+  if (error != 0) {
+    pinned.range().operations->on_overflow(slot, fault, error);
+    return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+void on_fault(int signal, siginfo_t* info, void* context) noexcept {
+  const KeepErrno keep_errno;
+  if (!serve(read_fault(*info, *static_cast<const ucontext_t*>(context)))) {
+    forward(signal, info, context);
+  }
+}
+
+Counters counters() noexcept {
+  const auto read = [](const std::atomic<std::uint64_t>& event) { return event.load(std::memory_order_relaxed); };
+  return {.growth = read(tally.growth),
+          .remote_growth = read(tally.remote_growth),
+          .spurious = read(tally.spurious),
+          .lost_signal_frame = read(tally.lost_signal_frame),
+          .foreign = read(tally.foreign),
+          .overflow = read(tally.overflow),
+          .by_helper = read(tally.by_helper),
+          .helper_missing = read(tally.helper_missing)};
+}
+
+}  // namespace growstack::handler

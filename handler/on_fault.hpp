@@ -1,0 +1,14 @@
+// The signal handler and what it counts.
+#pragma once
+
+#include <growstack/handler/handler.hpp>
+
+#include <csignal>
+
+#include <atomic>
+
+namespace growstack::handler {
+
+void on_fault(int signal, siginfo_t* info, void* context) noexcept;
+
+}  // namespace growstack::handler

@@ -1,0 +1,63 @@
+// A line of text put together without allocation or stdio, and written with one write(2). Usable in a signal handler.
+#pragma once
+
+#include <unistd.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace growstack::handler {
+
+class RawLine {
+ public:
+  RawLine& operator<<(std::string_view text) noexcept {
+    for (const char letter : text) {
+      put(letter);
+    }
+    return *this;
+  }
+
+  RawLine& operator<<(std::uint64_t number) noexcept { return digits(number, 10); }
+
+  /// An address, as 0x...
+  RawLine& address(std::uintptr_t value) noexcept {
+    *this << "0x";
+    return digits(value, 16);
+  }
+
+  /// Writes the line, with its newline, to standard error. A short or failed write has no cure here.
+  void write_to_stderr() noexcept {
+    text_[length_++] = '\n';
+    [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, text_.data(), length_);
+    length_ = 0;
+  }
+
+ private:
+  static constexpr std::size_t capacity = 512;
+
+  void put(char letter) noexcept {
+    if (length_ < capacity - 1) {  // one place is kept for the newline
+      text_[length_++] = letter;
+    }
+  }
+
+  RawLine& digits(std::uint64_t number, unsigned radix) noexcept {
+    std::array<char, 20> reversed{};
+    std::size_t count = 0;
+    do {
+      reversed[count++] = "0123456789abcdef"[number % radix];
+      number /= radix;
+    } while (number != 0);
+    while (count > 0) {
+      put(reversed[--count]);
+    }
+    return *this;
+  }
+
+  std::array<char, capacity> text_;
+  std::size_t length_ = 0;
+};
+
+}  // namespace growstack::handler

@@ -1,0 +1,150 @@
+#include "request_pipe.hpp"
+
+#include "futex.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace growstack::handler {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// How long a faulting thread leaves its request to the helper. Only a helper that gets no processor (real-time threads
+/// on every one of them) takes so long.
+constexpr auto reply_patience = 100ms;
+
+/// The write end, and what it was when we opened it. Programs close descriptors they do not know (closefrom(3) before
+/// exec and in daemons) and get the same number again for a file of theirs.
+/// Written under the life-cycle lock, `descriptor` last; read by faulting threads: a stale descriptor fails the check.
+struct WriteEnd {
+  std::atomic<int> descriptor{-1};
+  std::atomic<dev_t> device{0};
+  std::atomic<ino_t> inode{0};
+} write_end;
+
+/// The descriptor, if it is still our pipe; otherwise -1. One fstat(2), a quarter of a microsecond.
+int verified_write_end() noexcept {
+  const int descriptor = write_end.descriptor.load(std::memory_order_acquire);
+  struct stat found {};
+  const bool ours = descriptor >= 0 && fstat(descriptor, &found) == 0 && S_ISFIFO(found.st_mode) &&
+                    found.st_dev == write_end.device.load(std::memory_order_relaxed) &&
+                    found.st_ino == write_end.inode.load(std::memory_order_relaxed);
+  return ours ? descriptor : -1;
+}
+
+/// The write end does not block: a full pipe (over a thousand threads faulting at once) is a helper that does not keep up.
+bool send(const Request& request) noexcept {
+  const int descriptor = verified_write_end();
+  return descriptor >= 0 && write(descriptor, &request, sizeof request) == static_cast<ssize_t>(sizeof request);
+}
+
+/// A reply word for the time of one fault. Threads start their search at different words (each runs on an alternate stack of
+/// its own), so in practice each finds its last one again, in its own cache.
+class ClaimedReply {
+ public:
+  explicit ClaimedReply(ForkWiped& shared) noexcept {
+    const std::size_t start = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) >> 14U;
+    for (std::size_t offset = 0; offset < ForkWiped::reply_count; ++offset) {
+      Reply& candidate = shared.replies[(start + offset) % ForkWiped::reply_count];
+      if (candidate.taken.load(std::memory_order_relaxed) == 0 &&
+          candidate.taken.exchange(1, std::memory_order_acquire) == 0) {
+        reply_ = &candidate;
+        return;
+      }
+    }
+  }
+  ~ClaimedReply() {
+    if (reply_ != nullptr) {
+      reply_->taken.store(0, std::memory_order_release);
+    }
+  }
+  ClaimedReply(const ClaimedReply&) = delete;
+  ClaimedReply& operator=(const ClaimedReply&) = delete;
+
+  explicit operator bool() const noexcept { return reply_ != nullptr; }
+  Reply& operator*() const noexcept { return *reply_; }
+
+ private:
+  Reply* reply_ = nullptr;
+};
+
+/// True when the helper is done, false when the request could be withdrawn.
+bool wait_for(Reply& reply, std::uint32_t sequence) noexcept {
+  for (;;) {
+    std::uint32_t word = reply.word.load(std::memory_order_acquire);
+    if (word == reply_word(sequence, ReplyState::done)) {
+      return true;
+    }
+    const auto before = std::chrono::steady_clock::now();
+    futex_wait(reply.word, word, reply_patience);
+    word = reply_word(sequence, ReplyState::pending);
+    if (std::chrono::steady_clock::now() - before >= reply_patience &&
+        reply.word.compare_exchange_strong(word, reply_word(sequence, ReplyState::withdrawn), std::memory_order_acquire)) {
+      return false;
+    }
+  }
+}
+
+}  // namespace
+
+std::optional<int> commit_by_helper(const Range& range, SlotRecord& slot, Step step) noexcept {
+  ForkWiped* const shared = fork_wiped();
+  if (shared == nullptr || shared->helper_runs.load(std::memory_order_acquire) == 0) {
+    return std::nullopt;
+  }
+  const ClaimedReply claimed(*shared);
+  if (!claimed) {
+    return std::nullopt;
+  }
+  Reply& reply = *claimed;
+  const std::uint32_t sequence = (reply.word.load(std::memory_order_relaxed) >> 2U) + 1;
+  reply.word.store(reply_word(sequence, ReplyState::pending), std::memory_order_relaxed);
+  const Request request{.range = &range,
+                        .slot = &slot,
+                        .step = step,
+                        .reply = &reply,
+                        .sequence = sequence,
+                        .generation = slot.generation.load(std::memory_order_relaxed)};
+  if (!send(request) || !wait_for(reply, sequence)) {
+    return std::nullopt;
+  }
+  return reply.error;
+}
+
+int open_request_pipe(int& read_end) noexcept {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) {
+    return errno;
+  }
+  struct stat found {};
+  if (fstat(ends[1], &found) != 0 || fcntl(ends[1], F_SETFL, O_NONBLOCK) != 0) {
+    const int error = errno;
+    close(ends[0]);
+    close(ends[1]);
+    return error;
+  }
+  read_end = ends[0];
+  write_end.device.store(found.st_dev, std::memory_order_relaxed);
+  write_end.inode.store(found.st_ino, std::memory_order_relaxed);
+  write_end.descriptor.store(ends[1], std::memory_order_release);
+  return 0;
+}
+
+bool helper_is_reachable() noexcept {
+  return fork_wiped()->helper_runs.load(std::memory_order_acquire) != 0 && verified_write_end() >= 0;
+}
+
+bool ask_helper_to_end() noexcept { return send(Request{}); }
+
+void close_request_pipe() noexcept {
+  if (const int descriptor = verified_write_end(); descriptor >= 0) {
+    close(descriptor);
+  }
+  write_end.descriptor.store(-1, std::memory_order_release);
+}
+
+}  // namespace growstack::handler

@@ -1,0 +1,266 @@
+#include "arena.hpp"
+
+#include "errors.hpp"
+#include "sanitizers.hpp"
+#include "vm.hpp"
+
+#include <growstack/handler/handler.hpp>
+#include <growstack/handler/report.hpp>
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <utility>
+
+namespace growstack {
+
+/// Made and destroyed under the registry's lock; lists of free slots likewise.
+class Arena {
+ public:
+  /// Reserves and registers. Throws std::system_error, std::bad_alloc.
+  Arena(Strategy strategy, std::size_t slot_size)
+      : strategy_(strategy), implementation_(growstack::implementation(strategy)), slot_size_(slot_size) {
+    size_ = round_up(slot_size, handler::range_alignment);
+    const std::size_t slots = implementation_.keeps_reservation() ? size_ / slot_size : 1;
+    tenants_ = std::vector<Tenant>(slots);
+    free_.reserve(slots);
+    for (std::size_t index = slots; index > 0; --index) {
+      free_.push_back(static_cast<std::uint32_t>(index - 1));
+    }
+    if (const int error = vm::reserve(size_, handler::range_alignment, begin_); error != 0) {
+      fail_for_memory(error, "cannot reserve " + in_bytes(size_) + " of address space", size_ + handler::range_alignment);
+    }
+    left_ = size_;
+    // A strategy with one slot per arena gets a range of one slot too, at its upper end.
+    const std::size_t range_slot_size = implementation_.keeps_reservation() ? slot_size : size_;
+    if (const int error = handler::add_range({.begin = begin_,
+                                              .size = size_,
+                                              .slot_size = range_slot_size,
+                                              .operations = &operations,
+                                              .committer = implementation_.committer(),
+                                              .owner = this},
+                                             range_);
+        error != 0) {
+      static_cast<void>(vm::release(begin_, size_));
+      fail_for_memory(error, "cannot register " + in_bytes(size_) + " of address space", 0);
+    }
+  }
+
+  ~Arena() {
+    handler::remove_range(*range_);
+    static_cast<void>(vm::release(begin_, left_));
+  }
+
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+
+  [[nodiscard]] Strategy strategy() const noexcept { return strategy_; }
+  [[nodiscard]] const Implementation& implementation() const noexcept { return implementation_; }
+  [[nodiscard]] std::size_t slot_size() const noexcept { return slot_size_; }
+  [[nodiscard]] handler::Range& range() const noexcept { return *range_; }
+  [[nodiscard]] Tenant& tenant(std::uint32_t index) noexcept { return tenants_[index]; }
+  [[nodiscard]] bool full() const noexcept { return free_.empty(); }
+  [[nodiscard]] bool empty() const noexcept { return free_.size() == tenants_.size(); }
+
+  /// The slot that open() will use next.
+  [[nodiscard]] std::uint32_t next_free() const noexcept { return free_.back(); }
+
+  void open(const StackOptions& options) {
+    const std::uint32_t index = next_free();
+    const Bounds bounds = bounds_of(index, options);
+    tenants_[index].policy = options.policy;
+    std::uintptr_t limit = 0;
+    if (const int error = implementation_.open(bounds, options.policy.initial_commit, limit); error != 0) {
+      fail_for_memory(error, "cannot commit the first " + in_bytes(options.policy.initial_commit) + " of a stack",
+                      options.policy.initial_commit);
+    }
+    handler::publish(*range_, index,
+                     {.base = bounds.base,
+                      .floor = bounds.floor,
+                      .guard = bounds.guard,
+                      .limit = limit,
+                      .reach = options.policy.largest_step,
+                      .growth = implementation_.growth(),
+                      .name = options.name});
+    free_.pop_back();
+    left_ = implementation_.keeps_reservation() ? size_ : bounds.floor - begin_;
+  }
+
+  void close(std::uint32_t index) noexcept {
+    const handler::SlotRecord& slot = range_->slots[index];
+    const std::uintptr_t limit = implementation_.limit(slot);
+    handler::retire(*range_, index);
+    sanitizers::forget_stack_contents(limit, slot.base.load(std::memory_order_relaxed) - limit);
+    static_cast<void>(implementation_.close(slot));
+    free_.push_back(index);  // reserved in the constructor
+  }
+
+ private:
+  static constexpr std::size_t round_up(std::size_t size, std::size_t multiple) noexcept {
+    return (size + multiple - 1) / multiple * multiple;
+  }
+
+  /// Stacks lie at the upper end of their slot, so that what a slot has too much lies below the guard.
+  [[nodiscard]] Bounds bounds_of(std::uint32_t index, const StackOptions& options) const noexcept {
+    const std::uintptr_t base =
+        implementation_.keeps_reservation() ? begin_ + (index + std::size_t{1}) * slot_size_ : begin_ + size_;
+    const std::uintptr_t floor = base - options.reserve;
+    return {.base = base, .floor = floor, .guard = floor - options.guard};
+  }
+
+  static handler::Step plan(const handler::Range& range, const handler::SlotRecord& slot, std::uintptr_t address) noexcept {
+    const auto index = static_cast<std::uint32_t>(&slot - range.slots);
+    const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
+    if (address >= limit) {
+      return {limit, limit};  // another thread was first
+    }
+    return {grown_limit(static_cast<Arena*>(range.owner)->tenant(index).policy, slot.base.load(std::memory_order_relaxed),
+                        slot.floor.load(std::memory_order_relaxed), limit, address, vm::page_size()),
+            limit};
+  }
+
+  static int commit(const handler::Range&, const handler::SlotRecord&, handler::Step step) noexcept {
+    return vm::commit(step.begin, step.end - step.begin);
+  }
+
+  static constexpr handler::Operations operations{
+      .plan = &Arena::plan, .commit = &Arena::commit, .on_overflow = handler::report_overflow};
+
+  Strategy strategy_;
+  const Implementation& implementation_;
+  std::size_t slot_size_;
+  std::size_t size_ = 0;
+  std::uintptr_t begin_ = 0;
+  handler::Range* range_ = nullptr;
+  std::vector<Tenant> tenants_;
+  std::vector<std::uint32_t> free_;
+  std::size_t left_ = 0;  ///< bytes from begin_ that are still to be released once every slot is closed
+};
+
+namespace {
+
+using Key = std::pair<Strategy, std::size_t>;  // slots of one size
+
+struct Registry {
+  std::mutex lock;
+  std::vector<std::unique_ptr<Arena>> arenas;
+  std::map<Key, std::vector<Arena*>> open;  // those with a free slot
+};
+
+/// Never destroyed: stacks with static storage may outlive it.
+Registry& registry() {
+  static auto* const instance = [] {
+    auto* const made = new Registry;
+    // A child must not inherit the lock from a thread that it does not have. The handler's own lock, taken inside of this
+    // one, is registered before: prepare handlers run in reverse order.
+    static_cast<void>(handler::install());
+    pthread_atfork([] { registry().lock.lock(); }, [] { registry().lock.unlock(); }, [] { registry().lock.unlock(); });
+    return made;
+  }();
+  return *instance;
+}
+
+Key key_of(const Arena& arena) noexcept { return {arena.strategy(), arena.slot_size()}; }
+
+void destroy(Registry& all, Arena* arena) noexcept {
+  const auto found =
+      std::find_if(all.arenas.begin(), all.arenas.end(), [&](const auto& each) { return each.get() == arena; });
+  std::swap(*found, all.arenas.back());
+  all.arenas.pop_back();
+}
+
+void take_off_open_list(Registry& all, Arena* arena) noexcept {
+  const auto found = all.open.find(key_of(*arena));
+  std::erase(found->second, arena);
+  if (found->second.empty()) {
+    all.open.erase(found);
+  }
+}
+
+Arena* make_arena(Registry& all, const Key& key) {
+  std::vector<Arena*>& open = all.open[key];
+  open.reserve(open.size() + 1);
+  all.arenas.push_back(std::make_unique<Arena>(key.first, key.second));
+  open.push_back(all.arenas.back().get());
+  return open.back();
+}
+
+Arena* arena_with_room(Registry& all, const Key& key) {
+  const auto found = all.open.find(key);
+  if (found != all.open.end() && !found->second.empty()) {
+    return found->second.back();
+  }
+  return make_arena(all, key);
+}
+
+}  // namespace
+
+handler::SlotRecord& Place::slot() const noexcept { return arena->range().slots[index]; }
+Tenant& Place::tenant() const noexcept { return arena->tenant(index); }
+const Implementation& Place::implementation() const noexcept { return arena->implementation(); }
+
+Place open_slot(const StackOptions& options) {
+  Registry& all = registry();
+  const std::lock_guard guard(all.lock);
+  Arena* const arena = arena_with_room(all, {options.strategy, options.reserve + options.guard});
+  const Place place{arena, arena->next_free()};
+  try {
+    arena->open(options);
+  } catch (...) {
+    if (arena->empty()) {
+      take_off_open_list(all, arena);
+      destroy(all, arena);
+    }
+    throw;
+  }
+  if (arena->full()) {
+    take_off_open_list(all, arena);
+  }
+  return place;
+}
+
+void close_slot(const Place& place) noexcept {
+  Registry& all = registry();
+  const std::lock_guard guard(all.lock);
+  Arena* const arena = place.arena;
+  const bool was_full = arena->full();
+  arena->close(place.index);
+  if (arena->empty()) {
+    if (!was_full) {
+      take_off_open_list(all, arena);
+    }
+    destroy(all, arena);
+  } else if (was_full) {
+    all.open[key_of(*arena)].push_back(arena);
+  }
+}
+
+ArenaTotals arena_totals() {
+  Registry& all = registry();
+  const std::lock_guard guard(all.lock);
+  ArenaTotals totals{.arenas = all.arenas.size()};
+  for (const std::unique_ptr<Arena>& arena : all.arenas) {
+    const handler::Range& range = arena->range();
+    for (std::uint32_t index = 0; index < range.slot_count.load(std::memory_order_relaxed); ++index) {
+      const handler::SlotRecord& slot = range.slots[index];
+      if (slot.generation.load(std::memory_order_acquire) % 2 == 1) {
+        const std::uintptr_t base = slot.base.load(std::memory_order_relaxed);
+        ++totals.stacks;
+        totals.reserved += base - slot.floor.load(std::memory_order_relaxed);
+        totals.committed += base - arena->implementation().limit(slot);
+      }
+    }
+  }
+  return totals;
+}
+
+Place place_of(const handler::PinnedSlot& pinned) noexcept {
+  return {static_cast<Arena*>(pinned.range().owner), pinned.index()};
+}
+
+}  // namespace growstack

@@ -1,0 +1,54 @@
+// Arenas: one reservation each, cut into slots of one size for one strategy. Every stack is a slot of an arena, single ones
+// too, so that there is one mechanism. Slots share an arena with slots of their size; an arena without a live slot is
+// released at once.
+#pragma once
+
+#include "strategies/implementation.hpp"
+
+#include <growstack/handler/ranges.hpp>
+#include <growstack/options.hpp>
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace growstack {
+
+/// What the library keeps of a stack beside its slot record. Constant while the slot is live, but for `running`.
+struct Tenant {
+  GrowthPolicy policy;               ///< in whole pages
+  std::atomic<bool> running{false};  ///< a call() runs on it
+};
+
+class Arena;
+
+/// Where a stack lives.
+struct Place {
+  Arena* arena = nullptr;
+  std::uint32_t index = 0;
+
+  [[nodiscard]] handler::SlotRecord& slot() const noexcept;
+  [[nodiscard]] Tenant& tenant() const noexcept;
+  [[nodiscard]] const Implementation& implementation() const noexcept;
+};
+
+/// Opens a stack in a slot. The options are validated and in whole pages. Any thread. Throws std::system_error.
+[[nodiscard]] Place open_slot(const StackOptions& options);
+
+/// Gives a stack's memory back, and its address space when it was the last of its arena. Any thread.
+void close_slot(const Place& place) noexcept;
+
+/// Live stacks and their bytes, all arenas together. Any thread; not from a signal handler.
+struct ArenaTotals {
+  std::size_t stacks = 0;
+  std::size_t arenas = 0;
+  std::size_t reserved = 0;
+  std::size_t committed = 0;
+};
+[[nodiscard]] ArenaTotals arena_totals();
+
+/// The place of a pinned slot. Signal handlers included.
+[[nodiscard]] Place place_of(const handler::PinnedSlot& pinned) noexcept;
+
+}  // namespace growstack

@@ -1,0 +1,63 @@
+#include <growstack/call.hpp>
+
+#include "errors.hpp"
+#include "sanitizers.hpp"
+#include "stack_access.hpp"
+
+#include <growstack/handler/handler.hpp>
+
+#include <boost/context/fiber.hpp>
+
+#include <cerrno>
+
+namespace growstack::detail {
+namespace {
+
+/// The stack belongs to a Stack; Boost.Context wants somebody to give it back to.
+struct BorrowedStack {
+  boost::context::stack_context allocate() const noexcept { return {}; }
+  void deallocate(boost::context::stack_context&) const noexcept {}
+};
+
+/// Marks a stack as running for the time of a call.
+class Running {
+ public:
+  explicit Running(std::atomic<bool>& flag) : flag_(flag) {
+    if (flag_.exchange(true, std::memory_order_acquire)) {
+      fail(EBUSY, "a call runs on this stack already: use another stack");
+    }
+  }
+  ~Running() { flag_.store(false, std::memory_order_release); }
+  Running(const Running&) = delete;
+  Running& operator=(const Running&) = delete;
+
+ private:
+  std::atomic<bool>& flag_;
+};
+
+}  // namespace
+
+void run_on(Stack& stack, void (*body)(void*) noexcept, void* argument) {
+  if (const int error = handler::attach_thread(); error != 0) {
+    fail_for_memory(error, "cannot set up an alternate signal stack", handler::alternate_stack_size());
+  }
+  const Running running(StackAccess::place(stack).tenant().running);
+
+  namespace context = boost::context;
+  context::stack_context whole;
+  whole.sp = stack.base();
+  whole.size = stack.reserved();
+  sanitizers::StackVisit visit;
+  context::fiber there(std::allocator_arg, context::preallocated(whole.sp, whole.size, whole), BorrowedStack{},
+                       [&](context::fiber&& back) {
+                         visit.entered();
+                         body(argument);
+                         visit.leave();
+                         return std::move(back);
+                       });
+  visit.enter(reinterpret_cast<std::uintptr_t>(stack.floor()), stack.reserved());
+  there = std::move(there).resume();
+  visit.left();
+}
+
+}  // namespace growstack::detail

@@ -1,0 +1,90 @@
+#include "errors.hpp"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <fstream>
+#include <iterator>
+#include <string_view>
+#include <system_error>
+
+namespace growstack {
+namespace {
+
+/// The value of a line "Name:   123 kB" of /proc/self/status, in bytes; 0 when it is not there.
+std::uint64_t status_bytes(std::string_view name) {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (line.starts_with(name)) {
+      return std::stoull(line.substr(name.size() + 1)) * 1024;
+    }
+  }
+  return 0;
+}
+
+std::uint64_t mapping_count() {
+  std::ifstream maps("/proc/self/maps");
+  return static_cast<std::uint64_t>(std::count(std::istreambuf_iterator<char>(maps), {}, '\n'));
+}
+
+std::uint64_t number_in(const char* path) {
+  std::ifstream file(path);
+  std::uint64_t number = 0;
+  file >> number;
+  return number;
+}
+
+bool exceeds(int resource, std::uint64_t used, std::size_t wanted, std::uint64_t& allowed) {
+  rlimit limit{};
+  if (getrlimit(resource, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) {
+    return false;
+  }
+  allowed = limit.rlim_cur;
+  return used + wanted > allowed;
+}
+
+/// ENOMEM has half a dozen causes: which one is it?
+std::string memory_limit_hit(std::size_t bytes) {
+  constexpr std::uint64_t mappings_at_once = 8;  // making one stack takes no more
+  std::uint64_t allowed = 0;
+  if (exceeds(RLIMIT_AS, status_bytes("VmSize:"), bytes, allowed)) {
+    return "RLIMIT_AS is reached (" + in_bytes(allowed) +
+           "; ulimit -v): raise it or reserve less; address space is taken in multiples of 64 MiB";
+  }
+  const std::uint64_t most_mappings = number_in("/proc/sys/vm/max_map_count");
+  if (most_mappings != 0 && mapping_count() + mappings_at_once >= most_mappings) {
+    return "vm.max_map_count is reached (" + std::to_string(most_mappings) +
+           " mappings): raise it (sysctl vm.max_map_count) or use fewer stacks";
+  }
+  if (exceeds(RLIMIT_DATA, status_bytes("VmData:"), bytes, allowed)) {
+    return "RLIMIT_DATA is reached (" + in_bytes(allowed) + "; ulimit -d): raise it or commit less";
+  }
+  if (number_in("/proc/sys/vm/overcommit_memory") == 2) {
+    return "vm.overcommit_memory is 2, and the commit limit is reached (CommitLimit in /proc/meminfo)";
+  }
+  return "the address space or the memory is used up: reserve or commit less";
+}
+
+}  // namespace
+
+void fail(int error, const std::string& message) {
+  throw std::system_error(error, std::generic_category(), "growstack: " + message);
+}
+
+void fail_for_memory(int error, const std::string& what, std::size_t bytes) {
+  fail(error, what + (error == ENOMEM ? ": " + memory_limit_hit(bytes) : std::string()));
+}
+
+std::string in_bytes(std::uint64_t bytes) {
+  constexpr std::array<std::string_view, 5> units{"bytes", "KiB", "MiB", "GiB", "TiB"};
+  std::size_t unit = 0;
+  while (bytes >= 1024 && bytes % 1024 == 0 && unit + 1 < units.size()) {
+    bytes /= 1024;
+    ++unit;
+  }
+  return std::to_string(bytes) + " " + std::string(units[unit]);
+}
+
+}  // namespace growstack

@@ -1,0 +1,20 @@
+// Errors that name the limit that was hit and what to do about it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace growstack {
+
+/// Throws std::system_error with `error` (an errno) and the message.
+[[noreturn]] void fail(int error, const std::string& message);
+
+/// Throws for an operation of the system that failed with `error` while `bytes` were wanted; for ENOMEM it looks up which
+/// limit was hit.
+[[noreturn]] void fail_for_memory(int error, const std::string& what, std::size_t bytes);
+
+/// As "8 MiB", exact: the largest unit that divides it.
+[[nodiscard]] std::string in_bytes(std::uint64_t bytes);
+
+}  // namespace growstack

@@ -1,0 +1,25 @@
+#include <growstack/growth_policy.hpp>
+
+#include <algorithm>
+
+namespace growstack {
+namespace {
+
+/// `address - bytes`, but not below `floor`.
+std::uintptr_t down_to(std::uintptr_t floor, std::uintptr_t address, std::size_t bytes) noexcept {
+  return address - floor < bytes ? floor : address - bytes;
+}
+
+}  // namespace
+
+std::uintptr_t grown_limit(const GrowthPolicy& policy, std::uintptr_t base, std::uintptr_t floor, std::uintptr_t limit,
+                           std::uintptr_t address, std::size_t page) noexcept {
+  // The touched page and the headroom are needed; the step is wished for.
+  const std::uintptr_t needed = down_to(floor, address & ~(page - 1), policy.headroom);
+  const auto geometric = static_cast<std::size_t>(static_cast<double>(base - limit) * (policy.factor - 1.0));
+  const std::size_t step = std::clamp(geometric, policy.least_step, std::max(policy.least_step, policy.largest_step));
+  const std::uintptr_t wished = down_to(floor, limit, step);
+  return std::max(floor, std::min(needed, wished) & ~(page - 1));
+}
+
+}  // namespace growstack

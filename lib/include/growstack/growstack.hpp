@@ -1,0 +1,20 @@
+// growstack: stacks that start with one resident page and grow as far as they need.
+//
+//     #include <growstack/growstack.hpp>
+//     #include <cstdio>
+//
+//     int depth(int n) { return n == 0 ? 0 : 1 + depth(n - 1); }
+//
+//     int main() {
+//       std::printf("%d\n", growstack::call({.reserve = 1ULL << 30, .name = "deep"}, depth, 10'000'000));
+//     }
+//
+// The words base, limit, floor, guard, reserved, committed and resident: the picture in growstack/handler/slot.hpp.
+#pragma once
+
+#include <growstack/call.hpp>
+#include <growstack/growth_policy.hpp>
+#include <growstack/handler/handler.hpp>
+#include <growstack/options.hpp>
+#include <growstack/stack.hpp>
+#include <growstack/strategy.hpp>

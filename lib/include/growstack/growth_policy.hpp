@@ -1,0 +1,32 @@
+// How far to grow at a fault: a value and a pure function.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace growstack {
+
+/// All sizes in bytes; the library rounds them up to whole pages.
+///
+/// With the defaults a stack of depth d has at most 64 KiB + 2 d committed, and as much resident as was touched.
+struct GrowthPolicy {
+  /// Committed when the stack is made; resident is one page once something runs there.
+  std::size_t initial_commit = std::size_t{64} * 1024;
+  /// At a fault the committed part becomes this many times as large, within the two steps below. 1 grows by
+  /// `least_step`. From 1 to 16.
+  double factor = 2.0;
+  /// Committed at a fault at least, and at most: a jump below that (a large frame) still gets what it needs.
+  std::size_t least_step = std::size_t{16} * 1024;
+  std::size_t largest_step = std::size_t{8} * 1024 * 1024;
+  /// Kept committed below the address that faulted, so that a signal or a system call that follows finds memory.
+  std::size_t headroom = std::size_t{8} * 1024;
+
+  bool operator==(const GrowthPolicy&) const = default;
+};
+
+/// The new limit for a touch at `address`, which lies in [floor, limit): page aligned, at most `address`, never below
+/// `floor`. Pure; any thread, signal handlers included. `page` is the page size.
+[[nodiscard]] std::uintptr_t grown_limit(const GrowthPolicy& policy, std::uintptr_t base, std::uintptr_t floor,
+                                         std::uintptr_t limit, std::uintptr_t address, std::size_t page) noexcept;
+
+}  // namespace growstack

@@ -1,0 +1,96 @@
+// AddressSanitizer and ThreadSanitizer must be told when a thread changes stacks. Nothing of this is left without them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#if defined(__SANITIZE_ADDRESS__)
+#define GROWSTACK_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define GROWSTACK_ASAN 1
+#endif
+#endif
+#if defined(__SANITIZE_THREAD__)
+#define GROWSTACK_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define GROWSTACK_TSAN 1
+#endif
+#endif
+
+#ifdef GROWSTACK_ASAN
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+#ifdef GROWSTACK_TSAN
+#include <sanitizer/tsan_interface.h>
+#endif
+
+namespace growstack::sanitizers {
+
+/// Frames that were left by a switch, and never returned, stay poisoned: clear them before the addresses are used anew.
+inline void forget_stack_contents([[maybe_unused]] std::uintptr_t begin, [[maybe_unused]] std::size_t size) noexcept {
+#ifdef GROWSTACK_ASAN
+  constexpr std::size_t sensible = std::size_t{1} << 30;  // shadow of terabytes would be touched for nothing
+  const std::size_t cleared = size < sensible ? size : sensible;
+  __asan_unpoison_memory_region(reinterpret_cast<void*>(begin + (size - cleared)), cleared);
+#endif
+}
+
+/// One visit to another stack: enter() on the old stack, entered() as the first thing on the new, leave() as the last
+/// thing there, left() back on the old one.
+class StackVisit {
+ public:
+  StackVisit() noexcept = default;
+  StackVisit(const StackVisit&) = delete;
+  StackVisit& operator=(const StackVisit&) = delete;
+
+  void enter([[maybe_unused]] std::uintptr_t floor, [[maybe_unused]] std::size_t size) noexcept {
+#ifdef GROWSTACK_ASAN
+    __sanitizer_start_switch_fiber(&fake_stack_, reinterpret_cast<void*>(floor), size);
+#endif
+#ifdef GROWSTACK_TSAN
+    old_fiber_ = __tsan_get_current_fiber();
+    new_fiber_ = __tsan_create_fiber(0);
+    __tsan_switch_to_fiber(new_fiber_, 0);
+#endif
+  }
+
+  void entered() noexcept {
+#ifdef GROWSTACK_ASAN
+    __sanitizer_finish_switch_fiber(nullptr, &old_bottom_, &old_size_);
+#endif
+  }
+
+  void leave() noexcept {
+#ifdef GROWSTACK_ASAN
+    __sanitizer_start_switch_fiber(nullptr, old_bottom_, old_size_);  // nullptr: this stack will not be resumed
+#endif
+#ifdef GROWSTACK_TSAN
+    __tsan_switch_to_fiber(old_fiber_, 0);
+#endif
+  }
+
+  void left() noexcept {
+#ifdef GROWSTACK_ASAN
+    __sanitizer_finish_switch_fiber(fake_stack_, nullptr, nullptr);
+#endif
+#ifdef GROWSTACK_TSAN
+    __tsan_destroy_fiber(new_fiber_);
+#endif
+  }
+
+ private:
+#ifdef GROWSTACK_ASAN
+  void* fake_stack_ = nullptr;
+  const void* old_bottom_ = nullptr;
+  std::size_t old_size_ = 0;
+#endif
+#ifdef GROWSTACK_TSAN
+  void* old_fiber_ = nullptr;
+  void* new_fiber_ = nullptr;
+#endif
+};
+
+}  // namespace growstack::sanitizers

@@ -1,0 +1,51 @@
+// demand_paging: what everybody does today. The whole stack is readable and writable from the start, uncharged
+// (MAP_NORESERVE), and the kernel fills a page with zeros at its first touch. No fault of ours, no growth event.
+#include "strategies/implementation.hpp"
+#include "vm.hpp"
+
+namespace growstack {
+namespace {
+
+class DemandPaging final : public Implementation {
+ public:
+  [[nodiscard]] const StrategyDescription& description() const noexcept override {
+    static constexpr StrategyDescription text{Strategy::demand_paging, "demand_paging",
+                                              "a read-write mapping, filled by the kernel at first touch", "5.9"};
+    return text;
+  }
+  [[nodiscard]] handler::Growth growth() const noexcept override { return handler::Growth::by_kernel; }
+
+  [[nodiscard]] int open(const Bounds& bounds, std::size_t, std::uintptr_t& limit) const noexcept override {
+    limit = bounds.floor;
+    return vm::commit_uncharged(bounds.floor, bounds.base - bounds.floor);
+  }
+
+  [[nodiscard]] int trim(handler::SlotRecord& slot, std::uintptr_t keep_from) const noexcept override {
+    const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
+    return vm::discard(floor, keep_from - floor);
+  }
+
+  [[nodiscard]] int close(const handler::SlotRecord& slot) const noexcept override {
+    const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
+    return vm::decommit(floor, slot.base.load(std::memory_order_relaxed) - floor);
+  }
+
+  [[nodiscard]] std::uintptr_t limit(const handler::SlotRecord& slot) const noexcept override {
+    return slot.floor.load(std::memory_order_relaxed);
+  }
+
+  /// No event tells how deep it went: what is resident now is all there is to see.
+  [[nodiscard]] std::uintptr_t high_water(const handler::SlotRecord& slot) const noexcept override {
+    const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
+    return vm::lowest_resident(floor, slot.base.load(std::memory_order_relaxed) - floor);
+  }
+};
+
+}  // namespace
+
+const Implementation& demand_paging_strategy() noexcept {
+  static const DemandPaging instance;
+  return instance;
+}
+
+}  // namespace growstack

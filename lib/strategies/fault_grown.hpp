@@ -1,0 +1,22 @@
+// Stacks that grow by our faults: PROT_NONE address space, made readable and writable step by step from the top. What
+// pipe_helper and in_handler share, which is everything but the thread that commits.
+#pragma once
+
+#include "strategies/implementation.hpp"
+
+namespace growstack {
+
+class FaultGrown : public Implementation {
+ public:
+  [[nodiscard]] handler::Growth growth() const noexcept final { return handler::Growth::by_fault; }
+  [[nodiscard]] int open(const Bounds& bounds, std::size_t initial_commit, std::uintptr_t& limit) const noexcept final;
+  [[nodiscard]] int trim(handler::SlotRecord& slot, std::uintptr_t keep_from) const noexcept final;
+  [[nodiscard]] int close(const handler::SlotRecord& slot) const noexcept final;
+  [[nodiscard]] std::uintptr_t limit(const handler::SlotRecord& slot) const noexcept final;
+  [[nodiscard]] std::uintptr_t high_water(const handler::SlotRecord& slot) const noexcept final;
+
+ protected:
+  ~FaultGrown() = default;
+};
+
+}  // namespace growstack

@@ -1,0 +1,53 @@
+// Address space and memory: the only file that maps anything for a stack.
+//
+// A page of ours is in one of three states, and four verbs move it:
+//
+//     reserve    None      -> Reserved    address space is ours; no memory, no charge; a touch faults
+//     commit     Reserved  -> Committed   readable and writable, charged; physical memory comes at first touch
+//     decommit   Committed -> Reserved    memory and charge are given back
+//     release    any       -> None
+//
+// Contract of all of them: addresses and sizes are multiples of the page size, [begin, begin + size) lies in one
+// reservation of ours, size 0 does nothing, the result is 0 or an errno. None allocates or locks; commit may run in a
+// signal handler.
+#pragma once
+
+#include <growstack/handler/pages.hpp>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace growstack::vm {
+
+using handler::page_down;
+using handler::page_size;
+using handler::page_up;
+
+/// None -> Reserved, at a multiple of `alignment` (itself a multiple of the page size) which the kernel chooses.
+[[nodiscard]] int reserve(std::size_t size, std::size_t alignment, std::uintptr_t& begin) noexcept;
+
+/// Reserved -> Committed. Idempotent; what is committed already keeps its contents.
+[[nodiscard]] int commit(std::uintptr_t begin, std::size_t size) noexcept;
+
+/// Committed -> Reserved. Maps fresh memory over the old: taking the permission away alone would keep the charge.
+[[nodiscard]] int decommit(std::uintptr_t begin, std::size_t size) noexcept;
+
+/// Any -> None.
+[[nodiscard]] int release(std::uintptr_t begin, std::size_t size) noexcept;
+
+/// Reserved -> Committed, uncharged (MAP_NORESERVE): for strategies that let the kernel decide what is needed.
+[[nodiscard]] int commit_uncharged(std::uintptr_t begin, std::size_t size) noexcept;
+
+/// Committed stays committed, but physical memory is given back (MADV_DONTNEED): the next touch finds zeros.
+[[nodiscard]] int discard(std::uintptr_t begin, std::size_t size) noexcept;
+
+/// Bytes of [begin, begin + size) that have a physical page now (mincore(2)); unmapped pages count as not resident.
+[[nodiscard]] std::size_t resident(std::uintptr_t begin, std::size_t size) noexcept;
+
+/// Lowest page of [begin, begin + size) that has a physical page now, or begin + size.
+[[nodiscard]] std::uintptr_t lowest_resident(std::uintptr_t begin, std::size_t size) noexcept;
+
+/// Start of the mapping that contains `address` (/proc/self/maps); 0 when there is none. Not from a signal handler.
+[[nodiscard]] std::uintptr_t mapping_start(std::uintptr_t address) noexcept;
+
+}  // namespace growstack::vm

@@ -1,0 +1,76 @@
+// The growth policy is arithmetic: no signal, no memory.
+#include <doctest/doctest.h>
+
+#include <growstack/growth_policy.hpp>
+
+using growstack::grown_limit;
+using growstack::GrowthPolicy;
+
+namespace {
+constexpr std::size_t page = 4096;
+constexpr std::uintptr_t base = 0x7000'0000'0000;
+constexpr std::uintptr_t floor_ = base - (std::uintptr_t{1} << 30);
+constexpr std::size_t KiB = 1024;
+constexpr std::size_t MiB = 1024 * KiB;
+
+std::size_t committed_after(const GrowthPolicy& policy, std::size_t committed, std::size_t depth) {
+  return base - grown_limit(policy, base, floor_, base - committed, base - depth, page);
+}
+}  // namespace
+
+TEST_CASE("a touch just below the limit doubles what is committed") {
+  CHECK(committed_after({}, 64 * KiB, 64 * KiB + 1) == 128 * KiB);
+  CHECK(committed_after({}, 1 * MiB, 1 * MiB + 1) == 2 * MiB);
+}
+
+TEST_CASE("no step is larger than the largest nor smaller than the least") {
+  const GrowthPolicy policy{.least_step = 32 * KiB, .largest_step = 1 * MiB, .headroom = 0};
+  CHECK(committed_after(policy, 4 * KiB, 4 * KiB + 1) == 36 * KiB);
+  CHECK(committed_after(policy, 64 * MiB, 64 * MiB + 1) == 65 * MiB);
+}
+
+TEST_CASE("a jump far below the limit commits everything in between and the headroom") {
+  const GrowthPolicy policy{.headroom = 8 * KiB};
+  CHECK(committed_after(policy, 64 * KiB, 100 * MiB) == 100 * MiB + 8 * KiB);
+}
+
+TEST_CASE("a factor of one grows by the least step") {
+  const GrowthPolicy policy{.factor = 1.0, .least_step = 64 * KiB, .headroom = 0};
+  CHECK(committed_after(policy, 10 * MiB, 10 * MiB + 1) == 10 * MiB + 64 * KiB);
+}
+
+TEST_CASE("a factor between one and two grows by whole pages") {
+  const GrowthPolicy policy{.factor = 1.5, .least_step = page, .headroom = 0};
+  const std::size_t committed = committed_after(policy, 5 * page, 5 * page + 1);
+  CHECK(committed % page == 0);
+  CHECK(committed >= 7 * page);
+  CHECK(committed <= 8 * page);
+}
+
+TEST_CASE("growth ends at the floor, and the last byte above it is usable") {
+  CHECK(grown_limit({}, base, floor_, floor_ + page, floor_ + 1, page) == floor_);
+  CHECK(grown_limit({}, base, floor_, floor_ + page, floor_, page) == floor_);
+  CHECK(grown_limit({}, base, floor_, base - 64 * KiB, floor_, page) == floor_);
+}
+
+TEST_CASE("whatever the policy, the touched page is committed, the limit falls, and never below the floor") {
+  for (const double factor : {1.0, 1.25, 2.0, 16.0}) {
+    for (const std::size_t step : {page, 64 * KiB, 8 * MiB}) {
+      for (const std::size_t headroom : {std::size_t{0}, std::size_t{1}, 8 * KiB, 4096 * MiB}) {
+        const GrowthPolicy policy{.factor = factor, .least_step = step, .largest_step = 2 * step, .headroom = headroom};
+        for (std::uintptr_t limit = base - page; limit > floor_; limit -= 37 * MiB + 3 * page) {
+          for (const std::uintptr_t address : {limit - 1, limit - page, (limit + floor_) / 2, floor_ + 1, floor_}) {
+            const std::uintptr_t grown = grown_limit(policy, base, floor_, limit, address, page);
+            REQUIRE(grown <= address);
+            REQUIRE(grown < limit);
+            REQUIRE(grown >= floor_);
+            REQUIRE(grown % page == 0);
+          }
+          if (limit - floor_ < 40 * MiB) {
+            break;
+          }
+        }
+      }
+    }
+  }
+}

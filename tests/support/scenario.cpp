@@ -1,0 +1,127 @@
+#include "support/scenario.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <stdexcept>
+#include <string_view>
+#include <system_error>
+
+namespace growstack::testing {
+namespace {
+
+constexpr std::string_view option = "--scenario=";
+
+std::map<std::string, int (*)()>& scenarios() {
+  static std::map<std::string, int (*)()> all;
+  return all;
+}
+
+struct Pipe {
+  Pipe() {
+    if (pipe2(ends.data(), O_CLOEXEC) != 0) {
+      throw std::system_error(errno, std::generic_category(), "pipe2");
+    }
+  }
+  std::array<int, 2> ends{};
+};
+
+/// Reads both pipes until end-of-file or the deadline; true at end-of-file.
+bool collect(Pipe& out, Pipe& err, Ended& ended, std::chrono::steady_clock::time_point deadline) {
+  std::array<pollfd, 2> sources{{{out.ends[0], POLLIN, 0}, {err.ends[0], POLLIN, 0}}};
+  const std::array<std::string*, 2> texts{&ended.out, &ended.err};
+  int open = 2;
+  while (open > 0) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    if (left.count() <= 0) {
+      return false;
+    }
+    poll(sources.data(), sources.size(), static_cast<int>(left.count()));
+    for (std::size_t index = 0; index < sources.size(); ++index) {
+      if (sources[index].fd >= 0 && sources[index].revents != 0) {
+        std::array<char, 4096> buffer;
+        const ssize_t bytes = read(sources[index].fd, buffer.data(), buffer.size());
+        if (bytes > 0) {
+          texts[index]->append(buffer.data(), static_cast<std::size_t>(bytes));
+        } else {
+          sources[index].fd = -1;
+          --open;
+        }
+      }
+    }
+  }
+  return true;
+}
+
+[[noreturn]] void become(const std::string& name, const Pipe& out, const Pipe& err) {
+  dup2(out.ends[1], STDOUT_FILENO);
+  dup2(err.ends[1], STDERR_FILENO);
+  const std::string argument = std::string(option) + name;
+  execl("/proc/self/exe", "scenario", argument.c_str(), nullptr);
+  _exit(127);
+}
+
+}  // namespace
+
+Scenario::Scenario(const char* name, int (*body)()) {
+  if (!scenarios().emplace(name, body).second) {
+    throw std::logic_error(std::string("two scenarios of the name ") + name);
+  }
+}
+
+Ended run_scenario(const std::string& name, std::chrono::seconds patience) {
+  if (!scenarios().contains(name)) {
+    throw std::logic_error("no scenario of the name " + name);
+  }
+  Pipe out;
+  Pipe err;
+  const pid_t child = fork();
+  if (child == 0) {
+    become(name, out, err);
+  }
+  close(out.ends[1]);
+  close(err.ends[1]);
+  Ended ended;
+  if (!collect(out, err, ended, std::chrono::steady_clock::now() + patience)) {
+    ended.timed_out = true;
+    kill(child, SIGKILL);
+  }
+  close(out.ends[0]);
+  close(err.ends[0]);
+  int status = 0;
+  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (WIFEXITED(status)) {
+    ended.exit_code = WEXITSTATUS(status);
+  } else {
+    ended.signal = WTERMSIG(status);
+    ended.dumped_core = WCOREDUMP(status);
+  }
+  return ended;
+}
+
+int run_requested_scenario(int argc, char** argv) {
+  if (argc != 2 || !std::string_view(argv[1]).starts_with(option)) {
+    return -1;
+  }
+  const auto found = scenarios().find(argv[1] + option.size());
+  if (found == scenarios().end()) {
+    std::fprintf(stderr, "no such scenario: %s\n", argv[1]);
+    return 126;
+  }
+  const int result = found->second();
+  std::fflush(nullptr);
+  return result;
+}
+
+void skip(const std::string& reason) { std::printf("SKIPPED: %s\n", reason.c_str()); }
+
+}  // namespace growstack::testing
