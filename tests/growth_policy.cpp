@@ -3,6 +3,8 @@
 
 #include <growstack/growth_policy.hpp>
 
+#include <initializer_list>
+
 using growstack::grown_limit;
 using growstack::GrowthPolicy;
 
