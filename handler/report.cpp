@@ -76,10 +76,10 @@ void write_raw_frames() noexcept {
   const Trace& trace = the_trace();
   RawLine line;
   line << "growstack: no symbols (a forked child, or the allocator's lock is held); the innermost "
-       << std::min(most, trace.count) << " of " << trace.count << " frames:";
+       << std::min(most, trace.total) << " of " << trace.total << " frames:";
   line.write_to_stderr();
-  for (std::size_t index = 0; index < std::min(most, trace.count); ++index) {
-    (line << "  #" << index << "  ").address(reinterpret_cast<std::uintptr_t>(trace.frames[index]));
+  for (std::size_t index = 0; index < std::min(most, trace.total); ++index) {
+    (line << "  #" << index << "  ").address(reinterpret_cast<std::uintptr_t>(trace.inner[index]));
     line.write_to_stderr();
   }
 }

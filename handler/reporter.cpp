@@ -9,6 +9,8 @@
 
 #include <boost/stacktrace.hpp>
 
+#include <unwind.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <string>
@@ -22,14 +24,13 @@ pthread_t reporter_thread;
 Trace trace;
 
 /// "function at file:line", or the address where no debug information tells.
-std::string describe(std::size_t index) {
+std::string describe(const void* address, bool is_return_address) {
   // A return address may belong to the line after the call, or even to the next function.
-  const auto* const address = static_cast<const char*>(trace.frames[index]) - (index == 0 ? 0 : 1);
-  const boost::stacktrace::frame frame(static_cast<const void*>(address));
+  const boost::stacktrace::frame frame(static_cast<const char*>(address) - (is_return_address ? 1 : 0));
   std::string name = frame.name();
   if (name.empty()) {
     char raw[32];
-    std::snprintf(raw, sizeof raw, "%p", trace.frames[index]);
+    std::snprintf(raw, sizeof raw, "%p", address);
     name = raw;
   }
   return frame.source_line() == 0 ? name : name + " at " + frame.source_file() + ":" + std::to_string(frame.source_line());
@@ -43,25 +44,35 @@ std::string with_thousands(std::size_t number) {
   return digits;
 }
 
-void print(const FrameRun& run) {
-  for (std::size_t offset = 0; offset < run.length; ++offset) {
-    const std::size_t index = run.first + offset;
-    const std::string times = run.length == 1 && run.count > 1 ? "  (" + with_thousands(run.count) + " times)" : "";
-    std::fprintf(stderr, "  #%-6zu %s%s\n", index, describe(index).c_str(), times.c_str());
-  }
-  if (run.length > 1 && run.count > 1) {
-    std::fprintf(stderr, "          (these %zu frames %s times)\n", run.length, with_thousands(run.count).c_str());
+/// `first_number` is the number of frames[0] in the whole trace.
+void print(std::span<const void* const> frames, std::size_t first_number) {
+  for (const FrameRun& run : fold_frames(frames)) {
+    for (std::size_t index = run.first; index < run.first + run.length; ++index) {
+      const std::string times = run.length == 1 && run.count > 1 ? "  (" + with_thousands(run.count) + " times)" : "";
+      std::fprintf(stderr, "  #%-7zu %s%s\n", first_number + index,
+                   describe(frames[index], first_number + index != 0).c_str(), times.c_str());
+    }
+    if (run.length > 1 && run.count > 1) {
+      std::fprintf(stderr, "           (these %zu frames %s times)\n", run.length, with_thousands(run.count).c_str());
+    }
   }
 }
 
 void print_trace() {
   std::fprintf(stderr, "growstack: trace of the stack, innermost frame first:\n");
-  for (const FrameRun& run : fold_frames({trace.frames, trace.count})) {
-    print(run);
+  print({trace.inner, trace.inner_count()}, 0);
+  const std::size_t outer_count = trace.outer_count();
+  if (outer_count != 0) {
+    const std::size_t first_outer = trace.total - outer_count;
+    if (first_outer > Trace::capacity) {
+      std::fprintf(stderr, "  ...      (%s frames in between are not shown)\n",
+                   with_thousands(first_outer - Trace::capacity).c_str());
+    }
+    std::rotate(trace.outer, trace.outer + first_outer % Trace::capacity, trace.outer + outer_count);
+    print({trace.outer, outer_count}, first_outer);
   }
-  if (!trace.complete) {
-    std::fprintf(stderr, "  ...     (and more: only the innermost %s frames were collected)\n",
-                 with_thousands(trace.count).c_str());
+  if (!trace.whole) {
+    std::fprintf(stderr, "  ...      (and more: the walk was ended after %s frames)\n", with_thousands(trace.total).c_str());
   }
   std::fflush(stderr);
 }
@@ -94,23 +105,49 @@ void* reporter_body(void*) noexcept {
 
 Trace& the_trace() noexcept { return trace; }
 
-void warm_up_unwinder() noexcept {
-  const void* frames[8];
-  boost::stacktrace::safe_dump_to(0, static_cast<void*>(frames), sizeof frames);
+namespace {
+
+/// Walking takes about 0.2 us a frame: seconds at most.
+constexpr std::size_t most_frames = std::size_t{16} * 1024 * 1024;
+
+struct Walk {
+  std::uintptr_t program_counter;
+  bool interrupted_seen = false;  ///< the walk starts in our handler; the trace with the code that it interrupted
+};
+
+_Unwind_Reason_Code keep_frame(_Unwind_Context* context, void* argument) {
+  auto& walk = *static_cast<Walk*>(argument);
+  const std::uintptr_t address = _Unwind_GetIP(context);
+  walk.interrupted_seen = walk.interrupted_seen || address == walk.program_counter;
+  if (!walk.interrupted_seen || address == 0) {
+    return _URC_NO_REASON;
+  }
+  if (trace.total == most_frames) {
+    trace.whole = false;
+    return _URC_END_OF_STACK;
+  }
+  const auto* const frame = reinterpret_cast<const void*>(address);
+  if (trace.total < Trace::capacity) {
+    trace.inner[trace.total] = frame;
+  } else {
+    trace.outer[trace.total % Trace::capacity] = frame;
+  }
+  ++trace.total;
+  return _URC_NO_REASON;
 }
 
+}  // namespace
+
+// Not Boost.Stacktrace's safe_dump_to(): that keeps the inner end only, and of a runaway recursion one wants to know who
+// began it.
 void collect_trace(std::uintptr_t program_counter) noexcept {
-  // The trace starts in our handler; the caller wants the code that it interrupted.
-  const std::size_t count = boost::stacktrace::safe_dump_to(0, static_cast<void*>(trace.frames), sizeof trace.frames);
-  trace.complete = count < Trace::capacity;
-  const void** const end = trace.frames + count;
-  const void** const interrupted = std::find(trace.frames, end, reinterpret_cast<const void*>(program_counter));
-  const void** const first = interrupted == end ? trace.frames : interrupted;
-  trace.count = static_cast<std::size_t>(std::copy(first, end, trace.frames) - trace.frames);
-  while (trace.count > 0 && trace.frames[trace.count - 1] == nullptr) {
-    --trace.count;
-  }
+  trace.total = 0;
+  trace.whole = true;
+  Walk walk{.program_counter = program_counter};
+  _Unwind_Backtrace(keep_frame, &walk);
 }
+
+void warm_up_unwinder() noexcept { collect_trace(reinterpret_cast<std::uintptr_t>(__builtin_return_address(0))); }
 
 int start_reporter_thread() noexcept {
   ForkWiped& shared = *fork_wiped();
