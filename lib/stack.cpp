@@ -29,7 +29,8 @@ constexpr std::size_t frames_of_trim_itself = std::size_t{16} * 1024;
 void* pointer(std::uintptr_t address) noexcept { return reinterpret_cast<void*>(address); }
 std::uintptr_t address_of(const void* pointer) noexcept { return reinterpret_cast<std::uintptr_t>(pointer); }
 
-std::error_code error_code(int error) noexcept { return {error, std::generic_category()}; }
+/// Of the category of a default-constructed one, so that success compares equal to it.
+std::error_code error_code(int error) noexcept { return {error, std::system_category()}; }
 
 void require(bool fulfilled, const std::string& message) {
   if (!fulfilled) {
