@@ -1,0 +1,448 @@
+// What every strategy promises, asked of each by running it: where a stack begins, how it grows, what it gives back, how it
+// ends.
+#include <doctest/doctest.h>
+
+#include <growstack/growstack.hpp>
+#include <growstack/handler/pages.hpp>
+
+#include "support/descend.hpp"
+#include "support/sanitized.hpp"
+#include "support/scenario.hpp"
+#include "support/smaps.hpp"
+
+#include <boost/context/fiber.hpp>
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <string>
+
+using namespace growstack::testing;
+using growstack::call;
+using growstack::Stack;
+using growstack::StackOptions;
+using growstack::Strategy;
+using growstack::handler::page_size;
+
+namespace {
+
+constexpr std::size_t KiB = 1024;
+constexpr std::size_t MiB = 1024 * KiB;
+
+/// Below the usual RLIMIT_STACK, which bounds grows_down.
+constexpr std::size_t reserve = 6 * MiB;
+
+struct PipeHelper {
+  static constexpr Strategy strategy = Strategy::pipe_helper;
+};
+struct InHandler {
+  static constexpr Strategy strategy = Strategy::in_handler;
+};
+struct GrowsDown {
+  static constexpr Strategy strategy = Strategy::grows_down;
+};
+struct DemandPaging {
+  static constexpr Strategy strategy = Strategy::demand_paging;
+};
+
+bool grows_by_our_faults(Strategy strategy) {
+  return strategy == Strategy::pipe_helper || strategy == Strategy::in_handler;
+}
+
+/// Committed from the start to the end.
+bool has_no_growth_events(Strategy strategy) { return strategy == Strategy::demand_paging; }
+
+StackOptions options_for(Strategy strategy) {
+  return {.reserve = reserve, .strategy = strategy, .name = std::string("of ") + std::string(name(strategy))};
+}
+
+std::uintptr_t address_of(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
+
+/// What a fresh stack has committed.
+std::size_t committed_at_first(const StackOptions& options) {
+  return has_no_growth_events(options.strategy) ? options.reserve : options.policy.initial_commit;
+}
+
+/// Reads one byte of each page.
+std::size_t read_every_page(const void* begin, const void* end) {
+  std::size_t pages = 0;
+  for (std::uintptr_t at = address_of(begin); at < address_of(end); at += page_size()) {
+    static_cast<void>(*reinterpret_cast<const volatile unsigned char*>(at));
+    ++pages;
+  }
+  return pages;
+}
+
+}  // namespace
+
+TYPE_TO_STRING_AS("pipe_helper", PipeHelper);
+TYPE_TO_STRING_AS("in_handler", InHandler);
+TYPE_TO_STRING_AS("grows_down", GrowsDown);
+TYPE_TO_STRING_AS("demand_paging", DemandPaging);
+
+/// TEST_CASE of a promise that every strategy makes; `Of::strategy` is the one at hand.
+#define EVERY_STRATEGY(promise) TEST_CASE_TEMPLATE(promise, Of, PipeHelper, InHandler, GrowsDown, DemandPaging)
+
+// ---- how it begins ---------------------------------------------------------------------------------------------------
+
+EVERY_STRATEGY("a strategy knows its name and works here") {
+  CHECK(growstack::strategies()[static_cast<std::size_t>(Of::strategy)].strategy == Of::strategy);
+  CHECK(growstack::strategy_from_name(name(Of::strategy)) == Of::strategy);
+  CHECK(growstack::unsupported_reason(Of::strategy) == "");
+}
+
+EVERY_STRATEGY("a fresh stack is where it says, empty, and knows its name and strategy") {
+  const StackOptions options = options_for(Of::strategy);
+  const Stack stack(options);
+  CHECK(address_of(stack.base()) % page_size() == 0);
+  CHECK(address_of(stack.base()) - address_of(stack.floor()) == reserve);
+  CHECK(stack.reserved() == reserve);
+  CHECK(address_of(stack.base()) - address_of(stack.limit()) == stack.committed());
+  CHECK(stack.committed() == committed_at_first(options));
+  CHECK(stack.resident() == 0);
+  CHECK(stack.high_water_mark() == (has_no_growth_events(Of::strategy) ? 0 : stack.committed()));
+  CHECK(stack.strategy() == Of::strategy);
+  CHECK(stack.name() == options.name);
+  CHECK(stack.counters().growth_faults == 0);
+  CHECK(stack.counters().remote_growth_faults == 0);
+}
+
+EVERY_STRATEGY("one page is resident once something ran there") {
+  Stack stack(options_for(Of::strategy));
+  call(stack, [] {});
+  if (sanitized) {
+    CHECK(stack.resident() >= page_size());
+    CHECK(stack.resident() <= 64 * KiB);
+  } else {
+    CHECK(stack.resident() == page_size());
+  }
+  CHECK(stack.counters().growth_faults == 0);
+}
+
+EVERY_STRATEGY("the guard is neither readable nor writable") {
+  const StackOptions options = options_for(Of::strategy);
+  const Stack stack(options);
+  const void* const guard = reinterpret_cast<const void*>(address_of(stack.floor()) - options.guard);
+  for (const Mapping& mapping : mappings_in(guard, stack.floor())) {
+    CHECK(mapping.protection == "---p");
+  }
+  CHECK(mapped_bytes(guard, stack.floor()) == options.guard);
+}
+
+// ---- how it grows ----------------------------------------------------------------------------------------------------
+
+EVERY_STRATEGY("a stack grows to its full depth and keeps what is written there") {
+  Stack stack(options_for(Of::strategy));
+  const std::size_t wrong = call(stack, [&] { return descend_to(address_of(stack.floor()), 16 * KiB); });
+  CHECK(wrong == 0);
+  CHECK(stack.resident() > reserve - 32 * KiB);
+  CHECK(stack.committed() > reserve - 32 * KiB);
+  CHECK(stack.high_water_mark() > reserve - 32 * KiB);
+}
+
+EVERY_STRATEGY("a touch of the first byte below the limit grows the stack by what the policy says") {
+  const std::size_t page = page_size();
+  StackOptions options = options_for(Of::strategy);
+  options.policy = {.initial_commit = page, .factor = 1.0, .least_step = 1, .largest_step = 1, .headroom = 0};
+  Stack stack(options);
+  if (has_no_growth_events(Of::strategy)) {
+    CHECK(stack.limit() == stack.floor());
+    return;
+  }
+  std::size_t not_by_one_page = 0;
+  call(stack, [&] {
+    for (int time = 0; time < 16; ++time) {
+      const std::uintptr_t limit = address_of(stack.limit());
+      touch_in_one_jump(limit - 1);
+      not_by_one_page += address_of(stack.limit()) == limit - page ? 0 : 1;
+    }
+  });
+  CHECK(not_by_one_page == 0);
+}
+
+EVERY_STRATEGY("a stack grows page by page") {
+  const std::size_t page = page_size();
+  Stack stack(options_for(Of::strategy));
+  call(stack, [&] {
+    for (std::uintptr_t at = address_of(stack.base()) - 4 * page; at >= address_of(stack.floor()); at -= page) {
+      touch_in_one_jump(at);
+    }
+  });
+  CHECK(stack.resident() > reserve - 4 * page);
+  CHECK(stack.committed() == reserve);
+}
+
+EVERY_STRATEGY("a frame of 1 MiB, touched first at its far end, takes one growth") {
+  Stack stack(options_for(Of::strategy));
+  const std::uint32_t before = stack.counters().growth_faults;
+  call(stack, [&] { touch_in_one_jump(GROWSTACK_HERE - MiB); });
+  CHECK(stack.counters().growth_faults - before == (grows_by_our_faults(Of::strategy) ? 1 : 0));
+  CHECK(stack.committed() >= MiB);
+  CHECK(stack.high_water_mark() >= MiB);
+  CHECK(stack.resident() < 64 * KiB);
+}
+
+EVERY_STRATEGY("every byte of a frame of 1 MiB holds what is written there") {
+  Stack stack(options_for(Of::strategy));
+  const std::size_t wrong =
+      call(stack, [] { return fill_in_one_jump(GROWSTACK_HERE - MiB - 4 * KiB, GROWSTACK_HERE - 4 * KiB); });
+  CHECK(wrong == 0);
+  CHECK(stack.resident() >= MiB);
+}
+
+EVERY_STRATEGY("growth is contiguous: everything from the limit to the base can be read") {
+  Stack stack(options_for(Of::strategy));
+  call(stack, [&] {
+    touch_in_one_jump(GROWSTACK_HERE - 100 * KiB);
+    touch_in_one_jump(GROWSTACK_HERE - 3 * MiB);
+  });
+  CHECK(read_every_page(stack.limit(), stack.base()) == stack.committed() / page_size());
+  CHECK(mapped_bytes(stack.limit(), stack.base()) == stack.committed());
+  for (const Mapping& mapping : mappings_in(stack.limit(), stack.base())) {
+    CHECK(mapping.protection == "rw-p");
+  }
+}
+
+EVERY_STRATEGY("the last byte above the floor is usable") {
+  Stack stack(options_for(Of::strategy));
+  unsigned char found = 0;
+  call(stack, [&] {
+    const std::uintptr_t floor = address_of(stack.floor());
+    touch_in_one_jump(floor, 42);
+    found = *reinterpret_cast<const volatile unsigned char*>(floor);
+  });
+  CHECK(found == 42);
+  CHECK(stack.limit() == stack.floor());
+}
+
+EVERY_STRATEGY("what is committed stays below 64 KiB and twice the depth") {
+  for (const std::size_t depth : {16 * KiB, 64 * KiB, 200 * KiB, MiB, 2 * MiB}) {
+    Stack stack(options_for(Of::strategy));
+    call(stack, [&] { descend(depth); });
+    CHECK(stack.high_water_mark() >= depth);
+    if (!has_no_growth_events(Of::strategy)) {
+      CHECK(stack.committed() <= 64 * KiB + 2 * (depth + 8 * KiB));
+    }
+    CHECK(stack.resident() >= depth);
+    CHECK(stack.resident() <= depth + 24 * KiB);
+  }
+}
+
+EVERY_STRATEGY("counters tell what happened to this stack") {
+  Stack stack(options_for(Of::strategy));
+  call(stack, [] { descend(2 * MiB); });
+  const growstack::StackCounters counters = stack.counters();
+  CHECK((counters.growth_faults > 0) == grows_by_our_faults(Of::strategy));
+  CHECK(counters.growth_faults <= 8);  // 64 KiB, doubled until 2 MiB fit
+  CHECK(counters.remote_growth_faults == 0);
+  CHECK(counters.reserved == stack.reserved());
+  CHECK(counters.committed == stack.committed());
+  CHECK(counters.high_water == stack.high_water_mark());
+}
+
+// ---- what it gives back ----------------------------------------------------------------------------------------------
+
+EVERY_STRATEGY("an idle stack gives everything back and grows again, as often as one likes") {
+  const StackOptions options = options_for(Of::strategy);
+  Stack stack(options);
+  for (int round = 0; round < 3; ++round) {
+    CAPTURE(round);
+    CHECK(call(stack, [] { return descend(3 * MiB); }) == 0);
+    CHECK(stack.resident() >= 3 * MiB);
+    CHECK(stack.trim() == std::error_code());
+    CHECK(stack.resident() == 0);
+    CHECK(stack.committed() == committed_at_first(options));
+    if (!has_no_growth_events(Of::strategy)) {
+      CHECK(stack.high_water_mark() >= 3 * MiB);
+    }
+  }
+}
+
+EVERY_STRATEGY("a stack that was never used can be trimmed") {
+  const StackOptions options = options_for(Of::strategy);
+  Stack stack(options);
+  CHECK(stack.trim() == std::error_code());
+  CHECK(stack.trim() == std::error_code());
+  CHECK(stack.committed() == committed_at_first(options));
+  CHECK(stack.resident() == 0);
+}
+
+EVERY_STRATEGY("a stack that runs refuses to be trimmed as an idle one") {
+  Stack stack(options_for(Of::strategy));
+  CHECK(call(stack, [&] { return stack.trim(); }) == std::errc::device_or_resource_busy);
+  CHECK(stack.trim() == std::error_code());
+}
+
+EVERY_STRATEGY("a suspended stack keeps what lives above its stack pointer and gives back the rest") {
+#ifdef GROWSTACK_TESTED_UNDER_TSAN
+  return skip("ThreadSanitizer must be told of every switch of stacks, and a bare fiber does not tell");
+#endif
+  namespace context = boost::context;
+  Stack stack(options_for(Of::strategy));
+  std::uintptr_t stack_pointer = 0;
+  std::size_t wrong = 0;
+  struct Borrowed {
+    void deallocate(context::stack_context&) {}
+  };
+  context::stack_context whole;
+  whole.sp = stack.base();
+  whole.size = stack.reserved();
+  context::fiber fiber(std::allocator_arg, context::preallocated(whole.sp, whole.size, whole), Borrowed{},
+                       [&](context::fiber&& main) {
+                         std::array<volatile unsigned char, 300 * KiB> live;
+                         for (std::size_t index = 0; index < live.size(); ++index) {
+                           live[index] = static_cast<unsigned char>(index % 251);
+                         }
+                         for (int round = 0; round < 2; ++round) {
+                           wrong += descend(4 * MiB);
+                           stack_pointer = address_of(&live) - 256;  // what follows pushes less than the headroom
+                           main = std::move(main).resume();
+                           for (std::size_t index = 0; index < live.size(); ++index) {
+                             wrong += live[index] == index % 251 ? 0 : 1;
+                           }
+                         }
+                         return std::move(main);
+                       });
+  for (int round = 0; round < 2; ++round) {
+    CAPTURE(round);
+    fiber = std::move(fiber).resume();
+    const std::size_t live = address_of(stack.base()) - stack_pointer;
+    CHECK(stack.resident() >= 4 * MiB);
+    CHECK(stack.trim(reinterpret_cast<const void*>(stack_pointer)) == std::error_code());
+    CHECK(stack.resident() >= 300 * KiB);
+    CHECK(stack.resident() <= live + 16 * KiB);
+    if (!has_no_growth_events(Of::strategy)) {
+      CHECK(stack.committed() <= live + 16 * KiB);
+    }
+  }
+  fiber = std::move(fiber).resume();
+  CHECK(wrong == 0);
+}
+
+EVERY_STRATEGY("a pointer that is not into the stack cannot be its stack pointer") {
+  Stack stack(options_for(Of::strategy));
+  const int elsewhere = 0;
+  CHECK(stack.trim(&elsewhere) == std::errc::invalid_argument);
+  CHECK(stack.trim(static_cast<const char*>(stack.floor()) - 1) == std::errc::invalid_argument);
+  CHECK(stack.trim(static_cast<const char*>(stack.base()) + 1) == std::errc::invalid_argument);
+  CHECK(stack.trim(stack.base()) == std::error_code());
+  CHECK(stack.trim(stack.floor()) == std::error_code());
+}
+
+EVERY_STRATEGY("the running stack gives back a deep excursion and goes on") {
+  Stack stack(options_for(Of::strategy));
+  std::size_t wrong = 0;
+  std::size_t least_deep = SIZE_MAX;
+  std::size_t most_left = 0;
+  std::error_code error;
+  call(stack, [&] {
+    for (int round = 0; round < 3 && !error; ++round) {
+      wrong += descend(3 * MiB);
+      least_deep = std::min(least_deep, stack.resident());
+      error = Stack::trim_current();
+      most_left = std::max(most_left, stack.resident());
+    }
+  });
+  CHECK(error == std::error_code());
+  CHECK(wrong == 0);
+  CHECK(least_deep >= 3 * MiB);
+  CHECK(most_left <= 96 * KiB);
+}
+
+EVERY_STRATEGY("a released stack leaves no mapping behind") {
+  for (int round = 0; round < 2; ++round) {
+    const StackOptions options = options_for(Of::strategy);
+    auto stack = std::make_unique<Stack>(options);
+    call(*stack, [] { descend(3 * MiB); });
+    const void* const guard = static_cast<const char*>(stack->floor()) - options.guard;
+    const void* const base = stack->base();
+    CHECK(mapped_bytes(guard, base) > 0);
+    stack.reset();
+    CHECK(mapped_bytes(guard, base) == 0);
+  }
+}
+
+EVERY_STRATEGY("a stack released beside a neighbour leaves nothing charged or resident, and the next one starts empty") {
+  const StackOptions options = options_for(Of::strategy);
+  Stack neighbour(options);
+  call(neighbour, [] { descend(MiB); });
+  const std::size_t resident = neighbour.resident();
+  auto stack = std::make_unique<Stack>(options);
+  call(*stack, [] { descend(3 * MiB); });
+  const void* const floor = stack->floor();
+  const void* const base = stack->base();
+  stack.reset();
+  CHECK(charged_bytes(floor, base) == 0);
+  std::size_t left = 0;
+  for (const Mapping& mapping : mappings_in(floor, base)) {
+    left += mapping.protection == "---p" ? 0 : mapping.size();
+  }
+  CHECK(left == 0);
+  CHECK(neighbour.resident() == resident);
+
+  const Stack next(options);
+  CHECK(next.resident() == 0);
+  CHECK(next.committed() == committed_at_first(options));
+  CHECK(next.counters().growth_faults == 0);
+}
+
+// ---- how it ends -----------------------------------------------------------------------------------------------------
+
+namespace {
+
+enum class End { recursion, last_byte, one_byte_beyond };
+
+/// What a child does, of which it dies or not.
+template <class Of, End end>
+int go_to_the_end() {
+  Stack stack(options_for(Of::strategy));
+  call(stack, [&] {
+    const std::uintptr_t floor = address_of(stack.floor());
+    switch (end) {
+      case End::recursion:
+        descend_to(0);
+        break;
+      case End::last_byte:
+        touch_in_one_jump(floor);
+        break;
+      case End::one_byte_beyond:
+        touch_in_one_jump(floor - 1);
+        break;
+    }
+  });
+  return 0;
+}
+
+template <class Of>
+struct Ends {
+  std::string of{name(Of::strategy)};
+  Scenario recursion{("recursion " + of).c_str(), &go_to_the_end<Of, End::recursion>};
+  Scenario last_byte{("last byte " + of).c_str(), &go_to_the_end<Of, End::last_byte>};
+  Scenario one_byte_beyond{("one byte beyond " + of).c_str(), &go_to_the_end<Of, End::one_byte_beyond>};
+};
+const Ends<PipeHelper> of_pipe_helper;
+const Ends<InHandler> of_in_handler;
+const Ends<GrowsDown> of_grows_down;
+const Ends<DemandPaging> of_demand_paging;
+
+std::string strategy_name(Strategy strategy) { return std::string(name(strategy)); }
+
+}  // namespace
+
+EVERY_STRATEGY("a recursion without end is reported as the overflow of that stack, and the process dies of SIGSEGV") {
+  const Ended ended = run_scenario("recursion " + strategy_name(Of::strategy));
+  CHECK(ended.signal == SIGSEGV);
+  CHECK(ended.err.find("stack overflow") != std::string::npos);
+  CHECK(ended.err.find("\"of " + strategy_name(Of::strategy) + "\"") != std::string::npos);
+  CHECK(ended.err.find("descend_to") != std::string::npos);
+}
+
+EVERY_STRATEGY("overflow begins with the first byte below the floor and not before") {
+  const Ended last = run_scenario("last byte " + strategy_name(Of::strategy));
+  CHECK(last.exit_code == 0);
+  CHECK(last.err == "");
+  const Ended beyond = run_scenario("one byte beyond " + strategy_name(Of::strategy));
+  CHECK(beyond.signal == SIGSEGV);
+  CHECK(beyond.err.find("stack overflow") != std::string::npos);
+  CHECK(beyond.err.find("\"of " + strategy_name(Of::strategy) + "\"") != std::string::npos);
+}
