@@ -1,0 +1,226 @@
+// The helper thread: invisible to the program it serves, and never able to hang it.
+#include <doctest/doctest.h>
+
+#include <growstack/growstack.hpp>
+
+#include "support/recursion.hpp"
+#include "support/scenario.hpp"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <fstream>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+using namespace growstack;
+using namespace growstack::testing;
+
+namespace {
+
+const StackOptions options{.reserve = std::size_t{64} << 20, .name = "served"};
+
+/// Names of the entries of a directory, without dots.
+std::set<std::string> entries(const std::string& path) {
+  std::set<std::string> names;
+  DIR* const directory = opendir(path.c_str());
+  if (directory == nullptr) {
+    return names;
+  }
+  while (const dirent* const entry = readdir(directory)) {
+    if (entry->d_name[0] != '.') {
+      names.insert(entry->d_name);
+    }
+  }
+  closedir(directory);
+  return names;
+}
+
+std::string thread_with_name(const std::string& name) {
+  for (const std::string& id : entries("/proc/self/task")) {
+    std::ifstream file("/proc/self/task/" + id + "/comm");
+    std::string found;
+    if (std::getline(file, found) && found == name) {
+      return id;
+    }
+  }
+  return {};
+}
+
+std::string status_of(const std::string& thread, const std::string& field) {
+  std::ifstream file("/proc/self/task/" + thread + "/status");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with(field + ":")) {
+      return line.substr(line.find_first_not_of(" \t", field.size() + 1));
+    }
+  }
+  return {};
+}
+
+}  // namespace
+
+GROWSTACK_SCENARIO("helper's signals") {
+  Stack stack(options);
+  for (const char* const name : {"stack-helper", "stack-reporter"}) {
+    const std::string thread = thread_with_name(name);
+    if (thread.empty()) {
+      return 1;
+    }
+    const std::uint64_t blocked = std::stoull(status_of(thread, "SigBlk"), nullptr, 16);
+    for (int signal = 1; signal < 65; ++signal) {
+      const bool never_blocked = signal == SIGKILL || signal == SIGSTOP || signal == 32 || signal == 33;  // libc's own
+      if (!never_blocked && (blocked >> static_cast<unsigned>(signal - 1) & 1U) == 0) {
+        return 2;
+      }
+    }
+  }
+  return 7;
+}
+
+TEST_CASE("helper and reporter block every signal, so that the program's signals go to the program's threads") {
+  CHECK(run_scenario("helper's signals").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("helper's descriptors") {
+  const int theirs = open("/dev/null", O_RDONLY);
+  Stack stack(options);
+  const std::string helper = thread_with_name("stack-helper");
+  const std::set<std::string> descriptors = entries("/proc/self/task/" + helper + "/fd");
+  close(theirs);
+  if (descriptors.size() != 1) {
+    return 1;
+  }
+  struct stat only {};
+  const std::string path = "/proc/self/task/" + helper + "/fd/" + *descriptors.begin();
+  return stat(path.c_str(), &only) == 0 && S_ISFIFO(only.st_mode) ? 7 : 2;
+}
+
+TEST_CASE("the helper has nothing open but its end of the pipe: it keeps none of the program's files open") {
+  CHECK(run_scenario("helper's descriptors").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("helper started by a pinned thread") {
+  cpu_set_t all;
+  cpu_set_t one;
+  sched_getaffinity(0, sizeof all, &all);
+  CPU_ZERO(&one);
+  CPU_SET(0, &one);
+  if (CPU_COUNT(&all) < 2 || !CPU_ISSET(0, &all)) {
+    return 8;
+  }
+  sched_setaffinity(0, sizeof one, &one);
+  Stack stack(options);
+  cpu_set_t seen;
+  sched_getaffinity(std::stoi(thread_with_name("stack-helper")), sizeof seen, &seen);
+  return CPU_EQUAL(&seen, &all) ? 7 : 1;
+}
+
+TEST_CASE("the helper may run on every processor although the thread that started it may not") {
+  const Ended ended = run_scenario("helper started by a pinned thread");
+  if (ended.exit_code == 8) {
+    skip("needs two processors");
+    return;
+  }
+  CHECK(ended.exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("started by a real-time thread") {
+  const sched_param low{.sched_priority = 1};
+  if (sched_setscheduler(0, SCHED_FIFO, &low) != 0) {
+    return errno == EPERM ? 8 : 1;
+  }
+  Stack stack(options);
+  return sched_getscheduler(std::stoi(thread_with_name("stack-helper"))) == SCHED_OTHER ? 7 : 2;
+}
+
+TEST_CASE("the helper has the default scheduling policy although a real-time thread started it") {
+  const Ended ended = run_scenario("started by a real-time thread");
+  if (ended.exit_code == 8) {
+    skip("needs the privilege to use SCHED_FIFO");
+    return;
+  }
+  CHECK(ended.exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("helper gets no processor") {
+  // Confined to one processor, which a real-time thread of higher rank keeps busy: only the faulting thread itself,
+  // of higher rank still, can run.
+  Stack stack(options);
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(0, &one);
+  const int helper = std::stoi(thread_with_name("stack-helper"));
+  if (sched_setaffinity(0, sizeof one, &one) != 0 || sched_setaffinity(helper, sizeof one, &one) != 0) {
+    return 1;
+  }
+  const sched_param low{.sched_priority = 1};
+  const sched_param high{.sched_priority = 2};
+  std::atomic<bool> stop{false};
+  if (sched_setscheduler(0, SCHED_FIFO, &high) != 0) {
+    return errno == EPERM ? 8 : 1;
+  }
+  std::thread busy([&] {
+    sched_setscheduler(0, SCHED_FIFO, &low);
+    while (!stop) {
+    }
+  });
+  const bool grew = call(stack, [] { return recurse(2000); }) == 2000;
+  const auto missing = handler::counters().helper_missing;
+  stop = true;
+  busy.join();
+  std::printf("%d\n", static_cast<int>(missing));
+  return grew ? 7 : 2;
+}
+
+TEST_CASE("a helper that gets no processor delays a fault, and does not hang it: the request is withdrawn") {
+  const Ended ended = run_scenario("helper gets no processor");
+  if (ended.exit_code == 8) {
+    skip("needs the privilege to use SCHED_FIFO");
+    return;
+  }
+  CHECK_FALSE(ended.timed_out);
+  CHECK(ended.exit_code == 7);
+  CHECK(std::stoi(ended.out) > 0);
+}
+
+GROWSTACK_SCENARIO("more faulting threads than reply words") {
+  std::vector<std::thread> threads;
+  std::atomic<int> good{0};
+  for (int index = 0; index < 400; ++index) {
+    threads.emplace_back([&] { good += call(options, [] { return recurse(3000); }) == 3000 ? 1 : 0; });
+  }
+  for (std::thread& thread : threads) {
+    thread.join();
+  }
+  const handler::Counters seen = handler::counters();
+  return good == 400 && seen.by_helper + seen.helper_missing == seen.growth ? 7 : 1;
+}
+
+TEST_CASE("four hundred threads that fault at once are all served") {
+  CHECK(run_scenario("more faulting threads than reply words").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("idle") {
+  Stack stack(options);
+  call(stack, [] { recurse(3000); });
+  const std::string helper = thread_with_name("stack-helper");
+  const std::string reporter = thread_with_name("stack-reporter");
+  usleep(100'000);
+  const auto wakeups = [&] {
+    return status_of(helper, "voluntary_ctxt_switches") + " " + status_of(reporter, "voluntary_ctxt_switches");
+  };
+  const std::string before = wakeups();
+  usleep(1'000'000);
+  return wakeups() == before ? 7 : 1;
+}
+
+TEST_CASE("while nothing faults neither thread ever wakes up") { CHECK(run_scenario("idle").exit_code == 7); }

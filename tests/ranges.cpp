@@ -1,0 +1,252 @@
+// The register of ranges: any address to its slot, without a lock, while ranges come and go.
+#include <doctest/doctest.h>
+
+#include <growstack/handler/handler.hpp>
+#include <growstack/handler/pages.hpp>
+#include <growstack/handler/ranges.hpp>
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <initializer_list>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+using namespace growstack::handler;
+
+namespace {
+
+// Nothing is ever touched here: look-ups need addresses, not memory.
+constexpr std::uintptr_t somewhere = std::uintptr_t{0x10} << 40;
+
+constexpr Operations no_operations{
+    .plan = [](const Range&, const SlotRecord&, std::uintptr_t) noexcept { return Step{}; },
+    .commit = [](const Range&, const SlotRecord&, Step) noexcept { return 0; },
+    .on_overflow = [](const SlotRecord&, const Fault&, int) noexcept {},
+};
+
+struct RemoveRange {
+  void operator()(Range* range) const { remove_range(*range); }
+};
+using OwnedRange = std::unique_ptr<Range, RemoveRange>;
+
+OwnedRange make_range(std::uintptr_t begin, std::size_t size, std::size_t slot_size) {
+  Range* range = nullptr;
+  REQUIRE(add_range({.begin = begin, .size = size, .slot_size = slot_size, .operations = &no_operations}, range) == 0);
+  return OwnedRange(range);
+}
+
+void publish_slot(Range& range, std::uint32_t index, std::size_t slot_size, std::string_view name = "test") {
+  const std::uintptr_t guard = range.begin.load() + index * slot_size;
+  publish(range, index,
+          {.base = guard + slot_size,
+           .floor = guard + page_size(),
+           .guard = guard,
+           .limit = guard + slot_size - page_size(),
+           .name = name});
+}
+
+bool is_found(std::uintptr_t address) { return static_cast<bool>(PinnedSlot(address)); }
+
+}  // namespace
+
+TEST_CASE("a slot record is two cache lines") { CHECK(sizeof(SlotRecord) == 128); }
+
+TEST_CASE("an address that nobody registered has no slot") {
+  CHECK_FALSE(is_found(0));
+  CHECK_FALSE(is_found(somewhere));
+  CHECK_FALSE(is_found(~std::uintptr_t{0}));
+  CHECK_FALSE(is_found(reinterpret_cast<std::uintptr_t>(&no_operations)));
+}
+
+TEST_CASE("every address from a live slot's guard to its last byte is found, and nothing else") {
+  const std::size_t slot_size = 64 * 1024;
+  const OwnedRange range = make_range(somewhere, range_alignment, slot_size);
+  publish_slot(*range, 3, slot_size);
+  const std::uintptr_t guard = somewhere + 3 * slot_size;
+  for (const std::uintptr_t address : {guard, guard + 1, guard + slot_size / 2, guard + slot_size - 1}) {
+    const PinnedSlot pinned(address);
+    REQUIRE(static_cast<bool>(pinned));
+    CHECK(pinned.index() == 3);
+  }
+  CHECK_FALSE(is_found(guard - 1));
+  CHECK_FALSE(is_found(guard + slot_size));
+  CHECK(in_vacant_slot(guard - 1));
+  CHECK_FALSE(in_vacant_slot(guard));
+  CHECK_FALSE(in_vacant_slot(somewhere - 1));
+  retire(*range, 3);
+  CHECK_FALSE(is_found(guard));
+}
+
+TEST_CASE("one multiplication finds the slot for every slot size and every address at a slot's edge") {
+  for (std::size_t pages = 2; pages < 6000; pages = pages * 5 / 4 + 1) {
+    const std::size_t slot_size = pages * page_size();
+    const std::size_t size = (slot_size * 40 / range_alignment + 1) * range_alignment;
+    const OwnedRange range = make_range(somewhere, size, slot_size);
+    const std::uint32_t slots = range->slot_count.load();
+    for (std::uint32_t index = 0; index < slots; ++index) {
+      publish_slot(*range, index, slot_size);
+    }
+    std::size_t wrong = 0;
+    for (std::uint32_t index = 0; index < slots; ++index) {
+      const std::uintptr_t first = somewhere + index * slot_size;
+      for (const std::uintptr_t address : {first, first + slot_size - 1}) {
+        const PinnedSlot pinned(address);
+        wrong += !pinned || pinned.index() != index ? 1U : 0U;
+      }
+    }
+    CHECK_MESSAGE(wrong == 0, "slot size " << slot_size);
+    for (std::uint32_t index = 0; index < slots; ++index) {
+      retire(*range, index);
+    }
+  }
+}
+
+TEST_CASE("a range of a million slots over eight terabytes is exact at its far end") {
+  const std::size_t slot_size = std::size_t{8} << 20;
+  const std::size_t slots = 1'000'000;
+  const OwnedRange range = make_range(somewhere, slots * slot_size, slot_size);
+  publish_slot(*range, slots - 1, slot_size);
+  const std::uintptr_t last = somewhere + slots * slot_size - 1;
+  {
+    const PinnedSlot pinned(last);
+    REQUIRE(static_cast<bool>(pinned));
+    CHECK(pinned.index() == slots - 1);
+  }
+  CHECK_FALSE(is_found(last - slot_size));
+  retire(*range, slots - 1);
+}
+
+TEST_CASE("bounds that are not aligned, overlap, or leave user space are refused") {
+  Range* range = nullptr;
+  const auto add = [&](std::uintptr_t begin, std::size_t size, std::size_t slot_size) {
+    return add_range({.begin = begin, .size = size, .slot_size = slot_size, .operations = &no_operations}, range);
+  };
+  CHECK(add(somewhere + page_size(), range_alignment, 64 * 1024) == EINVAL);
+  CHECK(add(somewhere, range_alignment / 2, 64 * 1024) == EINVAL);
+  CHECK(add(somewhere, 0, 64 * 1024) == EINVAL);
+  CHECK(add(somewhere, range_alignment, 0) == EINVAL);
+  CHECK(add(somewhere, range_alignment, 1000) == EINVAL);
+  CHECK(add(somewhere, range_alignment, 2 * range_alignment) == EINVAL);
+  CHECK(add(~std::uintptr_t{0} - range_alignment + 1, range_alignment, 64 * 1024) == EINVAL);
+  const OwnedRange first = make_range(somewhere, 2 * range_alignment, 64 * 1024);
+  CHECK(add(somewhere + range_alignment, range_alignment, 64 * 1024) == EEXIST);
+  CHECK(range_count() == 1);
+}
+
+TEST_CASE("a slot that is retired waits for the fault that works in it") {
+  const OwnedRange range = make_range(somewhere, range_alignment, 64 * 1024);
+  publish_slot(*range, 0, 64 * 1024);
+  std::atomic<bool> retired{false};
+  auto pinned = std::make_unique<PinnedSlot>(somewhere);
+  REQUIRE(static_cast<bool>(*pinned));
+  std::thread owner([&] {
+    retire(*range, 0);
+    retired = true;
+  });
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  CHECK_FALSE(retired);
+  CHECK_FALSE(is_found(somewhere));  // no new fault gets in
+  pinned.reset();
+  owner.join();
+  CHECK(retired);
+}
+
+TEST_CASE("records are reused, with a new generation and without the old name") {
+  const std::size_t slot_size = 64 * 1024;
+  SlotRecord* first_record = nullptr;
+  std::uint32_t first_generation = 0;
+  {
+    const OwnedRange range = make_range(somewhere, range_alignment, slot_size);
+    publish_slot(*range, 0, slot_size, "a name that is longer than a slot record has room for");
+    first_record = &range->slots[0];
+    first_generation = first_record->generation;
+    CHECK(std::string(first_record->name) == "a name that is longer than a slot recor");
+    retire(*range, 0);
+  }
+  const OwnedRange range = make_range(somewhere + range_alignment, range_alignment, slot_size);
+  publish_slot(*range, 0, slot_size, "b");
+  CHECK(&range->slots[0] == first_record);
+  CHECK(range->slots[0].generation == first_generation + 2);
+  CHECK(std::string(range->slots[0].name) == "b");
+  retire(*range, 0);
+}
+
+TEST_CASE("limit and high-water mark only ever fall") {
+  SlotRecord slot;
+  slot.limit = 1000;
+  slot.high_water = 900;
+  lower_limit(slot, 950);
+  CHECK(slot.limit == 950);
+  CHECK(slot.high_water == 900);
+  lower_limit(slot, 990);
+  CHECK(slot.limit == 950);
+  lower_limit(slot, 100);
+  CHECK(slot.limit == 100);
+  CHECK(slot.high_water == 100);
+}
+
+TEST_CASE("a pin that a thread held during fork does not exist in the child") {
+  const OwnedRange range = make_range(somewhere, range_alignment, 64 * 1024);
+  publish_slot(*range, 0, 64 * 1024);
+  pid_t child = -1;
+  {
+    const PinnedSlot held(somewhere);
+    child = fork();
+    if (child == 0) {
+      alarm(20);          // a hang must not outlive the test
+      retire(*range, 0);  // would wait for ever for a thread of the parent
+      _exit(0);
+    }
+  }
+  int status = -1;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
+  retire(*range, 0);
+}
+
+TEST_CASE(
+    "look-ups race with ranges that come and go, of other sizes, and only ever find a slot that contains the address") {
+  std::atomic<bool> stop{false};
+  std::atomic<std::uint64_t> found{0};
+  std::atomic<std::uint64_t> wrong{0};
+  std::vector<std::thread> readers;
+  for (unsigned reader = 0; reader < 3; ++reader) {
+    readers.emplace_back([&, reader] {
+      std::uintptr_t step = 7919 + reader;
+      while (!stop) {
+        step = step * 6364136223846793005U + 1442695040888963407U;
+        const std::uintptr_t address = somewhere + (step >> 20U) % (4 * range_alignment);
+        const PinnedSlot pinned(address);
+        if (pinned) {
+          ++found;
+          const SlotRecord& slot = pinned.slot();
+          wrong += slot.guard.load() <= address && address < slot.base.load() ? 0U : 1U;
+        }
+      }
+    });
+  }
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(2);
+  for (std::size_t round = 0; std::chrono::steady_clock::now() < end; ++round) {
+    const std::size_t slot_size = (64 + 64 * (round % 7)) * 1024;
+    const OwnedRange range = make_range(somewhere + (round % 3) * range_alignment, range_alignment, slot_size);
+    const std::uint32_t slots = range->slot_count.load();
+    for (std::uint32_t index = 0; index < slots; ++index) {
+      publish_slot(*range, index, slot_size);
+    }
+    for (std::uint32_t index = 0; index < slots; ++index) {
+      retire(*range, index);
+    }
+  }
+  stop = true;
+  for (std::thread& reader : readers) {
+    reader.join();
+  }
+  CHECK(found > 0);
+  CHECK(wrong == 0);
+}

@@ -1,0 +1,25 @@
+// Recursion that the optimizer leaves alone.
+#pragma once
+
+#include <cstddef>
+
+namespace growstack::testing {
+
+/// Runs `then` below `frames` frames of some 250 bytes each, and returns their number.
+template <class Then>
+[[gnu::noinline]] std::size_t below_frames(std::size_t frames, const Then& then) {
+  volatile char room[192];
+  room[0] = static_cast<char>(frames);
+  if (frames == 0) {
+    then();
+    return 0;
+  }
+  const std::size_t deeper = below_frames(frames - 1, then);
+  return deeper + 1 + static_cast<std::size_t>(room[0] != static_cast<char>(frames));
+}
+
+[[gnu::noinline]] inline std::size_t recurse(std::size_t frames) {
+  return below_frames(frames, [] {});
+}
+
+}  // namespace growstack::testing
