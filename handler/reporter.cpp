@@ -13,6 +13,8 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <span>
+#include <sstream>
 #include <string>
 
 namespace growstack::handler {
@@ -23,18 +25,8 @@ using namespace std::chrono_literals;
 pthread_t reporter_thread;
 Trace trace;
 
-/// "function at file:line", or the address where no debug information tells.
-std::string describe(const void* address, bool is_return_address) {
-  // A return address may belong to the line after the call, or even to the next function.
-  const boost::stacktrace::frame frame(static_cast<const char*>(address) - (is_return_address ? 1 : 0));
-  std::string name = frame.name();
-  if (name.empty()) {
-    char raw[32];
-    std::snprintf(raw, sizeof raw, "%p", address);
-    name = raw;
-  }
-  return frame.source_line() == 0 ? name : name + " at " + frame.source_file() + ":" + std::to_string(frame.source_line());
-}
+/// A write that fails has no cure here.
+void say(const std::string& line) { static_cast<void>(std::fputs((line + "\n").c_str(), stderr)); }
 
 std::string with_thousands(std::size_t number) {
   std::string digits = std::to_string(number);
@@ -44,37 +36,58 @@ std::string with_thousands(std::size_t number) {
   return digits;
 }
 
+/// "function at file:line", or the address where no debug information tells.
+std::string describe(const void* address, bool is_return_address) {
+  // A return address may belong to the line after the call, or even to the next function.
+  const boost::stacktrace::frame frame(static_cast<const char*>(address) - (is_return_address ? 1 : 0));
+  std::ostringstream text;
+  if (frame.name().empty()) {
+    text << address;
+  } else {
+    text << frame.name();
+  }
+  if (frame.source_line() != 0) {
+    text << " at " << frame.source_file() << ":" << frame.source_line();
+  }
+  return text.str();
+}
+
+/// "  #12      "
+std::string numbered(std::size_t number) {
+  std::string text = "  #" + std::to_string(number);
+  text.resize(std::max<std::size_t>(text.size() + 1, 11), ' ');
+  return text;
+}
+
 /// `first_number` is the number of frames[0] in the whole trace.
 void print(std::span<const void* const> frames, std::size_t first_number) {
   for (const FrameRun& run : fold_frames(frames)) {
+    const std::string times = "  (" + with_thousands(run.count) + " times)";
     for (std::size_t index = run.first; index < run.first + run.length; ++index) {
-      const std::string times = run.length == 1 && run.count > 1 ? "  (" + with_thousands(run.count) + " times)" : "";
-      std::fprintf(stderr, "  #%-7zu %s%s\n", first_number + index,
-                   describe(frames[index], first_number + index != 0).c_str(), times.c_str());
+      const std::size_t number = first_number + index;
+      say(numbered(number) + describe(frames[index], number != 0) + (run.length == 1 && run.count > 1 ? times : ""));
     }
     if (run.length > 1 && run.count > 1) {
-      std::fprintf(stderr, "           (these %zu frames %s times)\n", run.length, with_thousands(run.count).c_str());
+      say("           (these " + std::to_string(run.length) + " frames " + with_thousands(run.count) + " times)");
     }
   }
 }
 
 void print_trace() {
-  std::fprintf(stderr, "growstack: trace of the stack, innermost frame first:\n");
+  say("growstack: trace of the stack, innermost frame first:");
   print({trace.inner, trace.inner_count()}, 0);
   const std::size_t outer_count = trace.outer_count();
   if (outer_count != 0) {
     const std::size_t first_outer = trace.total - outer_count;
     if (first_outer > Trace::capacity) {
-      std::fprintf(stderr, "  ...      (%s frames in between are not shown)\n",
-                   with_thousands(first_outer - Trace::capacity).c_str());
+      say("  ...      (" + with_thousands(first_outer - Trace::capacity) + " frames in between are not shown)");
     }
     std::rotate(trace.outer, trace.outer + first_outer % Trace::capacity, trace.outer + outer_count);
     print({trace.outer, outer_count}, first_outer);
   }
   if (!trace.whole) {
-    std::fprintf(stderr, "  ...      (and more: the walk was ended after %s frames)\n", with_thousands(trace.total).c_str());
+    say("  ...      (and more: the walk was ended after " + with_thousands(trace.total) + " frames)");
   }
-  std::fflush(stderr);
 }
 
 void* reporter_body(void*) noexcept {

@@ -15,7 +15,7 @@ namespace {
 
 /// The stack belongs to a Stack; Boost.Context wants somebody to give it back to.
 struct BorrowedStack {
-  boost::context::stack_context allocate() const noexcept { return {}; }
+  [[nodiscard]] boost::context::stack_context allocate() const noexcept { return {}; }
   void deallocate(boost::context::stack_context&) const noexcept {}
 };
 

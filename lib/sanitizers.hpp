@@ -43,6 +43,7 @@ inline void forget_stack_contents([[maybe_unused]] std::uintptr_t begin, [[maybe
 class StackVisit {
  public:
   StackVisit() noexcept = default;
+  ~StackVisit() = default;
   StackVisit(const StackVisit&) = delete;
   StackVisit& operator=(const StackVisit&) = delete;
 

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string_view>
 #include <system_error>
@@ -36,6 +37,8 @@ class Stack {
   ~Stack() = default;  ///< Releases exactly what was reserved. Nothing may run on the stack.
   Stack(Stack&&) noexcept = default;
   Stack& operator=(Stack&&) noexcept = default;
+  Stack(const Stack&) = delete;
+  Stack& operator=(const Stack&) = delete;
 
   /// Highest address: a stack pointer starts here. Multiple of the page size.
   [[nodiscard]] void* base() const noexcept;

@@ -3,6 +3,7 @@
 
 #include <growstack/handler/slot.hpp>
 
+#include <cstddef>
 #include <cstdint>
 
 namespace growstack::handler {
@@ -41,7 +42,7 @@ struct SlotView {
 
 /// How far below its own stack pointer code may touch the stack and still be growing it, in bytes. Compilers touch a
 /// frame above the stack pointer; hand-written prologues and the kernel's old rule allowed a little below.
-inline constexpr std::size_t reach_below_stack_pointer = 64 * 1024;
+inline constexpr std::size_t reach_below_stack_pointer = std::size_t{64} * 1024;
 
 /// Bytes that the kernel needs below the stack pointer to deliver a signal on the running stack: the ABI's red zone and
 /// the largest frame this CPU's registers can need (AT_MINSIGSTKSZ, getauxval(3)). Any thread, signal handlers included.
