@@ -45,8 +45,8 @@ bool exceeds(int resource, std::uint64_t used, std::size_t wanted, std::uint64_t
   return used + wanted > allowed;
 }
 
-/// ENOMEM has half a dozen causes: which one is it?
-std::string memory_limit_hit(std::size_t bytes) {
+/// ENOMEM has half a dozen causes, and EAGAIN is what pthread_create(3) makes of them: which one is it?
+std::string limit_hit(int error, std::size_t bytes) {
   constexpr std::uint64_t mappings_at_once = 8;  // making one stack takes no more
   std::uint64_t allowed = 0;
   if (exceeds(RLIMIT_AS, status_bytes("VmSize:"), bytes, allowed)) {
@@ -61,6 +61,9 @@ std::string memory_limit_hit(std::size_t bytes) {
   if (exceeds(RLIMIT_DATA, status_bytes("VmData:"), bytes, allowed)) {
     return "RLIMIT_DATA is reached (" + in_bytes(allowed) + "; ulimit -d): raise it or commit less";
   }
+  if (error == EAGAIN) {
+    return "no more threads: RLIMIT_NPROC (ulimit -u), kernel.threads-max or the pids.max of the control group is reached";
+  }
   if (number_in("/proc/sys/vm/overcommit_memory") == 2) {
     return "vm.overcommit_memory is 2, and the commit limit is reached (CommitLimit in /proc/meminfo)";
   }
@@ -74,7 +77,7 @@ void fail(int error, const std::string& message) {
 }
 
 void fail_for_memory(int error, const std::string& what, std::size_t bytes) {
-  fail(error, what + (error == ENOMEM ? ": " + memory_limit_hit(bytes) : std::string()));
+  fail(error, what + (error == ENOMEM || error == EAGAIN ? ": " + limit_hit(error, bytes) : std::string()));
 }
 
 std::string in_bytes(std::uint64_t bytes) {

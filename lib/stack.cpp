@@ -66,13 +66,16 @@ StackOptions validated(StackOptions options) {
   return options;
 }
 
+/// More than the handler's threads and records map at once.
+constexpr std::size_t handler_needs = std::size_t{2} * 1024 * 1024;
+
 void start_handler(const Implementation& implementation) {
   if (const int error = handler::install(); error != 0) {
-    fail_for_memory(error, "cannot install the SIGSEGV handler", 0);
+    fail_for_memory(error, "cannot install the SIGSEGV handler", handler_needs);
   }
   if (implementation.committer() == handler::Committer::helper) {
     if (const int error = handler::start_helper(); error != 0) {
-      fail_for_memory(error, "cannot start the helper thread", 0);
+      fail_for_memory(error, "cannot start the helper thread", handler_needs);
     }
   }
   if (const int error = handler::attach_thread(); error != 0) {
