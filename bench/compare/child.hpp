@@ -1,0 +1,32 @@
+// Every measurement runs in a process of its own: a clean state for each, and one that dies is a result like any other.
+#pragma once
+
+#include "progress.hpp"
+
+#include <nlohmann/json.hpp>
+
+#include <span>
+#include <string>
+
+namespace growstack::compare {
+
+/// What a child does: answers a request. It may throw: then the parent gets the message as a failure.
+struct Task {
+  const char* name;
+  nlohmann::json (*answer)(const nlohmann::json& request, Progress& progress);
+};
+
+struct Answer {
+  nlohmann::json result;
+  std::string failure;  ///< empty if there is a result; otherwise what was thrown, or "killed by SIGSEGV: ..."
+  bool died = false;    ///< by a signal
+};
+
+/// Starts this program again for one task and waits for it. The child draws its progress on the same terminal. Throws
+/// std::system_error if there can be no child.
+[[nodiscard]] Answer ask_child(const char* task, const nlohmann::json& request, const Progress& progress);
+
+/// For main(): true if this process is such a child; then everything is done, and `exit_code` is set.
+[[nodiscard]] bool serve_as_child(int argc, char** argv, std::span<const Task> tasks, int& exit_code);
+
+}  // namespace growstack::compare

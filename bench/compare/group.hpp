@@ -1,0 +1,31 @@
+// The groups of measurements, in the order they are run. A new one is a file with a function of this kind, a line in
+// main.cpp's list, and its child's task beside it.
+#pragma once
+
+#include "progress.hpp"
+#include "session.hpp"
+
+#include <nlohmann/json.hpp>
+
+namespace growstack::compare {
+
+/// Runs in the parent: measures in children, adds rows, prints.
+struct Group {
+  const char* name;
+  void (*run)(Session& session);
+};
+
+void report_machine(Session& session);
+
+void compare_stages(Session& session);
+void compare_growth(Session& session);
+void compare_faults(Session& session);
+void compare_real_programs(Session& session);
+
+/// The children's tasks.
+nlohmann::json measure_stages(const nlohmann::json& request, Progress& progress);
+nlohmann::json measure_growth(const nlohmann::json& request, Progress& progress);
+nlohmann::json measure_faults(const nlohmann::json& request, Progress& progress);
+nlohmann::json run_real_program(const nlohmann::json& request, Progress& progress);
+
+}  // namespace growstack::compare

@@ -1,0 +1,74 @@
+#include "programs.hpp"
+
+#include <rapidjson/document.h>
+
+#include <array>
+#include <regex>
+#include <stdexcept>
+
+namespace growstack::compare {
+namespace {
+
+constexpr std::size_t size = 1'000'000;
+
+/// libstdc++ matches by recursion: two or three frames a letter.
+class RegexMatch final : public Program {
+ public:
+  RegexMatch() {
+    for (std::size_t letter = 0; letter < size; ++letter) {
+      text_ += letter % 2 == 0 ? 'a' : 'b';
+    }
+  }
+  bool run() override { return std::regex_match(text_, pattern_); }
+
+ private:
+  std::string text_;
+  std::regex pattern_{"(a|b)*c?"};
+};
+
+/// RapidJSON parses by recursion unless told otherwise (kParseIterativeFlag).
+class JsonParse final : public Program {
+ public:
+  JsonParse() : text_(std::string(size, '[') + std::string(size, ']')) {}
+
+  /// The document frees its memory as one pool, without a second recursion.
+  bool run() override {
+    rapidjson::Document document;
+    document.Parse(text_.c_str());
+    return !document.HasParseError() && depth_of(document) == size;
+  }
+
+ private:
+  static std::size_t depth_of(const rapidjson::Value& outermost) {
+    std::size_t depth = 1;
+    for (const rapidjson::Value* at = &outermost; at->IsArray() && !at->Empty(); at = &(*at)[0]) {
+      ++depth;
+    }
+    return depth;
+  }
+
+  std::string text_;
+};
+
+template <class T>
+std::unique_ptr<Program> make() {
+  return std::make_unique<T>();
+}
+
+constexpr std::array all{ProgramDescription{"regex", "std::regex_match, 1,000,000 letters", make<RegexMatch>},
+                         ProgramDescription{"json", "RapidJSON, 1,000,000 levels", make<JsonParse>}};
+
+}  // namespace
+
+std::span<const ProgramDescription> programs() { return all; }
+
+const ProgramDescription& program_named(const std::string& name) {
+  for (const ProgramDescription& each : all) {
+    if (each.name == name) {
+      return each;
+    }
+  }
+  throw std::invalid_argument("no program of the name " + name);
+}
+
+}  // namespace growstack::compare

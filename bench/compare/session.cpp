@@ -1,0 +1,57 @@
+#include "session.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cstdio>
+#include <utility>
+
+namespace growstack::compare {
+
+Session::Session(Options options, std::vector<Subject> subjects, Progress& progress)
+    : options_(std::move(options)), subjects_(std::move(subjects)), progress_(progress) {}
+
+bool Session::includes(std::string_view name) const {
+  return options_.only.empty() || std::find(options_.only.begin(), options_.only.end(), name) != options_.only.end();
+}
+
+std::vector<Subject> Session::strategies() const {
+  std::vector<Subject> chosen;
+  std::copy_if(subjects_.begin(), subjects_.end(), std::back_inserter(chosen),
+               [&](const Subject& each) { return each.strategy && includes(each.name); });
+  return chosen;
+}
+
+unsigned Session::rounds(unsigned full, unsigned quick) const {
+  return options_.rounds.value_or(options_.quick ? quick : full);
+}
+
+void Session::add_missing(const std::string& subject, std::span<const std::string> metrics, const std::string& reason) {
+  for (const std::string& metric : metrics) {
+    add({.subject = subject, .metric = metric, .value = std::nullopt, .unit = "", .note = reason});
+  }
+}
+
+void Session::print_title(std::string_view title, std::string_view what) {
+  progress_.clear();
+  fmt::print("\n{}\n{}\n\n", title, folded(what));
+}
+
+void Session::print(const Table& table) {
+  progress_.clear();
+  fmt::print("{}", table.text());
+}
+
+void Session::print_sentences(const std::vector<std::string>& sentences) {
+  std::string all;
+  for (const std::string& each : sentences) {
+    all += (all.empty() || each.empty() ? "" : " ") + each;
+  }
+  if (!all.empty()) {
+    fmt::print("\n{}\n", folded(all));
+  }
+  std::fflush(stdout);
+}
+
+}  // namespace growstack::compare

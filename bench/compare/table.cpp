@@ -1,0 +1,140 @@
+#include "table.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <utility>
+
+namespace growstack::compare {
+namespace {
+
+constexpr std::size_t gap = 2;  // between columns
+
+std::string without_trailing_spaces(std::string line) {
+  line.erase(line.find_last_not_of(' ') + 1);
+  return line;
+}
+
+}  // namespace
+
+Table::Table(std::vector<std::string> titles, std::size_t word_columns) : word_columns_(word_columns) {
+  add(std::move(titles));
+}
+
+void Table::add(std::vector<std::string> cells) { lines_.push_back({Line::Kind::cells, std::move(cells)}); }
+
+void Table::add_sentence(std::vector<std::string> words, std::string sentence) {
+  words.resize(word_columns_);
+  words.push_back(std::move(sentence));
+  lines_.push_back({Line::Kind::sentence, std::move(words)});
+}
+
+void Table::add_heading(std::string heading) { lines_.push_back({Line::Kind::heading, {std::move(heading)}}); }
+
+std::vector<std::size_t> Table::widths() const {
+  std::vector<std::size_t> widths(lines_.front().cells.size());
+  for (const Line& line : lines_) {
+    if (line.kind == Line::Kind::heading) {
+      continue;
+    }
+    const std::size_t columns = line.kind == Line::Kind::cells ? line.cells.size() : word_columns_;
+    for (std::size_t column = 0; column < columns; ++column) {
+      widths[column] = std::max(widths[column], line.cells[column].size());
+    }
+  }
+  return widths;
+}
+
+std::string Table::laid_out(const Line& line, const std::vector<std::size_t>& widths) const {
+  if (line.kind == Line::Kind::heading) {
+    return line.cells.front();
+  }
+  std::string text;
+  for (std::size_t column = 0; column < line.cells.size(); ++column) {
+    const std::string& cell = line.cells[column];
+    text += std::string(column == 0 ? 0 : gap, ' ');
+    if (line.kind == Line::Kind::sentence && column == word_columns_) {
+      text += folded(cell, text.size(), text.size());
+    } else {
+      text +=
+          column < word_columns_ ? fmt::format("{:<{}}", cell, widths[column]) : fmt::format("{:>{}}", cell, widths[column]);
+    }
+  }
+  return without_trailing_spaces(text);
+}
+
+std::string Table::text() const {
+  const std::vector<std::size_t> all = widths();
+  std::size_t total = gap * (all.size() - 1);
+  for (const std::size_t width : all) {
+    total += width;
+  }
+  std::string text;
+  for (const Line& line : lines_) {
+    text += laid_out(line, all) + "\n";
+    if (&line == &lines_.front()) {
+      text += std::string(total, '-') + "\n";
+    }
+  }
+  return text;
+}
+
+std::string grouped(std::uint64_t number) {
+  std::string text = std::to_string(number);
+  for (std::size_t at = text.size(); at > 3; at -= 3) {
+    text.insert(text.begin() + static_cast<std::ptrdiff_t>(at) - 3, ',');
+  }
+  return text;
+}
+
+std::string grouped(double number) { return grouped(static_cast<std::uint64_t>(std::llround(number))); }
+
+std::string short_number(double number) {
+  if (number >= 99.95) {
+    return grouped(number);
+  }
+  return fmt::format("{:.{}f}", number, number >= 9.995 ? 1 : 2);
+}
+
+std::string in_units(std::uint64_t bytes) {
+  constexpr std::array<std::string_view, 5> units{"bytes", "KiB", "MiB", "GiB", "TiB"};
+  std::size_t unit = 0;
+  while (bytes >= 1024 && bytes % 1024 == 0 && unit + 1 < units.size()) {
+    bytes /= 1024;
+    ++unit;
+  }
+  return fmt::format("{} {}", bytes, units[unit]);
+}
+
+std::string listed(const std::vector<std::string>& words) {
+  std::string text;
+  for (std::size_t index = 0; index < words.size(); ++index) {
+    text += index == 0 ? "" : index + 1 == words.size() ? " and " : ", ";
+    text += words[index];
+  }
+  return text;
+}
+
+std::string folded(std::string_view text, std::size_t indent, std::size_t first_column) {
+  std::string result;
+  std::size_t column = first_column;
+  while (!text.empty()) {
+    const std::string_view word = text.substr(0, text.find(' '));
+    text.remove_prefix(std::min(text.size(), word.size() + 1));
+    const bool starts_line = result.empty() || column == indent;
+    if (!starts_line && column + 1 + word.size() > text_width) {
+      result += "\n" + std::string(indent, ' ');
+      column = indent;
+    } else if (!starts_line) {
+      result += ' ';
+      ++column;
+    }
+    result += word;
+    column += word.size();
+  }
+  return result;
+}
+
+}  // namespace growstack::compare

@@ -1,0 +1,59 @@
+#include "parts/descent.hpp"
+
+#include <growstack/handler/pages.hpp>
+
+#include <thread>
+
+namespace growstack::bench {
+namespace {
+
+using handler::page_down;
+using handler::page_size;
+
+/// What alloca(3) may add to make room for an aligned block: a step of a page less this is at most a page, so that none
+/// is left out.
+constexpr std::size_t alignment = 16;
+
+volatile char* pointer(std::uintptr_t address) { return reinterpret_cast<volatile char*>(address); }
+std::uintptr_t address_of(volatile char* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
+
+}  // namespace
+
+// Not inlined: the stack pointer must come back when these return.
+
+[[gnu::noinline]] void descend(std::uintptr_t lowest, const std::function<void()>& at_depth) {
+  const std::size_t page = page_size();
+  volatile char* lowest_touched = nullptr;
+  do {
+    lowest_touched = static_cast<volatile char*>(__builtin_alloca(page - alignment));
+    *lowest_touched = 1;
+  } while (address_of(lowest_touched) >= lowest + page);
+  if (at_depth) {
+    at_depth();
+  }
+}
+
+double time_touch(volatile char* page) {
+  const auto before = std::chrono::steady_clock::now();
+  *page = 1;
+  const auto after = std::chrono::steady_clock::now();
+  return std::chrono::duration<double, std::nano>(after - before).count();
+}
+
+[[gnu::noinline]] void time_each_page(std::span<double> nanoseconds, std::chrono::nanoseconds idle) {
+  const std::size_t page = page_size();
+  auto* here = static_cast<volatile char*>(__builtin_alloca(alignment));
+  for (double& each : nanoseconds) {
+    // Functions called below need stack of their own. It must be there already, or their calls would grow the stack before
+    // the clock runs: the stack pointer goes to the upper quarter of the page touched last, the touch to the page below.
+    const std::uintptr_t upper_quarter = page_down(address_of(here)) - page / 4;
+    here = static_cast<volatile char*>(__builtin_alloca(address_of(here) - upper_quarter - alignment));
+    *here = 1;  // new only in the first round, and not timed
+    if (idle.count() > 0) {
+      std::this_thread::sleep_for(idle);
+    }
+    each = time_touch(pointer(page_down(address_of(here)) - page / 2));
+  }
+}
+
+}  // namespace growstack::bench

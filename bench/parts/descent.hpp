@@ -1,0 +1,23 @@
+// Takes the running stack down, the way a program does: the stack pointer moves first, then the memory is touched.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+
+namespace growstack::bench {
+
+/// Touches every page between the caller's frame and `lowest` once, from the top downwards, by moving the stack pointer page
+/// by page. Calls `at_depth` there, if there is one, and comes back.
+void descend(std::uintptr_t lowest, const std::function<void()>& at_depth = nullptr);
+
+/// Times the first touch of each of the next pages below, one by one: nanoseconds[0] is the highest. Waits `idle` before
+/// each, if it is not 0.
+void time_each_page(std::span<double> nanoseconds, std::chrono::nanoseconds idle);
+
+/// One touch of one page, clock readings included.
+double time_touch(volatile char* page);
+
+}  // namespace growstack::bench

@@ -1,0 +1,21 @@
+// What the machine's memory must be like before a measurement means anything.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace growstack::bench {
+
+/// Touches that much memory and frees it. In a virtual machine the first touch of memory that idled costs the host's work
+/// too, ten times a page fault; what was just freed is used again first. At most half of what is available.
+void warm_memory(std::size_t bytes);
+
+/// The value of a line "Name:  123 kB" of /proc/meminfo, in bytes; 0 when it is not there.
+[[nodiscard]] std::uint64_t meminfo_bytes(std::string_view name);
+
+/// Raises this process's soft RLIMIT_STACK to `bytes`, or to the hard limit if that is less; never lowers it. The kernel
+/// reads it when a MAP_GROWSDOWN mapping grows. Throws std::system_error.
+void raise_stack_limit(std::uint64_t bytes);
+
+}  // namespace growstack::bench
