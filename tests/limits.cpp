@@ -267,7 +267,7 @@ const ForEachStrategy<mappings_used_up> mappings_used_up_scenarios("mappings use
 
 }  // namespace
 
-EVERY_STRATEGY("at vm.max_map_count a stack is refused with the limit and the cure; those that exist go on; nothing leaks") {
+EVERY_STRATEGY("at vm.max_map_count a stack is refused with the limit and the cure, those that exist go on, and nothing leaks") {
   if (sanitized) {
     return skip("a sanitizer dies when it cannot map memory");
   }

@@ -5,7 +5,43 @@
 
 #include "support/scenario.hpp"
 
+#include <cstdio>
+
+namespace {
+
+/// ctest asks for one test case by its name; a name that is mangled on the way (by a semicolon, say) would match none, and
+/// running none is a success to doctest.
+bool nothing_ran = false;
+
+struct NoticeThatNothingRan : doctest::IReporter {
+  explicit NoticeThatNothingRan(const doctest::ContextOptions&) {}
+  void test_run_end(const doctest::TestRunStats& stats) override { nothing_ran = stats.numTestCasesPassingFilters == 0; }
+
+  void report_query(const doctest::QueryData&) override {}
+  void test_run_start() override {}
+  void test_case_start(const doctest::TestCaseData&) override {}
+  void test_case_reenter(const doctest::TestCaseData&) override {}
+  void test_case_end(const doctest::CurrentTestCaseStats&) override {}
+  void test_case_exception(const doctest::TestCaseException&) override {}
+  void subcase_start(const doctest::SubcaseSignature&) override {}
+  void subcase_end() override {}
+  void log_assert(const doctest::AssertData&) override {}
+  void log_message(const doctest::MessageData&) override {}
+  void test_case_skipped(const doctest::TestCaseData&) override {}
+};
+REGISTER_LISTENER("nothing ran", 1, NoticeThatNothingRan);
+
+}  // namespace
+
 int main(int argc, char** argv) {
   const int scenario = growstack::testing::run_requested_scenario(argc, argv);
-  return scenario >= 0 ? scenario : doctest::Context(argc, argv).run();
+  if (scenario >= 0) {
+    return scenario;
+  }
+  const int result = doctest::Context(argc, argv).run();
+  if (nothing_ran) {
+    std::fputs("no test case has such a name\n", stderr);
+    return 1;
+  }
+  return result;
 }
