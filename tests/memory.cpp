@@ -1,5 +1,5 @@
-// What a stack costs: resident pages, charge (what the kernel counts against the overcommit limit and RLIMIT_DATA), mappings,
-// descriptors. And that all of it comes back.
+// What a stack costs: resident pages, charge (what the kernel counts against the overcommit limit and RLIMIT_DATA),
+// mappings, descriptors. And that all of it comes back.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -91,7 +91,7 @@ TEST_CASE("the kernel charges nothing for PROT_NONE, and everything once it is m
   munmap(ordinary, page_size());
 }
 
-TEST_CASE("neither PROT_NONE nor MADV_DONTNEED takes a charge back; a fresh mapping over it does") {
+TEST_CASE("neither PROT_NONE nor MADV_DONTNEED takes a charge back, a fresh mapping over it does") {
   void* const ordinary = mmap(nullptr, page_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   auto* const bytes = static_cast<unsigned char*>(ordinary);
   bytes[0] = 1;
@@ -259,7 +259,8 @@ EVERY_STRATEGY("stacks destroyed in any order leave no mapping behind") {
   CHECK(growstack::process_counters().arenas == 0);
   for (const Mapping& mapping : mappings()) {
     for (const auto& [floor, base] : places) {
-      CHECK((mapping.end <= reinterpret_cast<std::uintptr_t>(floor) || mapping.begin >= reinterpret_cast<std::uintptr_t>(base)));
+      CHECK((mapping.end <= reinterpret_cast<std::uintptr_t>(floor) ||
+             mapping.begin >= reinterpret_cast<std::uintptr_t>(base)));
     }
   }
 }
