@@ -92,6 +92,10 @@ int release(std::uintptr_t begin, std::size_t size) noexcept {
   return size == 0 || munmap(pointer(begin), size) == 0 ? 0 : errno;
 }
 
+int set_apart(std::uintptr_t begin, std::size_t size) noexcept {
+  return madvise(pointer(begin), size, MADV_RANDOM) == 0 ? 0 : errno;
+}
+
 int discard(std::uintptr_t begin, std::size_t size) noexcept {
   return size == 0 || madvise(pointer(begin), size, MADV_DONTNEED) == 0 ? 0 : errno;
 }

@@ -38,6 +38,10 @@ using handler::page_up;
 /// Reserved -> Committed, uncharged (MAP_NORESERVE): for strategies that let the kernel decide what is needed.
 [[nodiscard]] int commit_uncharged(std::uintptr_t begin, std::size_t size) noexcept;
 
+/// Committed stays committed, but becomes a mapping apart from its neighbours: the advice MADV_RANDOM, which for anonymous
+/// memory only lets reclaim take its pages a little earlier, is what the kernel then finds to differ.
+[[nodiscard]] int set_apart(std::uintptr_t begin, std::size_t size) noexcept;
+
 /// Committed stays committed, but physical memory is given back (MADV_DONTNEED): the next touch finds zeros.
 [[nodiscard]] int discard(std::uintptr_t begin, std::size_t size) noexcept;
 

@@ -3,8 +3,26 @@
 #include "strategies/implementation.hpp"
 #include "vm.hpp"
 
+#include <algorithm>
+
 namespace growstack {
 namespace {
+
+/// Into a core dump go the mappings that were ever written to, each in its full length: of 256 GiB in one piece the kernel
+/// walks every page, which takes seconds, and makes a file of that apparent size. So a large stack is several mappings, each
+/// reaching 16 times as deep as the one above, and those too deep to have been used are left out.
+void split_for_core_dumps(const Bounds& bounds) noexcept {
+  constexpr std::size_t first_piece = std::size_t{16} * 1024 * 1024;
+  constexpr std::size_t ratio = 16;
+  const std::size_t reserve = bounds.base - bounds.floor;
+  bool apart = true;
+  for (std::size_t above = first_piece; above < reserve; above *= ratio, apart = !apart) {
+    const std::size_t below = std::min(reserve, above * ratio);
+    if (apart && vm::set_apart(bounds.base - below, below - above) != 0) {
+      return;  // no mappings left: only the size of a core is at stake
+    }
+  }
+}
 
 class DemandPaging final : public Implementation {
  public:
@@ -17,7 +35,11 @@ class DemandPaging final : public Implementation {
 
   [[nodiscard]] int open(const Bounds& bounds, std::size_t, std::uintptr_t& limit) const noexcept override {
     limit = bounds.floor;
-    return vm::commit_uncharged(bounds.floor, bounds.base - bounds.floor);
+    const int error = vm::commit_uncharged(bounds.floor, bounds.base - bounds.floor);
+    if (error == 0) {
+      split_for_core_dumps(bounds);
+    }
+    return error;
   }
 
   [[nodiscard]] int trim(handler::SlotRecord& slot, std::uintptr_t keep_from) const noexcept override {

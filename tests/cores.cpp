@@ -1,0 +1,210 @@
+// The core of a crash: the stacks in use are in it, their reservations are not.
+#include <doctest/doctest.h>
+
+#include <growstack/growstack.hpp>
+
+#include "support/descend.hpp"
+#include "support/sanitized.hpp"
+#include "support/scenario.hpp"
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <string>
+#include <vector>
+
+using namespace growstack::testing;
+using growstack::call;
+using growstack::Stack;
+using growstack::Strategy;
+
+namespace {
+
+constexpr std::size_t MiB = std::size_t{1024} * 1024;
+constexpr std::size_t GiB = 1024 * MiB;
+
+struct PipeHelper {
+  static constexpr Strategy strategy = Strategy::pipe_helper;
+};
+struct InHandler {
+  static constexpr Strategy strategy = Strategy::in_handler;
+};
+struct GrowsDown {
+  static constexpr Strategy strategy = Strategy::grows_down;
+};
+struct DemandPaging {
+  static constexpr Strategy strategy = Strategy::demand_paging;
+};
+
+constexpr std::size_t marker_bytes = 64;
+using Marker = std::array<unsigned char, marker_bytes>;
+
+/// Bytes that stand nowhere else: neither the program nor its data hold them as a whole.
+void write_marker(volatile unsigned char* place, unsigned kind) {
+  for (std::size_t index = 0; index < marker_bytes; ++index) {
+    place[index] = static_cast<unsigned char>((index * 73 + kind * 29 + 7) ^ (index >> 1U));
+  }
+}
+
+Marker marker(unsigned kind) {
+  Marker bytes;
+  write_marker(bytes.data(), kind);
+  return bytes;
+}
+
+enum Kind : unsigned { shallow = 1, deep = 2, trimmed = 3 };
+
+void mark(std::size_t depth, Kind kind) {
+  const std::uintptr_t place = GROWSTACK_HERE - depth;
+  touch_in_one_jump(place);
+  write_marker(reinterpret_cast<volatile unsigned char*>(place), kind);
+}
+
+void allow_cores_in(const char* folder) {
+  rlimit limit{};
+  getrlimit(RLIMIT_CORE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_CORE, &limit);
+  if (chdir(folder) != 0) {
+    std::exit(100);
+  }
+}
+
+/// Three stacks, of which one is trimmed; then the process aborts while a call runs.
+template <class Of>
+int crash() {
+  allow_cores_in(std::getenv("GROWSTACK_TEST_FOLDER"));
+  rlimit limit{};
+  getrlimit(RLIMIT_STACK, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_STACK, &limit);
+  const growstack::StackOptions options{.reserve = 256 * GiB, .strategy = Of::strategy};
+  Stack idle(options);
+  Stack given_back(options);
+  Stack running(options);
+  call(idle, [] { mark(64 * 1024, shallow); });
+  call(given_back, [] { mark(20 * MiB, trimmed); });
+  if (given_back.trim()) {
+    return 2;
+  }
+  call(running, [] {
+    mark(40 * MiB, deep);
+    std::abort();
+  });
+  return 3;
+}
+
+template <class Of>
+struct Crash {
+  Scenario scenario{("crash " + std::string(name(Of::strategy))).c_str(), &crash<Of>};
+};
+const Crash<PipeHelper> crash_of_pipe_helper;
+const Crash<InHandler> crash_of_in_handler;
+const Crash<GrowsDown> crash_of_grows_down;
+const Crash<DemandPaging> crash_of_demand_paging;
+
+/// A folder that exists as long as this does.
+class Folder {
+ public:
+  Folder() {
+    std::string name = (std::filesystem::temp_directory_path() / "growstack-core-XXXXXX").string();
+    path_ = mkdtemp(name.data());
+  }
+  ~Folder() { std::filesystem::remove_all(path_); }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// Why no core can be had here; empty if one can.
+std::string no_core_because() {
+  std::string pattern;
+  std::ifstream("/proc/sys/kernel/core_pattern") >> pattern;
+  if (pattern.empty() || pattern.find_first_of("|/%") != std::string::npos) {
+    return "kernel.core_pattern is \"" + pattern + "\": cores do not land in the current folder";
+  }
+  rlimit limit{};
+  getrlimit(RLIMIT_CORE, &limit);
+  if (limit.rlim_max != RLIM_INFINITY) {
+    return "the hard RLIMIT_CORE forbids cores of any size";
+  }
+  rlimit stack_limit{};
+  getrlimit(RLIMIT_STACK, &stack_limit);
+  if (stack_limit.rlim_max != RLIM_INFINITY) {
+    return "the hard RLIMIT_STACK forbids a MAP_GROWSDOWN stack of any size";
+  }
+  return sanitized ? "sanitizers turn cores off: their shadow memory has terabytes" : "";
+}
+
+/// Which of the markers stand in a file; only what is not a hole is read.
+std::vector<bool> markers_in(const std::filesystem::path& file, const std::vector<Marker>& markers) {
+  const int descriptor = open(file.c_str(), O_RDONLY | O_CLOEXEC);
+  std::vector<bool> found(markers.size(), false);
+  std::vector<unsigned char> block(4 * MiB);
+  off_t begin = 0;
+  while ((begin = lseek(descriptor, begin, SEEK_DATA)) >= 0) {
+    const off_t end = lseek(descriptor, begin, SEEK_HOLE);
+    while (begin < end) {
+      const std::size_t wanted = std::min(block.size(), static_cast<std::size_t>(end - begin));
+      const ssize_t bytes = pread(descriptor, block.data(), wanted, begin);
+      if (bytes <= 0) {
+        break;
+      }
+      for (std::size_t index = 0; index < markers.size(); ++index) {
+        const std::boyer_moore_horspool_searcher searcher(markers[index].begin(), markers[index].end());
+        found[index] = found[index] || std::search(block.begin(), block.begin() + bytes, searcher) != block.begin() + bytes;
+      }
+      // A marker may lie across two blocks.
+      begin += bytes < static_cast<ssize_t>(marker_bytes) || begin + bytes == end ? bytes : bytes - ssize_t{marker_bytes};
+    }
+  }
+  close(descriptor);
+  return found;
+}
+
+}  // namespace
+
+TYPE_TO_STRING_AS("pipe_helper", PipeHelper);
+TYPE_TO_STRING_AS("in_handler", InHandler);
+TYPE_TO_STRING_AS("grows_down", GrowsDown);
+TYPE_TO_STRING_AS("demand_paging", DemandPaging);
+
+#define EVERY_STRATEGY(promise) TEST_CASE_TEMPLATE(promise, Of, PipeHelper, InHandler, GrowsDown, DemandPaging)
+
+EVERY_STRATEGY("the core of a process with three stacks of 256 GiB holds what they use, and nothing of what they reserve") {
+  if (const std::string reason = no_core_because(); !reason.empty()) {
+    return skip(reason);
+  }
+  const Folder folder;
+  setenv("GROWSTACK_TEST_FOLDER", folder.path().c_str(), 1);
+  const Ended ended = run_scenario("crash " + std::string(name(Of::strategy)), std::chrono::seconds(100));
+  CHECK(ended.signal == SIGABRT);
+  CHECK(ended.dumped_core);
+  std::vector<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path())) {
+    files.push_back(entry.path());
+  }
+  REQUIRE(files.size() == 1);
+
+  struct stat core {};
+  REQUIRE(stat(files[0].c_str(), &core) == 0);
+  CHECK(core.st_size < static_cast<off_t>(2 * GiB));
+  CHECK(core.st_blocks * 512 < static_cast<off_t>(64 * MiB));
+  const std::vector<bool> found = markers_in(files[0], {marker(shallow), marker(deep), marker(trimmed)});
+  CHECK(found[0]);
+  CHECK(found[1]);
+  CHECK(!found[2]);
+}
