@@ -105,19 +105,22 @@ TEST_CASE("a reference comes back as the reference it was") {
 TEST_CASE("arguments arrive as what they were passed as, uncopied") {
   Witness here;
   const Witness* seen = nullptr;
-  call(StackOptions{}, [&](Witness& there) { seen = &there; }, here);
+  call(
+      StackOptions{}, [&](Witness& there) { seen = &there; }, here);
   CHECK(seen == &here);
-  call(StackOptions{}, [&](const Witness& there) { seen = &there; }, here);
+  call(
+      StackOptions{}, [&](const Witness& there) { seen = &there; }, here);
   CHECK(seen == &here);
-  const Witness passed = call(StackOptions{}, [](Witness there) { return there; }, std::move(here));
+  const Witness passed = call(
+      StackOptions{}, [](Witness there) { return there; }, std::move(here));
   CHECK(passed.copies == 0);
 }
 
 TEST_CASE("what can only be moved is moved in and out") {
   auto number = std::make_unique<int>(7);
   const int* const address = number.get();
-  const std::unique_ptr<int> back =
-      call(StackOptions{}, [](std::unique_ptr<int> taken) { return taken; }, std::move(number));
+  const std::unique_ptr<int> back = call(
+      StackOptions{}, [](std::unique_ptr<int> taken) { return taken; }, std::move(number));
   CHECK(number == nullptr);
   CHECK(back.get() == address);
 }
@@ -298,9 +301,8 @@ TEST_CASE("threads call at once, each on a stack of its own") {
   std::array<int, threads> results{};
   std::vector<std::thread> running;
   for (int index = 0; index < threads; ++index) {
-    running.emplace_back([&results, index] {
-      results[static_cast<std::size_t>(index)] = call(StackOptions{}, depth, deep / 10 + index);
-    });
+    running.emplace_back(
+        [&results, index] { results[static_cast<std::size_t>(index)] = call(StackOptions{}, depth, deep / 10 + index); });
   }
   for (std::thread& each : running) {
     each.join();

@@ -45,9 +45,7 @@ struct DemandPaging {
   static constexpr Strategy strategy = Strategy::demand_paging;
 };
 
-bool grows_by_our_faults(Strategy strategy) {
-  return strategy == Strategy::pipe_helper || strategy == Strategy::in_handler;
-}
+bool grows_by_our_faults(Strategy strategy) { return strategy == Strategy::pipe_helper || strategy == Strategy::in_handler; }
 
 /// Committed from the start to the end.
 bool has_no_growth_events(Strategy strategy) { return strategy == Strategy::demand_paging; }

@@ -57,8 +57,8 @@ TEST_CASE("a stack without a guard is refused, with the reason") {
 }
 
 TEST_CASE("a growth factor below 1 or above 16, or that is no number, is refused with its range") {
-  for (const double factor : {0.0, 0.999, 16.001, -1.0, std::numeric_limits<double>::infinity(),
-                              std::numeric_limits<double>::quiet_NaN()}) {
+  for (const double factor :
+       {0.0, 0.999, 16.001, -1.0, std::numeric_limits<double>::infinity(), std::numeric_limits<double>::quiet_NaN()}) {
     CAPTURE(factor);
     CHECK(contains(refusal({.policy = {.factor = factor}}), "GrowthPolicy::factor must be from 1 to 16"));
   }

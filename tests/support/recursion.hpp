@@ -18,6 +18,20 @@ template <class Then>
   return deeper + 1 + static_cast<std::size_t>(room[0] != static_cast<char>(frames));
 }
 
+#if defined(__SANITIZE_THREAD__)
+inline constexpr bool under_thread_sanitizer = true;
+#else
+inline constexpr bool under_thread_sanitizer = false;
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+inline constexpr bool under_address_sanitizer = true;
+#else
+inline constexpr bool under_address_sanitizer = false;
+#endif
+
+/// Some 25 MiB of frames; ThreadSanitizer's own stack of calls has room for few.
+inline constexpr std::size_t deep = under_thread_sanitizer ? 20'000 : 100'000;
+
 [[gnu::noinline]] inline std::size_t recurse(std::size_t frames) {
   return below_frames(frames, [] {});
 }
