@@ -8,6 +8,7 @@
 #include "threads.hpp"
 
 #include <linux/close_range.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -50,7 +51,8 @@ void serve(const Request& request) noexcept {
 void serve_requests(int read_end) noexcept {
   Request batch[PIPE_BUF / sizeof(Request)];
   for (;;) {
-    const ssize_t bytes = read(read_end, batch, sizeof batch);
+    // The bare system calls, because ThreadSanitizer believes that all threads share one descriptor table.
+    const ssize_t bytes = syscall(SYS_read, read_end, batch, sizeof batch);
     if (bytes < 0 && errno == EINTR) {
       continue;  // a set*id(2) call in another thread interrupts every thread
     }
@@ -90,7 +92,7 @@ void* helper_body(void* argument) noexcept {
     serve_requests(read_end);
     // Unless another has taken over meanwhile.
     fork_wiped()->helper_runs.compare_exchange_strong(identity, 0, std::memory_order_acq_rel);
-    close(read_end);
+    syscall(SYS_close, read_end);
   }
   return nullptr;
 }

@@ -102,7 +102,8 @@ std::optional<int> commit_by_helper(const Range& range, SlotRecord& slot, Step s
   }
   Reply& reply = *claimed;
   const std::uint32_t sequence = (reply.word.load(std::memory_order_relaxed) >> 2U) + 1;
-  reply.word.store(reply_word(sequence, ReplyState::pending), std::memory_order_relaxed);
+  // Released here, acquired by the helper's claim: the pipe orders the two, but not in the language's eyes.
+  reply.word.store(reply_word(sequence, ReplyState::pending), std::memory_order_release);
   const Request request{.range = &range,
                         .slot = &slot,
                         .step = step,

@@ -24,7 +24,6 @@ using namespace growstack::testing;
 namespace {
 
 const StackOptions options{.reserve = std::size_t{64} << 20, .name = "forked"};
-constexpr std::size_t deep = 100'000;  // some 25 MiB
 
 /// Exit code of a child that runs `body`; 255 if it died of a signal or did not end.
 template <class Body>
