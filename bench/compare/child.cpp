@@ -111,22 +111,22 @@ std::string first_line(const std::string& text) { return text.substr(0, text.fin
 
 Answer read_answer(int status, bool in_time, const std::string& out, const std::string& err) {
   if (!in_time) {
-    return {.result = {}, .failure = fmt::format("did not end within {} minutes", patience.count()), .died = false};
+    return {.failure = fmt::format("did not end within {} minutes", patience.count()), .last_words = first_line(err)};
   }
-  const std::string words = err.empty() ? "" : ": " + first_line(err);
   if (WIFSIGNALED(status)) {
     const char* const name = sigabbrev_np(WTERMSIG(status));
-    const std::string by = name == nullptr ? std::to_string(WTERMSIG(status)) : "SIG" + std::string(name);
-    return {.result = {}, .failure = "killed by " + by + words, .died = true};
+    return {.failure = "killed by " + (name == nullptr ? std::to_string(WTERMSIG(status)) : "SIG" + std::string(name)),
+            .last_words = first_line(err),
+            .died = true};
   }
   nlohmann::json answer = nlohmann::json::parse(out, nullptr, false);
   if (WEXITSTATUS(status) != 0 || answer.is_discarded()) {
-    return {.result = {}, .failure = fmt::format("exited with {}{}", WEXITSTATUS(status), words), .died = false};
+    return {.failure = fmt::format("exited with {}", WEXITSTATUS(status)), .last_words = first_line(err)};
   }
   if (answer.contains("failure")) {
-    return {.result = {}, .failure = answer["failure"], .died = false};
+    return {.failure = answer.at("failure").get<std::string>()};
   }
-  return {.result = std::move(answer["result"]), .failure = {}, .died = false};
+  return {.result = std::move(answer.at("result"))};
 }
 
 nlohmann::json answer(const Task& task, const char* request, int terminal) {
@@ -162,7 +162,7 @@ bool serve_as_child(int argc, char** argv, std::span<const Task> tasks, int& exi
   }
   const rlimit no_core{};  // dying is a result here
   exit_code = EXIT_FAILURE;
-  if (setrlimit(RLIMIT_CORE, &no_core) != 0) {
+  if (setrlimit(RLIMIT_CORE, &no_core) != 0 || prctl(PR_SET_NAME, "compare") != 0) {
     return true;
   }
   for (const Task& task : tasks) {

@@ -17,9 +17,13 @@ struct Task {
 };
 
 struct Answer {
-  nlohmann::json result;
-  std::string failure;  ///< empty if there is a result; otherwise what was thrown, or "killed by SIGSEGV: ..."
-  bool died = false;    ///< by a signal
+  nlohmann::json result{};
+  std::string failure{};     ///< empty if there is a result; otherwise what was thrown, or "killed by SIGSEGV"
+  std::string last_words{};  ///< of one that failed: the first line of its standard error
+  bool died = false;         ///< by a signal
+
+  /// Both, for a note.
+  [[nodiscard]] std::string whole_failure() const { return failure + (last_words.empty() ? "" : ": " + last_words); }
 };
 
 /// Starts this program again for one task and waits for it. The child draws its progress on the same terminal. Throws

@@ -23,7 +23,6 @@ using namespace std::chrono_literals;
 constexpr auto rest = 10ms;
 constexpr std::size_t burst = 1024;                             // pages, one after the other
 constexpr std::size_t reserve = std::size_t{64} * 1024 * 1024;  // more than any of these needs
-constexpr unsigned most_rests = 200;
 
 // ---- in the child ----
 
@@ -38,31 +37,19 @@ void time_on_fresh_stack(Strategy strategy, std::span<double> nanoseconds, std::
   call(stack, [&] { bench::time_each_page(nanoseconds, idle); });
 }
 
-nlohmann::json measure(const Measure& time_pages, unsigned bursts, unsigned rests, Progress& progress,
-                       const std::string& name) {
-  std::vector<double> all;
-  std::vector<double> some(burst);
-  for (unsigned round = 0; round < bursts; ++round) {
-    progress.say(fmt::format("faults: {}, burst", name), round, bursts);
-    std::fill(some.begin(), some.end(), 0.0);  // resident
-    time_pages(some, 0ns);
-    all.insert(all.end(), some.begin(), some.end());
-  }
+nlohmann::json measure(const Measure& time_pages, unsigned rests) {
+  std::vector<double> in_burst(burst);
+  time_pages(in_burst, 0ns);
   std::vector<double> cold(rests);
-  progress.say(fmt::format("faults: {}, after a rest, {} times", name, rests));
   time_pages(cold, rest);
-  return {{"burst", bench::median(all)},
-          {"burst_p99", bench::percentile(all, 0.99)},
-          {"cold", bench::median(cold)},
-          {"faults", handler::counters().growth}};
+  return {{"burst", in_burst}, {"cold", cold}, {"faults", handler::counters().growth}};
 }
 
 }  // namespace
 
-/// {"subject", "bursts", "rests"} to medians in nanoseconds.
-nlohmann::json measure_faults(const nlohmann::json& request, Progress& progress) {
+/// {"subject", "rests"} to the times in nanoseconds.
+nlohmann::json measure_faults(const nlohmann::json& request, Progress&) {
   const std::string name = request.at("subject");
-  const unsigned bursts = request.at("bursts");
   const unsigned rests = request.at("rests");
   bench::raise_stack_limit(reserve);
   bench::warm_memory(reserve);
@@ -70,103 +57,133 @@ nlohmann::json measure_faults(const nlohmann::json& request, Progress& progress)
   bench::time_each_page(once, 1ns);  // so that no function's first call, which takes much stack, falls into the figures
   if (name == bare_handler_name) {
     const bench::BareHandler installed;
-    return measure(bench::time_each_bare_fault, bursts, rests, progress, name);
+    return measure(bench::time_each_bare_fault, rests);
   }
   const Strategy strategy = strategy_named(name);
   return measure([strategy](std::span<double> nanoseconds,
                             std::chrono::nanoseconds idle) { time_on_fresh_stack(strategy, nanoseconds, idle); },
-                 bursts, rests, progress, name);
+                 rests);
 }
 
 namespace {
 
 // ---- in the parent ----
 
-const std::vector<std::string> metrics{"fault_ns", "fault_p99_ns", "fault_cold_ns", "fault_floor_ns"};
+const std::vector<std::string> metrics{"fault_ns", "fault_least_ns", "fault_most_ns", "fault_cold_ns", "fault_floor_ns"};
 
-Answer ask(const Session& session, const std::string& name) {
-  const unsigned rounds = session.rounds(200, 30);
-  const unsigned bursts = std::max(1U, rounds / 10);
-  return ask_child("faults", {{"subject", name}, {"bursts", bursts}, {"rests", std::min(rounds, most_rests)}},
-                   session.progress());
-}
+/// One subject, from several processes: where the kernel places a helper thread differs from one to the next.
+struct Finding {
+  std::string name;
+  std::string failure{};
+  std::vector<double> burst{};
+  std::vector<double> cold{};
+  std::vector<double> medians{};  // of the bursts, one a process
+  std::uint64_t faults = 0;
 
-std::string note_for(const nlohmann::json& result, bool is_bare) {
-  return !is_bare && result.at("faults").get<std::uint64_t>() == 0 ? "the kernel's own page fault: no handler runs" : "";
-}
+  [[nodiscard]] double in_burst() const { return bench::median(burst); }
+  [[nodiscard]] double after_rest() const { return bench::median(cold); }
+  [[nodiscard]] double least() const { return bench::percentile(medians, 0); }
+  [[nodiscard]] double most() const { return bench::percentile(medians, 1); }
+  [[nodiscard]] bool ok() const { return failure.empty(); }
+  /// For strategies; a bare handler is not counted.
+  [[nodiscard]] bool by_kernel() const { return faults == 0 && name != bare_handler_name; }
 
-void add_rows(Session& session, const std::string& name, const nlohmann::json& result, const Answer& floor) {
-  const std::string note = note_for(result, name == bare_handler_name);
-  const auto add = [&](const char* metric, std::optional<double> value, const std::string& said) {
-    session.add({.subject = name, .metric = metric, .value = value, .unit = "ns", .note = said});
-  };
-  add("fault_ns", result.at("burst").get<double>(), note);
-  add("fault_p99_ns", result.at("burst_p99").get<double>(), note);
-  add("fault_cold_ns", result.at("cold").get<double>(), note);
-  if (floor.failure.empty()) {
-    add("fault_floor_ns", floor.result.at("burst").get<double>(),
-        "a SIGSEGV handler with nothing in it but mprotect, in a burst; the same for all");
-  } else {
-    add("fault_floor_ns", std::nullopt, floor.failure);
+  void take(const Answer& answer) {
+    if (!answer.failure.empty()) {
+      failure = answer.whole_failure();
+      return;
+    }
+    const auto some = answer.result.at("burst").get<std::vector<double>>();
+    const auto rests = answer.result.at("cold").get<std::vector<double>>();
+    burst.insert(burst.end(), some.begin(), some.end());
+    cold.insert(cold.end(), rests.begin(), rests.end());
+    medians.push_back(bench::median(some));
+    faults += answer.result.at("faults").get<std::uint64_t>();
+  }
+};
+
+/// All in turn, several times.
+void measure_in_turn(Session& session, std::vector<Finding>& findings) {
+  constexpr unsigned rounds_per_pass = 20;
+  constexpr unsigned most_passes = 10;
+  const unsigned rounds = session.rounds(200, 60);
+  const unsigned passes = std::clamp(rounds / rounds_per_pass, 1U, most_passes);
+  const unsigned rests = std::min(rounds, rounds_per_pass);
+  for (unsigned pass = 0; pass < passes; ++pass) {
+    for (Finding& finding : findings) {
+      if (finding.ok()) {
+        session.progress().say(fmt::format("one fault: {:<14}", finding.name), pass, passes);
+        finding.take(ask_child("faults", {{"subject", finding.name}, {"rests", rests}}, session.progress()));
+      }
+    }
   }
 }
 
-std::string times(double value, const Answer& floor) {
-  return floor.failure.empty() ? fmt::format("{:.2f}", value / floor.result.at("burst").get<double>()) : "-";
-}
-
-void add_to_table(Table& table, const std::string& name, const Answer& answer, const Answer& floor) {
-  if (!answer.failure.empty()) {
-    table.add_sentence({name}, answer.failure);
+void add_rows(Session& session, const Finding& finding, const Finding& floor) {
+  if (!finding.ok()) {
+    session.add_missing(finding.name, metrics, finding.failure);
     return;
   }
-  const double in_burst = answer.result.at("burst");
-  table.add({name, grouped(in_burst), grouped(answer.result.at("burst_p99").get<double>()), times(in_burst, floor),
-             grouped(answer.result.at("cold").get<double>()),
-             note_for(answer.result, name == bare_handler_name).empty() ? "a handler" : "the kernel"});
+  const std::string note = finding.by_kernel() ? "the kernel's own page fault: no handler runs" : "";
+  const auto add = [&](const char* metric, std::optional<double> value, const std::string& said) {
+    session.add({.subject = finding.name, .metric = metric, .value = value, .unit = "ns", .note = said});
+  };
+  add("fault_ns", finding.in_burst(), note);
+  add("fault_least_ns", finding.least(), "the least of the processes' medians");
+  add("fault_most_ns", finding.most(), "the largest of the processes' medians");
+  add("fault_cold_ns", finding.after_rest(), note);
+  add("fault_floor_ns", floor.ok() ? std::optional(floor.in_burst()) : std::nullopt,
+      floor.ok() ? "a SIGSEGV handler with nothing in it but mprotect, in a burst; the same for all" : floor.failure);
 }
 
-std::string sentence(const std::string& name, const Answer& answer, const Answer& floor) {
-  if (!answer.failure.empty() || !floor.failure.empty() || !note_for(answer.result, false).empty()) {
+void add_to_table(Table& table, const Finding& finding, const Finding& floor) {
+  if (!finding.ok()) {
+    table.add_sentence({finding.name}, finding.failure);
+    return;
+  }
+  const auto above_floor = [&](double value, double bare) { return floor.ok() ? fmt::format("{:.2f}", value / bare) : "-"; };
+  table.add({finding.name, finding.by_kernel() ? "the kernel" : "a handler", grouped(finding.in_burst()),
+             fmt::format("{} - {}", grouped(finding.least()), grouped(finding.most())),
+             above_floor(finding.in_burst(), floor.in_burst()), grouped(finding.after_rest()),
+             above_floor(finding.after_rest(), floor.after_rest())});
+}
+
+std::string sentence(const Finding& finding, const Finding& floor) {
+  if (!finding.ok() || !floor.ok() || finding.by_kernel() || finding.name == floor.name) {
     return {};
   }
-  const double above = answer.result.at("burst").get<double>() - floor.result.at("burst").get<double>();
-  const double cold = answer.result.at("cold").get<double>() / floor.result.at("cold").get<double>();
-  return fmt::format("{} adds {:.1f} us to the bare handler in a burst, and takes {:.1f} times its time after a rest.", name,
-                     above / 1000, cold);
+  return fmt::format(
+      "A page of growth costs {} {:.1f} us in a burst, {:.2f} times what a bare handler takes, and {:.1f} us "
+      "after a rest, {:.2f} times.",
+      finding.name, finding.in_burst() / 1000, finding.in_burst() / floor.in_burst(), finding.after_rest() / 1000,
+      finding.after_rest() / floor.after_rest());
 }
 
 }  // namespace
 
 void compare_faults(Session& session) {
   const std::string bare(bare_handler_name);
-  const std::vector<Subject> strategies = session.strategies();
-  if (strategies.empty() && !session.includes(bare)) {
+  std::vector<Finding> findings;
+  for (const Subject& subject : session.strategies()) {
+    findings.push_back({.name = subject.name, .failure = subject.unsupported});
+  }
+  if (findings.empty() && !session.includes(bare)) {
     return;
   }
-  Table table({"ns for one page", "burst", "99 % below", "bare = 1", "after 10 ms", "served by"}, 1);
-  const Answer floor = ask(session, bare);
+  findings.push_back({.name = bare});
+  measure_in_turn(session, findings);
+  const Finding& floor = findings.back();
+  Table table({"ns for one page", "served by", "burst", "range of runs", "bare = 1", "after 10 ms", "bare = 1"}, 2);
   std::vector<std::string> sentences;
-  for (const Subject& subject : strategies) {
-    const Answer answer =
-        subject.unsupported.empty() ? ask(session, subject.name) : Answer{.result = {}, .failure = subject.unsupported};
-    add_to_table(table, subject.name, answer, floor);
-    if (answer.failure.empty()) {
-      add_rows(session, subject.name, answer.result, floor);
-      sentences.push_back(sentence(subject.name, answer, floor));
-    } else {
-      session.add_missing(subject.name, metrics, answer.failure);
-    }
-  }
-  add_to_table(table, bare, floor, floor);
-  if (floor.failure.empty()) {
-    add_rows(session, bare, floor.result, floor);
-  } else {
-    session.add_missing(bare, metrics, floor.failure);
+  for (const Finding& finding : findings) {
+    add_rows(session, finding, floor);
+    add_to_table(table, finding, floor);
+    sentences.push_back(sentence(finding, floor));
   }
   session.print_title("ONE FAULT",
                       "One touch of one page, growing by one page a time: page after page, and with 10 ms of rest before "
-                      "each. Medians, filling the page with zeros included. bare_handler calls mprotect and nothing else.");
+                      "each. Medians, filling the page with zeros included; range: the medians of single processes. "
+                      "bare_handler calls mprotect and nothing else.");
   session.print(table);
   session.print_sentences(sentences);
 }

@@ -17,6 +17,8 @@
 #include <cstdint>
 #include <exception>
 #include <map>
+#include <numeric>
+#include <random>
 #include <utility>
 
 namespace growstack::compare {
@@ -33,7 +35,7 @@ constexpr std::size_t mebibyte = 1024 * kibibyte;
 constexpr std::array depths{Depth{"16KiB", 16 * kibibyte, 1},   Depth{"64KiB", 64 * kibibyte, 1},
                             Depth{"256KiB", 256 * kibibyte, 1}, Depth{"1MiB", 1 * mebibyte, 1},
                             Depth{"2MiB", 2 * mebibyte, 1},     Depth{"16MiB", 16 * mebibyte, 4},
-                            Depth{"64MiB", 64 * mebibyte, 8}};
+                            Depth{"64MiB", 64 * mebibyte, 4}};
 
 /// Room beyond the depth, so that nothing ends there.
 constexpr std::size_t beyond = 256 * kibibyte;
@@ -54,38 +56,54 @@ struct Contender {
   std::string refusal{};
 };
 
-/// One fresh stack to the depth. Making and releasing it is not in the time; the switch to it neither.
-void grow_once(Contender& contender, std::size_t bytes, bool counts) {
+/// One fresh stack to the depth, in nanoseconds. Making and releasing it is not in the time; the switch to it neither.
+double grow_once(Contender& contender, std::size_t bytes) {
   Stack stack({.reserve = bytes + beyond, .strategy = contender.strategy, .name = "growth"});
   const std::uintptr_t lowest = reinterpret_cast<std::uintptr_t>(stack.base()) - bytes;
+  bench::touch_and_free(bytes);
   const auto taken = call(stack, [&] {
     const auto before = std::chrono::steady_clock::now();
     bench::descend(lowest);
     return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - before);
   });
-  if (counts) {
-    contender.nanoseconds.push_back(taken.count());
-    contender.faults = stack.counters().growth_faults;
-  }
+  contender.faults = stack.counters().growth_faults;
+  return taken.count();
+}
+
+/// Shallow stacks by the dozen: the kernel puts off work and does it every few dozen pages, which a single shallow stack
+/// meets or does not, and a median of such times jumps.
+unsigned stacks_per_sample(std::size_t bytes) {
+  constexpr std::size_t enough = 1 * mebibyte;
+  constexpr std::size_t most = 16;
+  return static_cast<unsigned>(std::clamp<std::size_t>(enough / bytes, 1, most));
 }
 
 void try_growing(Contender& contender, std::size_t bytes, bool counts) {
-  if (contender.refusal.empty()) {
-    try {
-      grow_once(contender, bytes, counts);
-    } catch (const std::exception& error) {
-      contender.refusal = error.what();
+  if (!contender.refusal.empty()) {
+    return;
+  }
+  try {
+    const unsigned stacks = stacks_per_sample(bytes);
+    double sum = 0;
+    for (unsigned each = 0; each < stacks; ++each) {
+      sum += grow_once(contender, bytes);
     }
+    if (counts) {
+      contender.nanoseconds.push_back(sum / stacks);
+    }
+  } catch (const std::exception& error) {
+    contender.refusal = error.what();
   }
 }
 
-/// Everybody's turn, each round beginning with the next one, every second round the other way round: nobody always runs
-/// after the same neighbour.
-void run_round(std::vector<Contender>& contenders, std::size_t bytes, unsigned round) {
-  const std::size_t count = contenders.size();
-  for (std::size_t turn = 0; turn < count; ++turn) {
-    const std::size_t forward = (round / 2 + turn) % count;
-    try_growing(contenders[round % 2 == 0 ? forward : count - 1 - forward], bytes, true);
+/// Everybody's turn, in another order each round: with a fixed rotation somebody would always run after the same neighbour,
+/// and find the kernel's lists of free pages as that one leaves them.
+void run_round(std::vector<Contender>& contenders, std::size_t bytes, std::mt19937& order) {
+  std::vector<std::size_t> turns(contenders.size());
+  std::iota(turns.begin(), turns.end(), std::size_t{0});
+  std::shuffle(turns.begin(), turns.end(), order);
+  for (const std::size_t turn : turns) {
+    try_growing(contenders[turn], bytes, true);
   }
 }
 
@@ -102,6 +120,7 @@ nlohmann::json result_of(const Contender& contender) {
 nlohmann::json measure_growth(const nlohmann::json& request, Progress& progress) {
   bench::raise_stack_limit(deepest_reserve);
   const unsigned rounds = request.at("rounds");
+  std::mt19937 order;  // the same orders every time
   nlohmann::json results;
   for (const Depth& depth : depths) {
     std::vector<Contender> contenders;
@@ -115,7 +134,7 @@ nlohmann::json measure_growth(const nlohmann::json& request, Progress& progress)
     const unsigned rounds_here = rounds_at(depth, rounds);
     for (unsigned round = 0; round < rounds_here; ++round) {
       progress.say(fmt::format("growth: {:>6} deep, {} rounds,", depth.label, rounds_here), round, rounds_here);
-      run_round(contenders, depth.bytes, round);
+      run_round(contenders, depth.bytes, order);
     }
     for (const Contender& contender : contenders) {
       results[contender.name][depth.label] = result_of(contender);
@@ -206,7 +225,7 @@ Findings measure_together(const Session& session, const std::vector<std::string>
     if (alone.failure.empty()) {
       findings.take(alone.result);
     } else {
-      findings.failures.emplace_back(name, alone.failure);
+      findings.failures.emplace_back(name, alone.whole_failure());
     }
   }
   return findings;

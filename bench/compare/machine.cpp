@@ -68,7 +68,7 @@ class Facts {
 
   void add(const std::string& title, const std::string& metric, const std::string& text,
            std::optional<double> value = std::nullopt, const std::string& unit = "") {
-    table_.add_sentence({title}, text);
+    table_.add({title, text});
     session_.add({.subject = "machine", .metric = metric, .value = value, .unit = unit, .note = text});
   }
 
@@ -88,7 +88,7 @@ class Facts {
 
  private:
   Session& session_;
-  Table table_{{"what", "value"}, 2};
+  Table table_{{"of this process", "value"}, 2};
 };
 
 void add_setting(Facts& facts, const std::string& name, const std::string& metric, const char* path,

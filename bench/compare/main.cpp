@@ -39,7 +39,7 @@ std::vector<std::string> group_names() {
 }
 
 void print_list(const std::vector<Subject>& subjects) {
-  Table table({"name", "kind", "Linux", "works here", "what it is"}, 5);
+  Table table({"name", "kind", "Linux", "works here", "what it is"}, 4);
   for (const Subject& subject : subjects) {
     table.add_sentence({subject.name, subject.strategy ? "strategy" : "peer", subject.least_kernel,
                         subject.unsupported.empty() ? "yes" : "no"},

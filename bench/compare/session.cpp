@@ -44,12 +44,11 @@ void Session::print(const Table& table) {
 }
 
 void Session::print_sentences(const std::vector<std::string>& sentences) {
-  std::string all;
+  fmt::print("\n");
   for (const std::string& each : sentences) {
-    all += (all.empty() || each.empty() ? "" : " ") + each;
-  }
-  if (!all.empty()) {
-    fmt::print("\n{}\n", folded(all));
+    if (!each.empty()) {
+      fmt::print("{}\n", folded(each, 2));
+    }
   }
   std::fflush(stdout);
 }

@@ -253,10 +253,10 @@ void compare_stages(Session& session) {
   for (const Subject& subject : participants(session)) {
     session.progress().say("stages: " + subject.name);
     const Answer answer = subject.unsupported.empty() ? ask_child("stages", {{"subject", subject.name}}, session.progress())
-                                                      : Answer{.result = {}, .failure = subject.unsupported};
+                                                      : Answer{.failure = subject.unsupported};
     if (!answer.failure.empty()) {
-      session.add_missing(subject.name, metrics(), answer.failure);
-      table.add_sentence({subject.name, ""}, answer.failure);
+      session.add_missing(subject.name, metrics(), answer.whole_failure());
+      table.add_sentence({subject.name}, answer.failure);
       continue;
     }
     add_rows(session, subject.name, answer.result, stack_limit_note(subject, depth + guard));

@@ -27,12 +27,12 @@ std::vector<Subject> all_subjects(const Progress& progress) {
   for (const StrategyDescription& each : strategies()) {
     const std::string name(each.name);
     const Answer answer = ask_child("try_strategy", {{"strategy", name}}, progress);
-    all.push_back(
-        {.name = name,
-         .description = std::string(each.description),
-         .least_kernel = std::string(each.least_kernel),
-         .strategy = each.strategy,
-         .unsupported = answer.failure.empty() ? answer.result.at("unsupported").get<std::string>() : answer.failure});
+    all.push_back({.name = name,
+                   .description = std::string(each.description),
+                   .least_kernel = std::string(each.least_kernel),
+                   .strategy = each.strategy,
+                   .unsupported = answer.failure.empty() ? answer.result.at("unsupported").get<std::string>()
+                                                         : answer.whole_failure()});
   }
   for (Subject& peer : peers()) {
     all.push_back(std::move(peer));

@@ -26,7 +26,6 @@ Table::Table(std::vector<std::string> titles, std::size_t word_columns) : word_c
 void Table::add(std::vector<std::string> cells) { lines_.push_back({Line::Kind::cells, std::move(cells)}); }
 
 void Table::add_sentence(std::vector<std::string> words, std::string sentence) {
-  words.resize(word_columns_);
   words.push_back(std::move(sentence));
   lines_.push_back({Line::Kind::sentence, std::move(words)});
 }
@@ -39,7 +38,7 @@ std::vector<std::size_t> Table::widths() const {
     if (line.kind == Line::Kind::heading) {
       continue;
     }
-    const std::size_t columns = line.kind == Line::Kind::cells ? line.cells.size() : word_columns_;
+    const std::size_t columns = line.cells.size() - (line.kind == Line::Kind::sentence ? 1 : 0);
     for (std::size_t column = 0; column < columns; ++column) {
       widths[column] = std::max(widths[column], line.cells[column].size());
     }
@@ -55,7 +54,7 @@ std::string Table::laid_out(const Line& line, const std::vector<std::size_t>& wi
   for (std::size_t column = 0; column < line.cells.size(); ++column) {
     const std::string& cell = line.cells[column];
     text += std::string(column == 0 ? 0 : gap, ' ');
-    if (line.kind == Line::Kind::sentence && column == word_columns_) {
+    if (line.kind == Line::Kind::sentence && column + 1 == line.cells.size()) {
       text += folded(cell, text.size(), text.size());
     } else {
       text +=
@@ -67,16 +66,15 @@ std::string Table::laid_out(const Line& line, const std::vector<std::size_t>& wi
 
 std::string Table::text() const {
   const std::vector<std::size_t> all = widths();
-  std::size_t total = gap * (all.size() - 1);
-  for (const std::size_t width : all) {
-    total += width;
-  }
-  std::string text;
+  std::vector<std::string> laid_out_lines;
+  std::size_t longest = 0;
   for (const Line& line : lines_) {
-    text += laid_out(line, all) + "\n";
-    if (&line == &lines_.front()) {
-      text += std::string(total, '-') + "\n";
-    }
+    laid_out_lines.push_back(laid_out(line, all));
+    longest = std::max(longest, std::min(laid_out_lines.back().size(), text_width));
+  }
+  std::string text = laid_out_lines.front() + "\n" + std::string(longest, '-') + "\n";
+  for (std::size_t line = 1; line < laid_out_lines.size(); ++line) {
+    text += laid_out_lines[line] + "\n";
   }
   return text;
 }

@@ -16,7 +16,7 @@ class Table {
   Table(std::vector<std::string> titles, std::size_t word_columns);
 
   void add(std::vector<std::string> cells);
-  /// A row whose last cell is a sentence: it runs on over the figure columns, folded where the line ends.
+  /// A row that ends with a sentence: it runs on over the columns after the words, folded where the line ends.
   void add_sentence(std::vector<std::string> words, std::string sentence);
   /// A heading over the rows that follow.
   void add_heading(std::string heading);

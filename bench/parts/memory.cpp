@@ -23,14 +23,10 @@ std::uint64_t meminfo_bytes(std::string_view name) {
   return 0;
 }
 
-void warm_memory(std::size_t bytes) {
-  bytes = handler::page_down(std::min<std::uint64_t>(bytes, meminfo_bytes("MemAvailable") / 2));
-  if (bytes == 0) {
-    return;
-  }
+void touch_and_free(std::size_t bytes) {
   void* const mapped = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (mapped == MAP_FAILED) {
-    return;  // measured cold then; a limit this tight shows in the machine's table
+    return;  // nothing to touch, or measured cold then: a limit this tight shows in the machine's table
   }
   // Single pages, as the stacks take them. Where the kernel knows no huge pages it refuses the advice, which is as well.
   static_cast<void>(madvise(mapped, bytes, MADV_NOHUGEPAGE));
@@ -39,6 +35,10 @@ void warm_memory(std::size_t bytes) {
     memory[at] = 1;
   }
   munmap(mapped, bytes);
+}
+
+void warm_memory(std::size_t bytes) {
+  touch_and_free(handler::page_down(std::min<std::uint64_t>(bytes, meminfo_bytes("MemAvailable") / 2)));
 }
 
 void raise_stack_limit(std::uint64_t bytes) {

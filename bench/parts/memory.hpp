@@ -7,8 +7,12 @@
 
 namespace growstack::bench {
 
-/// Touches that much memory and frees it. In a virtual machine the first touch of memory that idled costs the host's work
-/// too, ten times a page fault; what was just freed is used again first. At most half of what is available.
+/// Touches that much memory page by page and frees it: what was just freed is used again first, and the kernel's lists of
+/// free pages are in the same state for everybody who comes next.
+void touch_and_free(std::size_t bytes);
+
+/// The same once before everything, with at most half of the memory available. In a virtual machine the first touch of
+/// memory that idled costs the host's work too, ten times a page fault.
 void warm_memory(std::size_t bytes);
 
 /// The value of a line "Name:  123 kB" of /proc/meminfo, in bytes; 0 when it is not there.
