@@ -2,6 +2,7 @@
 include(CMakePackageConfigHelpers)
 
 set_target_properties(growstack_handler PROPERTIES EXPORT_NAME handler)
+set_target_properties(growstack PROPERTIES INSTALL_RPATH "$ORIGIN")  # the one finds the other beside it
 
 install(TARGETS growstack growstack_handler EXPORT growstack
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
@@ -16,5 +17,7 @@ write_basic_package_version_file(growstack-config-version.cmake COMPATIBILITY Sa
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/growstack-config.cmake ${CMAKE_CURRENT_BINARY_DIR}/growstack-config-version.cmake
   DESTINATION ${growstack_package})
 
+# The prefix may be chosen as late as at installation, so the file finds it from where it lies.
+file(RELATIVE_PATH growstack_prefix_from_pc "/prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/prefix")
 configure_file(cmake/growstack.pc.in growstack.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/growstack.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

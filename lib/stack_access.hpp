@@ -7,7 +7,7 @@
 
 namespace growstack {
 
-class StackAccess {
+class [[gnu::visibility("hidden")]] StackAccess {
  public:
   static Place place(const Stack& stack) noexcept;
 };

@@ -10,6 +10,8 @@
 #include <type_traits>
 #include <utility>
 
+#pragma GCC visibility push(default)  // exported from a shared library
+
 namespace growstack {
 
 namespace detail {
@@ -90,3 +92,5 @@ std::invoke_result_t<F, Args...> call(const StackOptions& options, F&& f, Args&&
 }
 
 }  // namespace growstack
+
+#pragma GCC visibility pop

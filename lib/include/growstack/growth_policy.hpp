@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#pragma GCC visibility push(default)  // exported from a shared library
+
 namespace growstack {
 
 /// All sizes in bytes; the library rounds them up to whole pages.
@@ -30,3 +32,5 @@ struct GrowthPolicy {
                                          std::uintptr_t limit, std::uintptr_t address, std::size_t page) noexcept;
 
 }  // namespace growstack
+
+#pragma GCC visibility pop

@@ -10,6 +10,8 @@
 #include <string_view>
 #include <system_error>
 
+#pragma GCC visibility push(default)  // exported from a shared library
+
 namespace growstack {
 
 /// What one stack has seen and has; sizes in bytes, without the guard.
@@ -75,7 +77,7 @@ class Stack {
 
  private:
   friend class StackAccess;
-  struct State;
+  struct [[gnu::visibility("hidden")]] State;
   struct Close {
     void operator()(State* state) const noexcept;
   };
@@ -111,3 +113,5 @@ struct ProcessCounters {
 [[nodiscard]] ProcessCounters process_counters();
 
 }  // namespace growstack
+
+#pragma GCC visibility pop

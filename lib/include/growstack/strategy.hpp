@@ -7,6 +7,8 @@
 #include <string>
 #include <string_view>
 
+#pragma GCC visibility push(default)  // exported from a shared library
+
 namespace growstack {
 
 enum class Strategy : std::uint8_t {
@@ -36,3 +38,5 @@ struct StrategyDescription {
 [[nodiscard]] std::string unsupported_reason(Strategy strategy);
 
 }  // namespace growstack
+
+#pragma GCC visibility pop

@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#pragma GCC visibility push(default)  // exported from a shared library
+
 namespace growstack::handler {
 
 enum class Access : std::uint8_t { read, write, execute };
@@ -58,3 +60,5 @@ inline constexpr std::size_t reach_below_stack_pointer = std::size_t{64} * 1024;
                                bool ran_past_guard) noexcept;
 
 }  // namespace growstack::handler
+
+#pragma GCC visibility pop

@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#pragma GCC visibility push(default)  // exported from a shared library
+
 namespace growstack::handler {
 
 /// Installs the SIGSEGV handler (SA_SIGINFO | SA_ONSTACK, full sa_mask), and starts the parked reporter thread. Idempotent.
@@ -58,3 +60,5 @@ struct Counters {
 [[nodiscard]] Counters counters() noexcept;
 
 }  // namespace growstack::handler
+
+#pragma GCC visibility pop

@@ -8,6 +8,8 @@
 
 #include <string_view>
 
+#pragma GCC visibility push(default)  // exported from a shared library
+
 namespace growstack::handler {
 
 struct RangeDescription {
@@ -71,3 +73,5 @@ class PinnedSlot {
 void lower_limit(SlotRecord& slot, std::uintptr_t address) noexcept;
 
 }  // namespace growstack::handler
+
+#pragma GCC visibility pop

@@ -3,6 +3,8 @@
 
 #include <growstack/handler/classify.hpp>
 
+#pragma GCC visibility push(default)  // exported from a shared library
+
 namespace growstack::handler {
 
 /// Writes to standard error what happened to `slot` and a trace of the running stack. `error` is 0 for a stack that reached
@@ -13,3 +15,5 @@ namespace growstack::handler {
 void report_overflow(const SlotRecord& slot, const Fault& fault, int error) noexcept;
 
 }  // namespace growstack::handler
+
+#pragma GCC visibility pop
