@@ -28,6 +28,8 @@ endfunction()
 # A library with its public headers in <folder>/include.
 function(growstack_target target folder)
   growstack_own_settings(${target})
+  # Functions are bound when the program starts, not at their first call, which may be in a signal handler.
+  target_compile_options(${target} PRIVATE -fno-plt)
   set_target_properties(${target} PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
   target_include_directories(${target}
     PUBLIC
