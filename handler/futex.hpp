@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <climits>
 #include <cstdint>
@@ -13,13 +14,13 @@
 
 namespace growstack::handler {
 
-/// Returns when the word differs from `expected`, somebody woke it, a signal arrived or `patience` is over.
-inline void futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
+/// Returns when the word differs from `expected`, somebody woke it, a signal arrived, or, with true, `patience` is over.
+inline bool futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
                        std::chrono::nanoseconds patience) noexcept {
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(patience);
   const timespec timeout{.tv_sec = static_cast<time_t>(seconds.count()),
                          .tv_nsec = static_cast<long>((patience - seconds).count())};
-  syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, expected, &timeout, nullptr, 0);
+  return syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, expected, &timeout, nullptr, 0) != 0 && errno == ETIMEDOUT;
 }
 
 inline void futex_wake(const std::atomic<std::uint32_t>& word) noexcept {

@@ -6,12 +6,11 @@
 //     look-up, classification, plan    our own arithmetic on atomics; classification asks getauxval(3), which reads memory
 //     fstat, write                     signal-safety(7) lists them: the request pipe
 //     futex, gettid, rt_tgsigqueueinfo bare system calls through syscall(3), which touches nothing but errno
-//     clock_gettime                    listed; how long the helper was waited for
 //     mprotect, madvise, mmap          bare system calls; POSIX does not list them, Linux does not mind: they touch no
 //                                      memory of libc's
 //     sched_yield                      a bare system call
 //     sigaction, pthread_sigmask       listed; forwarding
-//     prctl, getpid                    bare system calls; the report
+//     clock_gettime, prctl, getpid     listed, or bare system calls; the report
 //     the unwinder                     only for a report, when nothing can be lost any more; warmed up beforehand, and
 //                                      since glibc 2.35 it finds objects without a lock (_dl_find_object)
 //

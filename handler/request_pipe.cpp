@@ -79,10 +79,9 @@ bool wait_for(Reply& reply, std::uint32_t sequence) noexcept {
     if (word == reply_word(sequence, ReplyState::done)) {
       return true;
     }
-    const auto before = std::chrono::steady_clock::now();
-    futex_wait(reply.word, word, reply_patience);
+    const bool patience_is_over = futex_wait(reply.word, word, reply_patience);
     word = reply_word(sequence, ReplyState::pending);
-    if (std::chrono::steady_clock::now() - before >= reply_patience &&
+    if (patience_is_over &&
         reply.word.compare_exchange_strong(word, reply_word(sequence, ReplyState::withdrawn), std::memory_order_acquire)) {
       return false;
     }
