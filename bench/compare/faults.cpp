@@ -21,8 +21,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto rest = 10ms;
-constexpr std::size_t burst = 1024;                             // pages, one after the other
-constexpr std::size_t reserve = std::size_t{64} * 1024 * 1024;  // more than any of these needs
+constexpr std::size_t burst = 1024;                            // pages, one after the other
+constexpr std::size_t reserve = std::size_t{6} * 1024 * 1024;  // more than these need, less than the usual RLIMIT_STACK
 
 // ---- in the child ----
 

@@ -16,6 +16,7 @@
 #include <cmath>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <map>
 #include <numeric>
 #include <random>
@@ -107,16 +108,31 @@ void run_round(std::vector<Contender>& contenders, std::size_t bytes, std::mt199
   }
 }
 
-nlohmann::json result_of(const Contender& contender) {
+/// The median of the rounds' own ratios: a machine that is slower for a while is so for both.
+std::optional<double> ratio_between(const std::vector<double>& times, const std::vector<double>& base) {
+  if (times.empty() || times.size() != base.size()) {
+    return std::nullopt;
+  }
+  std::vector<double> ratios(times.size());
+  std::transform(times.begin(), times.end(), base.begin(), ratios.begin(), std::divides<>());
+  return bench::median(ratios);
+}
+
+nlohmann::json result_of(const Contender& contender, const Contender& base) {
   if (!contender.refusal.empty()) {
     return {{"refusal", contender.refusal}};
   }
-  return {{"ns", bench::median(contender.nanoseconds)}, {"faults", contender.faults}};
+  nlohmann::json result{{"ns", bench::median(contender.nanoseconds)}, {"faults", contender.faults}};
+  if (const auto ratio = ratio_between(contender.nanoseconds, base.nanoseconds)) {
+    result["ratio"] = *ratio;
+  }
+  return result;
 }
 
 }  // namespace
 
-/// {"subjects": [...], "rounds": n} to {subject: {depth: {"ns", "faults"} or {"refusal"}}}.
+/// {"subjects": [...], "rounds": n} to {subject: {depth: {"ns", "faults", "ratio"} or {"refusal"}}}. The baseline is one of
+/// them.
 nlohmann::json measure_growth(const nlohmann::json& request, Progress& progress) {
   bench::raise_stack_limit(deepest_reserve);
   const unsigned rounds = request.at("rounds");
@@ -136,8 +152,10 @@ nlohmann::json measure_growth(const nlohmann::json& request, Progress& progress)
       progress.say(fmt::format("growth: {:>6} deep, {} rounds,", depth.label, rounds_here), round, rounds_here);
       run_round(contenders, depth.bytes, order);
     }
+    const auto base = std::find_if(contenders.begin(), contenders.end(),
+                                   [](const Contender& each) { return each.name == name(baseline); });
     for (const Contender& contender : contenders) {
-      results[contender.name][depth.label] = result_of(contender);
+      results[contender.name][depth.label] = result_of(contender, *base);
     }
   }
   return results;
@@ -162,6 +180,7 @@ std::vector<std::string> metrics() {
 struct Cell {
   std::optional<double> nanoseconds{};
   std::optional<double> faults{};
+  std::optional<double> ratio{};
   std::string refusal{};
 };
 
@@ -180,9 +199,7 @@ struct Findings {
     return nanoseconds ? std::optional(*nanoseconds / 1000) : std::nullopt;
   }
   [[nodiscard]] std::optional<double> ratio(const std::string& subject, const char* depth) const {
-    const auto own = at(subject, depth).nanoseconds;
-    const auto base = at(std::string(name(baseline)), depth).nanoseconds;
-    return own && base && *base > 0 ? std::optional(*own / *base) : std::nullopt;
+    return at(subject, depth).ratio;
   }
 
   void take(const nlohmann::json& results) {
@@ -194,6 +211,7 @@ struct Findings {
         } else {
           cell.nanoseconds = result.at("ns").get<double>();
           cell.faults = result.at("faults").get<double>();
+          cell.ratio = result.contains("ratio") ? std::optional(result.at("ratio").get<double>()) : std::nullopt;
         }
       }
     }
@@ -319,6 +337,20 @@ std::string ratio_sentence(const Findings& findings, const std::string& name, do
                      is_noise ? ", which is no more than noise" : "");
 }
 
+/// Why there is no figure, if so.
+std::string refusal_sentence(const Findings& findings, const std::string& name) {
+  std::vector<std::string> where;
+  std::string why;
+  for (const Depth& depth : depths) {
+    const std::string refusal = findings.at(name, depth.label).refusal;
+    if (!refusal.empty()) {
+      where.push_back(in_units(depth.bytes));
+      why = refusal;
+    }
+  }
+  return where.empty() ? "" : fmt::format("{} has no stack for {}: {}.", name, listed(where), why);
+}
+
 std::vector<std::string> what_to_see(const Findings& findings, const std::vector<std::string>& names) {
   const auto [worst, where] = noise(findings);
   std::vector<std::string> sentences{
@@ -328,6 +360,9 @@ std::vector<std::string> what_to_see(const Findings& findings, const std::vector
     if (each != again_name && each != name(baseline) && findings.has(each)) {
       sentences.push_back(ratio_sentence(findings, each, worst));
     }
+  }
+  for (const std::string& each : names) {
+    sentences.push_back(refusal_sentence(findings, each));
   }
   return sentences;
 }
@@ -360,7 +395,8 @@ void compare_growth(Session& session) {
   names.push_back(again_name);
   session.print_title("GROWTH",
                       "How long a fresh stack takes to a depth, touched page by page by the code that runs on it. "
-                      "Medians; every round measures all of them in turn; making the stack is not in the time.");
+                      "Medians of rounds that measure all of them in turn, of their times and of their ratios; "
+                      "making the stack is not in the time.");
   Table table = table_of(findings, names);
   for (const auto& [name, reason] : findings.failures) {
     table.add_sentence({name}, reason);

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 namespace growstack::compare {
 namespace {
@@ -27,6 +28,7 @@ CLI::Validator one_of(const std::string& kind, const std::vector<std::string>& n
 std::optional<Options> parse_options(int argc, char** argv, const std::vector<std::string>& subject_names,
                                      const std::vector<std::string>& group_names, int& exit_code) {
   constexpr unsigned most_rounds = 100'000;
+  constexpr int usage_error = 2;
   Options options;
   unsigned rounds = 0;
   CLI::App app("Compares the ways for a stack to get its memory, on this machine.", "growstack_compare");
@@ -35,21 +37,23 @@ std::optional<Options> parse_options(int argc, char** argv, const std::vector<st
   app.add_flag("--quick", options.quick, "Fewer rounds: under 45 s on two cores");
   app.add_option("--only", options.only, "Only these strategies and peers, and demand_paging to compare with (see --list)")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->type_name("NAME[,..]")
       ->check(one_of("strategy or peer", subject_names));
   app.add_option("--groups", options.groups, "Only these: " + listed(group_names))
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->type_name("GROUP[,..]")
       ->check(one_of("group", group_names));
   auto* const given_rounds =
       app.add_option("--rounds", rounds, "How often each growth is timed; the deepest ones are timed less often")
           ->type_name("N")
-          ->check(CLI::Range(1U, most_rounds, ""));
+          ->check(CLI::Range(1U, most_rounds).description(""));
   app.add_flag("--list", options.list, "What can be compared, and whether it works here");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    exit_code = app.exit(error);
+    exit_code = app.exit(error) == 0 ? EXIT_SUCCESS : usage_error;
     return std::nullopt;
   }
   if (given_rounds->count() > 0) {

@@ -189,7 +189,7 @@ void compare_real_programs(Session& session) {
   Table table({"program, run on", "outcome", "time, ms", "stack, MiB", "growth faults", ""}, 2);
   std::vector<std::string> sentences;
   std::string limit_note;
-  std::string died_growing_down;
+  bool grows_down_died = false;
   constexpr unsigned most_rounds = 5;
   const unsigned rounds = std::min(session.rounds(3, 1), most_rounds);
   for (const ProgramDescription& program : programs()) {
@@ -205,17 +205,13 @@ void compare_real_programs(Session& session) {
       add_rows(session, program, subject, answer);
       add_to_table(table, subject, answer);
       score.count(subject, answer);
-      died_growing_down = answer.died && subject.strategy == Strategy::grows_down ? subject.name : died_growing_down;
+      grows_down_died = grows_down_died || (answer.died && subject.strategy == Strategy::grows_down);
       limit_note = limit_note.empty() && answer.failure.empty() ? stack_limit_note(subject, reserve) : limit_note;
     }
     sentences.push_back(score.sentence(program.title));
   }
-  if (!died_growing_down.empty()) {
-    sentences.push_back(
-        fmt::format("Nothing holds the address space below a MAP_GROWSDOWN mapping: what the program allocates meanwhile "
-                    "may come to lie "
-                    "there and end the growth, as it does to {}.",
-                    died_growing_down));
+  if (grows_down_died) {
+    sentences.emplace_back(why_grows_down_dies);
   }
   if (!limit_note.empty()) {
     sentences.push_back("(*) " + limit_note + ".");

@@ -7,7 +7,7 @@ namespace growstack::compare {
 namespace {
 
 /// Whole numbers without ".0": bytes and counts stay exact.
-nlohmann::json number(const std::optional<double>& value) {
+nlohmann::ordered_json number(const std::optional<double>& value) {
   constexpr double exact_up_to = 9007199254740992.0;  // 2^53
   if (!value) {
     return nullptr;
@@ -20,8 +20,8 @@ nlohmann::json number(const std::optional<double>& value) {
 
 }  // namespace
 
-nlohmann::json to_json(const std::vector<Row>& rows) {
-  auto all = nlohmann::json::array();
+nlohmann::ordered_json to_json(const std::vector<Row>& rows) {
+  auto all = nlohmann::ordered_json::array();
   for (const Row& row : rows) {
     all.push_back({{"subject", row.subject},
                    {"metric", row.metric},

@@ -18,6 +18,6 @@ struct Row {
 };
 
 /// An array of objects with the members of Row; a missing value is null.
-[[nodiscard]] nlohmann::json to_json(const std::vector<Row>& rows);
+[[nodiscard]] nlohmann::ordered_json to_json(const std::vector<Row>& rows);
 
 }  // namespace growstack::compare

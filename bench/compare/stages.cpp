@@ -37,7 +37,7 @@ nlohmann::json snapshot(std::uintptr_t begin, std::uintptr_t end) {
   return {{"mapped", now.mapped}, {"resident", now.resident}, {"dirty", now.dirty}, {"charged", now.charged}};
 }
 
-/// Stops the thread that uses the stack at the deepest point while another one looks.
+/// Stops one thread at a point while another one looks.
 class Meeting {
  public:
   void stop_here() {
@@ -52,21 +52,34 @@ class Meeting {
   std::binary_semaphore go_on_{0};
 };
 
+/// The watching thread is there before the stack, and has looked once: a thread's own stack and heap that are mapped later
+/// may end up in the room that grows_down grows into.
 nlohmann::json stages_of_stack(Strategy strategy) {
   bench::raise_stack_limit(depth + guard);
   nlohmann::json seen;
+  Meeting ready;
+  Meeting deep;
+  std::uintptr_t begin = 0;
+  std::uintptr_t end = 0;
+  const auto look = [&](const char* stage) { seen[stage] = snapshot(begin, end); };
+  std::thread watcher([&] {
+    static_cast<void>(snapshot(begin, end));
+    ready.stop_here();
+    deep.wait_for_arrival();
+    look("deep");
+    deep.let_go_on();
+  });
+  ready.wait_for_arrival();
+  ready.let_go_on();
+
   Stack stack({.reserve = depth, .guard = guard, .strategy = strategy, .name = "stages"});
   const auto floor = reinterpret_cast<std::uintptr_t>(stack.floor());
-  const auto base = reinterpret_cast<std::uintptr_t>(stack.base());
-  const auto look = [&](const char* stage) { seen[stage] = snapshot(floor - guard, base); };
+  begin = floor - guard;
+  end = reinterpret_cast<std::uintptr_t>(stack.base());
   look("created");
-  Meeting deep;
-  std::thread user([&] { call(stack, [&] { bench::descend(floor + margin, [&] { deep.stop_here(); }); }); });
-  deep.wait_for_arrival();
-  look("deep");
-  deep.let_go_on();
-  user.join();
+  call(stack, [&] { bench::descend(floor + margin, [&] { deep.stop_here(); }); });
   look("returned");
+  watcher.join();
   if (const std::error_code error = stack.trim(); error) {
     throw std::system_error(error, "trim");
   }
@@ -198,6 +211,7 @@ std::vector<std::string> what_to_see(const nlohmann::json& all) {
   std::vector<std::string> sentences;
   std::vector<std::string> keep_it;
   std::vector<std::string> charged_in_full;
+  bool can_trim = false;
   double largest_trimmed = 0;
   double largest_released = 0;
   for (const auto& [name, seen] : all.items()) {
@@ -211,6 +225,7 @@ std::vector<std::string> what_to_see(const nlohmann::json& all) {
       charged_in_full.push_back(name);
     }
     if (!is_thread) {
+      can_trim = true;
       largest_trimmed = std::max(largest_trimmed, resident(seen, "trimmed"));
       largest_released = std::max(largest_released, resident(seen, "released"));
     }
@@ -219,11 +234,11 @@ std::vector<std::string> what_to_see(const nlohmann::json& all) {
       keep_it.empty()
           ? "Coming back from the depth gave the memory back by itself."
           : fmt::format("Coming back from the depth gives nothing back: {} still held the pages.", listed(keep_it)));
-  if (!all.empty() && largest_trimmed + largest_released > 0) {
-    sentences.push_back(fmt::format("After trim() at most {} KiB stayed, after the release {} KiB.",
-                                    grouped(largest_trimmed / 1024), grouped(largest_released / 1024)));
-  } else {
-    sentences.emplace_back("After trim() nothing stayed resident.");
+  if (can_trim) {
+    sentences.push_back(largest_trimmed + largest_released == 0
+                            ? "After trim() nothing stayed resident, and nothing was left after the release."
+                            : fmt::format("After trim() at most {} KiB stayed resident, after the release {} KiB.",
+                                          grouped(largest_trimmed / 1024), grouped(largest_released / 1024)));
   }
   if (!charged_in_full.empty()) {
     sentences.push_back(
@@ -250,10 +265,12 @@ nlohmann::json measure_stages(const nlohmann::json& request, Progress&) {
 void compare_stages(Session& session) {
   Table table({"", "KiB", "created", "deep", "returned", "trimmed", "released"}, 2);
   nlohmann::json all = nlohmann::json::object();
+  bool grows_down_died = false;
   for (const Subject& subject : participants(session)) {
     session.progress().say("stages: " + subject.name);
     const Answer answer = subject.unsupported.empty() ? ask_child("stages", {{"subject", subject.name}}, session.progress())
                                                       : Answer{.failure = subject.unsupported};
+    grows_down_died = grows_down_died || (answer.died && subject.strategy == Strategy::grows_down);
     if (!answer.failure.empty()) {
       session.add_missing(subject.name, metrics(), answer.whole_failure());
       table.add_sentence({subject.name}, answer.failure);
@@ -272,7 +289,9 @@ void compare_stages(Session& session) {
                                   "stack (created) and after join (released). charged: counts against the commit limit.",
                                   in_units(depth), in_units(guard)));
   session.print(table);
-  session.print_sentences(what_to_see(all));
+  std::vector<std::string> sentences = what_to_see(all);
+  sentences.emplace_back(grows_down_died ? why_grows_down_dies : "");
+  session.print_sentences(sentences);
 }
 
 }  // namespace growstack::compare

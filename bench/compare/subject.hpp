@@ -37,6 +37,12 @@ inline constexpr Strategy baseline = Strategy::demand_paging;
 /// up to RLIMIT_STACK, which children raise: bench::raise_stack_limit.)
 [[nodiscard]] std::string stack_limit_note(const Subject& subject, std::uint64_t bytes);
 
+/// For a table in which grows_down died of a signal.
+inline constexpr std::string_view why_grows_down_dies =
+    "grows_down died: nothing holds the address space below a MAP_GROWSDOWN mapping, and what the program maps meanwhile "
+    "may "
+    "come to lie there, where it ends the growth.";
+
 /// The strategy of a name that a child got from its parent. Throws std::invalid_argument.
 [[nodiscard]] Strategy strategy_named(const std::string& name);
 

@@ -103,7 +103,7 @@ std::string in_units(std::uint64_t bytes) {
     bytes /= 1024;
     ++unit;
   }
-  return fmt::format("{} {}", bytes, units[unit]);
+  return fmt::format("{} {}", grouped(bytes), units[unit]);
 }
 
 std::string listed(const std::vector<std::string>& words) {
