@@ -370,6 +370,9 @@ STRATEGIES_GROWN_BY_FAULT("a jump over more memory than the kernel lends ends wi
   if (number_in("/proc/sys/vm/overcommit_memory") != 0) {
     return skip("vm.overcommit_memory is not 0: the kernel lends by another rule");
   }
+  if (sanitized) {
+    return skip("a sanitizer's shadow memory leaves no room for a reservation of 64 TiB");
+  }
   const Ended ended = run_scenario(of("more than the kernel lends", Of::strategy));
   CHECK(contains(ended.err, "reserved"));
   CHECK(contains(ended.err, "a stack could not grow (ENOMEM"));
