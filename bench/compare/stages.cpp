@@ -52,39 +52,62 @@ class Meeting {
   std::binary_semaphore go_on_{0};
 };
 
-/// The watching thread is there before the stack, and has looked once: a thread's own stack and heap that are mapped later
-/// may end up in the room that grows_down grows into.
+/// A thread that looks when it is asked to, while the one that asks stands still. It is there before the stack and has
+/// looked once: a thread's own stack and heap, mapped later, may end up in the room that grows_down grows into.
+class Watcher {
+ public:
+  explicit Watcher(std::function<void()> look) : look_(std::move(look)), thread_([this] { serve(); }) { ask(); }
+  ~Watcher() {
+    ended_ = true;
+    asked_.release();
+    thread_.join();
+  }
+  Watcher(const Watcher&) = delete;
+  Watcher& operator=(const Watcher&) = delete;
+
+  void ask() {
+    asked_.release();
+    looked_.acquire();
+  }
+
+ private:
+  void serve() {
+    for (asked_.acquire(); !ended_; asked_.acquire()) {
+      look_();
+      looked_.release();
+    }
+  }
+
+  std::function<void()> look_;
+  std::binary_semaphore asked_{0};
+  std::binary_semaphore looked_{0};
+  bool ended_ = false;  // written before asked_, read after it
+  std::thread thread_;
+};
+
 nlohmann::json stages_of_stack(Strategy strategy) {
   bench::raise_stack_limit(depth + guard);
-  nlohmann::json seen;
-  Meeting ready;
-  Meeting deep;
+  nlohmann::json last;
   std::uintptr_t begin = 0;
   std::uintptr_t end = 0;
-  const auto look = [&](const char* stage) { seen[stage] = snapshot(begin, end); };
-  std::thread watcher([&] {
-    static_cast<void>(snapshot(begin, end));
-    ready.stop_here();
-    deep.wait_for_arrival();
-    look("deep");
-    deep.let_go_on();
-  });
-  ready.wait_for_arrival();
-  ready.let_go_on();
-
+  Watcher watcher([&] { last = snapshot(begin, end); });
+  nlohmann::json seen;
+  const auto look = [&](const char* stage) {
+    watcher.ask();
+    seen[stage] = last;
+  };
   Stack stack({.reserve = depth, .guard = guard, .strategy = strategy, .name = "stages"});
   const auto floor = reinterpret_cast<std::uintptr_t>(stack.floor());
   begin = floor - guard;
   end = reinterpret_cast<std::uintptr_t>(stack.base());
   look("created");
-  call(stack, [&] { bench::descend(floor + margin, [&] { deep.stop_here(); }); });
+  call(stack, [&] { bench::descend(floor + margin, [&] { look("deep"); }); });
   look("returned");
-  watcher.join();
   if (const std::error_code error = stack.trim(); error) {
     throw std::system_error(error, "trim");
   }
   look("trimmed");
-  { const Stack last = std::move(stack); }
+  { const Stack last_of_it = std::move(stack); }
   look("released");
   return seen;
 }
