@@ -1,169 +1,18 @@
 // Growth: how long until a fresh stack has reached a depth, beside demand paging.
+#include "growth.hpp"
 #include "group.hpp"
 
 #include "child.hpp"
-#include "parts/descent.hpp"
-#include "parts/memory.hpp"
-#include "parts/samples.hpp"
-
-#include <growstack/growstack.hpp>
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <array>
-#include <chrono>
 #include <cmath>
-#include <cstdint>
-#include <exception>
-#include <functional>
 #include <map>
-#include <numeric>
-#include <random>
+#include <optional>
 #include <utility>
 
 namespace growstack::compare {
 namespace {
-
-struct Depth {
-  const char* label;  // of metrics
-  std::size_t bytes;
-  unsigned fewer;  // rounds than at the shallow depths, by this factor
-};
-
-constexpr std::size_t kibibyte = 1024;
-constexpr std::size_t mebibyte = 1024 * kibibyte;
-constexpr std::array depths{Depth{"16KiB", 16 * kibibyte, 1},   Depth{"64KiB", 64 * kibibyte, 1},
-                            Depth{"256KiB", 256 * kibibyte, 1}, Depth{"1MiB", 1 * mebibyte, 1},
-                            Depth{"2MiB", 2 * mebibyte, 1},     Depth{"16MiB", 16 * mebibyte, 4},
-                            Depth{"64MiB", 64 * mebibyte, 4}};
-
-/// Room beyond the depth, so that nothing ends there.
-constexpr std::size_t beyond = 256 * kibibyte;
-constexpr std::size_t deepest_reserve = 64 * mebibyte + beyond;
-
-/// The baseline a second time, as if it were another strategy: how far the two are apart is what the figures are worth.
-const std::string again_name = std::string(name(baseline)) + "_again";
-
-unsigned rounds_at(const Depth& depth, unsigned rounds) { return std::max(1U, rounds / depth.fewer); }
-
-// ---- in the child ----
-
-struct Contender {
-  std::string name;
-  Strategy strategy;
-  std::vector<double> nanoseconds{};
-  std::uint32_t faults = 0;
-  std::string refusal{};
-};
-
-/// One fresh stack to the depth, in nanoseconds. Making and releasing it is not in the time; the switch to it neither.
-double grow_once(Contender& contender, std::size_t bytes) {
-  Stack stack({.reserve = bytes + beyond, .strategy = contender.strategy, .name = "growth"});
-  const std::uintptr_t lowest = reinterpret_cast<std::uintptr_t>(stack.base()) - bytes;
-  bench::touch_and_free(bytes);
-  const auto taken = call(stack, [&] {
-    const auto before = std::chrono::steady_clock::now();
-    bench::descend(lowest);
-    return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - before);
-  });
-  contender.faults = stack.counters().growth_faults;
-  return taken.count();
-}
-
-/// Shallow stacks by the dozen: the kernel puts off work and does it every few dozen pages, which a single shallow stack
-/// meets or does not, and a median of such times jumps.
-unsigned stacks_per_sample(std::size_t bytes) {
-  constexpr std::size_t enough = 1 * mebibyte;
-  constexpr std::size_t most = 16;
-  return static_cast<unsigned>(std::clamp<std::size_t>(enough / bytes, 1, most));
-}
-
-void try_growing(Contender& contender, std::size_t bytes, bool counts) {
-  if (!contender.refusal.empty()) {
-    return;
-  }
-  try {
-    const unsigned stacks = stacks_per_sample(bytes);
-    double sum = 0;
-    for (unsigned each = 0; each < stacks; ++each) {
-      sum += grow_once(contender, bytes);
-    }
-    if (counts) {
-      contender.nanoseconds.push_back(sum / stacks);
-    }
-  } catch (const std::exception& error) {
-    contender.refusal = error.what();
-  }
-}
-
-/// Everybody's turn, in another order each round: with a fixed rotation somebody would always run after the same neighbour,
-/// and find the kernel's lists of free pages as that one leaves them.
-void run_round(std::vector<Contender>& contenders, std::size_t bytes, std::mt19937& order) {
-  std::vector<std::size_t> turns(contenders.size());
-  std::iota(turns.begin(), turns.end(), std::size_t{0});
-  std::shuffle(turns.begin(), turns.end(), order);
-  for (const std::size_t turn : turns) {
-    try_growing(contenders[turn], bytes, true);
-  }
-}
-
-/// The median of the rounds' own ratios: a machine that is slower for a while is so for both.
-std::optional<double> ratio_between(const std::vector<double>& times, const std::vector<double>& base) {
-  if (times.empty() || times.size() != base.size()) {
-    return std::nullopt;
-  }
-  std::vector<double> ratios(times.size());
-  std::transform(times.begin(), times.end(), base.begin(), ratios.begin(), std::divides<>());
-  return bench::median(ratios);
-}
-
-nlohmann::json result_of(const Contender& contender, const Contender& base) {
-  if (!contender.refusal.empty()) {
-    return {{"refusal", contender.refusal}};
-  }
-  nlohmann::json result{{"ns", bench::median(contender.nanoseconds)}, {"faults", contender.faults}};
-  if (const auto ratio = ratio_between(contender.nanoseconds, base.nanoseconds)) {
-    result["ratio"] = *ratio;
-  }
-  return result;
-}
-
-}  // namespace
-
-/// {"subjects": [...], "rounds": n} to {subject: {depth: {"ns", "faults", "ratio"} or {"refusal"}}}. The baseline is one of
-/// them.
-nlohmann::json measure_growth(const nlohmann::json& request, Progress& progress) {
-  bench::raise_stack_limit(deepest_reserve);
-  const unsigned rounds = request.at("rounds");
-  std::mt19937 order;  // the same orders every time
-  nlohmann::json results;
-  for (const Depth& depth : depths) {
-    std::vector<Contender> contenders;
-    for (const std::string name : request.at("subjects")) {
-      contenders.push_back({.name = name, .strategy = name == again_name ? baseline : strategy_named(name)});
-    }
-    bench::warm_memory(2 * deepest_reserve);
-    for (Contender& contender : contenders) {
-      try_growing(contender, depth.bytes, false);
-    }
-    const unsigned rounds_here = rounds_at(depth, rounds);
-    for (unsigned round = 0; round < rounds_here; ++round) {
-      progress.say(fmt::format("growth: {:>6} deep, {} rounds,", depth.label, rounds_here), round, rounds_here);
-      run_round(contenders, depth.bytes, order);
-    }
-    const auto base = std::find_if(contenders.begin(), contenders.end(),
-                                   [](const Contender& each) { return each.name == name(baseline); });
-    for (const Contender& contender : contenders) {
-      results[contender.name][depth.label] = result_of(contender, *base);
-    }
-  }
-  return results;
-}
-
-namespace {
-
-// ---- in the parent ----
 
 std::vector<std::string> metrics() {
   std::vector<std::string> all;
@@ -246,16 +95,24 @@ Findings measure_together(const Session& session, const std::vector<std::string>
       findings.failures.emplace_back(name, alone.whole_failure());
     }
   }
+  if (!findings.has(always.front())) {
+    findings.failures.emplace_back(always.front(), together.whole_failure());
+  }
   return findings;
 }
 
 /// The A/A ratio that is farthest from 1, and where.
-std::pair<double, std::string> noise(const Findings& findings) {
-  std::pair<double, std::string> worst{1.0, ""};
+struct Noise {
+  double ratio = 1;
+  const Depth* where = nullptr;  // none: not measured
+};
+
+Noise noise(const Findings& findings) {
+  Noise worst;
   for (const Depth& depth : depths) {
-    const double ratio = findings.ratio(again_name, depth.label).value_or(1.0);
-    if (worst.second.empty() || std::abs(std::log(ratio)) > std::abs(std::log(worst.first))) {
-      worst = {ratio, depth.label};
+    const auto ratio = findings.ratio(again_name, depth.label);
+    if (ratio && (worst.where == nullptr || std::abs(std::log(*ratio)) > std::abs(std::log(worst.ratio)))) {
+      worst = {*ratio, &depth};
     }
   }
   return worst;
@@ -276,12 +133,15 @@ void add_rows(Session& session, const Findings& findings, const Subject& subject
     add("grow_us_", findings.microseconds(subject.name, depth.label), "us");
     add("grow_faults_", cell.faults, "faults");
   }
-  const auto [worst, where] = noise(findings);
+  const Noise worst = noise(findings);
   session.add({.subject = subject.name,
                .metric = "grow_ratio_noise",
-               .value = worst,
+               .value = worst.where != nullptr ? std::optional(worst.ratio) : std::nullopt,
                .unit = "ratio",
-               .note = fmt::format("demand_paging measured twice: of all depths the ratio farthest from 1, at {}", where)});
+               .note = worst.where != nullptr
+                           ? fmt::format("{} measured twice: of all depths the ratio farthest from 1, at {}", name(baseline),
+                                         in_units(worst.where->bytes))
+                           : "not measured"});
 }
 
 std::string cell(const std::optional<double>& value, std::string (*format)(double)) { return value ? format(*value) : "-"; }
@@ -352,13 +212,16 @@ std::string refusal_sentence(const Findings& findings, const std::string& name) 
 }
 
 std::vector<std::string> what_to_see(const Findings& findings, const std::vector<std::string>& names) {
-  const auto [worst, where] = noise(findings);
-  std::vector<std::string> sentences{
-      fmt::format("Measured twice, {} differs from itself by up to {} (at {}): smaller differences mean nothing.",
-                  name(baseline), in_percent(worst), where)};
+  const Noise worst = noise(findings);
+  std::vector<std::string> sentences;
+  if (worst.where != nullptr) {
+    sentences.push_back(
+        fmt::format("Measured twice, {} differs from itself by up to {} (at {}): smaller differences mean nothing.",
+                    name(baseline), in_percent(worst.ratio), in_units(worst.where->bytes)));
+  }
   for (const std::string& each : names) {
     if (each != again_name && each != name(baseline) && findings.has(each)) {
-      sentences.push_back(ratio_sentence(findings, each, worst));
+      sentences.push_back(ratio_sentence(findings, each, worst.ratio));
     }
   }
   for (const std::string& each : names) {
