@@ -85,7 +85,7 @@ EVERY_STRATEGY("threads that grow their stacks at the same time disturb neither 
     return skip("the memory that a sanitizer maps for threads lands in the holes that these stacks grow into");
   }
   constexpr unsigned threads = 16;
-  constexpr int rounds = 10;
+  constexpr int rounds = sanitized ? 2 : 10;
   const StackOptions options{.reserve = 6 * MiB, .strategy = Of::strategy};
   std::atomic<std::size_t> wrong{0};
   std::atomic<std::uint64_t> faults{0};
@@ -119,7 +119,7 @@ EVERY_STRATEGY("stacks are made and destroyed while others fault") {
   in_threads(threads, [&](unsigned index) {
     if (index % 2 == 0) {
       Stack stack({.reserve = 6 * MiB, .strategy = Of::strategy});
-      for (int round = 0; round < 30; ++round) {
+      for (int round = 0; round < (sanitized ? 5 : 30); ++round) {
         wrong += call(stack, [] { return descend(3 * MiB); });
         wrong += stack.trim() ? 1 : 0;
       }
@@ -148,7 +148,7 @@ EVERY_STRATEGY("a stack may be looked at by any thread while it grows") {
   std::atomic<std::size_t> looks{0};
   in_threads(3, [&](unsigned index) {
     if (index == 0) {
-      for (int round = 0; round < 20 || looks < 20; ++round) {
+      for (int round = 0; round < (sanitized ? 5 : 20) || looks < 20; ++round) {
         wrong += call(stack, [] { return descend(5 * MiB); });
       }
       done = true;
@@ -327,7 +327,7 @@ GROWSTACK_SCENARIO("exit while growing") {
 }
 
 TEST_CASE("a process may exit while its threads grow") {
-  for (int round = 0; round < 5; ++round) {
+  for (int round = 0; round < 3; ++round) {
     const Ended ended = run_scenario("exit while growing", std::chrono::seconds(20));
     CHECK(!ended.timed_out);
     CHECK(ended.exit_code == 7);
