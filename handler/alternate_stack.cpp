@@ -7,6 +7,7 @@
 
 #include <growstack/handler/pages.hpp>
 
+#include <pthread.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -24,17 +25,14 @@ std::atomic<std::size_t> wanted_size{std::size_t{64} * 1024};
 
 bool is_enabled(const stack_t& stack) noexcept { return (stack.ss_flags & SS_DISABLE) == 0; }
 
-/// Owns this thread's alternate stack, if it is ours.
+/// This thread's alternate stack, if it is ours. Trivially destructible: a thread_local destructor would run too early, when
+/// exit() is called on a growable stack, or when destructors after it still run on one.
 class AlternateStack {
  public:
-  AlternateStack() = default;
-  AlternateStack(const AlternateStack&) = delete;
-  AlternateStack& operator=(const AlternateStack&) = delete;
-
-  ~AlternateStack() {
+  /// Puts the previous one back and gives ours up.
+  void detach() noexcept {
     stack_t current{};
-    // Put the previous one back only if ours is still in force: others (sanitizers among them) unmap whatever is current
-    // when their thread ends.
+    // Only if ours is still in force: others (sanitizers among them) unmap whatever is current when their thread ends.
     if (memory_ != nullptr && sigaltstack(nullptr, &current) == 0 && current.ss_sp == usable()) {
       if (sigaltstack(&previous_, nullptr) != 0) {
         return;  // we are running on it: leak it rather than pull it away
@@ -47,6 +45,10 @@ class AlternateStack {
     stack_t current{};
     if (sigaltstack(nullptr, &current) != 0) {
       return errno;
+    }
+    if ((current.ss_flags & SS_ONSTACK) != 0) {
+      // In a signal handler on that very stack: once we left it, a fault would overwrite the handler's frames.
+      return EPERM;
     }
     if (is_enabled(current) && current.ss_size >= least_alternate_stack_size()) {
       return 0;
@@ -97,11 +99,43 @@ class AlternateStack {
   stack_t previous_{};
 };
 
+/// The key's destructor runs when a thread ends, after those of its thread_local variables, and not in exit().
+class DetachKey {
+ public:
+  DetachKey() noexcept
+      : error_(pthread_key_create(&key_, [](void* stack) { static_cast<AlternateStack*>(stack)->detach(); })) {}
+  [[nodiscard]] int error() const noexcept { return error_; }
+  [[nodiscard]] pthread_key_t key() const noexcept { return key_; }
+
+ private:
+  pthread_key_t key_{};
+  int error_;
+};
+
+/// Made when the program is loaded: a function's static variable that another thread is just making when this one forks
+/// stays half made in the child for ever.
+[[gnu::init_priority(101)]] const DetachKey detach_key;
+
+/// A fault while SIGSEGV is blocked kills without asking the handler, and threads that block everything are common.
+int unblock_sigsegv() noexcept {
+  sigset_t only;
+  sigemptyset(&only);
+  sigaddset(&only, SIGSEGV);
+  return pthread_sigmask(SIG_UNBLOCK, &only, nullptr);
+}
+
 }  // namespace
 
 int attach_thread() noexcept {
-  static thread_local AlternateStack alternate_stack;
-  return alternate_stack.attach();
+  static constinit thread_local AlternateStack alternate_stack;
+  int error = detach_key.error();
+  if (error == 0) {
+    error = pthread_setspecific(detach_key.key(), &alternate_stack);
+  }
+  if (error == 0) {
+    error = alternate_stack.attach();
+  }
+  return error == 0 ? unblock_sigsegv() : error;
 }
 
 std::size_t least_alternate_stack_size() noexcept { return page_up(signal_frame_bytes() + handler_bytes); }

@@ -22,9 +22,10 @@ struct ForkWiped {
   /// Not 0 while a helper reads the pipe (its identity). Written by the helper; read by faulting threads: a stale value
   /// costs them a wait of bounded length, a stale 0 a commit of their own.
   std::atomic<std::uint32_t> helper_runs{0};
+  std::atomic<std::uint32_t> helper_id{0};          ///< its thread id; written by the helper before helper_runs
   std::atomic<std::uint32_t> helper_joinable{0};    ///< written under the life-cycle lock
   std::atomic<std::uint32_t> reporter_joinable{0};  ///< written under the life-cycle lock
-  std::atomic<std::uint32_t> report_state{0};       ///< ReportState, a futex: see report.hpp
+  std::atomic<std::uint32_t> report_state{0};       ///< ReportState, a futex: see reporter.hpp
   static constexpr std::size_t reply_count = 256;
   Reply replies[reply_count];
 };

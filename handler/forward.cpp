@@ -27,6 +27,10 @@ bool faults_again(const siginfo_t& info) noexcept { return info.si_code > 0 && i
 
 /// The default action, with the siginfo it would have had: now pending, delivered when the handler returns.
 void die_by_default(int signal, siginfo_t* info) noexcept {
+  // The kernel spares the first process of a container the default action of signals from inside.
+  if (getpid() == 1 && info->si_code <= 0 && info->si_pid != 0) {
+    return;
+  }
   restore_default();
   if (!faults_again(*info)) {
     // Any si_code is allowed towards our own process.

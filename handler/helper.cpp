@@ -37,11 +37,9 @@ void serve(const Request& request) noexcept {
     return;  // withdrawn: the slot may be gone
   }
   // From here on the faulting thread waits, and its pin keeps slot and range.
-  reply.error = request.slot->generation.load(std::memory_order_relaxed) == request.generation
-                    ? request.range->operations->commit(*request.range, *request.slot, request.step)
-                    : ESTALE;
+  reply.error = request.range->operations->commit(*request.range, *request.slot, request.step);
   if (reply.error == 0) {
-    lower_limit(*request.slot, request.step.begin);
+    lower_limit(*request.slot, request.step);
   }
   reply.word.store(reply_word(request.sequence, ReplyState::done), std::memory_order_release);
   futex_wake(reply.word);
@@ -84,6 +82,7 @@ void* helper_body(void* argument) noexcept {
   settle_service_thread("stack-helper");
   const int error = keep_only(read_end);
   if (error == 0) {
+    fork_wiped()->helper_id.store(static_cast<std::uint32_t>(syscall(SYS_gettid)), std::memory_order_relaxed);
     fork_wiped()->helper_runs.store(identity, std::memory_order_release);
   }
   start.result.store(error, std::memory_order_release);  // the last use of `start`, but for the wake
@@ -100,13 +99,12 @@ void* helper_body(void* argument) noexcept {
 }  // namespace
 
 int start_helper_thread(int read_end) noexcept {
-  constexpr std::size_t stack_bytes = std::size_t{256} * 1024;
   // Static, because the new thread may still be about to wake us when we have seen its answer.
   static Start start;
   start.read_end = read_end;
   ++start.identity;
   start.result.store(Start::pending, std::memory_order_relaxed);
-  if (const int error = start_service_thread(helper_thread, helper_body, &start, stack_bytes); error != 0) {
+  if (const int error = start_service_thread(helper_thread, helper_body, &start); error != 0) {
     return error;
   }
   start.result.wait(Start::pending, std::memory_order_acquire);
@@ -119,16 +117,20 @@ int start_helper_thread(int read_end) noexcept {
   return 0;
 }
 
+namespace {
+bool claim_helper_thread() noexcept {
+  return fork_wiped() != nullptr && fork_wiped()->helper_joinable.exchange(0, std::memory_order_relaxed) != 0;
+}
+}  // namespace
+
 void join_helper_thread() noexcept {
-  if (fork_wiped() == nullptr || fork_wiped()->helper_joinable.exchange(0, std::memory_order_relaxed) == 0) {
-    return;
+  if (claim_helper_thread()) {
+    pthread_join(helper_thread, nullptr);
   }
-  // One that could not be asked to end, and sees no end-of-file because a forked child still holds the write end, waits
-  // for ever in a read: let it.
-  timespec deadline{};
-  clock_gettime(CLOCK_REALTIME, &deadline);
-  deadline.tv_sec += 1;
-  if (pthread_timedjoin_np(helper_thread, nullptr, &deadline) != 0) {
+}
+
+void abandon_helper_thread() noexcept {
+  if (claim_helper_thread()) {
     pthread_detach(helper_thread);
   }
 }

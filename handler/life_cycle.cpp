@@ -4,7 +4,6 @@
 #include <growstack/handler/handler.hpp>
 #include <growstack/handler/ranges.hpp>
 
-#include <growstack/handler/pages.hpp>
 #include "fork_wiped.hpp"
 #include "forward.hpp"
 #include "on_fault.hpp"
@@ -21,7 +20,17 @@
 namespace growstack::handler {
 namespace {
 
-std::mutex life_cycle;
+constinit std::mutex life_cycle;
+
+/// When the program is loaded, before the library's own (lib/arena.cpp): handlers that prepare for a fork run in the reverse
+/// order, and the library takes its lock before this one.
+struct HoldOverFork {
+  HoldOverFork() noexcept {
+    // ENOMEM at worst: then a child forked while another thread starts something here could not start anything.
+    static_cast<void>(pthread_atfork([] { life_cycle.lock(); }, [] { life_cycle.unlock(); }, [] { life_cycle.unlock(); }));
+  }
+};
+[[gnu::init_priority(101)]] const HoldOverFork hold_over_fork;
 
 bool is_ours(const struct sigaction& action) noexcept {
   return (action.sa_flags & SA_SIGINFO) != 0 && action.sa_sigaction == on_fault;
@@ -35,6 +44,10 @@ bool in_force() noexcept {
 /// Set once our action is in place, cleared by uninstall. Under the lock.
 bool action_installed = false;
 
+bool is_default_or_ignored(const struct sigaction& action) noexcept {
+  return (action.sa_flags & SA_SIGINFO) == 0 && (action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN);
+}
+
 struct sigaction our_action(const struct sigaction& previous) noexcept {
   struct sigaction action {};
   action.sa_sigaction = on_fault;
@@ -44,19 +57,18 @@ struct sigaction our_action(const struct sigaction& previous) noexcept {
   action.sa_flags = SA_SIGINFO     // the fault address and the registers
                     | SA_ONSTACK;  // the faulting stack has no room
   // A SIGSEGV that somebody sends interrupts system calls the way it did before us.
-  const bool default_or_ignored =
-      (previous.sa_flags & SA_SIGINFO) == 0 && (previous.sa_handler == SIG_DFL || previous.sa_handler == SIG_IGN);
-  action.sa_flags |= default_or_ignored ? SA_RESTART : previous.sa_flags & SA_RESTART;
+  action.sa_flags |= is_default_or_ignored(previous) ? SA_RESTART : previous.sa_flags & SA_RESTART;
   return action;
 }
 
 int install_action() noexcept {
-  if (action_installed) {
-    return 0;
-  }
   struct sigaction previous {};
   if (sigaction(SIGSEGV, nullptr, &previous) != 0) {
     return errno;
+  }
+  // A handler that somebody put over ours may call ours: it stays. The default action calls nobody.
+  if (action_installed && !is_default_or_ignored(previous)) {
+    return 0;
   }
   set_previous_action(previous);  // before ours is in force: a fault may come at once
   const struct sigaction ours = our_action(previous);
@@ -67,20 +79,12 @@ int install_action() noexcept {
   return 0;
 }
 
-void hold_over_fork() noexcept {
-  static const int once =
-      pthread_atfork([] { life_cycle.lock(); }, [] { life_cycle.unlock(); }, [] { life_cycle.unlock(); });
-  static_cast<void>(once);  // ENOMEM at worst: then a fork during install could leave the child unable to install
-}
-
 }  // namespace
 
 LifeCycleLock::LifeCycleLock() noexcept : held_(life_cycle) {}
 
 int install() noexcept {
-  hold_over_fork();
   const LifeCycleLock lock;
-  page_size();
   if (const int error = make_fork_wiped(); error != 0) {
     return error;
   }
@@ -101,7 +105,8 @@ int start_helper() noexcept {
   if (helper_is_reachable()) {
     return 0;
   }
-  join_helper_thread();  // one whose pipe the program closed
+  // Here is one only if the program closed its pipe. It sees end-of-file, unless a forked child has the write end, too.
+  abandon_helper_thread();
   close_request_pipe();  // in a forked child: the parent's
   int read_end = -1;
   if (const int error = open_request_pipe(read_end); error != 0) {
@@ -129,9 +134,12 @@ int uninstall() noexcept {
       result = EPERM;
     }
   }
-  ask_helper_to_end();
-  close_request_pipe();  // a helper that could not be asked sees end-of-file
-  join_helper_thread();
+  if (ask_helper_to_end()) {
+    join_helper_thread();
+  } else {
+    abandon_helper_thread();
+  }
+  close_request_pipe();
   end_reporter_thread();
   return result;
 }

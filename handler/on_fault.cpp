@@ -5,12 +5,12 @@
 //
 //     look-up, classification, plan    our own arithmetic on atomics; classification asks getauxval(3), which reads memory
 //     fstat, write                     signal-safety(7) lists them: the request pipe
-//     futex, gettid, rt_tgsigqueueinfo bare system calls through syscall(3), which touches nothing but errno
-//     mprotect, madvise, mmap          bare system calls; POSIX does not list them, Linux does not mind: they touch no
+//     futex, tgkill, rt_tgsigqueueinfo bare system calls through syscall(3), which touches nothing but errno
+//     mprotect                         a bare system call; POSIX does not list it, Linux does not mind: it touches no
 //                                      memory of libc's
-//     sched_yield                      a bare system call
 //     sigaction, pthread_sigmask       listed; forwarding
-//     clock_gettime, prctl, getpid     listed, or bare system calls; the report
+//     clock_gettime, poll, sigpending, sigtimedwait, getpid, prctl, gettid
+//                                      listed, or bare system calls; the report
 //     the unwinder                     only for a report, when nothing can be lost any more; warmed up beforehand, and
 //                                      since glibc 2.35 it finds objects without a lock (_dl_find_object)
 //
@@ -20,12 +20,14 @@
 #include <growstack/handler/classify.hpp>
 #include <growstack/handler/ranges.hpp>
 
-#include <growstack/handler/pages.hpp>
 #include "forward.hpp"
 #include "machine/machine.hpp"
 #include "request_pipe.hpp"
 
+#include <linux/futex.h>
+#include <sys/syscall.h>
 #include <ucontext.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -78,7 +80,7 @@ int commit(const Range& range, SlotRecord& slot, Step step) noexcept {
   }
   const int error = range.operations->commit(range, slot, step);
   if (error == 0) {
-    lower_limit(slot, step.begin);
+    lower_limit(slot, step);
   }
   return error;
 }
@@ -91,6 +93,14 @@ int grow(const Range& range, SlotRecord& slot, std::uintptr_t address) noexcept 
 std::uintptr_t signal_frame_address(const Fault& fault, const SlotView& slot) noexcept {
   const std::uintptr_t lowest = fault.stack_pointer - signal_frame_bytes();
   return std::min(std::max(lowest, slot.floor), slot.limit - 1);
+}
+
+/// Asks the kernel, without a fault and without changing anything: FUTEX_WAKE_OP adds 0 to the second word.
+bool is_writable(std::uintptr_t address) noexcept {
+  std::uint32_t first = 0;
+  const std::uintptr_t second = address & ~(alignof(std::uint32_t) - 1);
+  return syscall(SYS_futex, &first, FUTEX_WAKE_OP_PRIVATE, 0, nullptr, second,
+                 FUTEX_OP(FUTEX_OP_ADD, 0, FUTEX_OP_CMP_EQ, 0)) >= 0;
 }
 
 void count_growth(SlotRecord& slot, const SlotView& seen, const Fault& fault) noexcept {
@@ -112,7 +122,7 @@ bool serve(const Fault& fault) noexcept {
   }
   SlotRecord& slot = pinned.slot();
   const SlotView seen = view(slot);
-  const bool ran_past_guard = fault.stack_pointer < seen.guard && in_vacant_slot(fault.stack_pointer);
+  const bool ran_past_guard = fault.stack_pointer < seen.guard && in_vacant_slot(pinned.range(), fault.stack_pointer);
 
   int error = 0;
   switch (classify(fault, seen, signal_frame_bytes(), ran_past_guard)) {
@@ -124,14 +134,13 @@ bool serve(const Fault& fault) noexcept {
       count(tally.lost_signal_frame);
       error = grow(pinned.range(), slot, signal_frame_address(fault, seen));
       break;
-    case Outcome::spurious: {
-      // Committed already, says `limit`. Commit that page again all the same: it costs a microsecond, and should limit and
-      // page tables ever disagree, this thread resumes instead of faulting for ever.
+    case Outcome::spurious:
+      if (!is_writable(fault.address)) {
+        count(tally.foreign);  // committed by us, and forbidden by the program: its own guard page
+        return false;
+      }
       count(tally.spurious);
-      const std::uintptr_t page = page_down(fault.address);
-      error = pinned.range().operations->commit(pinned.range(), slot, {page, page + page_size()});
       break;
-    }
     case Outcome::foreign:
       count(tally.foreign);
       return false;

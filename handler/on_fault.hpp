@@ -5,8 +5,6 @@
 
 #include <csignal>
 
-#include <atomic>
-
 namespace growstack::handler {
 
 void on_fault(int signal, siginfo_t* info, void* context) noexcept;

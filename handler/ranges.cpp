@@ -7,6 +7,7 @@
 
 #include <sched.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -223,8 +224,12 @@ void publish(Range& range, std::uint32_t index, const SlotDescription& descripti
 void retire(Range& range, std::uint32_t index) noexcept {
   // Sequentially consistent against PinnedSlot: either it sees the generation we leave, or we see its pin.
   range.slots[index].generation.fetch_add(1, std::memory_order_seq_cst);
-  while (range.pins[index].load(std::memory_order_seq_cst) != 0) {
-    sched_yield();
+  for (unsigned attempt = 0; range.pins[index].load(std::memory_order_seq_cst) != 0; ++attempt) {
+    if (attempt < 100) {
+      sched_yield();
+    } else {
+      usleep(50);  // a real-time thread would keep the one it waits for from running
+    }
   }
 }
 
@@ -249,19 +254,30 @@ PinnedSlot::PinnedSlot(std::uintptr_t address) noexcept {
 }
 
 PinnedSlot::~PinnedSlot() {
-  if (slot_ != nullptr) {
-    range_->pins[index()].fetch_sub(1, std::memory_order_release);
+  if (slot_ == nullptr) {
+    return;
+  }
+  // Not below 0: the pin is gone already in the child of a signal handler that forked while it interrupted us.
+  std::atomic<std::uint32_t>& pins = range_->pins[index()];
+  std::uint32_t seen = pins.load(std::memory_order_relaxed);
+  while (seen != 0 && !pins.compare_exchange_weak(seen, seen - 1, std::memory_order_release)) {
   }
 }
 
-bool in_vacant_slot(std::uintptr_t address) noexcept { return look_up(address) != nullptr && !PinnedSlot(address); }
+bool in_vacant_slot(const Range& range, std::uintptr_t address) noexcept {
+  return look_up(address) == &range && !PinnedSlot(address);
+}
 
-void lower_limit(SlotRecord& slot, std::uintptr_t address) noexcept {
-  for (std::atomic<std::uintptr_t>* const word : {&slot.limit, &slot.high_water}) {
-    std::uintptr_t seen = word->load(std::memory_order_relaxed);
-    while (seen > address && !word->compare_exchange_weak(seen, address, std::memory_order_release)) {
+void lower_limit(SlotRecord& slot, Step step) noexcept {
+  const auto lower = [&](std::atomic<std::uintptr_t>& word, std::uintptr_t highest) {
+    std::uintptr_t seen = word.load(std::memory_order_relaxed);
+    while (seen > step.begin && seen <= highest &&
+           !word.compare_exchange_weak(seen, step.begin, std::memory_order_release)) {
     }
-  }
+  };
+  // Above the end of the step it was raised by a trim, which took away what lies between: the limit must not claim that.
+  lower(slot.limit, step.end);
+  lower(slot.high_water, UINTPTR_MAX);
 }
 
 }  // namespace growstack::handler

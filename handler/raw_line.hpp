@@ -1,6 +1,7 @@
 // A line of text put together without allocation or stdio, and written with one write(2). Usable in a signal handler.
 #pragma once
 
+#include <poll.h>
 #include <unistd.h>
 
 #include <array>
@@ -27,11 +28,15 @@ class RawLine {
     return digits(value, 16);
   }
 
-  /// Writes the line, with its newline, to standard error. A short or failed write has no cure here.
-  void write_to_stderr() noexcept {
+  /// Writes the line, with its newline, to standard error. False if that does not take it within a second: a pipe that
+  /// nobody empties must not keep a process from dying. (A pipe that polls writable has room for a line.)
+  bool write_to_stderr() noexcept {
     text_[length_++] = '\n';
-    [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, text_.data(), length_);
+    pollfd target{.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
+    const bool written =
+        poll(&target, 1, 1000) == 1 && write(STDERR_FILENO, text_.data(), length_) == static_cast<ssize_t>(length_);
     length_ = 0;
+    return written;
   }
 
  private:

@@ -12,6 +12,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <csignal>
+#include <ctime>
 
 namespace growstack::handler {
 namespace {
@@ -21,7 +23,7 @@ using namespace std::chrono_literals;
 /// Symbols of a large program take a second or two to read; a deadlock takes for ever.
 constexpr auto symbol_patience = 10s;
 
-/// Held, for the rest of this process, by the first thread that reports; freed when it has.
+/// 1 while a thread reports: one trace at a time. A futex.
 std::atomic<std::uint32_t> reporting{0};
 
 void name_the_cause(RawLine& line, int error) noexcept {
@@ -37,7 +39,30 @@ void name_the_cause(RawLine& line, int error) noexcept {
   }
 }
 
-void write_raw_line(const SlotRecord& slot, const Fault& fault, int error) noexcept {
+/// What writing to a closed pipe or a full file raises stays pending on this thread and would end the process before the
+/// fault does: taken back here, unless it was pending before.
+class KeepPendingSignals {
+ public:
+  KeepPendingSignals() noexcept { sigpending(&before_); }
+  ~KeepPendingSignals() {
+    for (const int signal : {SIGPIPE, SIGXFSZ}) {
+      if (sigismember(&before_, signal) == 0) {
+        sigset_t only;
+        sigemptyset(&only);
+        sigaddset(&only, signal);
+        const timespec now{};
+        sigtimedwait(&only, nullptr, &now);
+      }
+    }
+  }
+  KeepPendingSignals(const KeepPendingSignals&) = delete;
+  KeepPendingSignals& operator=(const KeepPendingSignals&) = delete;
+
+ private:
+  sigset_t before_{};
+};
+
+bool write_raw_line(const SlotRecord& slot, const Fault& fault, int error) noexcept {
   char thread_name[16] = "";
   prctl(PR_GET_NAME, thread_name);
   const std::uintptr_t base = slot.base.load(std::memory_order_relaxed);
@@ -49,22 +74,22 @@ void write_raw_line(const SlotRecord& slot, const Fault& fault, int error) noexc
        << base - slot.limit.load(std::memory_order_relaxed);
   (line << ", fault address ").address(fault.address);
   (line << ", stack pointer ").address(fault.stack_pointer);
-  line.write_to_stderr();
+  return line.write_to_stderr();
 }
 
 /// True if the reporter thread wrote the trace.
 bool named_by_reporter(std::atomic<std::uint32_t>& state) noexcept {
-  auto expected = static_cast<std::uint32_t>(ReportState::parked);
-  if (!state.compare_exchange_strong(expected, static_cast<std::uint32_t>(ReportState::requested),
-                                     std::memory_order_acq_rel)) {
+  const auto before = static_cast<ReportState>(state.load(std::memory_order_acquire));
+  if (before == ReportState::absent || before == ReportState::ending) {
     return false;  // no such thread: in a forked child
   }
+  state.store(static_cast<std::uint32_t>(ReportState::requested), std::memory_order_release);
   futex_wake(state);
   const auto deadline = std::chrono::steady_clock::now() + symbol_patience;
   while (std::chrono::steady_clock::now() < deadline) {
-    if (state.load(std::memory_order_acquire) == static_cast<std::uint32_t>(ReportState::done)) {
-      state.store(static_cast<std::uint32_t>(ReportState::parked), std::memory_order_release);
-      return true;
+    const auto now = static_cast<ReportState>(state.load(std::memory_order_acquire));
+    if (now != ReportState::requested) {
+      return now == ReportState::done;
     }
     futex_wait(state, static_cast<std::uint32_t>(ReportState::requested), 100ms);
   }
@@ -75,19 +100,22 @@ void write_raw_frames() noexcept {
   constexpr std::size_t most = 32;
   const Trace& trace = the_trace();
   RawLine line;
-  line << "growstack: no symbols (a forked child, or the allocator's lock is held); the innermost "
+  line << "growstack: no symbols (a forked child, no memory, or the allocator's lock is held); the innermost "
        << std::min(most, trace.total) << " of " << trace.total << " frames:";
-  line.write_to_stderr();
-  for (std::size_t index = 0; index < std::min(most, trace.total); ++index) {
+  bool written = line.write_to_stderr();
+  for (std::size_t index = 0; written && index < std::min(most, trace.total); ++index) {
     (line << "  #" << index << "  ").address(reinterpret_cast<std::uintptr_t>(trace.inner[index]));
-    line.write_to_stderr();
+    written = line.write_to_stderr();
   }
 }
 
 }  // namespace
 
 void report_overflow(const SlotRecord& slot, const Fault& fault, int error) noexcept {
-  write_raw_line(slot, fault, error);
+  const KeepPendingSignals keep_pending_signals;
+  if (!write_raw_line(slot, fault, error)) {
+    return;  // nobody listens
+  }
   if (reporting.exchange(1, std::memory_order_acquire) != 0) {
     // Another thread reports: let it finish, for we return to a fault that ends the process.
     const auto deadline = std::chrono::steady_clock::now() + symbol_patience;

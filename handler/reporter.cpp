@@ -99,12 +99,13 @@ void* reporter_body(void*) noexcept {
       break;
     }
     if (seen == ReportState::requested) {
+      ReportState result = ReportState::done;
       try {
         print_trace();
-      } catch (const std::exception&) {
-        continue;  // out of memory: the faulting thread's patience ends, and it writes raw addresses
+      } catch (...) {
+        result = ReportState::failed;  // out of memory: the faulting thread writes raw addresses
       }
-      state.store(static_cast<std::uint32_t>(ReportState::done), std::memory_order_release);
+      state.store(static_cast<std::uint32_t>(result), std::memory_order_release);
       futex_wake(state);
       continue;
     }
@@ -167,9 +168,8 @@ int start_reporter_thread() noexcept {
   if (shared.reporter_joinable.load(std::memory_order_relaxed) != 0) {
     return 0;
   }
-  constexpr std::size_t stack_bytes = std::size_t{1024} * 1024;
   shared.report_state.store(static_cast<std::uint32_t>(ReportState::parked), std::memory_order_relaxed);
-  const int error = start_service_thread(reporter_thread, reporter_body, nullptr, stack_bytes);
+  const int error = start_service_thread(reporter_thread, reporter_body, nullptr);
   if (error == 0) {
     shared.reporter_joinable.store(1, std::memory_order_relaxed);
   } else {

@@ -10,9 +10,12 @@ namespace growstack::handler {
 
 /// The value of ForkWiped::report_state, a futex.
 ///
-///     absent --(reporter)--> parked --(faulting thread)--> requested --(reporter)--> done
-///     parked --(uninstall)--> ending --(reporter)--> absent
-enum class ReportState : std::uint32_t { absent = 0, parked, requested, done, ending };
+///     absent --(install)--> parked --(faulting thread)--> requested --(reporter)--> done or failed
+///     done, failed --(faulting thread)--> requested
+///     parked, done, failed --(uninstall)--> ending --(reporter)--> absent
+///
+/// All waits for `requested` to pass are bounded; nobody but the reporter ends it.
+enum class ReportState : std::uint32_t { absent = 0, parked, requested, done, failed, ending };
 
 /// Frames of the one stack that is reported, innermost first: as many as fit from its inner end, where it overflowed, and
 /// from its outer end, where the recursion began. Written by the faulting thread before `requested`. Addresses beyond the

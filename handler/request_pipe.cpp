@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -72,17 +73,25 @@ class ClaimedReply {
   Reply* reply_ = nullptr;
 };
 
-/// True when the helper is done, false when the request could be withdrawn.
-bool wait_for(Reply& reply, std::uint32_t sequence) noexcept {
+/// A thread can be killed alone: by a seccomp filter.
+bool is_alive(std::uint32_t thread) noexcept { return syscall(SYS_tgkill, getpid(), thread, 0) == 0 || errno != ESRCH; }
+
+/// True when the helper is done, false when the request could be withdrawn or the helper is dead.
+bool wait_for(ForkWiped& shared, Reply& reply, std::uint32_t sequence) noexcept {
   for (;;) {
     std::uint32_t word = reply.word.load(std::memory_order_acquire);
     if (word == reply_word(sequence, ReplyState::done)) {
       return true;
     }
-    const bool patience_is_over = futex_wait(reply.word, word, reply_patience);
+    if (!futex_wait(reply.word, word, reply_patience)) {
+      continue;
+    }
+    if (!is_alive(shared.helper_id.load(std::memory_order_relaxed))) {
+      shared.helper_runs.store(0, std::memory_order_release);
+      return reply.word.load(std::memory_order_acquire) == reply_word(sequence, ReplyState::done);
+    }
     word = reply_word(sequence, ReplyState::pending);
-    if (patience_is_over &&
-        reply.word.compare_exchange_strong(word, reply_word(sequence, ReplyState::withdrawn), std::memory_order_acquire)) {
+    if (reply.word.compare_exchange_strong(word, reply_word(sequence, ReplyState::withdrawn), std::memory_order_acquire)) {
       return false;
     }
   }
@@ -103,13 +112,8 @@ std::optional<int> commit_by_helper(const Range& range, SlotRecord& slot, Step s
   const std::uint32_t sequence = (reply.word.load(std::memory_order_relaxed) >> 2U) + 1;
   // Released here, acquired by the helper's claim: the pipe orders the two, but not in the language's eyes.
   reply.word.store(reply_word(sequence, ReplyState::pending), std::memory_order_release);
-  const Request request{.range = &range,
-                        .slot = &slot,
-                        .step = step,
-                        .reply = &reply,
-                        .sequence = sequence,
-                        .generation = slot.generation.load(std::memory_order_relaxed)};
-  if (!send(request) || !wait_for(reply, sequence)) {
+  const Request request{.range = &range, .slot = &slot, .step = step, .reply = &reply, .sequence = sequence};
+  if (!send(request) || !wait_for(*shared, reply, sequence)) {
     return std::nullopt;
   }
   return reply.error;

@@ -6,7 +6,7 @@
 //     pending --(helper)--> claimed --(helper)--> done
 //     pending --(faulting thread, after reply_patience)--> withdrawn
 //
-// so a helper that is absent, stuck or starved delays a fault, and never hangs it.
+// so a helper that is absent or starved delays a fault, and does not hang it; nor does one that died after it claimed.
 #pragma once
 
 #include <growstack/handler/slot.hpp>
@@ -32,7 +32,6 @@ struct Request {
   Step step;
   Reply* reply = nullptr;
   std::uint32_t sequence = 0;
-  std::uint32_t generation = 0;
 };
 static_assert(sizeof(Request) <= PIPE_BUF, "pipe(7): writes of up to PIPE_BUF bytes are never interleaved");
 

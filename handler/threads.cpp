@@ -2,20 +2,29 @@
 
 #include <sched.h>
 
-#include <algorithm>
-#include <climits>
+#include <cerrno>
 #include <csignal>
-#include <cstring>
 
 namespace growstack::handler {
+namespace {
 
-int start_service_thread(pthread_t& thread, void* (*body)(void*), void* argument, std::size_t stack_bytes) noexcept {
+/// The processors this process was started on: a program under taskset(1) stays there, threads it pins later do not count.
+[[gnu::init_priority(101)]] const cpu_set_t processors_at_start = [] {
+  cpu_set_t processors;
+  if (sched_getaffinity(0, sizeof processors, &processors) != 0) {
+    CPU_ZERO(&processors);
+  }
+  return processors;
+}();
+
+}  // namespace
+
+int start_service_thread(pthread_t& thread, void* (*body)(void*), void* argument) noexcept {
   pthread_attr_t attributes;
   if (const int error = pthread_attr_init(&attributes); error != 0) {
     return error;
   }
   const sched_param priority{.sched_priority = 0};
-  pthread_attr_setstacksize(&attributes, std::max<std::size_t>(stack_bytes, PTHREAD_STACK_MIN));
   pthread_attr_setinheritsched(&attributes, PTHREAD_EXPLICIT_SCHED);
   pthread_attr_setschedpolicy(&attributes, SCHED_OTHER);
   pthread_attr_setschedparam(&attributes, &priority);
@@ -24,7 +33,15 @@ int start_service_thread(pthread_t& thread, void* (*body)(void*), void* argument
   sigset_t before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);  // inherited: there is no moment in which it could take a signal
-  const int error = pthread_create(&thread, &attributes, body, argument);
+  // Generous, because only touched pages cost; and glibc takes the program's static thread-local storage, which may be
+  // large, out of it: EINVAL says that it does not fit.
+  constexpr std::size_t usual_stack = std::size_t{8} << 20;
+  constexpr std::size_t largest_stack = std::size_t{512} << 20;
+  int error = EINVAL;
+  for (std::size_t bytes = usual_stack; error == EINVAL && bytes <= largest_stack; bytes *= 2) {
+    pthread_attr_setstacksize(&attributes, bytes);
+    error = pthread_create(&thread, &attributes, body, argument);
+  }
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   pthread_attr_destroy(&attributes);
   return error;
@@ -32,9 +49,9 @@ int start_service_thread(pthread_t& thread, void* (*body)(void*), void* argument
 
 void settle_service_thread(const char* name) noexcept {
   pthread_setname_np(pthread_self(), name);
-  cpu_set_t everywhere;
-  std::memset(&everywhere, 0xff, sizeof everywhere);
-  sched_setaffinity(0, sizeof everywhere, &everywhere);  // the kernel keeps what the cpuset allows
+  if (CPU_COUNT(&processors_at_start) != 0) {
+    sched_setaffinity(0, sizeof processors_at_start, &processors_at_start);
+  }
 }
 
 }  // namespace growstack::handler

@@ -4,7 +4,6 @@
 #include "sanitizers.hpp"
 #include "vm.hpp"
 
-#include <growstack/handler/handler.hpp>
 #include <growstack/handler/report.hpp>
 
 #include <pthread.h>
@@ -65,7 +64,7 @@ class Arena {
   [[nodiscard]] handler::Range& range() const noexcept { return *range_; }
   [[nodiscard]] Tenant& tenant(std::uint32_t index) noexcept { return tenants_[index]; }
   [[nodiscard]] bool full() const noexcept { return free_.empty(); }
-  [[nodiscard]] bool empty() const noexcept { return free_.size() == tenants_.size(); }
+  [[nodiscard]] bool empty() const noexcept { return free_.size() + unusable_ == tenants_.size(); }
 
   /// The slot that open() will use next.
   [[nodiscard]] std::uint32_t next_free() const noexcept { return free_.back(); }
@@ -74,6 +73,7 @@ class Arena {
     const std::uint32_t index = next_free();
     const Bounds bounds = bounds_of(index, options);
     tenants_[index].policy = options.policy;
+    tenants_[index].running.store(false, std::memory_order_relaxed);  // a call may have been left by longjmp
     std::uintptr_t limit = 0;
     if (const int error = implementation_.open(bounds, options.policy.initial_commit, limit); error != 0) {
       fail_for_memory(error, "cannot commit the first " + in_bytes(options.policy.initial_commit) + " of a stack",
@@ -96,8 +96,11 @@ class Arena {
     const std::uintptr_t limit = implementation_.limit(slot);
     handler::retire(*range_, index);
     sanitizers::forget_stack_contents(limit, slot.base.load(std::memory_order_relaxed) - limit);
-    static_cast<void>(implementation_.close(slot));
-    free_.push_back(index);  // reserved in the constructor
+    if (implementation_.close(slot) == 0) {
+      free_.push_back(index);  // reserved in the constructor
+    } else {
+      ++unusable_;  // memory of the old stack is left where a new one would have its guard; it goes with the arena
+    }
   }
 
  private:
@@ -139,6 +142,7 @@ class Arena {
   handler::Range* range_ = nullptr;
   std::vector<Tenant> tenants_;
   std::vector<std::uint32_t> free_;
+  std::size_t unusable_ = 0;
   std::size_t left_ = 0;  ///< bytes from begin_ that are still to be released once every slot is closed
 };
 
@@ -146,56 +150,74 @@ namespace {
 
 using Key = std::pair<Strategy, std::size_t>;  // slots of one size
 
+/// Arenas with slots of one size. `open` are those with a free slot; it has room for all, so that giving a slot back needs
+/// no memory.
+struct SizeClass {
+  std::size_t arenas = 0;
+  std::vector<Arena*> open;
+};
+
 struct Registry {
   std::mutex lock;
   std::vector<std::unique_ptr<Arena>> arenas;
-  std::map<Key, std::vector<Arena*>> open;  // those with a free slot
+  std::map<Key, SizeClass> classes;
 };
 
+/// Made when the program is loaded, because a child forked while another thread makes it would find it half made for ever.
 /// Never destroyed: stacks with static storage may outlive it.
-Registry& registry() {
-  static auto* const instance = [] {
-    auto* const made = new Registry;
-    // A child must not inherit the lock from a thread that it does not have. The handler's own lock, taken inside of this
-    // one, is registered before: prepare handlers run in reverse order.
-    static_cast<void>(handler::install());
-    pthread_atfork([] { registry().lock.lock(); }, [] { registry().lock.unlock(); }, [] { registry().lock.unlock(); });
-    return made;
-  }();
-  return *instance;
-}
+class TheRegistry {
+ public:
+  TheRegistry() : registry_(*new Registry) {
+    // A child must not inherit the lock from a thread that it does not have.
+    static_cast<void>(pthread_atfork(lock, unlock, unlock));
+  }
+  Registry& operator*() const noexcept { return registry_; }
+
+ private:
+  static void lock() noexcept;
+  static void unlock() noexcept;
+
+  Registry& registry_;
+};
+
+[[gnu::init_priority(102)]] const TheRegistry the_registry;
+
+void TheRegistry::lock() noexcept { (*the_registry).lock.lock(); }
+void TheRegistry::unlock() noexcept { (*the_registry).lock.unlock(); }
 
 Key key_of(const Arena& arena) noexcept { return {arena.strategy(), arena.slot_size()}; }
 
 void destroy(Registry& all, Arena* arena) noexcept {
+  const auto size_class = all.classes.find(key_of(*arena));
+  std::erase(size_class->second.open, arena);
+  if (--size_class->second.arenas == 0) {
+    all.classes.erase(size_class);
+  }
   const auto found =
       std::find_if(all.arenas.begin(), all.arenas.end(), [&](const auto& each) { return each.get() == arena; });
   std::swap(*found, all.arenas.back());
   all.arenas.pop_back();
 }
 
-void take_off_open_list(Registry& all, Arena* arena) noexcept {
-  const auto found = all.open.find(key_of(*arena));
-  std::erase(found->second, arena);
-  if (found->second.empty()) {
-    all.open.erase(found);
-  }
-}
-
 Arena* make_arena(Registry& all, const Key& key) {
-  std::vector<Arena*>& open = all.open[key];
-  open.reserve(open.size() + 1);
-  all.arenas.push_back(std::make_unique<Arena>(key.first, key.second));
-  open.push_back(all.arenas.back().get());
-  return open.back();
+  auto made = std::make_unique<Arena>(key.first, key.second);
+  all.arenas.reserve(all.arenas.size() + 1);
+  std::vector<Arena*> open;
+  const auto known = all.classes.find(key);
+  open.reserve(known == all.classes.end() ? 1 : known->second.arenas + 1);
+  SizeClass& size_class = known == all.classes.end() ? all.classes[key] : known->second;
+  // Nothing fails from here on.
+  open.assign(size_class.open.begin(), size_class.open.end());
+  open.push_back(made.get());
+  size_class.open.swap(open);
+  ++size_class.arenas;
+  all.arenas.push_back(std::move(made));
+  return all.arenas.back().get();
 }
 
 Arena* arena_with_room(Registry& all, const Key& key) {
-  const auto found = all.open.find(key);
-  if (found != all.open.end() && !found->second.empty()) {
-    return found->second.back();
-  }
-  return make_arena(all, key);
+  const auto found = all.classes.find(key);
+  return found != all.classes.end() && !found->second.open.empty() ? found->second.open.back() : make_arena(all, key);
 }
 
 }  // namespace
@@ -205,7 +227,7 @@ Tenant& Place::tenant() const noexcept { return arena->tenant(index); }
 const Implementation& Place::implementation() const noexcept { return arena->implementation(); }
 
 Place open_slot(const StackOptions& options) {
-  Registry& all = registry();
+  Registry& all = *the_registry;
   const std::lock_guard guard(all.lock);
   Arena* const arena = arena_with_room(all, {options.strategy, options.reserve + options.guard});
   const Place place{arena, arena->next_free()};
@@ -213,35 +235,31 @@ Place open_slot(const StackOptions& options) {
     arena->open(options);
   } catch (...) {
     if (arena->empty()) {
-      take_off_open_list(all, arena);
       destroy(all, arena);
     }
     throw;
   }
   if (arena->full()) {
-    take_off_open_list(all, arena);
+    std::erase(all.classes.find(key_of(*arena))->second.open, arena);
   }
   return place;
 }
 
 void close_slot(const Place& place) noexcept {
-  Registry& all = registry();
+  Registry& all = *the_registry;
   const std::lock_guard guard(all.lock);
   Arena* const arena = place.arena;
   const bool was_full = arena->full();
   arena->close(place.index);
   if (arena->empty()) {
-    if (!was_full) {
-      take_off_open_list(all, arena);
-    }
     destroy(all, arena);
-  } else if (was_full) {
-    all.open[key_of(*arena)].push_back(arena);
+  } else if (was_full && !arena->full()) {
+    all.classes.find(key_of(*arena))->second.open.push_back(arena);
   }
 }
 
 ArenaTotals arena_totals() {
-  Registry& all = registry();
+  Registry& all = *the_registry;
   const std::lock_guard guard(all.lock);
   ArenaTotals totals{.arenas = all.arenas.size()};
   for (const std::unique_ptr<Arena>& arena : all.arenas) {

@@ -45,8 +45,8 @@ bool exceeds(int resource, std::uint64_t used, std::size_t wanted, std::uint64_t
   return used + wanted > allowed;
 }
 
-/// ENOMEM has half a dozen causes, and EAGAIN is what pthread_create(3) makes of them: which one is it?
-std::string limit_hit(int error, std::size_t bytes) {
+/// ENOMEM has half a dozen causes, and EAGAIN stands for some of them and one more: which one is it?
+std::string limit_hit(int error, std::size_t bytes, const char* meaning_of_eagain) {
   constexpr std::uint64_t mappings_at_once = 8;  // making one stack takes no more
   std::uint64_t allowed = 0;
   if (exceeds(RLIMIT_AS, status_bytes("VmSize:"), bytes, allowed)) {
@@ -62,12 +62,17 @@ std::string limit_hit(int error, std::size_t bytes) {
     return "RLIMIT_DATA is reached (" + in_bytes(allowed) + "; ulimit -d): raise it or commit less";
   }
   if (error == EAGAIN) {
-    return "no more threads: RLIMIT_NPROC (ulimit -u), kernel.threads-max or the pids.max of the control group is reached";
+    return meaning_of_eagain;
   }
   if (number_in("/proc/sys/vm/overcommit_memory") == 2) {
     return "vm.overcommit_memory is 2, and the commit limit is reached (CommitLimit in /proc/meminfo)";
   }
   return "the address space or the memory is used up: reserve or commit less";
+}
+
+[[noreturn]] void fail_naming_limit(int error, const std::string& what, std::size_t bytes, const char* meaning_of_eagain) {
+  const bool has_limit = error == ENOMEM || error == EAGAIN;
+  fail(error, what + (has_limit ? ": " + limit_hit(error, bytes, meaning_of_eagain) : std::string()));
 }
 
 }  // namespace
@@ -77,7 +82,15 @@ void fail(int error, const std::string& message) {
 }
 
 void fail_for_memory(int error, const std::string& what, std::size_t bytes) {
-  fail(error, what + (error == ENOMEM || error == EAGAIN ? ": " + limit_hit(error, bytes) : std::string()));
+  fail_naming_limit(error, what, bytes,
+                    "RLIMIT_MEMLOCK is reached (ulimit -l): after mlockall(MCL_FUTURE) every reservation counts, touched or "
+                    "not");
+}
+
+void fail_for_thread(int error, const std::string& what, std::size_t bytes) {
+  fail_naming_limit(error, what, bytes,
+                    "no more threads: RLIMIT_NPROC (ulimit -u), kernel.threads-max or the pids.max of the control group is "
+                    "reached");
 }
 
 std::string in_bytes(std::uint64_t bytes) {

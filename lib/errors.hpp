@@ -10,9 +10,12 @@ namespace growstack {
 /// Throws std::system_error with `error` (an errno) and the message.
 [[noreturn]] void fail(int error, const std::string& message);
 
-/// Throws for an operation of the system that failed with `error` while `bytes` were wanted; for ENOMEM and EAGAIN it
-/// looks up which limit was hit.
+/// Throws for memory that could not be had: an operation failed with `error` while `bytes` were wanted. For ENOMEM and
+/// EAGAIN it looks up which limit was hit.
 [[noreturn]] void fail_for_memory(int error, const std::string& what, std::size_t bytes);
+
+/// The same where threads are started, too.
+[[noreturn]] void fail_for_thread(int error, const std::string& what, std::size_t bytes);
 
 /// As "8 MiB", exact: the largest unit that divides it.
 [[nodiscard]] std::string in_bytes(std::uint64_t bytes);

@@ -40,7 +40,7 @@ void require(bool fulfilled, const std::string& message) {
 
 /// The options in whole pages. Throws EINVAL for what is out of range.
 StackOptions validated(StackOptions options) {
-  require(static_cast<std::size_t>(options.strategy) < strategies().size(), "StackOptions::strategy is none of the list");
+  require(static_cast<std::size_t>(options.strategy) < strategy_count, "StackOptions::strategy is none of the list");
   require(
       options.reserve > 0 && options.reserve <= largest_reserve,
       "StackOptions::reserve must be from 1 byte to " + in_bytes(largest_reserve) + ", not " + in_bytes(options.reserve));
@@ -71,11 +71,11 @@ constexpr std::size_t handler_needs = std::size_t{2} * 1024 * 1024;
 
 void start_handler(const Implementation& implementation) {
   if (const int error = handler::install(); error != 0) {
-    fail_for_memory(error, "cannot install the SIGSEGV handler", handler_needs);
+    fail_for_thread(error, "cannot install the SIGSEGV handler", handler_needs);
   }
   if (implementation.committer() == handler::Committer::helper) {
     if (const int error = handler::start_helper(); error != 0) {
-      fail_for_memory(error, "cannot start the helper thread", handler_needs);
+      fail_for_thread(error, "cannot start the helper thread", handler_needs);
     }
   }
   if (const int error = handler::attach_thread(); error != 0) {
@@ -106,11 +106,12 @@ Stack::Stack(const StackOptions& options) {
   const StackOptions asked = validated(options);
   const Implementation& strategy = implementation(asked.strategy);
   strategy.check(asked);
-  start_handler(strategy);
   auto state = std::make_unique<State>();
   state->place = open_slot(asked);
   state->initial_commit = asked.policy.initial_commit;
   state_.reset(state.release());
+  // Now that there is a range nobody can uninstall the handler any more.
+  start_handler(strategy);
 }
 
 void* Stack::base() const noexcept { return pointer(state_->place.slot().base.load(std::memory_order_relaxed)); }

@@ -82,7 +82,13 @@ int commit(std::uintptr_t begin, std::size_t size) noexcept {
   return mprotect(pointer(begin), size, PROT_READ | PROT_WRITE) == 0 ? 0 : errno;
 }
 
-int decommit(std::uintptr_t begin, std::size_t size) noexcept { return map_fixed(begin, size, PROT_NONE, 0); }
+int decommit(std::uintptr_t begin, std::size_t size) noexcept {
+  const int error = map_fixed(begin, size, PROT_NONE, 0);
+  if (error == 0) {
+    return 0;
+  }
+  return mprotect(pointer(begin), size, PROT_NONE) == 0 && discard(begin, size) == 0 ? 0 : error;
+}
 
 int commit_uncharged(std::uintptr_t begin, std::size_t size) noexcept {
   return map_fixed(begin, size, PROT_READ | PROT_WRITE, MAP_NORESERVE);
@@ -97,7 +103,11 @@ int set_apart(std::uintptr_t begin, std::size_t size) noexcept {
 }
 
 int discard(std::uintptr_t begin, std::size_t size) noexcept {
-  return size == 0 || madvise(pointer(begin), size, MADV_DONTNEED) == 0 ? 0 : errno;
+  constexpr int dontneed_locked = 24;  // MADV_DONTNEED_LOCKED, Linux 5.18: DONTNEED is refused on locked memory
+  return size == 0 || madvise(pointer(begin), size, MADV_DONTNEED) == 0 ||
+                 (errno == EINVAL && madvise(pointer(begin), size, dontneed_locked) == 0)
+             ? 0
+             : errno;
 }
 
 std::size_t resident(std::uintptr_t begin, std::size_t size) noexcept {

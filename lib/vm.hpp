@@ -1,4 +1,4 @@
-// Address space and memory: the only file that maps anything for a stack.
+// Address space and memory: what every strategy maps with (grows_down adds its own kind of mapping).
 //
 // A page of ours is in one of three states, and four verbs move it:
 //
@@ -8,8 +8,8 @@
 //     release    any       -> None
 //
 // Contract of all of them: addresses and sizes are multiples of the page size, [begin, begin + size) lies in one
-// reservation of ours, size 0 does nothing, the result is 0 or an errno. None allocates or locks; commit may run in a
-// signal handler.
+// reservation of ours, size 0 does nothing, the result is 0 or an errno. None allocates or locks but mapping_start; commit
+// may run in a signal handler.
 #pragma once
 
 #include <growstack/handler/pages.hpp>
@@ -29,7 +29,8 @@ using handler::page_up;
 /// Reserved -> Committed. Idempotent; what is committed already keeps its contents.
 [[nodiscard]] int commit(std::uintptr_t begin, std::size_t size) noexcept;
 
-/// Committed -> Reserved. Maps fresh memory over the old: taking the permission away alone would keep the charge.
+/// Committed -> Reserved. Maps fresh memory over the old: taking the permission away alone would keep the charge. Where
+/// that fails, for it may need a mapping more than are allowed, permission and memory are taken away, and the charge stays.
 [[nodiscard]] int decommit(std::uintptr_t begin, std::size_t size) noexcept;
 
 /// Any -> None.

@@ -40,6 +40,13 @@ bool contains(const std::string& text, const std::string& part) { return text.fi
 
 bool matches(const std::string& text, const std::string& pattern) { return std::regex_search(text, std::regex(pattern)); }
 
+void block_sigsegv() {
+  sigset_t blocked;
+  sigemptyset(&blocked);
+  sigaddset(&blocked, SIGSEGV);
+  pthread_sigmask(SIG_BLOCK, &blocked, nullptr);
+}
+
 /// The line of this file in which `text` stands first.
 int line_of(const std::string& text) {
   std::FILE* const source = std::fopen(__FILE__, "re");
@@ -325,12 +332,20 @@ TEST_CASE("on a thread without an alternate stack the first growth kills, silent
 
 GROWSTACK_SCENARIO("growth with SIGSEGV blocked") {
   no_core();
-  sigset_t blocked;
-  sigemptyset(&blocked);
-  sigaddset(&blocked, SIGSEGV);
-  pthread_sigmask(SIG_BLOCK, &blocked, nullptr);
-  call(doomed(), [] { recurse(2000); });
+  call(doomed(), [] {
+    block_sigsegv();
+    recurse(2000);
+  });
   return 0;
+}
+
+GROWSTACK_SCENARIO("call with SIGSEGV blocked") {
+  block_sigsegv();
+  return call(doomed(), [] { return recurse(2000); }) == 2000 ? 7 : 1;
+}
+
+TEST_CASE("a thread that has blocked every signal is attached with SIGSEGV unblocked") {
+  CHECK(run_scenario("call with SIGSEGV blocked").exit_code == 7);
 }
 
 TEST_CASE("with SIGSEGV blocked the kernel kills at the first growth without asking the handler") {

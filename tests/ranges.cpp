@@ -76,9 +76,9 @@ TEST_CASE("every address from a live slot's guard to its last byte is found, and
   }
   CHECK_FALSE(is_found(guard - 1));
   CHECK_FALSE(is_found(guard + slot_size));
-  CHECK(in_vacant_slot(guard - 1));
-  CHECK_FALSE(in_vacant_slot(guard));
-  CHECK_FALSE(in_vacant_slot(somewhere - 1));
+  CHECK(in_vacant_slot(*range, guard - 1));
+  CHECK_FALSE(in_vacant_slot(*range, guard));
+  CHECK_FALSE(in_vacant_slot(*range, somewhere - 1));
   retire(*range, 3);
   CHECK_FALSE(is_found(guard));
 }
@@ -177,18 +177,26 @@ TEST_CASE("records are reused, with a new generation and without the old name") 
   retire(*range, 0);
 }
 
-TEST_CASE("limit and high-water mark only ever fall") {
+TEST_CASE("limit and high-water mark only ever fall, each to where a commit began") {
   SlotRecord slot;
   slot.limit = 1000;
   slot.high_water = 900;
-  lower_limit(slot, 950);
+  lower_limit(slot, {950, 1000});
   CHECK(slot.limit == 950);
   CHECK(slot.high_water == 900);
-  lower_limit(slot, 990);
+  lower_limit(slot, {990, 1000});
   CHECK(slot.limit == 950);
-  lower_limit(slot, 100);
+  lower_limit(slot, {100, 1000});
   CHECK(slot.limit == 100);
   CHECK(slot.high_water == 100);
+}
+
+TEST_CASE("a commit that a trim overtook does not claim what the trim took away") {
+  SlotRecord slot;
+  slot.limit = 2000;  // raised from 1000 after the step was planned
+  slot.high_water = 1000;
+  lower_limit(slot, {900, 1000});
+  CHECK(slot.limit == 2000);
 }
 
 TEST_CASE("a pin that a thread held during fork does not exist in the child") {

@@ -36,7 +36,4 @@ inline Access access(const ucontext_t& context) noexcept {
   return (error & 0x02U) != 0 ? Access::write : Access::read;
 }
 
-/// Tells a spinning CPU that it spins.
-inline void relax() noexcept { __builtin_ia32_pause(); }
-
 }  // namespace growstack::handler::machine

@@ -2,6 +2,8 @@
 
 #include "vm.hpp"
 
+#include <growstack/handler/ranges.hpp>
+
 namespace growstack {
 
 int FaultGrown::open(const Bounds& bounds, std::size_t initial_commit, std::uintptr_t& limit) const noexcept {
@@ -10,18 +12,22 @@ int FaultGrown::open(const Bounds& bounds, std::size_t initial_commit, std::uint
 }
 
 int FaultGrown::trim(handler::SlotRecord& slot, std::uintptr_t keep_from) const noexcept {
-  const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
-  if (keep_from <= limit) {
+  if (keep_from <= slot.limit.load(std::memory_order_acquire)) {
     return 0;
   }
   // First the word, then the memory: a thread that faults in between commits again.
-  slot.limit.store(keep_from, std::memory_order_release);
-  return vm::decommit(limit, keep_from - limit);
+  const std::uintptr_t limit = slot.limit.exchange(keep_from, std::memory_order_acq_rel);
+  const int error = vm::decommit(limit, keep_from - limit);
+  if (error != 0) {
+    handler::lower_limit(slot, {limit, keep_from});  // it is all still there
+  }
+  return error;
 }
 
 int FaultGrown::close(const handler::SlotRecord& slot) const noexcept {
-  const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
-  return vm::decommit(limit, slot.base.load(std::memory_order_relaxed) - limit);
+  // Down to the floor, whatever the limit says: a growth that raced with a trim may have committed below it.
+  const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
+  return vm::decommit(floor, slot.base.load(std::memory_order_relaxed) - floor);
 }
 
 std::uintptr_t FaultGrown::limit(const handler::SlotRecord& slot) const noexcept {

@@ -18,11 +18,12 @@
 namespace growstack {
 namespace {
 
-/// Start of the mapping now; nothing of it lies below the stack's own floor.
+/// Start of the mapping now; nothing of it lies below the stack's own floor. Where /proc/self/maps cannot be read (no
+/// descriptor left), the start it had at first, which is all that is known to be ours.
 std::uintptr_t mapping_start(const handler::SlotRecord& slot) noexcept {
-  const std::uintptr_t base = slot.base.load(std::memory_order_relaxed);
-  const std::uintptr_t start = vm::mapping_start(base - 1);
-  return start == 0 ? base : std::max(start, slot.floor.load(std::memory_order_relaxed));
+  const std::uintptr_t start = vm::mapping_start(slot.base.load(std::memory_order_relaxed) - 1);
+  return start == 0 ? slot.limit.load(std::memory_order_relaxed)
+                    : std::max(start, slot.floor.load(std::memory_order_relaxed));
 }
 
 class GrowsDown final : public Implementation {

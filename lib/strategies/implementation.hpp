@@ -52,6 +52,8 @@ class Implementation {
   ~Implementation() = default;
 };
 
+inline constexpr std::size_t strategy_count = 4;
+
 [[nodiscard]] const Implementation& implementation(Strategy strategy) noexcept;
 
 // One file each.

@@ -14,8 +14,8 @@ namespace {
 using Accessor = const Implementation& (*)() noexcept;
 
 /// In the order of the enumeration.
-constexpr std::array<Accessor, 4> accessors{pipe_helper_strategy, in_handler_strategy, grows_down_strategy,
-                                            demand_paging_strategy};
+constexpr std::array<Accessor, strategy_count> accessors{pipe_helper_strategy, in_handler_strategy, grows_down_strategy,
+                                                         demand_paging_strategy};
 
 }  // namespace
 
@@ -31,7 +31,9 @@ std::span<const StrategyDescription> strategies() noexcept {
   return all;
 }
 
-std::string_view name(Strategy strategy) noexcept { return implementation(strategy).description().name; }
+std::string_view name(Strategy strategy) noexcept {
+  return static_cast<std::size_t>(strategy) < accessors.size() ? implementation(strategy).description().name : "none";
+}
 
 std::optional<Strategy> strategy_from_name(std::string_view name) noexcept {
   const auto all = strategies();

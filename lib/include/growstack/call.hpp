@@ -71,6 +71,10 @@ class Outcome {
 /// object. Attaches the thread. Calls nest, each on a stack of its own. Arguments are passed by reference and only
 /// forwarded there, so move-only ones work.
 /// Throws std::system_error: EBUSY if a call runs on this stack already, or if the thread cannot be attached.
+///
+/// Any thread; not from a signal handler. What f must not do, as across every switch of stacks: leave by longjmp,
+/// pthread_exit or cancellation, or block SIGSEGV. exit() is fine. The floating-point environment (fesetround) is f's own:
+/// it starts with the caller's, and what f sets does not come back.
 template <class F, class... Args>
 std::invoke_result_t<F, Args...> call(Stack& stack, F&& f, Args&&... args) {
   using Result = std::invoke_result_t<F, Args...>;

@@ -32,9 +32,9 @@ struct StackCounters {
 /// stack by one thread at a time, but for the observers, which any thread may call.
 class Stack {
  public:
-  /// Reserves address space and commits `policy.initial_commit`. No page is resident yet.
-  /// Throws std::system_error: EINVAL (an option out of range), ENOMEM (the message names the limit and the cure), or
-  /// what keeps the strategy from working here.
+  /// Reserves address space and commits `policy.initial_commit`. No page is resident yet (unless mlockall(2) has
+  /// MCL_FUTURE). Throws std::system_error: EINVAL (an option out of range), ENOMEM (the message names the limit and the
+  /// cure), or what keeps the strategy from working here.
   explicit Stack(const StackOptions& options = {});
   ~Stack() = default;  ///< Releases exactly what was reserved. Nothing may run on the stack.
   Stack(Stack&&) noexcept = default;
@@ -60,6 +60,7 @@ class Stack {
   [[nodiscard]] std::size_t high_water_mark() const noexcept;
 
   [[nodiscard]] Strategy strategy() const noexcept;
+  /// Valid as long as the stack.
   [[nodiscard]] std::string_view name() const noexcept;
   [[nodiscard]] StackCounters counters() const noexcept;
 

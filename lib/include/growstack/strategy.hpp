@@ -28,7 +28,7 @@ struct StrategyDescription {
 /// All of them, in the order of the enumeration. Any thread.
 [[nodiscard]] std::span<const StrategyDescription> strategies() noexcept;
 
-/// The name as in the enumeration. Any thread.
+/// The name as in the enumeration; "none" for a value that is not in it. Any thread.
 [[nodiscard]] std::string_view name(Strategy strategy) noexcept;
 
 /// The strategy of that name, if there is one. Any thread.

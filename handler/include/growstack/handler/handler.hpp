@@ -16,6 +16,8 @@ namespace growstack::handler {
 ///
 /// A handler installed earlier is kept and gets every fault that is not ours, by its own flags and mask. One that you
 /// install later must do the same for ours.
+///
+/// If since then somebody has set the default action or SIG_IGN, ours is installed anew; another handler stays.
 [[nodiscard]] int install() noexcept;
 
 /// Starts the helper thread and its pipe unless they run. Needed before a range with Committer::helper. Any thread, not
@@ -32,8 +34,9 @@ namespace growstack::handler {
 
 /// Gives the calling thread an alternate signal stack unless it has one that is large enough; the previous one is put back
 /// when the thread ends. Every thread that runs on a growable stack must be attached: without it the kernel finds no
-/// place for the handler's frame and kills the process. Idempotent. Not from a signal handler. Returns 0 or an errno: of
-/// mmap(2), sigaltstack(2).
+/// place for the handler's frame and kills the process. Unblocks SIGSEGV in this thread, for a fault while it is blocked
+/// kills, too. Idempotent. Not from a signal handler. Returns 0, EPERM on the alternate stack itself, or an errno of
+/// mmap(2), sigaltstack(2), pthread_key_create(3).
 [[nodiscard]] int attach_thread() noexcept;
 
 /// Bytes reserved for each alternate stack that attach_thread() makes from now on (default 64 KiB, its guard page apart;

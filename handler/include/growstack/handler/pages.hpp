@@ -1,4 +1,4 @@
-// The page size, asked for once, and rounding to it. Usable in a signal handler after the first call.
+// The page size, which libc knows from the start (no system call), and rounding to it. Usable in a signal handler.
 #pragma once
 
 #include <unistd.h>
@@ -8,10 +8,7 @@
 
 namespace growstack::handler {
 
-inline std::size_t page_size() noexcept {
-  static const auto size = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
-  return size;
-}
+inline std::size_t page_size() noexcept { return static_cast<std::size_t>(getpagesize()); }
 
 inline std::uintptr_t page_down(std::uintptr_t address) noexcept { return address & ~(page_size() - 1); }
 inline std::uintptr_t page_up(std::uintptr_t address) noexcept { return page_down(address + page_size() - 1); }

@@ -66,11 +66,12 @@ class PinnedSlot {
   SlotRecord* slot_ = nullptr;
 };
 
-/// True if `address` lies in a registered range but in no live slot. Any thread, signal handlers included.
-[[nodiscard]] bool in_vacant_slot(std::uintptr_t address) noexcept;
+/// True if `address` lies in `range` but in no live slot. Any thread, signal handlers included.
+[[nodiscard]] bool in_vacant_slot(const Range& range, std::uintptr_t address) noexcept;
 
-/// Lowers `limit` (and the high-water mark) to `address` unless it is there already. Any thread, signal handlers included.
-void lower_limit(SlotRecord& slot, std::uintptr_t address) noexcept;
+/// After a commit of `step`: lowers `limit` (and the high-water mark) to where the step begins, unless it is there already,
+/// or has been raised meanwhile by a trim. Any thread, signal handlers included.
+void lower_limit(SlotRecord& slot, Step step) noexcept;
 
 }  // namespace growstack::handler
 
