@@ -9,7 +9,8 @@
 //     mprotect                         a bare system call; POSIX does not list it, Linux does not mind: it touches no
 //                                      memory of libc's
 //     sigaction, pthread_sigmask       listed; forwarding
-//     clock_gettime, poll, sigpending, sigtimedwait, getpid, prctl, gettid
+//     sigtimedwait                     a bare system call; takes back a SIGPIPE of ours
+//     clock_gettime, poll, sigpending, getpid, prctl, gettid
 //                                      listed, or bare system calls; the report
 //     the unwinder                     only for a report, when nothing can be lost any more; warmed up beforehand, and
 //                                      since glibc 2.35 it finds objects without a lock (_dl_find_object)

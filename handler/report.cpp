@@ -2,6 +2,7 @@
 
 #include "fork_wiped.hpp"
 #include "futex.hpp"
+#include "pending_signals.hpp"
 #include "raw_line.hpp"
 #include "reporter.hpp"
 
@@ -13,7 +14,6 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
-#include <ctime>
 
 namespace growstack::handler {
 namespace {
@@ -47,11 +47,7 @@ class KeepPendingSignals {
   ~KeepPendingSignals() {
     for (const int signal : {SIGPIPE, SIGXFSZ}) {
       if (sigismember(&before_, signal) == 0) {
-        sigset_t only;
-        sigemptyset(&only);
-        sigaddset(&only, signal);
-        const timespec now{};
-        sigtimedwait(&only, nullptr, &now);
+        take_back(signal);
       }
     }
   }

@@ -1,6 +1,7 @@
 #include "request_pipe.hpp"
 
 #include "futex.hpp"
+#include "pending_signals.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -40,7 +41,14 @@ int verified_write_end() noexcept {
 /// The write end does not block: a full pipe (over a thousand threads faulting at once) is a helper that does not keep up.
 bool send(const Request& request) noexcept {
   const int descriptor = verified_write_end();
-  return descriptor >= 0 && write(descriptor, &request, sizeof request) == static_cast<ssize_t>(sizeof request);
+  if (descriptor < 0) {
+    return false;
+  }
+  const bool sent = write(descriptor, &request, sizeof request) == static_cast<ssize_t>(sizeof request);
+  if (!sent && errno == EPIPE) {
+    take_back(SIGPIPE);  // the helper was killed, and its end of the pipe with it
+  }
+  return sent;
 }
 
 /// A reply word for the time of one fault. Threads start their search at different words (each runs on an alternate stack of
