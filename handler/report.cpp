@@ -1,3 +1,4 @@
+#include <growstack/handler/pages.hpp>
 #include <growstack/handler/report.hpp>
 
 #include "fork_wiped.hpp"
@@ -26,10 +27,24 @@ constexpr auto symbol_patience = 10s;
 /// 1 while a thread reports: one trace at a time. A futex.
 std::atomic<std::uint32_t> reporting{0};
 
-void name_the_cause(RawLine& line, int error) noexcept {
+/// Above the floor only a stack that the kernel grows can end.
+bool ended_by_kernel(const SlotRecord& slot, const Fault& fault) noexcept {
+  return slot.growth.load(std::memory_order_relaxed) == Growth::by_kernel &&
+         fault.address >= slot.floor.load(std::memory_order_relaxed);
+}
+
+/// Of a stack that the kernel grows nobody keeps the limit: it ended right above the address that faulted.
+std::uintptr_t lowest_committed(const SlotRecord& slot, const Fault& fault) noexcept {
+  const std::uintptr_t limit = slot.limit.load(std::memory_order_relaxed);
+  return ended_by_kernel(slot, fault) ? std::min(limit, page_up(fault.address)) : limit;
+}
+
+void name_the_cause(RawLine& line, const SlotRecord& slot, const Fault& fault, int error) noexcept {
   switch (error) {
     case 0:
-      line << "stack overflow";
+      line << (ended_by_kernel(slot, fault) ? "stack overflow: the kernel grew it no further (RLIMIT_STACK is reached or "
+                                              "another mapping is in the way)"
+                                            : "stack overflow");
       break;
     case ENOMEM:
       line << "a stack could not grow (ENOMEM: vm.max_map_count, RLIMIT_DATA, RLIMIT_AS or the overcommit limit is reached)";
@@ -64,10 +79,10 @@ bool write_raw_line(const SlotRecord& slot, const Fault& fault, int error) noexc
   const std::uintptr_t base = slot.base.load(std::memory_order_relaxed);
   RawLine line;
   line << "growstack: ";
-  name_the_cause(line, error);
+  name_the_cause(line, slot, fault, error);
   line << ": thread " << static_cast<std::uint64_t>(syscall(SYS_gettid)) << " \"" << thread_name << "\", stack \""
        << slot.name << "\", reserved " << base - slot.floor.load(std::memory_order_relaxed) << " bytes, committed "
-       << base - slot.limit.load(std::memory_order_relaxed);
+       << base - lowest_committed(slot, fault);
   (line << ", fault address ").address(fault.address);
   (line << ", stack pointer ").address(fault.stack_pointer);
   return line.write_to_stderr();

@@ -142,6 +142,8 @@ TEST_CASE("a mapping that others put into the hole ends the growth, by SIGSEGV")
   const Ended ended = run_scenario("a stranger in the hole");
   CHECK(ended.err.find("blocked") != std::string::npos);
   CHECK(ended.signal == SIGSEGV);
+  CHECK(ended.err.find("the kernel grew it no further") != std::string::npos);
+  CHECK(ended.err.find("committed 65536,") == std::string::npos);  // not what it started with
 }
 
 TEST_CASE("the high-water mark remembers a depth that was trimmed away") {

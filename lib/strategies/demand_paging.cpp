@@ -9,10 +9,10 @@ namespace growstack {
 namespace {
 
 /// Into a core dump go the mappings that were ever written to, each in its full length: of 256 GiB in one piece the kernel
-/// walks every page, which takes seconds, and makes a file of that apparent size. So a large stack is several mappings, each
-/// reaching 16 times as deep as the one above, and those too deep to have been used are left out.
+/// walks every page, which takes seconds, and makes a file of that apparent size. So a stack larger than usual is several
+/// mappings, each reaching 16 times as deep as the one above, and those too deep to have been used are left out.
 void split_for_core_dumps(const Bounds& bounds) noexcept {
-  constexpr std::size_t first_piece = std::size_t{16} * 1024 * 1024;
+  constexpr std::size_t first_piece = std::size_t{256} << 20;
   constexpr std::size_t ratio = 16;
   const std::size_t reserve = bounds.base - bounds.floor;
   bool apart = true;
