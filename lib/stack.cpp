@@ -106,12 +106,12 @@ Stack::Stack(const StackOptions& options) {
   const StackOptions asked = validated(options);
   const Implementation& strategy = implementation(asked.strategy);
   strategy.check(asked);
+  start_handler(strategy);  // first, for the hole of a grows_down stack attracts what is mapped after it
   auto state = std::make_unique<State>();
   state->place = open_slot(asked);
   state->initial_commit = asked.policy.initial_commit;
   state_.reset(state.release());
-  // Now that there is a range nobody can uninstall the handler any more.
-  start_handler(strategy);
+  start_handler(strategy);  // if it was uninstalled meanwhile; now that there is a range it cannot be any more
 }
 
 void* Stack::base() const noexcept { return pointer(state_->place.slot().base.load(std::memory_order_relaxed)); }

@@ -29,17 +29,30 @@ namespace {
 constexpr std::size_t KiB = 1024;
 constexpr std::size_t MiB = 1024 * KiB;
 
-bool limit_stacks_to(rlim_t bytes) {
-  rlimit limit{};
-  getrlimit(RLIMIT_STACK, &limit);
-  limit.rlim_cur = bytes;
-  return setrlimit(RLIMIT_STACK, &limit) == 0;
-}
+/// The soft RLIMIT_STACK, for a while.
+class StackLimit {
+ public:
+  explicit StackLimit(rlim_t bytes) {
+    getrlimit(RLIMIT_STACK, &before_);
+    const rlimit limit{bytes, before_.rlim_max};
+    set_ = setrlimit(RLIMIT_STACK, &limit) == 0;
+  }
+  ~StackLimit() { setrlimit(RLIMIT_STACK, &before_); }
+  StackLimit(const StackLimit&) = delete;
+  StackLimit& operator=(const StackLimit&) = delete;
+
+  [[nodiscard]] bool set() const { return set_; }
+
+ private:
+  rlimit before_{};
+  bool set_ = false;
+};
 
 }  // namespace
 
 TEST_CASE("a stack larger than RLIMIT_STACK is refused, with the limit and the cure") {
-  REQUIRE(limit_stacks_to(4 * MiB));
+  const StackLimit limit(4 * MiB);
+  REQUIRE(limit.set());
   try {
     const Stack stack({.reserve = 4 * MiB + 1, .strategy = Strategy::grows_down});
     FAIL("it was not refused");
@@ -53,14 +66,16 @@ TEST_CASE("a stack larger than RLIMIT_STACK is refused, with the limit and the c
 }
 
 TEST_CASE("with RLIMIT_STACK as large as the stack, the stack grows to its last byte") {
-  REQUIRE(limit_stacks_to(4 * MiB));
+  const StackLimit limit(4 * MiB);
+  REQUIRE(limit.set());
   Stack stack({.reserve = 4 * MiB, .strategy = Strategy::grows_down});
   call(stack, [&] { touch_in_one_jump(reinterpret_cast<std::uintptr_t>(stack.floor())); });
   CHECK(stack.committed() == 4 * MiB);
 }
 
 GROWSTACK_SCENARIO("a large stack under a raised limit") {
-  if (!limit_stacks_to(RLIM_INFINITY)) {
+  const StackLimit limit(RLIM_INFINITY);
+  if (!limit.set()) {
     return 2;
   }
   Stack stack({.reserve = 512 * MiB, .strategy = Strategy::grows_down});
@@ -81,7 +96,7 @@ GROWSTACK_SCENARIO("a limit lowered later") {
   Stack stack({.reserve = 6 * MiB, .strategy = Strategy::grows_down, .name = "lowered"});
   call(stack, [] { descend(2 * MiB); });
   std::fprintf(stderr, "deep\n");
-  limit_stacks_to(3 * MiB);
+  const StackLimit limit(3 * MiB);
   call(stack, [] { descend(5 * MiB); });
   return 0;
 }
