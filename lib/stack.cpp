@@ -67,7 +67,7 @@ StackOptions validated(StackOptions options) {
 }
 
 /// More than the handler's threads and records map at once.
-constexpr std::size_t handler_needs = std::size_t{2} * 1024 * 1024;
+constexpr std::size_t handler_needs = std::size_t{24} * 1024 * 1024;
 
 void start_handler(const Implementation& implementation) {
   if (const int error = handler::install(); error != 0) {
