@@ -87,7 +87,8 @@ int commit(const Range& range, SlotRecord& slot, Step step) noexcept {
 }
 
 int grow(const Range& range, SlotRecord& slot, std::uintptr_t address) noexcept {
-  return commit(range, slot, range.operations->plan(range, slot, address));
+  const Step step = range.operations->plan(range, slot, address);
+  return step.begin <= address ? commit(range, slot, step) : EDOM;  // a plan that does not help: better an end than a loop
 }
 
 /// Where the kernel would have put a signal's frame, as far down as the stack may reach.
