@@ -4,6 +4,7 @@
 #include <growstack/growstack.hpp>
 
 #include "support/descend.hpp"
+#include "support/each_strategy.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 
@@ -32,19 +33,6 @@ namespace {
 
 constexpr std::size_t MiB = std::size_t{1024} * 1024;
 constexpr std::size_t GiB = 1024 * MiB;
-
-struct PipeHelper {
-  static constexpr Strategy strategy = Strategy::pipe_helper;
-};
-struct InHandler {
-  static constexpr Strategy strategy = Strategy::in_handler;
-};
-struct GrowsDown {
-  static constexpr Strategy strategy = Strategy::grows_down;
-};
-struct DemandPaging {
-  static constexpr Strategy strategy = Strategy::demand_paging;
-};
 
 constexpr std::size_t marker_bytes = 64;
 using Marker = std::array<unsigned char, marker_bytes>;
@@ -176,13 +164,6 @@ std::vector<bool> markers_in(const std::filesystem::path& file, const std::vecto
 }
 
 }  // namespace
-
-TYPE_TO_STRING_AS("pipe_helper", PipeHelper);
-TYPE_TO_STRING_AS("in_handler", InHandler);
-TYPE_TO_STRING_AS("grows_down", GrowsDown);
-TYPE_TO_STRING_AS("demand_paging", DemandPaging);
-
-#define EVERY_STRATEGY(promise) TEST_CASE_TEMPLATE(promise, Of, PipeHelper, InHandler, GrowsDown, DemandPaging)
 
 EVERY_STRATEGY("the core of a process with three stacks of 256 GiB holds what they use, and nothing of what they reserve") {
   if (const std::string reason = no_core_because(); !reason.empty()) {

@@ -6,6 +6,7 @@
 #include <growstack/handler/pages.hpp>
 
 #include "support/descend.hpp"
+#include "support/each_strategy.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
@@ -31,21 +32,6 @@ constexpr std::size_t MiB = 1024 * KiB;
 
 /// Below the usual RLIMIT_STACK, which bounds grows_down.
 constexpr std::size_t reserve = 6 * MiB;
-
-struct PipeHelper {
-  static constexpr Strategy strategy = Strategy::pipe_helper;
-};
-struct InHandler {
-  static constexpr Strategy strategy = Strategy::in_handler;
-};
-struct GrowsDown {
-  static constexpr Strategy strategy = Strategy::grows_down;
-};
-struct DemandPaging {
-  static constexpr Strategy strategy = Strategy::demand_paging;
-};
-
-bool grows_by_our_faults(Strategy strategy) { return strategy == Strategy::pipe_helper || strategy == Strategy::in_handler; }
 
 /// Committed from the start to the end.
 bool has_no_growth_events(Strategy strategy) { return strategy == Strategy::demand_paging; }
@@ -73,13 +59,7 @@ std::size_t read_every_page(const void* begin, const void* end) {
 
 }  // namespace
 
-TYPE_TO_STRING_AS("pipe_helper", PipeHelper);
-TYPE_TO_STRING_AS("in_handler", InHandler);
-TYPE_TO_STRING_AS("grows_down", GrowsDown);
-TYPE_TO_STRING_AS("demand_paging", DemandPaging);
-
 /// TEST_CASE of a promise that every strategy makes; `Of::strategy` is the one at hand.
-#define EVERY_STRATEGY(promise) TEST_CASE_TEMPLATE(promise, Of, PipeHelper, InHandler, GrowsDown, DemandPaging)
 
 // ---- how it begins ---------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@
 #include <growstack/handler/pages.hpp>
 
 #include "support/descend.hpp"
+#include "support/each_strategy.hpp"
 #include "support/injected_error.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
@@ -35,19 +36,6 @@ namespace {
 constexpr std::size_t KiB = 1024;
 constexpr std::size_t MiB = 1024 * KiB;
 constexpr std::size_t GiB = 1024 * MiB;
-
-struct PipeHelper {
-  static constexpr Strategy strategy = Strategy::pipe_helper;
-};
-struct InHandler {
-  static constexpr Strategy strategy = Strategy::in_handler;
-};
-struct GrowsDown {
-  static constexpr Strategy strategy = Strategy::grows_down;
-};
-struct DemandPaging {
-  static constexpr Strategy strategy = Strategy::demand_paging;
-};
 
 /// Scenarios of each strategy, as "what pipe_helper".
 template <int (*Body)(Strategy), class Of>
@@ -112,14 +100,6 @@ bool works(const StackOptions& options, std::size_t depth = MiB) {
 }
 
 }  // namespace
-
-TYPE_TO_STRING_AS("pipe_helper", PipeHelper);
-TYPE_TO_STRING_AS("in_handler", InHandler);
-TYPE_TO_STRING_AS("grows_down", GrowsDown);
-TYPE_TO_STRING_AS("demand_paging", DemandPaging);
-
-#define EVERY_STRATEGY(promise) TEST_CASE_TEMPLATE(promise, Of, PipeHelper, InHandler, GrowsDown, DemandPaging)
-#define STRATEGIES_GROWN_BY_FAULT(promise) TEST_CASE_TEMPLATE(promise, Of, PipeHelper, InHandler)
 
 // ---- RLIMIT_AS: address space ----------------------------------------------------------------------------------------
 

@@ -5,6 +5,7 @@
 #include <growstack/handler/pages.hpp>
 
 #include "support/descend.hpp"
+#include "support/each_strategy.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
@@ -31,21 +32,6 @@ namespace {
 constexpr std::size_t KiB = 1024;
 constexpr std::size_t MiB = 1024 * KiB;
 
-struct PipeHelper {
-  static constexpr Strategy strategy = Strategy::pipe_helper;
-};
-struct InHandler {
-  static constexpr Strategy strategy = Strategy::in_handler;
-};
-struct GrowsDown {
-  static constexpr Strategy strategy = Strategy::grows_down;
-};
-struct DemandPaging {
-  static constexpr Strategy strategy = Strategy::demand_paging;
-};
-
-bool grows_by_our_faults(Strategy strategy) { return strategy == Strategy::pipe_helper || strategy == Strategy::in_handler; }
-
 /// Runs body(index) in `count` threads that start together, and waits for all.
 void in_threads(unsigned count, const std::function<void(unsigned)>& body) {
   std::barrier start(count);
@@ -69,14 +55,6 @@ volatile unsigned char* below_limit(const Stack& stack, std::size_t bytes) {
 }
 
 }  // namespace
-
-TYPE_TO_STRING_AS("pipe_helper", PipeHelper);
-TYPE_TO_STRING_AS("in_handler", InHandler);
-TYPE_TO_STRING_AS("grows_down", GrowsDown);
-TYPE_TO_STRING_AS("demand_paging", DemandPaging);
-
-#define EVERY_STRATEGY(promise) TEST_CASE_TEMPLATE(promise, Of, PipeHelper, InHandler, GrowsDown, DemandPaging)
-#define STRATEGIES_GROWN_BY_FAULT(promise) TEST_CASE_TEMPLATE(promise, Of, PipeHelper, InHandler)
 
 // ---- each thread its own stack ---------------------------------------------------------------------------------------
 

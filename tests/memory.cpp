@@ -6,6 +6,7 @@
 #include <growstack/handler/pages.hpp>
 
 #include "support/descend.hpp"
+#include "support/each_strategy.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
@@ -29,19 +30,6 @@ namespace {
 constexpr std::size_t KiB = 1024;
 constexpr std::size_t MiB = 1024 * KiB;
 constexpr std::size_t initial_commit = 64 * KiB;
-
-struct PipeHelper {
-  static constexpr Strategy strategy = Strategy::pipe_helper;
-};
-struct InHandler {
-  static constexpr Strategy strategy = Strategy::in_handler;
-};
-struct GrowsDown {
-  static constexpr Strategy strategy = Strategy::grows_down;
-};
-struct DemandPaging {
-  static constexpr Strategy strategy = Strategy::demand_paging;
-};
 
 StackOptions options_for(Strategy strategy) { return {.reserve = 6 * MiB, .strategy = strategy}; }
 
@@ -67,15 +55,6 @@ class Page {
 };
 
 }  // namespace
-
-TYPE_TO_STRING_AS("pipe_helper", PipeHelper);
-TYPE_TO_STRING_AS("in_handler", InHandler);
-TYPE_TO_STRING_AS("grows_down", GrowsDown);
-TYPE_TO_STRING_AS("demand_paging", DemandPaging);
-
-#define EVERY_STRATEGY(promise) TEST_CASE_TEMPLATE(promise, Of, PipeHelper, InHandler, GrowsDown, DemandPaging)
-#define CHARGED_STRATEGIES(promise) TEST_CASE_TEMPLATE(promise, Of, PipeHelper, InHandler, GrowsDown)
-#define STRATEGIES_GROWN_BY_FAULT(promise) TEST_CASE_TEMPLATE(promise, Of, PipeHelper, InHandler)
 
 // ---- the kernel's rules ----------------------------------------------------------------------------------------------
 

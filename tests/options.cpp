@@ -5,6 +5,7 @@
 #include <growstack/handler/pages.hpp>
 
 #include "support/descend.hpp"
+#include "support/each_strategy.hpp"
 #include "support/sanitized.hpp"
 #include "support/smaps.hpp"
 

@@ -1,6 +1,8 @@
 // Recursion that the optimizer leaves alone.
 #pragma once
 
+#include "support/sanitized.hpp"
+
 #include <cstddef>
 
 namespace growstack::testing {
@@ -17,17 +19,6 @@ template <class Then>
   const std::size_t deeper = below_frames(frames - 1, then);
   return deeper + 1 + static_cast<std::size_t>(room[0] != static_cast<char>(frames));
 }
-
-#if defined(__SANITIZE_THREAD__)
-inline constexpr bool under_thread_sanitizer = true;
-#else
-inline constexpr bool under_thread_sanitizer = false;
-#endif
-#if defined(__SANITIZE_ADDRESS__)
-inline constexpr bool under_address_sanitizer = true;
-#else
-inline constexpr bool under_address_sanitizer = false;
-#endif
 
 /// Some 25 MiB of frames; ThreadSanitizer's own stack of calls has room for few.
 inline constexpr std::size_t deep = under_thread_sanitizer ? 20'000 : 100'000;

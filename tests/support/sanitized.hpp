@@ -10,10 +10,16 @@
 
 namespace growstack::testing {
 
-#if defined(GROWSTACK_TESTED_UNDER_ASAN) || defined(GROWSTACK_TESTED_UNDER_TSAN)
-inline constexpr bool sanitized = true;
+#if defined(GROWSTACK_TESTED_UNDER_TSAN)
+inline constexpr bool under_thread_sanitizer = true;
 #else
-inline constexpr bool sanitized = false;
+inline constexpr bool under_thread_sanitizer = false;
 #endif
+#if defined(GROWSTACK_TESTED_UNDER_ASAN)
+inline constexpr bool under_address_sanitizer = true;
+#else
+inline constexpr bool under_address_sanitizer = false;
+#endif
+inline constexpr bool sanitized = under_thread_sanitizer || under_address_sanitizer;
 
 }  // namespace growstack::testing
