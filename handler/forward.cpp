@@ -68,10 +68,11 @@ void forward(int signal, siginfo_t* info, void* context) noexcept {
     die_by_default(signal, info);
     return;
   }
-  if ((action.sa_flags & SA_RESETHAND) != 0) {
+  constexpr int reset_hand = static_cast<int>(SA_RESETHAND);  // 2^31: an unsigned constant
+  if ((action.sa_flags & reset_hand) != 0) {
     struct sigaction once = action;
     once.sa_handler = SIG_DFL;
-    once.sa_flags &= ~(SA_SIGINFO | SA_RESETHAND);
+    once.sa_flags &= ~(SA_SIGINFO | reset_hand);
     set_previous_action(once);
   }
   const sigset_t mask = mask_for(action, signal, *static_cast<const ucontext_t*>(context));

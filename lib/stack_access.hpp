@@ -7,7 +7,7 @@
 
 namespace growstack {
 
-class [[gnu::visibility("hidden")]] StackAccess {
+class StackAccess {
  public:
   static Place place(const Stack& stack) noexcept;
 };

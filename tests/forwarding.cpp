@@ -302,7 +302,7 @@ GROWSTACK_SCENARIO("one-shot handler") {
         std::puts("once");
         std::fflush(stdout);
       },
-      SA_RESETHAND);
+      static_cast<int>(SA_RESETHAND));
   sigaction(SIGSEGV, &theirs, nullptr);
   call(small, [] { *wild(16) = 1; });
   return 0;

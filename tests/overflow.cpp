@@ -75,6 +75,7 @@ volatile int endless = 1;  // a compiler warns of recursion that it can see has 
     return depth;
   }
   volatile char room[100];
+  keep(room);
   room[0] = static_cast<char>(depth);
   const int deeper = runaway(depth + 1);  // marks the line of runaway's call
   return deeper + room[0];
@@ -91,11 +92,13 @@ int pong(int depth);
     return depth;
   }
   volatile char room[100];
+  keep(room);
   room[0] = static_cast<char>(depth);
   return pong(depth + 1) + room[0];
 }
 [[gnu::noinline]] int pong(int depth) {
   volatile char room[150];
+  keep(room);
   room[0] = static_cast<char>(depth);
   return ping(depth + 1) + room[0];
 }

@@ -7,10 +7,14 @@
 
 namespace growstack::testing {
 
+/// Makes the optimizer believe that all of an array is used.
+inline void keep(const volatile void* array) { asm volatile("" : : "r"(array) : "memory"); }
+
 /// Runs `then` below `frames` frames of some 250 bytes each, and returns their number.
 template <class Then>
 [[gnu::noinline]] std::size_t below_frames(std::size_t frames, const Then& then) {
   volatile char room[192];
+  keep(room);
   room[0] = static_cast<char>(frames);
   if (frames == 0) {
     then();

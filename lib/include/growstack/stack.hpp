@@ -14,6 +14,8 @@
 
 namespace growstack {
 
+class [[gnu::visibility("hidden")]] StackAccess;  // the library's own way in
+
 /// What one stack has seen and has; sizes in bytes, without the guard.
 struct StackCounters {
   std::uint32_t growth_faults = 0;         ///< faults of ours that grew it; 0 for strategies that grow without them
