@@ -4,7 +4,7 @@
 
 int depth(int n) {
   volatile int here = n;
-  return n == 0 ? 0 : 1 + depth(here - 1);
+  return n == 0 ? 0 : depth(n - 1) + (here == n);
 }
 
 int main() {

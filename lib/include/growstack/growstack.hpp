@@ -3,7 +3,10 @@
 //     #include <growstack/growstack.hpp>
 //     #include <cstdio>
 //
-//     int depth(int n) { return n == 0 ? 0 : 1 + depth(n - 1); }
+//     int depth(int n) {
+//       volatile int here = n;
+//       return n == 0 ? 0 : depth(n - 1) + (here == n);
+//     }
 //
 //     int main() {
 //       std::printf("%d\n", growstack::call({.reserve = 1ULL << 30, .name = "deep"}, depth, 10'000'000));
