@@ -202,14 +202,10 @@ void destroy(Registry& all, Arena* arena) noexcept {
 Arena* make_arena(Registry& all, const Key& key) {
   auto made = std::make_unique<Arena>(key.first, key.second);
   all.arenas.reserve(all.arenas.size() + 1);
-  std::vector<Arena*> open;
-  const auto known = all.classes.find(key);
-  open.reserve(known == all.classes.end() ? 1 : known->second.arenas + 1);
-  SizeClass& size_class = known == all.classes.end() ? all.classes[key] : known->second;
+  SizeClass& size_class = all.classes[key];
+  size_class.open.reserve(size_class.arenas + 1);
   // Nothing fails from here on.
-  open.assign(size_class.open.begin(), size_class.open.end());
-  open.push_back(made.get());
-  size_class.open.swap(open);
+  size_class.open.push_back(made.get());
   ++size_class.arenas;
   all.arenas.push_back(std::move(made));
   return all.arenas.back().get();

@@ -42,13 +42,6 @@ namespace {
 const StackOptions options{.reserve = std::size_t{32} << 20, .name = "bad day"};
 const StackOptions doomed{.reserve = std::size_t{1} << 20, .name = "doomed"};
 
-void no_core() {
-  const rlimit none{0, 0};
-  setrlimit(RLIMIT_CORE, &none);
-}
-
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 bool grows() {
   return call(options, [] { return recurse(10'000); }) == 10'000;
 }

@@ -25,11 +25,6 @@ namespace {
 
 const StackOptions small{.reserve = std::size_t{16} << 20, .name = "small"};
 
-void no_core() {
-  const rlimit none{0, 0};
-  setrlimit(RLIMIT_CORE, &none);
-}
-
 void check_silent_crash(const Ended& ended) {
   CHECK(ended.signal == SIGSEGV);
   CHECK(ended.err.empty());

@@ -57,8 +57,6 @@ struct ForEachStrategy {
 
 std::string of(const std::string& what, Strategy strategy) { return what + " " + std::string(name(strategy)); }
 
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 void set_limit(int resource, rlim_t bytes) {
   rlimit limit{};
   getrlimit(static_cast<__rlimit_resource>(resource), &limit);

@@ -7,6 +7,7 @@
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
 #include "support/sanitized.hpp"
+#include "support/scenario.hpp"
 #include "support/smaps.hpp"
 
 #include <cerrno>
@@ -39,8 +40,6 @@ std::string refusal(const StackOptions& options) {
     return error.code() == std::errc::invalid_argument ? error.what() : std::string("another error: ") + error.what();
   }
 }
-
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 std::uintptr_t address_of(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
 

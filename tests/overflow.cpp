@@ -31,13 +31,6 @@ StackOptions doomed(std::size_t reserve = std::size_t{1} << 20, Strategy strateg
   return {.reserve = reserve, .strategy = strategy, .name = "doomed"};
 }
 
-void no_core() {
-  const rlimit none{0, 0};
-  setrlimit(RLIMIT_CORE, &none);
-}
-
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
 bool matches(const std::string& text, const std::string& pattern) { return std::regex_search(text, std::regex(pattern)); }
 
 void block_sigsegv() {

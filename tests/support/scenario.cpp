@@ -108,6 +108,13 @@ Ended run_scenario(const std::string& name, std::chrono::seconds patience) {
   return ended;
 }
 
+void no_core() {
+  const rlimit none{0, 0};
+  setrlimit(RLIMIT_CORE, &none);
+}
+
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
 int run_requested_scenario(int argc, char** argv) {
   if (argc != 2 || !std::string_view(argv[1]).starts_with(option)) {
     return -1;

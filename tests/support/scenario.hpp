@@ -37,6 +37,12 @@ struct Ended {
 /// Runs the scenario in a new process (fork and exec of this executable; no state is shared).
 Ended run_scenario(const std::string& name, std::chrono::seconds patience = std::chrono::seconds(60));
 
+/// For a scenario that is meant to crash: leaves no core behind.
+void no_core();
+
+/// Whether what a child said holds `part`.
+bool contains(const std::string& text, const std::string& part);
+
 /// For main(): runs the scenario that the arguments ask for, if they do, and returns its exit code; otherwise -1.
 int run_requested_scenario(int argc, char** argv);
 
