@@ -22,8 +22,8 @@
 #include <growstack/handler/ranges.hpp>
 
 #include "forward.hpp"
+#include "grow.hpp"
 #include "machine/machine.hpp"
-#include "request_pipe.hpp"
 
 #include <linux/futex.h>
 #include <sys/syscall.h>
@@ -55,8 +55,6 @@ struct Tally {
   std::atomic<std::uint64_t> lost_signal_frame{0};
   std::atomic<std::uint64_t> foreign{0};
   std::atomic<std::uint64_t> overflow{0};
-  std::atomic<std::uint64_t> by_helper{0};
-  std::atomic<std::uint64_t> helper_missing{0};
 } tally;
 
 void count(std::atomic<std::uint64_t>& event) noexcept { event.fetch_add(1, std::memory_order_relaxed); }
@@ -68,27 +66,6 @@ Fault read_fault(const siginfo_t& info, const ucontext_t& context) noexcept {
           .code = info.si_code,
           .access = machine::access(context),
           .page_present = machine::page_present(context)};
-}
-
-/// The commit itself, by whom the range says. 0 or an errno.
-int commit(const Range& range, SlotRecord& slot, Step step) noexcept {
-  if (range.committer == Committer::helper) {
-    if (const std::optional<int> answer = commit_by_helper(range, slot, step)) {
-      count(tally.by_helper);
-      return *answer;
-    }
-    count(tally.helper_missing);
-  }
-  const int error = range.operations->commit(range, slot, step);
-  if (error == 0) {
-    lower_limit(slot, step);
-  }
-  return error;
-}
-
-int grow(const Range& range, SlotRecord& slot, std::uintptr_t address) noexcept {
-  const Step step = range.operations->plan(range, slot, address);
-  return step.begin <= address ? commit(range, slot, step) : EDOM;  // a plan that does not help: better an end than a loop
 }
 
 /// Where the kernel would have put a signal's frame, as far down as the stack may reach.
@@ -169,14 +146,15 @@ void on_fault(int signal, siginfo_t* info, void* context) noexcept {
 
 Counters counters() noexcept {
   const auto read = [](const std::atomic<std::uint64_t>& event) { return event.load(std::memory_order_relaxed); };
+  const CommitTally commits = commit_tally();
   return {.growth = read(tally.growth),
           .remote_growth = read(tally.remote_growth),
           .spurious = read(tally.spurious),
           .lost_signal_frame = read(tally.lost_signal_frame),
           .foreign = read(tally.foreign),
           .overflow = read(tally.overflow),
-          .by_helper = read(tally.by_helper),
-          .helper_missing = read(tally.helper_missing)};
+          .by_helper = commits.by_helper,
+          .helper_missing = commits.helper_missing};
 }
 
 }  // namespace growstack::handler

@@ -264,6 +264,15 @@ PinnedSlot::~PinnedSlot() {
   }
 }
 
+bool is_committed(std::uintptr_t inside, std::uintptr_t address) noexcept {
+  const Range* const range = look_up(inside);
+  if (range == nullptr) {
+    return true;
+  }
+  const std::uint32_t index = slot_index(*range, inside);
+  return index >= range->capacity || address >= range->slots[index].limit.load(std::memory_order_acquire);
+}
+
 bool in_vacant_slot(const Range& range, std::uintptr_t address) noexcept {
   return look_up(address) == &range && !PinnedSlot(address);
 }

@@ -23,7 +23,7 @@ class Arena {
  public:
   /// Reserves and registers. Throws std::system_error, std::bad_alloc.
   Arena(Strategy strategy, std::size_t slot_size)
-      : strategy_(strategy), implementation_(growstack::implementation(strategy)), slot_size_(slot_size) {
+      : strategy_(strategy), implementation_(*growstack::implementation(strategy)), slot_size_(slot_size) {
     size_ = round_up(slot_size, handler::range_alignment);
     const std::size_t slots = implementation_.keeps_reservation() ? size_ / slot_size : 1;
     tenants_ = std::vector<Tenant>(slots);

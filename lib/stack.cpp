@@ -16,6 +16,7 @@ namespace growstack {
 struct Stack::State {
   Place place;
   std::size_t initial_commit;
+  std::string fallback_reason{};
 };
 
 namespace {
@@ -40,7 +41,8 @@ void require(bool fulfilled, const std::string& message) {
 
 /// The options in whole pages. Throws EINVAL for what is out of range.
 StackOptions validated(StackOptions options) {
-  require(static_cast<std::size_t>(options.strategy) < strategy_count, "StackOptions::strategy is none of the list");
+  require(options.strategy == Strategy::automatic || implementation(options.strategy) != nullptr,
+          "StackOptions::strategy is none of the enumeration");
   require(
       options.reserve > 0 && options.reserve <= largest_reserve,
       "StackOptions::reserve must be from 1 byte to " + in_bytes(largest_reserve) + ", not " + in_bytes(options.reserve));
@@ -103,13 +105,34 @@ void Stack::Close::operator()(State* state) const noexcept {
 }
 
 Stack::Stack(const StackOptions& options) {
-  const StackOptions asked = validated(options);
-  const Implementation& strategy = implementation(asked.strategy);
-  strategy.check(asked);
+  StackOptions asked = validated(options);
+  if (asked.strategy != Strategy::automatic) {
+    open(asked);
+    return;
+  }
+  std::string reasons;
+  for (const Strategy candidate : {Strategy::guard_markers, Strategy::userfault_signal}) {
+    asked.strategy = candidate;
+    try {
+      open(asked);
+      state_->fallback_reason = std::move(reasons);
+      return;
+    } catch (const std::system_error& error) {
+      reasons += (reasons.empty() ? "" : "; ") + std::string(growstack::name(candidate)) + ": " + error.what();
+    }
+  }
+  asked.strategy = Strategy::pipe_helper;
+  open(asked);
+  state_->fallback_reason = std::move(reasons);
+}
+
+void Stack::open(const StackOptions& options) {
+  const Implementation& strategy = *implementation(options.strategy);
+  strategy.check(options);
   start_handler(strategy);  // first, for the hole of a grows_down stack attracts what is mapped after it
   auto state = std::make_unique<State>();
-  state->place = open_slot(asked);
-  state->initial_commit = asked.policy.initial_commit;
+  state->place = open_slot(options);
+  state->initial_commit = options.policy.initial_commit;
   state_.reset(state.release());
   start_handler(strategy);  // if it was uninstalled meanwhile; now that there is a range it cannot be any more
 }
@@ -131,6 +154,7 @@ std::size_t Stack::high_water_mark() const noexcept {
 }
 
 Strategy Stack::strategy() const noexcept { return state_->place.implementation().description().strategy; }
+std::string_view Stack::fallback_reason() const noexcept { return state_->fallback_reason; }
 std::string_view Stack::name() const noexcept { return state_->place.slot().name; }
 
 StackCounters Stack::counters() const noexcept {

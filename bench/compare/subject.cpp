@@ -69,7 +69,8 @@ Strategy strategy_named(const std::string& name) {
 }
 
 nlohmann::json try_strategy(const nlohmann::json& request, Progress&) {
-  return {{"unsupported", unsupported_reason(strategy_named(request.at("strategy")))}};
+  const Support support = supported(strategy_named(request.at("strategy")));
+  return {{"unsupported", support.works ? "" : support.reason}};
 }
 
 }  // namespace growstack::compare

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 namespace growstack {
 
@@ -30,6 +31,9 @@ class Implementation {
   /// Throws std::system_error where a limit of this process forbids such a stack.
   virtual void check(const StackOptions& options) const { static_cast<void>(options); }
 
+  /// What a stack of this strategy lacks on this machine, for want of a privilege or a setting; empty for nothing.
+  [[nodiscard]] virtual std::string missing_here() const { return {}; }
+
   /// Moves the slot to its initial state and tells the limit it starts with. When it fails, the slot is Reserved as before.
   [[nodiscard]] virtual int open(const Bounds& bounds, std::size_t initial_commit, std::uintptr_t& limit) const noexcept = 0;
 
@@ -52,9 +56,8 @@ class Implementation {
   ~Implementation() = default;
 };
 
-inline constexpr std::size_t strategy_count = 4;
-
-[[nodiscard]] const Implementation& implementation(Strategy strategy) noexcept;
+/// nullptr for `automatic`, and for a value that is not in the enumeration.
+[[nodiscard]] const Implementation* implementation(Strategy strategy) noexcept;
 
 // One file each.
 [[nodiscard]] const Implementation& pipe_helper_strategy() noexcept;

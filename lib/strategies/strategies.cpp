@@ -14,12 +14,21 @@ namespace {
 using Accessor = const Implementation& (*)() noexcept;
 
 /// In the order of the enumeration.
-constexpr std::array<Accessor, strategy_count> accessors{pipe_helper_strategy, in_handler_strategy, grows_down_strategy,
-                                                         demand_paging_strategy};
+constexpr std::array<Accessor, 4> accessors{pipe_helper_strategy, in_handler_strategy, grows_down_strategy,
+                                            demand_paging_strategy};
+
+constexpr std::string_view automatic_name = "automatic";
 
 }  // namespace
 
-const Implementation& implementation(Strategy strategy) noexcept { return accessors[static_cast<std::size_t>(strategy)](); }
+const Implementation* implementation(Strategy strategy) noexcept {
+  for (const Accessor accessor : accessors) {
+    if (accessor().description().strategy == strategy) {
+      return &accessor();
+    }
+  }
+  return nullptr;
+}
 
 std::span<const StrategyDescription> strategies() noexcept {
   static const auto all = [] {
@@ -32,22 +41,28 @@ std::span<const StrategyDescription> strategies() noexcept {
 }
 
 std::string_view name(Strategy strategy) noexcept {
-  return static_cast<std::size_t>(strategy) < accessors.size() ? implementation(strategy).description().name : "none";
+  const Implementation* const found = implementation(strategy);
+  return found != nullptr                  ? found->description().name
+         : strategy == Strategy::automatic ? automatic_name
+                                           : std::string_view("none");
 }
 
 std::optional<Strategy> strategy_from_name(std::string_view name) noexcept {
+  if (name == automatic_name) {
+    return Strategy::automatic;
+  }
   const auto all = strategies();
   const auto found =
       std::find_if(all.begin(), all.end(), [&](const StrategyDescription& each) { return each.name == name; });
   return found == all.end() ? std::nullopt : std::optional(found->strategy);
 }
 
-std::string unsupported_reason(Strategy strategy) {
+Support supported(Strategy strategy) {
   try {
     const Stack probe({.reserve = std::size_t{256} * 1024, .strategy = strategy, .name = "probe"});
-    return {};
+    return {.works = true, .reason = implementation(probe.strategy())->missing_here()};
   } catch (const std::exception& error) {
-    return error.what();
+    return {.works = false, .reason = error.what()};
   }
 }
 

@@ -18,6 +18,7 @@
 #include <growstack/call.hpp>
 #include <growstack/growth_policy.hpp>
 #include <growstack/handler/handler.hpp>
+#include <growstack/headroom.hpp>
 #include <growstack/options.hpp>
 #include <growstack/stack.hpp>
 #include <growstack/strategy.hpp>

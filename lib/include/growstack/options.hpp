@@ -19,6 +19,9 @@ struct StackOptions {
   /// Strategies that grow without faults of ours take only `initial_commit` from it, or nothing.
   GrowthPolicy policy{};
   Strategy strategy = Strategy::pipe_helper;
+  /// For Strategy::locked: lock pages as they are touched (MLOCK_ONFAULT) rather than all of them at once. Each page then
+  /// costs one page fault in its life.
+  bool lock_on_fault = false;
   /// Appears in reports. At most 39 bytes are kept.
   std::string name = "unnamed";
 };

@@ -61,7 +61,11 @@ class Stack {
   /// is resident now.
   [[nodiscard]] std::size_t high_water_mark() const noexcept;
 
+  /// Never Strategy::automatic: what that chose.
   [[nodiscard]] Strategy strategy() const noexcept;
+  /// Why Strategy::automatic did not choose its first candidate; empty if it did, or was not asked. Valid as long as the
+  /// stack.
+  [[nodiscard]] std::string_view fallback_reason() const noexcept;
   /// Valid as long as the stack.
   [[nodiscard]] std::string_view name() const noexcept;
   [[nodiscard]] StackCounters counters() const noexcept;
@@ -84,6 +88,8 @@ class Stack {
   struct Close {
     void operator()(State* state) const noexcept;
   };
+  /// With a strategy that is not `automatic`.
+  void open(const StackOptions& options);
   std::unique_ptr<State, Close> state_;
 };
 

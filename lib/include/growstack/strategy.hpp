@@ -12,10 +12,19 @@
 namespace growstack {
 
 enum class Strategy : std::uint8_t {
-  pipe_helper,    ///< PROT_NONE; the fault handler writes a request into a pipe, a helper thread commits
-  in_handler,     ///< PROT_NONE; the fault handler commits by itself
-  grows_down,     ///< MAP_GROWSDOWN: the kernel moves the mapping's start
-  demand_paging,  ///< a read-write mapping, which the kernel fills with zeros at first touch
+  pipe_helper,         ///< PROT_NONE; the fault handler writes a request into a pipe, a helper thread commits
+  in_handler,          ///< PROT_NONE; the fault handler commits by itself
+  guard_markers,       ///< MADV_GUARD_INSTALL markers, which the fault handler removes: no mapping of its own for a stack
+  userfault,           ///< userfaultfd: a monitor thread fills what is missing, no signal is raised
+  userfault_signal,    ///< userfaultfd with UFFD_FEATURE_SIGBUS: the fault handler fills what is missing
+  grows_down,          ///< MAP_GROWSDOWN: the kernel moves the mapping's start
+  demand_paging,       ///< a read-write mapping, which the kernel fills with zeros at first touch
+  demand_paging_huge,  ///< the same, with huge pages below the uppermost ones
+  locked,              ///< in physical memory from the start to the end (mlock2): no page fault ever
+  heap,                ///< malloc, and no guard: overflow corrupts memory silently
+  /// The best one that works here: guard_markers, else userfault_signal, else pipe_helper. Stack::strategy() tells which,
+  /// Stack::fallback_reason() why. Not in strategies().
+  automatic,
 };
 
 struct StrategyDescription {
@@ -25,7 +34,7 @@ struct StrategyDescription {
   std::string_view least_kernel;  ///< Linux version, as "5.10"
 };
 
-/// All of them, in the order of the enumeration. Any thread.
+/// All of them but `automatic`, in the order of the enumeration. Any thread.
 [[nodiscard]] std::span<const StrategyDescription> strategies() noexcept;
 
 /// The name as in the enumeration; "none" for a value that is not in it. Any thread.
@@ -34,8 +43,18 @@ struct StrategyDescription {
 /// The strategy of that name, if there is one. Any thread.
 [[nodiscard]] std::optional<Strategy> strategy_from_name(std::string_view name) noexcept;
 
-/// Whether the strategy works here: empty for yes, otherwise the reason. Tries it on a small stack. Any thread.
-[[nodiscard]] std::string unsupported_reason(Strategy strategy);
+/// Whether a strategy works here. Converts to the answer.
+struct Support {
+  bool works = false;
+  /// Why it does not; or, if it works but for something, what is missing here ("faults of user code only: ..."). Empty when
+  /// there is nothing to say.
+  std::string reason;
+
+  explicit operator bool() const noexcept { return works; }
+};
+
+/// Tries the strategy on a small stack. Any thread.
+[[nodiscard]] Support supported(Strategy strategy);
 
 }  // namespace growstack
 

@@ -66,6 +66,10 @@ class PinnedSlot {
   SlotRecord* slot_ = nullptr;
 };
 
+/// True if `address` is not below the limit of the slot that `inside` lies in, or if there is no such slot. Pins nothing, and
+/// so costs a few loads: for a slot that the caller knows to stay. Any thread, signal handlers included.
+[[nodiscard]] bool is_committed(std::uintptr_t inside, std::uintptr_t address) noexcept;
+
 /// True if `address` lies in `range` but in no live slot. Any thread, signal handlers included.
 [[nodiscard]] bool in_vacant_slot(const Range& range, std::uintptr_t address) noexcept;
 

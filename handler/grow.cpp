@@ -1,0 +1,93 @@
+#include "grow.hpp"
+
+#include <growstack/handler/commit_ahead.hpp>
+#include <growstack/handler/classify.hpp>
+#include <growstack/handler/ranges.hpp>
+
+#include "request_pipe.hpp"
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+
+namespace growstack::handler {
+namespace {
+
+/// Written by faulting threads, read by commit_tally(); statistics only.
+std::atomic<std::uint64_t> by_helper{0};
+std::atomic<std::uint64_t> helper_missing{0};
+
+int commit_here(const Range& range, SlotRecord& slot, Step step) noexcept {
+  const int error = range.operations->commit(range, slot, step);
+  if (error == 0) {
+    lower_limit(slot, step);
+  }
+  return error;
+}
+
+/// By whom the range says.
+int commit(const Range& range, SlotRecord& slot, Step step) noexcept {
+  if (range.committer == Committer::helper) {
+    if (const std::optional<int> answer = commit_by_helper(range, slot, step)) {
+      by_helper.fetch_add(1, std::memory_order_relaxed);
+      return *answer;
+    }
+    helper_missing.fetch_add(1, std::memory_order_relaxed);
+  }
+  return commit_here(range, slot, step);
+}
+
+/// A plan that does not help: better an end than a loop.
+bool reaches(Step step, std::uintptr_t address) noexcept { return step.begin <= address; }
+
+/// Makes the kernel touch the page, as any system call would: it grows what grows by itself, and says EFAULT where it does
+/// not. The signal mask is read from there and then refused, for no `how` is -1.
+bool touch_by_kernel(std::uintptr_t address) noexcept {
+  constexpr int no_such_how = -1;
+  constexpr std::size_t mask_bytes = 8;
+  const std::uintptr_t aligned = address & ~(mask_bytes - 1);
+  return syscall(SYS_rt_sigprocmask, no_such_how, aligned, nullptr, mask_bytes) != 0 && errno == EINVAL;
+}
+
+}  // namespace
+
+int grow(const Range& range, SlotRecord& slot, std::uintptr_t address) noexcept {
+  const Step step = range.operations->plan(range, slot, address);
+  return reaches(step, address) ? commit(range, slot, step) : EDOM;
+}
+
+int grow_here(const Range& range, SlotRecord& slot, std::uintptr_t address) noexcept {
+  const Step step = range.operations->plan(range, slot, address);
+  return reaches(step, address) ? commit_here(range, slot, step) : EDOM;
+}
+
+int commit_ahead(std::uintptr_t inside, std::uintptr_t address) noexcept {
+  if (is_committed(inside, address)) {
+    return 0;
+  }
+  const PinnedSlot pinned(inside);
+  if (!pinned) {
+    return 0;
+  }
+  const SlotView slot = view(pinned.slot());
+  if (address >= slot.limit) {
+    return 0;
+  }
+  if (address < slot.floor) {
+    return ENOMEM;
+  }
+  const int kept = errno;
+  const int error = slot.growth == Growth::by_kernel ? (touch_by_kernel(address) ? 0 : ENOMEM)
+                                                     : grow_here(pinned.range(), pinned.slot(), address);
+  errno = kept;
+  return error;
+}
+
+CommitTally commit_tally() noexcept {
+  return {.by_helper = by_helper.load(std::memory_order_relaxed),
+          .helper_missing = helper_missing.load(std::memory_order_relaxed)};
+}
+
+}  // namespace growstack::handler
