@@ -1,7 +1,7 @@
 #include "grow.hpp"
 
-#include <growstack/handler/commit_ahead.hpp>
 #include <growstack/handler/classify.hpp>
+#include <growstack/handler/commit_ahead.hpp>
 #include <growstack/handler/ranges.hpp>
 
 #include "request_pipe.hpp"

@@ -137,8 +137,9 @@ std::uint64_t reciprocal_of(std::uint64_t divisor) noexcept { return ~std::uint6
 __extension__ using Product = unsigned __int128;
 
 std::uint32_t slot_index(const Range& range, std::uintptr_t address) noexcept {
-  // A range of one slot has no reciprocal to speak of: 0 takes every address to slot 0.
-  const std::uint64_t page = (address - range.begin.load(std::memory_order_relaxed)) / page_size();
+  // A range of one slot has no reciprocal to speak of: 0 takes every address to slot 0. One below the first slot comes out
+  // as any number: it is in no slot's bounds.
+  const std::uint64_t page = (address - range.first_slot.load(std::memory_order_relaxed)) / page_size();
   const std::uint64_t reciprocal = range.reciprocal.load(std::memory_order_relaxed);
   return static_cast<std::uint32_t>((static_cast<Product>(page) * reciprocal) >> 64U);
 }
@@ -150,11 +151,12 @@ bool is_live(std::uint32_t generation) noexcept { return generation % 2 == 1; }
 int add_range(const RangeDescription& description, Range*& range) noexcept {
   const std::uintptr_t end = description.begin + description.size;
   if (description.begin % range_alignment != 0 || description.size % range_alignment != 0 || description.size == 0 ||
-      description.slot_size == 0 || description.slot_size % page_size() != 0 || description.slot_size > description.size ||
+      description.slot_size == 0 || description.slot_size % page_size() != 0 || description.first_slot % page_size() != 0 ||
+      description.first_slot >= description.size || description.slot_size > description.size - description.first_slot ||
       (end - 1) >> range_shift >= table_entries || description.operations == nullptr) {
     return EINVAL;
   }
-  const std::size_t slots = description.slot_size > description.size / 2 ? 1 : description.size / description.slot_size;
+  const std::size_t slots = (description.size - description.first_slot) / description.slot_size;
   if (slots > UINT32_MAX) {
     return EINVAL;
   }
@@ -177,6 +179,7 @@ int add_range(const RangeDescription& description, Range*& range) noexcept {
   }
   taken->begin.store(description.begin, std::memory_order_relaxed);
   taken->size.store(description.size, std::memory_order_relaxed);
+  taken->first_slot.store(description.begin + description.first_slot, std::memory_order_relaxed);
   taken->slot_size.store(description.slot_size, std::memory_order_relaxed);
   taken->slot_count.store(static_cast<std::uint32_t>(slots), std::memory_order_relaxed);
   taken->reciprocal.store(slots == 1 ? 0 : reciprocal_of(description.slot_size / page_size()), std::memory_order_relaxed);

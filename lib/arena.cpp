@@ -14,53 +14,57 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <tuple>
 #include <utility>
 
 namespace growstack {
+
+namespace {
+
+std::size_t round_up(std::size_t size, std::size_t multiple) noexcept { return (size + multiple - 1) / multiple * multiple; }
+
+/// A range of one slot that the fault handler cannot find: for memory that is none of its business.
+struct UnregisteredRange {
+  handler::SlotRecord slot;
+  std::atomic<std::uint32_t> pins{0};
+  handler::Range range;
+
+  UnregisteredRange() {
+    range.slots = &slot;
+    range.pins = &pins;
+    range.capacity = 1;
+    range.slot_count.store(1, std::memory_order_relaxed);
+  }
+};
+
+}  // namespace
 
 /// Made and destroyed under the registry's lock; lists of free slots likewise.
 class Arena {
  public:
   /// Reserves and registers. Throws std::system_error, std::bad_alloc.
-  Arena(Strategy strategy, std::size_t slot_size)
-      : strategy_(strategy), implementation_(*growstack::implementation(strategy)), slot_size_(slot_size) {
-    size_ = round_up(slot_size, handler::range_alignment);
-    const std::size_t slots = implementation_.keeps_reservation() ? size_ / slot_size : 1;
-    tenants_ = std::vector<Tenant>(slots);
-    free_.reserve(slots);
-    for (std::size_t index = slots; index > 0; --index) {
-      free_.push_back(static_cast<std::uint32_t>(index - 1));
-    }
-    if (const int error = vm::reserve(size_, handler::range_alignment, begin_); error != 0) {
-      fail_for_memory(error, "cannot reserve " + in_bytes(size_) + " of address space", size_ + handler::range_alignment);
-    }
-    left_ = size_;
-    // A strategy with one slot per arena gets a range of one slot too, at its upper end.
-    const std::size_t range_slot_size = implementation_.keeps_reservation() ? slot_size : size_;
-    if (const int error = handler::add_range({.begin = begin_,
-                                              .size = size_,
-                                              .slot_size = range_slot_size,
-                                              .operations = &operations,
-                                              .committer = implementation_.committer(),
-                                              .owner = this},
-                                             range_);
-        error != 0) {
-      static_cast<void>(vm::release(begin_, size_));
-      fail_for_memory(error, "cannot register " + in_bytes(size_) + " of address space", 0);
+  Arena(const Implementation& implementation, const Layout& layout) : implementation_(implementation), layout_(layout) {
+    if (implementation_.from_heap()) {
+      take_from_heap();
+    } else {
+      reserve();
     }
   }
 
   ~Arena() {
-    handler::remove_range(*range_);
-    static_cast<void>(vm::release(begin_, left_));
+    if (unregistered_ != nullptr) {
+      ::operator delete(reinterpret_cast<void*>(begin_), std::align_val_t(vm::page_size()));
+    } else {
+      handler::remove_range(*range_);
+      static_cast<void>(vm::release(begin_, left_));
+    }
   }
 
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
 
-  [[nodiscard]] Strategy strategy() const noexcept { return strategy_; }
   [[nodiscard]] const Implementation& implementation() const noexcept { return implementation_; }
-  [[nodiscard]] std::size_t slot_size() const noexcept { return slot_size_; }
+  [[nodiscard]] const Layout& layout() const noexcept { return layout_; }
   [[nodiscard]] handler::Range& range() const noexcept { return *range_; }
   [[nodiscard]] Tenant& tenant(std::uint32_t index) noexcept { return tenants_[index]; }
   [[nodiscard]] bool full() const noexcept { return free_.empty(); }
@@ -71,11 +75,12 @@ class Arena {
 
   void open(const StackOptions& options) {
     const std::uint32_t index = next_free();
-    const Bounds bounds = bounds_of(index, options);
+    const Bounds bounds = bounds_of(index);
+    prepare(index, bounds);
     tenants_[index].policy = options.policy;
     tenants_[index].running.store(false, std::memory_order_relaxed);  // a call may have been left by longjmp
     std::uintptr_t limit = 0;
-    if (const int error = implementation_.open(bounds, options.policy.initial_commit, limit); error != 0) {
+    if (const int error = implementation_.open(bounds, options, limit); error != 0) {
       fail_for_memory(error, "cannot commit the first " + in_bytes(options.policy.initial_commit) + " of a stack",
                       options.policy.initial_commit);
     }
@@ -104,16 +109,68 @@ class Arena {
   }
 
  private:
-  static constexpr std::size_t round_up(std::size_t size, std::size_t multiple) noexcept {
-    return (size + multiple - 1) / multiple * multiple;
+  void make_slots(std::size_t count) {
+    tenants_ = std::vector<Tenant>(count);
+    free_.reserve(count);
+    for (std::size_t index = count; index > 0; --index) {
+      free_.push_back(static_cast<std::uint32_t>(index - 1));
+    }
   }
 
-  /// Stacks lie at the upper end of their slot, so that what a slot has too much lies below the guard.
-  [[nodiscard]] Bounds bounds_of(std::uint32_t index, const StackOptions& options) const noexcept {
-    const std::uintptr_t base =
-        implementation_.keeps_reservation() ? begin_ + (index + std::size_t{1}) * slot_size_ : begin_ + size_;
-    const std::uintptr_t floor = base - options.reserve;
-    return {.base = base, .floor = floor, .guard = floor - options.guard};
+  void take_from_heap() {
+    make_slots(1);
+    auto range = std::make_unique<UnregisteredRange>();
+    range_ = &range->range;
+    range_->owner = this;
+    size_ = layout_.slot_size;
+    begin_ = reinterpret_cast<std::uintptr_t>(::operator new(size_, std::align_val_t(vm::page_size()), std::nothrow));
+    if (begin_ == 0) {
+      fail_for_memory(ENOMEM, "cannot allocate " + in_bytes(size_), size_);
+    }
+    unregistered_ = std::move(range);
+  }
+
+  void reserve() {
+    size_ = round_up(layout_.first + layout_.slot_size, handler::range_alignment);
+    make_slots(implementation_.keeps_reservation() ? (size_ - layout_.first) / layout_.slot_size : 1);
+    if (const int error = vm::reserve(size_, handler::range_alignment, begin_); error != 0) {
+      fail_for_memory(error, "cannot reserve " + in_bytes(size_) + " of address space", size_ + handler::range_alignment);
+    }
+    left_ = size_;
+    // A strategy with one slot per arena gets a range of one slot too, at its upper end.
+    const std::size_t range_slot_size = implementation_.keeps_reservation() ? layout_.slot_size : size_;
+    if (const int error = handler::add_range({.begin = begin_,
+                                              .size = size_,
+                                              .first_slot = layout_.first,
+                                              .slot_size = range_slot_size,
+                                              .operations = &operations,
+                                              .committer = implementation_.committer(),
+                                              .owner = this},
+                                             range_);
+        error != 0) {
+      static_cast<void>(vm::release(begin_, size_));
+      fail_for_memory(error, "cannot register " + in_bytes(size_) + " of address space", 0);
+    }
+  }
+
+  /// Slots are used for the first time in their order, because the last one given back is the first one taken again.
+  void prepare(std::uint32_t index, const Bounds& bounds) {
+    if (index < prepared_) {
+      return;
+    }
+    if (const int error = implementation_.prepare(bounds); error != 0) {
+      fail_for_memory(error, "cannot prepare " + in_bytes(bounds.base - bounds.guard) + " of address space for a stack",
+                      bounds.base - bounds.guard);
+    }
+    prepared_ = index + 1;
+  }
+
+  [[nodiscard]] Bounds bounds_of(std::uint32_t index) const noexcept {
+    const std::uintptr_t base = implementation_.keeps_reservation()
+                                    ? begin_ + layout_.first + (index + std::size_t{1}) * layout_.slot_size
+                                    : begin_ + size_;
+    const std::uintptr_t floor = base - layout_.reserve;
+    return {.base = base, .floor = floor, .guard = floor - layout_.guard};
   }
 
   static handler::Step plan(const handler::Range& range, const handler::SlotRecord& slot, std::uintptr_t address) noexcept {
@@ -127,30 +184,32 @@ class Arena {
             limit};
   }
 
-  static int commit(const handler::Range&, const handler::SlotRecord&, handler::Step step) noexcept {
-    return vm::commit(step.begin, step.end - step.begin);
+  static int commit(const handler::Range& range, const handler::SlotRecord& slot, handler::Step step) noexcept {
+    return static_cast<Arena*>(range.owner)->implementation_.commit(slot, step);
   }
 
   static constexpr handler::Operations operations{
       .plan = &Arena::plan, .commit = &Arena::commit, .on_overflow = handler::report_overflow};
 
-  Strategy strategy_;
   const Implementation& implementation_;
-  std::size_t slot_size_;
+  const Layout layout_;
+  std::unique_ptr<UnregisteredRange> unregistered_;
   std::size_t size_ = 0;
   std::uintptr_t begin_ = 0;
   handler::Range* range_ = nullptr;
   std::vector<Tenant> tenants_;
   std::vector<std::uint32_t> free_;
+  std::uint32_t prepared_ = 0;  ///< slots that had a stack at least once
   std::size_t unusable_ = 0;
   std::size_t left_ = 0;  ///< bytes from begin_ that are still to be released once every slot is closed
 };
 
 namespace {
 
-using Key = std::pair<Strategy, std::size_t>;  // slots of one size
+/// Stacks of one strategy and one size, guard included, share arenas.
+using Key = std::tuple<const Implementation*, std::size_t, std::size_t>;
 
-/// Arenas with slots of one size. `open` are those with a free slot; it has room for all, so that giving a slot back needs
+/// Arenas of one key. `open` are those with a free slot; it has room for all, so that giving a slot back needs
 /// no memory.
 struct SizeClass {
   std::size_t arenas = 0;
@@ -185,7 +244,7 @@ class TheRegistry {
 void TheRegistry::lock() noexcept { (*the_registry).lock.lock(); }
 void TheRegistry::unlock() noexcept { (*the_registry).lock.unlock(); }
 
-Key key_of(const Arena& arena) noexcept { return {arena.strategy(), arena.slot_size()}; }
+Key key_of(const Arena& arena) noexcept { return {&arena.implementation(), arena.layout().reserve, arena.layout().guard}; }
 
 void destroy(Registry& all, Arena* arena) noexcept {
   const auto size_class = all.classes.find(key_of(*arena));
@@ -199,8 +258,9 @@ void destroy(Registry& all, Arena* arena) noexcept {
   all.arenas.pop_back();
 }
 
-Arena* make_arena(Registry& all, const Key& key) {
-  auto made = std::make_unique<Arena>(key.first, key.second);
+Arena* make_arena(Registry& all, const Implementation& implementation, const Layout& layout) {
+  auto made = std::make_unique<Arena>(implementation, layout);
+  const Key key = key_of(*made);
   all.arenas.reserve(all.arenas.size() + 1);
   SizeClass& size_class = all.classes[key];
   size_class.open.reserve(size_class.arenas + 1);
@@ -211,9 +271,10 @@ Arena* make_arena(Registry& all, const Key& key) {
   return all.arenas.back().get();
 }
 
-Arena* arena_with_room(Registry& all, const Key& key) {
-  const auto found = all.classes.find(key);
-  return found != all.classes.end() && !found->second.open.empty() ? found->second.open.back() : make_arena(all, key);
+Arena* arena_with_room(Registry& all, const Implementation& implementation, const Layout& layout) {
+  const auto found = all.classes.find({&implementation, layout.reserve, layout.guard});
+  return found != all.classes.end() && !found->second.open.empty() ? found->second.open.back()
+                                                                   : make_arena(all, implementation, layout);
 }
 
 }  // namespace
@@ -225,7 +286,8 @@ const Implementation& Place::implementation() const noexcept { return arena->imp
 Place open_slot(const StackOptions& options) {
   Registry& all = *the_registry;
   const std::lock_guard guard(all.lock);
-  Arena* const arena = arena_with_room(all, {options.strategy, options.reserve + options.guard});
+  const Implementation& strategy = *implementation(options.strategy);
+  Arena* const arena = arena_with_room(all, strategy, strategy.layout(options.reserve, options.guard));
   const Place place{arena, arena->next_free()};
   try {
     arena->open(options);

@@ -1,6 +1,6 @@
 // Arenas: one reservation each, cut into slots of one size for one strategy. Every stack is a slot of an arena, single ones
-// too, so that there is one mechanism. Slots share an arena with slots of their size; an arena without a live slot is
-// released at once.
+// too, so that there is one mechanism. Stacks share an arena with others of their strategy and size; an arena without a live
+// slot is released at once.
 #pragma once
 
 #include "strategies/implementation.hpp"

@@ -2,6 +2,7 @@
 
 #include "arena.hpp"
 #include "errors.hpp"
+#include "residency.hpp"
 #include "stack_access.hpp"
 #include "vm.hpp"
 
@@ -80,6 +81,7 @@ void start_handler(const Implementation& implementation) {
       fail_for_thread(error, "cannot start the helper thread", handler_needs);
     }
   }
+  implementation.start();
   if (const int error = handler::attach_thread(); error != 0) {
     fail_for_memory(error, "cannot set up an alternate signal stack", handler::alternate_stack_size());
   }
@@ -146,7 +148,7 @@ std::size_t Stack::committed() const noexcept { return address_of(base()) - addr
 
 std::size_t Stack::resident() const noexcept {
   const std::uintptr_t lowest = address_of(limit());
-  return vm::resident(lowest, address_of(base()) - lowest);
+  return growstack::resident(lowest, address_of(base()) - lowest);
 }
 
 std::size_t Stack::high_water_mark() const noexcept {
@@ -176,7 +178,7 @@ std::error_code Stack::trim() noexcept {
     return error_code(error);
   }
   const std::uintptr_t lowest = std::max(keep_from, address_of(limit()));
-  return error_code(vm::discard(lowest, top - lowest));
+  return error_code(state_->place.implementation().discard(lowest, top - lowest));
 }
 
 std::error_code Stack::trim(const void* stack_pointer) noexcept {

@@ -2,13 +2,11 @@
 
 #include <sys/mman.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cinttypes>
 #include <cstdio>
 #include <memory>
-#include <span>
 
 namespace growstack::vm {
 namespace {
@@ -29,30 +27,6 @@ int map_fixed(std::uintptr_t begin, std::size_t size, int protection, int flags)
   // EINVAL: a kernel without huge pages.
   return madvise(mapped, size, MADV_NOHUGEPAGE) == 0 || errno == EINVAL ? 0 : errno;
 }
-
-/// Calls `visit(address of the first page, flags of each page)` from low to high until it returns false.
-template <class Visit>
-void for_each_residency(std::uintptr_t begin, std::size_t size, Visit visit) noexcept {
-  constexpr std::size_t pages_at_once = 16384;
-  const std::size_t page = page_size();
-  std::array<unsigned char, pages_at_once> flags;
-  for (std::uintptr_t at = begin; at < begin + size; at += pages_at_once * page) {
-    const std::size_t bytes = std::min(begin + size - at, pages_at_once * page);
-    if (mincore(pointer(at), bytes, flags.data()) != 0) {
-      std::fill(flags.begin(), flags.end(), static_cast<unsigned char>(0));  // ENOMEM: not all of it is mapped
-      for (std::size_t index = 0; index < bytes / page; ++index) {
-        if (mincore(pointer(at + index * page), page, &flags[index]) != 0) {
-          flags[index] = 0;
-        }
-      }
-    }
-    if (!visit(at, std::span<const unsigned char>(flags.data(), bytes / page))) {
-      return;
-    }
-  }
-}
-
-bool is_resident(unsigned char flags) noexcept { return (flags & 1U) != 0; }
 
 }  // namespace
 
@@ -110,26 +84,12 @@ int discard(std::uintptr_t begin, std::size_t size) noexcept {
              : errno;
 }
 
-std::size_t resident(std::uintptr_t begin, std::size_t size) noexcept {
-  std::size_t pages = 0;
-  for_each_residency(begin, size, [&](std::uintptr_t, std::span<const unsigned char> flags) {
-    pages += static_cast<std::size_t>(std::count_if(flags.begin(), flags.end(), is_resident));
-    return true;
-  });
-  return pages * page_size();
+int want_huge_pages(std::uintptr_t begin, std::size_t size) noexcept {
+  return madvise(pointer(begin), size, MADV_HUGEPAGE) == 0 || errno == EINVAL ? 0 : errno;
 }
 
-std::uintptr_t lowest_resident(std::uintptr_t begin, std::size_t size) noexcept {
-  std::uintptr_t lowest = begin + size;
-  for_each_residency(begin, size, [&](std::uintptr_t at, std::span<const unsigned char> flags) {
-    const auto found = std::find_if(flags.begin(), flags.end(), is_resident);
-    if (found == flags.end()) {
-      return true;
-    }
-    lowest = at + static_cast<std::size_t>(found - flags.begin()) * page_size();
-    return false;
-  });
-  return lowest;
+int lock(std::uintptr_t begin, std::size_t size, bool on_fault) noexcept {
+  return mlock2(pointer(begin), size, on_fault ? MLOCK_ONFAULT : 0U) == 0 ? 0 : errno;
 }
 
 std::uintptr_t mapping_start(std::uintptr_t address) noexcept {

@@ -46,11 +46,12 @@ using handler::page_up;
 /// Committed stays committed, but physical memory is given back (MADV_DONTNEED): the next touch finds zeros.
 [[nodiscard]] int discard(std::uintptr_t begin, std::size_t size) noexcept;
 
-/// Bytes of [begin, begin + size) that have a physical page now (mincore(2)); unmapped pages count as not resident.
-[[nodiscard]] std::size_t resident(std::uintptr_t begin, std::size_t size) noexcept;
+/// Committed stays committed; from now on the kernel may back it with huge pages (MADV_HUGEPAGE). 0 on kernels without any.
+[[nodiscard]] int want_huge_pages(std::uintptr_t begin, std::size_t size) noexcept;
 
-/// Lowest page of [begin, begin + size) that has a physical page now, or begin + size.
-[[nodiscard]] std::uintptr_t lowest_resident(std::uintptr_t begin, std::size_t size) noexcept;
+/// Committed stays committed, and in physical memory: all of it at once, or each page from its first touch on
+/// (MLOCK_ONFAULT).
+[[nodiscard]] int lock(std::uintptr_t begin, std::size_t size, bool on_fault) noexcept;
 
 /// Start of the mapping that contains `address` (/proc/self/maps); 0 when there is none. Not from a signal handler.
 [[nodiscard]] std::uintptr_t mapping_start(std::uintptr_t address) noexcept;

@@ -6,7 +6,8 @@
 
 namespace growstack {
 
-int FaultGrown::open(const Bounds& bounds, std::size_t initial_commit, std::uintptr_t& limit) const noexcept {
+int FaultGrown::open(const Bounds& bounds, const StackOptions& options, std::uintptr_t& limit) const noexcept {
+  const std::size_t initial_commit = options.policy.initial_commit;
   limit = bounds.base - initial_commit;
   return vm::commit(limit, initial_commit);
 }

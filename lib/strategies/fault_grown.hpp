@@ -9,7 +9,7 @@ namespace growstack {
 class FaultGrown : public Implementation {
  public:
   [[nodiscard]] handler::Growth growth() const noexcept final { return handler::Growth::by_fault; }
-  [[nodiscard]] int open(const Bounds& bounds, std::size_t initial_commit, std::uintptr_t& limit) const noexcept final;
+  [[nodiscard]] int open(const Bounds& bounds, const StackOptions& options, std::uintptr_t& limit) const noexcept final;
   [[nodiscard]] int trim(handler::SlotRecord& slot, std::uintptr_t keep_from) const noexcept final;
   [[nodiscard]] int close(const handler::SlotRecord& slot) const noexcept final;
   [[nodiscard]] std::uintptr_t limit(const handler::SlotRecord& slot) const noexcept final;

@@ -47,7 +47,8 @@ class GrowsDown final : public Implementation {
     }
   }
 
-  [[nodiscard]] int open(const Bounds& bounds, std::size_t initial_commit, std::uintptr_t& limit) const noexcept override {
+  [[nodiscard]] int open(const Bounds& bounds, const StackOptions& options, std::uintptr_t& limit) const noexcept override {
+    const std::size_t initial_commit = options.policy.initial_commit;
     limit = bounds.base - initial_commit;
     void* const mapped = mmap(reinterpret_cast<void*>(limit), initial_commit, PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_STACK | MAP_FIXED, -1, 0);

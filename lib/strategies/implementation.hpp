@@ -4,18 +4,32 @@
 #include <growstack/handler/slot.hpp>
 #include <growstack/options.hpp>
 
+#include "vm.hpp"
+
 #include <cstddef>
 #include <cstdint>
 #include <string>
 
 namespace growstack {
 
-/// Where one stack lies: guard <= floor < base, page aligned. All of it Reserved before open() and after close().
+/// Where one stack lies: guard <= floor < base, page aligned.
 struct Bounds {
   std::uintptr_t base = 0;
   std::uintptr_t floor = 0;
   std::uintptr_t guard = 0;
 };
+
+/// How slots lie in an arena, which begins at a multiple of 64 MiB: the first one at `first`, one after the other. In each
+/// the stack lies at the upper end, so that what a slot has too much lies below the guard.
+struct Layout {
+  std::size_t first = 0;
+  std::size_t slot_size = 0;
+  std::size_t reserve = 0;
+  std::size_t guard = 0;
+};
+
+/// A multiple of the huge pages of x86-64 and, with pages of 4 KiB, aarch64: what one page of page tables describes.
+inline constexpr std::size_t huge_page = std::size_t{2} << 20;
 
 /// Results are 0 or an errno. Any thread; nobody else uses the slot meanwhile, unless it says so.
 class Implementation {
@@ -34,14 +48,39 @@ class Implementation {
   /// What a stack of this strategy lacks on this machine, for want of a privilege or a setting; empty for nothing.
   [[nodiscard]] virtual std::string missing_here() const { return {}; }
 
-  /// Moves the slot to its initial state and tells the limit it starts with. When it fails, the slot is Reserved as before.
-  [[nodiscard]] virtual int open(const Bounds& bounds, std::size_t initial_commit, std::uintptr_t& limit) const noexcept = 0;
+  /// Starts what this strategy needs of the process beyond the fault handler. Throws std::system_error.
+  virtual void start() const {}
+
+  [[nodiscard]] virtual Layout layout(std::size_t reserve, std::size_t guard) const noexcept {
+    return {.first = 0, .slot_size = reserve + guard, .reserve = reserve, .guard = guard};
+  }
+
+  /// Before the first stack of a slot: moves it from Reserved to whatever it is between stacks.
+  [[nodiscard]] virtual int prepare(const Bounds& bounds) const noexcept {
+    static_cast<void>(bounds);
+    return 0;
+  }
+
+  /// Makes a stack of the slot and tells the limit it starts with. When it fails, the slot is as before.
+  [[nodiscard]] virtual int open(const Bounds& bounds, const StackOptions& options,
+                                 std::uintptr_t& limit) const noexcept = 0;
+
+  /// Growth by fault: moves `step` from Reserved to Committed. Signal handlers included.
+  [[nodiscard]] virtual int commit(const handler::SlotRecord& slot, handler::Step step) const noexcept {
+    static_cast<void>(slot);
+    return vm::commit(step.begin, step.end - step.begin);
+  }
 
   /// Gives everything below `keep_from` (page aligned) back to the system; the stack can grow there again. May be called
-  /// from the stack itself.
+  /// from the stack itself. ENOTSUP where that makes no sense.
   [[nodiscard]] virtual int trim(handler::SlotRecord& slot, std::uintptr_t keep_from) const noexcept = 0;
 
-  /// Moves the slot back to Reserved.
+  /// Committed stays Committed, and physical memory is given back.
+  [[nodiscard]] virtual int discard(std::uintptr_t begin, std::size_t size) const noexcept {
+    return vm::discard(begin, size);
+  }
+
+  /// The stack has ended: back to the state that prepare() left.
   [[nodiscard]] virtual int close(const handler::SlotRecord& slot) const noexcept = 0;
 
   /// Lowest committed address now, and the lowest ever. Any thread at any time.
@@ -51,6 +90,9 @@ class Implementation {
   /// False for a strategy that cannot keep the address space between its slots and below them: it gets one slot per
   /// arena, and of that arena only [begin, floor) is left after close().
   [[nodiscard]] virtual bool keeps_reservation() const noexcept { return true; }
+
+  /// True for memory that comes from malloc and that the fault handler knows nothing of: one stack per arena.
+  [[nodiscard]] virtual bool from_heap() const noexcept { return false; }
 
  protected:
   ~Implementation() = default;
@@ -62,7 +104,13 @@ class Implementation {
 // One file each.
 [[nodiscard]] const Implementation& pipe_helper_strategy() noexcept;
 [[nodiscard]] const Implementation& in_handler_strategy() noexcept;
+[[nodiscard]] const Implementation& guard_markers_strategy() noexcept;
+[[nodiscard]] const Implementation& userfault_strategy() noexcept;
+[[nodiscard]] const Implementation& userfault_signal_strategy() noexcept;
 [[nodiscard]] const Implementation& grows_down_strategy() noexcept;
 [[nodiscard]] const Implementation& demand_paging_strategy() noexcept;
+[[nodiscard]] const Implementation& demand_paging_huge_strategy() noexcept;
+[[nodiscard]] const Implementation& locked_strategy() noexcept;
+[[nodiscard]] const Implementation& heap_strategy() noexcept;
 
 }  // namespace growstack

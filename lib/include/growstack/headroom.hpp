@@ -17,8 +17,8 @@ namespace growstack {
 /// anyone, the kernel included. One look-up and a comparison when that is so already, as it is for memory that belongs to no
 /// growstack stack. Any thread, signal handlers included.
 ///
-/// Returns success; EINVAL if growth is needed and [pointer, pointer + size) ends beyond the stack; ENOMEM if it begins in the
-/// guard, or if a limit of the process forbids the growth.
+/// Returns success; EINVAL if growth is needed and [pointer, pointer + size) ends beyond the stack; ENOMEM if it begins in
+/// the guard, or if a limit of the process forbids the growth.
 std::error_code ensure_committed(const void* pointer, std::size_t size) noexcept;
 
 /// The same for `bytes` below the caller's frame; nothing to do on a stack that is no growstack stack.

@@ -13,9 +13,10 @@
 namespace growstack::handler {
 
 struct RangeDescription {
-  std::uintptr_t begin = 0;   ///< multiple of range_alignment
-  std::size_t size = 0;       ///< bytes, multiple of range_alignment
-  std::size_t slot_size = 0;  ///< bytes, multiple of the page size; size / slot_size slots
+  std::uintptr_t begin = 0;    ///< multiple of range_alignment
+  std::size_t size = 0;        ///< bytes, multiple of range_alignment
+  std::size_t first_slot = 0;  ///< bytes from begin to the first slot, multiple of the page size
+  std::size_t slot_size = 0;   ///< bytes, multiple of the page size; as many slots as there is room for
   const Operations* operations = nullptr;
   Committer committer = Committer::handler;
   void* owner = nullptr;  ///< for the operations
@@ -66,8 +67,8 @@ class PinnedSlot {
   SlotRecord* slot_ = nullptr;
 };
 
-/// True if `address` is not below the limit of the slot that `inside` lies in, or if there is no such slot. Pins nothing, and
-/// so costs a few loads: for a slot that the caller knows to stay. Any thread, signal handlers included.
+/// True if `address` is not below the limit of the slot that `inside` lies in, or if there is no such slot. Pins nothing,
+/// and so costs a few loads: for a slot that the caller knows to stay. Any thread, signal handlers included.
 [[nodiscard]] bool is_committed(std::uintptr_t inside, std::uintptr_t address) noexcept;
 
 /// True if `address` lies in `range` but in no live slot. Any thread, signal handlers included.

@@ -85,6 +85,7 @@ struct Range {
   // to a slot that does not contain the address, which the look-up then refuses.
   std::atomic<std::uintptr_t> begin{0};
   std::atomic<std::size_t> size{0};
+  std::atomic<std::uintptr_t> first_slot{0};  // its address
   std::atomic<std::size_t> slot_size{0};
   std::atomic<std::uint64_t> reciprocal{0};  // of slot_size in pages: the slot index costs one multiplication
   std::atomic<std::uint32_t> slot_count{0};

@@ -1,0 +1,61 @@
+// demand_paging_huge: demand paging's best case. The uppermost 2 MiB in small pages, so that a shallow stack costs what it
+// touches, and huge pages below: one page fault for 2 MiB. Costs a third mapping.
+#include "strategies/always_committed.hpp"
+
+#include <algorithm>
+#include <fstream>
+#include <string>
+
+namespace growstack {
+namespace {
+
+/// The kernel marks the setting in force with brackets: "always [madvise] never".
+bool huge_pages_are_off() {
+  std::ifstream setting("/sys/kernel/mm/transparent_hugepage/enabled");
+  std::string words;
+  std::getline(setting, words);
+  return words.empty() || words.find("[never]") != std::string::npos;
+}
+
+class DemandPagingHuge final : public AlwaysCommitted {
+ public:
+  [[nodiscard]] const StrategyDescription& description() const noexcept override {
+    static constexpr StrategyDescription text{Strategy::demand_paging_huge, "demand_paging_huge",
+                                              "demand paging with huge pages below the uppermost 2 MiB", "5.9"};
+    return text;
+  }
+
+  [[nodiscard]] std::string missing_here() const override {
+    return huge_pages_are_off() ? "no huge pages: /sys/kernel/mm/transparent_hugepage/enabled says never, or is not there"
+                                : std::string();
+  }
+
+  /// The base at a multiple of the huge page, where it can have any.
+  [[nodiscard]] Layout layout(std::size_t reserve, std::size_t guard) const noexcept override {
+    const std::size_t slot_size =
+        reserve <= huge_page ? reserve + guard : (reserve + guard + huge_page - 1) / huge_page * huge_page;
+    return {.first = 0, .slot_size = slot_size, .reserve = reserve, .guard = guard};
+  }
+
+  [[nodiscard]] int open(const Bounds& bounds, const StackOptions&, std::uintptr_t& limit) const noexcept override {
+    limit = bounds.floor;
+    const std::size_t reserve = bounds.base - bounds.floor;
+    int error = vm::commit_uncharged(bounds.floor, reserve);
+    if (error == 0 && reserve > huge_page) {
+      error = vm::want_huge_pages(bounds.floor, reserve - huge_page);
+      if (error != 0) {
+        static_cast<void>(vm::decommit(bounds.floor, reserve));
+      }
+    }
+    return error;
+  }
+};
+
+}  // namespace
+
+const Implementation& demand_paging_huge_strategy() noexcept {
+  static const DemandPagingHuge instance;
+  return instance;
+}
+
+}  // namespace growstack

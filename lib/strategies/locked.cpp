@@ -1,0 +1,68 @@
+// locked: for code that may not wait for a page fault. Every page of the stack is in physical memory from the start and
+// stays there (mlock2); with StackOptions::lock_on_fault, from its first touch on.
+#include "errors.hpp"
+#include "strategies/always_committed.hpp"
+
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+#include <cerrno>
+
+namespace growstack {
+namespace {
+
+class Locked final : public AlwaysCommitted {
+ public:
+  [[nodiscard]] const StrategyDescription& description() const noexcept override {
+    static constexpr StrategyDescription text{Strategy::locked, "locked",
+                                              "prefaulted and locked in memory: no page fault while it runs", "5.9"};
+    return text;
+  }
+
+  void check(const StackOptions& options) const override {
+    rlimit allowed{};
+    getrlimit(RLIMIT_MEMLOCK, &allowed);
+    // A process with CAP_IPC_LOCK may exceed it; mlock itself knows. What no unprivileged process may is told better here.
+    if (allowed.rlim_cur != RLIM_INFINITY && options.reserve > allowed.rlim_cur && !may_lock(options.reserve)) {
+      fail(ENOMEM, "locked: " + in_bytes(options.reserve) + " are to be locked, and RLIMIT_MEMLOCK is " +
+                       in_bytes(allowed.rlim_cur) +
+                       ": raise it (ulimit -l), reserve less, or give the program CAP_IPC_LOCK");
+    }
+  }
+
+  [[nodiscard]] int open(const Bounds& bounds, const StackOptions& options, std::uintptr_t& limit) const noexcept override {
+    limit = bounds.floor;
+    const std::size_t reserve = bounds.base - bounds.floor;
+    int error = vm::commit(bounds.floor, reserve);
+    if (error == 0) {
+      error = vm::lock(bounds.floor, reserve, options.lock_on_fault);
+      if (error != 0) {
+        static_cast<void>(vm::decommit(bounds.floor, reserve));
+      }
+    }
+    return error;
+  }
+
+  [[nodiscard]] int trim(handler::SlotRecord&, std::uintptr_t) const noexcept override { return ENOTSUP; }
+
+ private:
+  /// Asks the kernel with address space that costs nothing: an onfault lock is counted like any, and touches no page.
+  static bool may_lock(std::size_t bytes) noexcept {
+    void* const probe = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (probe == MAP_FAILED) {
+      return false;
+    }
+    const bool may = mlock2(probe, bytes, MLOCK_ONFAULT) == 0;
+    munmap(probe, bytes);
+    return may;
+  }
+};
+
+}  // namespace
+
+const Implementation& locked_strategy() noexcept {
+  static const Locked instance;
+  return instance;
+}
+
+}  // namespace growstack
