@@ -25,10 +25,14 @@ class AnyStack {
   [[nodiscard]] virtual std::uintptr_t floor() const = 0;
   /// Lowest committed address now; floor() where nobody keeps one.
   [[nodiscard]] virtual std::uintptr_t limit() const { return floor(); }
+  /// Bytes below floor() that no code may touch; 0 for a stack without a guard.
+  [[nodiscard]] virtual std::size_t guard() const { return 0; }
+  /// Bytes from the deepest it ever reached to base(); 0 where nobody keeps count.
+  [[nodiscard]] virtual std::size_t high_water() const { return 0; }
   /// Faults that the subject itself saw and grew the stack for.
   [[nodiscard]] virtual std::uint64_t growth_events() const { return 0; }
 
-  /// Runs body there, to its end.
+  /// Runs body there, to its end. What it throws arrives here.
   virtual void run(const std::function<void()>& body) = 0;
 
   /// Gives everything back that is not needed; nothing runs there. errc::not_supported where there is no such thing.
