@@ -6,6 +6,7 @@
 #include <growstack/handler/handler.hpp>
 
 #include <growstack/handler/pages.hpp>
+#include "life_cycle.hpp"
 
 #include <pthread.h>
 #include <sys/mman.h>
@@ -116,12 +117,15 @@ class DetachKey {
 /// stays half made in the child for ever.
 [[gnu::init_priority(101)]] const DetachKey detach_key;
 
-/// A fault while SIGSEGV is blocked kills without asking the handler, and threads that block everything are common.
-int unblock_sigsegv() noexcept {
-  sigset_t only;
-  sigemptyset(&only);
-  sigaddset(&only, SIGSEGV);
-  return pthread_sigmask(SIG_UNBLOCK, &only, nullptr);
+/// A fault while its signal is blocked kills without asking the handler, and threads that block everything are common.
+int unblock_faults() noexcept {
+  sigset_t faults;
+  sigemptyset(&faults);
+  sigaddset(&faults, SIGSEGV);
+  if (watches(SIGBUS)) {
+    sigaddset(&faults, SIGBUS);
+  }
+  return pthread_sigmask(SIG_UNBLOCK, &faults, nullptr);
 }
 
 }  // namespace
@@ -135,7 +139,7 @@ int attach_thread() noexcept {
   if (error == 0) {
     error = alternate_stack.attach();
   }
-  return error == 0 ? unblock_sigsegv() : error;
+  return error == 0 ? unblock_faults() : error;
 }
 
 std::size_t least_alternate_stack_size() noexcept { return page_up(signal_frame_bytes() + handler_bytes); }

@@ -23,7 +23,39 @@ std::size_t signal_frame_bytes() noexcept {
   return machine::red_zone_bytes + (told != 0 ? told : 2048);
 }
 
-bool may_be_lost_signal_frame(const Fault& fault) noexcept { return fault.code == SI_KERNEL && fault.address == 0; }
+bool may_be_lost_signal_frame(const Fault& fault) noexcept {
+  return fault.signal == SIGSEGV && fault.code == SI_KERNEL && fault.address == 0;
+}
+
+namespace {
+
+bool grows_in_handler(Growth growth) noexcept { return growth == Growth::by_fault || growth == Growth::by_bus_error; }
+
+/// Raised by a touch of memory that is not there, or not allowed; not sent by somebody, nor for a protection key, a tag, a
+/// bound, a broken memory cell.
+bool is_touch(const Fault& fault) noexcept {
+  return fault.signal == SIGBUS ? fault.code == BUS_ADRERR : fault.code == SEGV_MAPERR || fault.code == SEGV_ACCERR;
+}
+
+/// A signal of the other kind is about a mapping that the program made there itself.
+bool is_told_so(Growth growth, int signal) noexcept { return (growth == Growth::by_bus_error) == (signal == SIGBUS); }
+
+/// At or above the limit, where all is committed.
+Outcome classify_committed(const Fault& fault, const SlotView& slot) noexcept {
+  if (fault.page_present) {
+    return Outcome::foreign;
+  }
+  switch (slot.growth) {
+    case Growth::by_fault:
+      return Outcome::spurious;
+    case Growth::by_bus_error:
+      return Outcome::discarded;
+    default:
+      return Outcome::foreign;
+  }
+}
+
+}  // namespace
 
 Outcome classify(const Fault& fault, const SlotView& slot, std::size_t frame_bytes, bool ran_past_guard) noexcept {
   const std::uintptr_t stack_pointer = fault.stack_pointer;
@@ -32,25 +64,25 @@ Outcome classify(const Fault& fault, const SlotView& slot, std::size_t frame_byt
   if (may_be_lost_signal_frame(fault)) {
     // A non-canonical pointer looks the same. If that is what it was, the instruction faults again after we made room,
     // and then there is room: foreign.
-    if (!on_this_stack || slot.growth != Growth::by_fault || stack_pointer >= slot.limit + frame_bytes) {
+    if (!on_this_stack || !grows_in_handler(slot.growth) || stack_pointer >= slot.limit + frame_bytes) {
       return Outcome::foreign;
     }
     return slot.limit > slot.floor ? Outcome::lost_signal_frame : Outcome::overflow;
   }
 
-  if (fault.code != SEGV_MAPERR && fault.code != SEGV_ACCERR) {
-    return Outcome::foreign;  // sent by somebody, a protection key, a tag, a bound
+  if (!is_touch(fault) || !is_told_so(slot.growth, fault.signal)) {
+    return Outcome::foreign;
   }
   if (fault.access == Access::execute || fault.address < slot.guard || fault.address >= slot.base) {
     return Outcome::foreign;
   }
   if (fault.address >= slot.limit) {
-    return slot.growth == Growth::by_fault && !fault.page_present ? Outcome::spurious : Outcome::foreign;
+    return classify_committed(fault, slot);
   }
 
   const bool runs_here = on_this_stack || (ran_past_guard && stack_pointer < slot.guard);
   const bool touches_own_frame = runs_here && fault.address + reach_below_stack_pointer >= stack_pointer;
-  const bool past_the_end = fault.address < slot.floor || slot.growth == Growth::by_kernel;
+  const bool past_the_end = fault.address < slot.floor || !grows_in_handler(slot.growth);
   if (past_the_end) {
     return touches_own_frame ? Outcome::overflow : Outcome::foreign;
   }

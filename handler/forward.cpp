@@ -9,16 +9,22 @@
 namespace growstack::handler {
 namespace {
 
-// Two places, used in turn: a fault that is being forwarded reads the old one undisturbed while a new one is set.
-struct sigaction actions[2];
-std::atomic<unsigned> current_action{0};
+/// Two places, used in turn: a fault that is being forwarded reads the old one undisturbed while a new one is set.
+struct Previous {
+  struct sigaction actions[2];
+  std::atomic<unsigned> current{0};
+};
+Previous before_segv;
+Previous before_bus;
+
+Previous& before(int signal) noexcept { return signal == SIGBUS ? before_bus : before_segv; }
 
 using InfoHandler = void (*)(int, siginfo_t*, void*);
 
-void restore_default() noexcept {
+void restore_default(int signal) noexcept {
   struct sigaction action {};
   action.sa_handler = SIG_DFL;
-  sigaction(SIGSEGV, &action, nullptr);
+  sigaction(signal, &action, nullptr);
 }
 
 /// A fault raised by an instruction happens again when the handler returns. One that was sent (si_code <= 0: kill, tgkill,
@@ -31,7 +37,7 @@ void die_by_default(int signal, siginfo_t* info) noexcept {
   if (getpid() == 1 && info->si_code <= 0 && info->si_pid != 0) {
     return;
   }
-  restore_default();
+  restore_default(signal);
   if (!faults_again(*info)) {
     // Any si_code is allowed towards our own process.
     syscall(SYS_rt_tgsigqueueinfo, getpid(), static_cast<pid_t>(syscall(SYS_gettid)), signal, info);
@@ -50,16 +56,20 @@ sigset_t mask_for(const struct sigaction& action, int signal, const ucontext_t& 
 
 }  // namespace
 
-const struct sigaction& previous_action() noexcept { return actions[current_action.load(std::memory_order_acquire)]; }
+const struct sigaction& previous_action(int signal) noexcept {
+  const Previous& previous = before(signal);
+  return previous.actions[previous.current.load(std::memory_order_acquire)];
+}
 
-void set_previous_action(const struct sigaction& action) noexcept {
-  const unsigned next = 1 - current_action.load(std::memory_order_relaxed);
-  actions[next] = action;
-  current_action.store(next, std::memory_order_release);
+void set_previous_action(int signal, const struct sigaction& action) noexcept {
+  Previous& previous = before(signal);
+  const unsigned next = 1 - previous.current.load(std::memory_order_relaxed);
+  previous.actions[next] = action;
+  previous.current.store(next, std::memory_order_release);
 }
 
 void forward(int signal, siginfo_t* info, void* context) noexcept {
-  const struct sigaction action = previous_action();
+  const struct sigaction action = previous_action(signal);
   const bool wants_info = (action.sa_flags & SA_SIGINFO) != 0;
   if (!wants_info && action.sa_handler == SIG_IGN && info->si_code <= 0) {
     return;  // a sent signal can be ignored; the kernel kills for a fault all the same
@@ -73,7 +83,7 @@ void forward(int signal, siginfo_t* info, void* context) noexcept {
     struct sigaction once = action;
     once.sa_handler = SIG_DFL;
     once.sa_flags &= ~(SA_SIGINFO | reset_hand);
-    set_previous_action(once);
+    set_previous_action(signal, once);
   }
   const sigset_t mask = mask_for(action, signal, *static_cast<const ucontext_t*>(context));
   pthread_sigmask(SIG_SETMASK, &mask, nullptr);

@@ -5,9 +5,9 @@
 
 namespace growstack::handler {
 
-/// The action that was in force before ours. Signal handlers.
-const struct sigaction& previous_action() noexcept;
-void set_previous_action(const struct sigaction& action) noexcept;
+/// The action that was in force before ours, for SIGSEGV or SIGBUS. Signal handlers.
+const struct sigaction& previous_action(int signal) noexcept;
+void set_previous_action(int signal, const struct sigaction& action) noexcept;
 
 /// Calls the previous handler by its own flags and mask, or arranges for the default action to happen once this handler
 /// returns. Signal handlers.

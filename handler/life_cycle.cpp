@@ -14,8 +14,11 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 
 namespace growstack::handler {
 namespace {
@@ -36,13 +39,25 @@ bool is_ours(const struct sigaction& action) noexcept {
   return (action.sa_flags & SA_SIGINFO) != 0 && action.sa_sigaction == on_fault;
 }
 
-bool in_force() noexcept {
+bool in_force(int signal) noexcept {
   struct sigaction now {};
-  return sigaction(SIGSEGV, nullptr, &now) == 0 && is_ours(now);
+  return sigaction(signal, nullptr, &now) == 0 && is_ours(now);
 }
 
-/// Set once our action is in place, cleared by uninstall. Under the lock.
-bool action_installed = false;
+/// SIGBUS is watched only for ranges whose faults come so: what a program does with it otherwise is its own.
+struct Watched {
+  int signal;
+  /// Set once our action is in place, cleared by uninstall. Written under the lock; read by watches(): a stale value costs a
+  /// thread that is attached just now its unblocked SIGBUS.
+  std::atomic<bool> installed{false};
+};
+Watched watched[]{{SIGSEGV}, {SIGBUS}};
+
+Watched* find(int signal) noexcept {
+  Watched* const found =
+      std::find_if(std::begin(watched), std::end(watched), [signal](const Watched& each) { return each.signal == signal; });
+  return found == std::end(watched) ? nullptr : found;
+}
 
 bool is_default_or_ignored(const struct sigaction& action) noexcept {
   return (action.sa_flags & SA_SIGINFO) == 0 && (action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN);
@@ -61,21 +76,34 @@ struct sigaction our_action(const struct sigaction& previous) noexcept {
   return action;
 }
 
-int install_action() noexcept {
+int install_action(Watched& target) noexcept {
   struct sigaction previous {};
-  if (sigaction(SIGSEGV, nullptr, &previous) != 0) {
+  if (sigaction(target.signal, nullptr, &previous) != 0) {
     return errno;
   }
   // A handler that somebody put over ours may call ours: it stays. The default action calls nobody.
-  if (action_installed && !is_default_or_ignored(previous)) {
+  if (target.installed && !is_default_or_ignored(previous)) {
     return 0;
   }
-  set_previous_action(previous);  // before ours is in force: a fault may come at once
+  set_previous_action(target.signal, previous);  // before ours is in force: a fault may come at once
   const struct sigaction ours = our_action(previous);
-  if (sigaction(SIGSEGV, &ours, nullptr) != 0) {
+  if (sigaction(target.signal, &ours, nullptr) != 0) {
     return errno;
   }
-  action_installed = true;
+  target.installed = true;
+  return 0;
+}
+
+/// EPERM if somebody else's handler is in force: it may call ours, which stays as it is.
+int put_back_action(Watched& target) noexcept {
+  if (!target.installed) {
+    return 0;
+  }
+  if (!in_force(target.signal)) {
+    return EPERM;
+  }
+  sigaction(target.signal, &previous_action(target.signal), nullptr);
+  target.installed = false;
   return 0;
 }
 
@@ -83,18 +111,22 @@ int install_action() noexcept {
 
 LifeCycleLock::LifeCycleLock() noexcept : held_(life_cycle) {}
 
-int install() noexcept {
+int install(int signal) noexcept {
+  Watched* const target = find(signal);
+  if (target == nullptr) {
+    return EINVAL;
+  }
   const LifeCycleLock lock;
   if (const int error = make_fork_wiped(); error != 0) {
     return error;
   }
-  if (!action_installed) {
+  if (!target->installed) {
     warm_up_unwinder();
   }
   if (const int error = start_reporter_thread(); error != 0) {
     return error;
   }
-  return install_action();
+  return install_action(*target);
 }
 
 int start_helper() noexcept {
@@ -126,13 +158,9 @@ int uninstall() noexcept {
     return EBUSY;
   }
   int result = 0;
-  if (action_installed) {
-    if (in_force()) {
-      sigaction(SIGSEGV, &previous_action(), nullptr);
-      action_installed = false;
-    } else {
-      result = EPERM;
-    }
+  for (Watched& each : watched) {
+    const int error = put_back_action(each);
+    result = result == 0 ? error : result;
   }
   if (ask_helper_to_end()) {
     join_helper_thread();
@@ -144,6 +172,11 @@ int uninstall() noexcept {
   return result;
 }
 
-bool installed() noexcept { return in_force(); }
+bool installed(int signal) noexcept { return in_force(signal); }
+
+bool watches(int signal) noexcept {
+  const Watched* const found = find(signal);
+  return found != nullptr && found->installed.load(std::memory_order_relaxed);
+}
 
 }  // namespace growstack::handler

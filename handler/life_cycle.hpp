@@ -15,4 +15,7 @@ class LifeCycleLock {
   std::unique_lock<std::mutex> held_;
 };
 
+/// True from install(signal) to uninstall(). Any thread.
+[[nodiscard]] bool watches(int signal) noexcept;
+
 }  // namespace growstack::handler

@@ -6,8 +6,8 @@
 //     look-up, classification, plan    our own arithmetic on atomics; classification asks getauxval(3), which reads memory
 //     fstat, write                     signal-safety(7) lists them: the request pipe
 //     futex, tgkill, rt_tgsigqueueinfo bare system calls through syscall(3), which touches nothing but errno
-//     mprotect                         a bare system call; POSIX does not list it, Linux does not mind: it touches no
-//                                      memory of libc's
+//     mprotect, madvise, ioctl         bare system calls; POSIX does not list them, Linux does not mind: they touch no
+//                                      memory of libc's. Which one commits is the range's operation
 //     sigaction, pthread_sigmask       listed; forwarding
 //     sigtimedwait                     a bare system call; takes back a SIGPIPE of ours
 //     clock_gettime, poll, sigpending, getpid, prctl, gettid
@@ -19,7 +19,9 @@
 #include "on_fault.hpp"
 
 #include <growstack/handler/classify.hpp>
+#include <growstack/handler/pages.hpp>
 #include <growstack/handler/ranges.hpp>
+#include <growstack/handler/report.hpp>
 
 #include "forward.hpp"
 #include "grow.hpp"
@@ -59,12 +61,14 @@ struct Tally {
 
 void count(std::atomic<std::uint64_t>& event) noexcept { event.fetch_add(1, std::memory_order_relaxed); }
 
-Fault read_fault(const siginfo_t& info, const ucontext_t& context) noexcept {
-  return {.address = reinterpret_cast<std::uintptr_t>(info.si_addr),
+Fault read_fault(int signal, const siginfo_t& info, const ucontext_t& context) noexcept {
+  return {.signal = signal,
+          .address = reinterpret_cast<std::uintptr_t>(info.si_addr),
           .stack_pointer = machine::stack_pointer(context),
           .program_counter = machine::program_counter(context),
           .code = info.si_code,
           .access = machine::access(context),
+          .may_be_bad_address = machine::may_be_bad_address(context),
           .page_present = machine::page_present(context)};
 }
 
@@ -81,6 +85,8 @@ bool is_writable(std::uintptr_t address) noexcept {
   return syscall(SYS_futex, &first, FUTEX_WAKE_OP_PRIVATE, 0, nullptr, second,
                  FUTEX_OP(FUTEX_OP_ADD, 0, FUTEX_OP_CMP_EQ, 0)) >= 0;
 }
+
+Step page_of(std::uintptr_t address) noexcept { return {page_down(address), page_down(address) + page_size()}; }
 
 void count_growth(SlotRecord& slot, const SlotView& seen, const Fault& fault) noexcept {
   slot.growth_faults.fetch_add(1, std::memory_order_relaxed);
@@ -111,6 +117,9 @@ bool serve(const Fault& fault) noexcept {
       break;
     case Outcome::lost_signal_frame:
       count(tally.lost_signal_frame);
+      if (!fault.may_be_bad_address) {
+        report_lost_signal(slot, fault);
+      }
       error = grow(pinned.range(), slot, signal_frame_address(fault, seen));
       break;
     case Outcome::spurious:
@@ -119,6 +128,11 @@ bool serve(const Fault& fault) noexcept {
         return false;
       }
       count(tally.spurious);
+      break;
+    case Outcome::discarded:
+      // It may be there by now, put there by another thread: then nothing happens, and the instruction is tried again.
+      count(tally.spurious);
+      error = pinned.range().operations->commit(pinned.range(), slot, page_of(fault.address));
       break;
     case Outcome::foreign:
       count(tally.foreign);
@@ -139,7 +153,7 @@ bool serve(const Fault& fault) noexcept {
 
 void on_fault(int signal, siginfo_t* info, void* context) noexcept {
   const KeepErrno keep_errno;
-  if (!serve(read_fault(*info, *static_cast<const ucontext_t*>(context)))) {
+  if (!serve(read_fault(signal, *info, *static_cast<const ucontext_t*>(context)))) {
     forward(signal, info, context);
   }
 }

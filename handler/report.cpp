@@ -73,16 +73,22 @@ class KeepPendingSignals {
   sigset_t before_{};
 };
 
-bool write_raw_line(const SlotRecord& slot, const Fault& fault, int error) noexcept {
+/// "thread 17 "worker", stack "parser""
+RawLine& name_the_place(RawLine& line, const SlotRecord& slot) noexcept {
   char thread_name[16] = "";
   prctl(PR_GET_NAME, thread_name);
+  return line << "thread " << static_cast<std::uint64_t>(syscall(SYS_gettid)) << " \"" << thread_name << "\", stack \""
+              << slot.name << "\"";
+}
+
+bool write_raw_line(const SlotRecord& slot, const Fault& fault, int error) noexcept {
   const std::uintptr_t base = slot.base.load(std::memory_order_relaxed);
   RawLine line;
   line << "growstack: ";
   name_the_cause(line, slot, fault, error);
-  line << ": thread " << static_cast<std::uint64_t>(syscall(SYS_gettid)) << " \"" << thread_name << "\", stack \""
-       << slot.name << "\", reserved " << base - slot.floor.load(std::memory_order_relaxed) << " bytes, committed "
-       << base - lowest_committed(slot, fault);
+  line << ": ";
+  name_the_place(line, slot) << ", reserved " << base - slot.floor.load(std::memory_order_relaxed) << " bytes, committed "
+                             << base - lowest_committed(slot, fault);
   (line << ", fault address ").address(fault.address);
   (line << ", stack pointer ").address(fault.stack_pointer);
   return line.write_to_stderr();
@@ -142,6 +148,20 @@ void report_overflow(const SlotRecord& slot, const Fault& fault, int error) noex
   }
   reporting.store(0, std::memory_order_release);
   futex_wake(reporting);
+}
+
+void report_lost_signal(const SlotRecord& slot, const Fault& fault) noexcept {
+  static constinit std::atomic<bool> said{false};
+  if (said.exchange(true, std::memory_order_relaxed)) {
+    return;
+  }
+  const KeepPendingSignals keep_pending_signals;
+  RawLine line;
+  line << "growstack: a signal was lost: its handler is without SA_ONSTACK, and there was no room for its frame: ";
+  name_the_place(line, slot) << ", ";
+  line << fault.stack_pointer - slot.limit.load(std::memory_order_relaxed) << " bytes committed below the stack pointer. "
+       << "Give the handler SA_ONSTACK (growstack::handler::add_onstack), or more headroom to the stack. Said once.";
+  static_cast<void>(line.write_to_stderr());
 }
 
 }  // namespace growstack::handler

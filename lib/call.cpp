@@ -4,6 +4,8 @@
 #include "sanitizers.hpp"
 #include "stack_access.hpp"
 
+#include <growstack/handler/classify.hpp>
+#include <growstack/handler/commit_ahead.hpp>
 #include <growstack/handler/handler.hpp>
 
 #include <boost/context/fiber.hpp>
@@ -35,12 +37,20 @@ class Running {
   std::atomic<bool>& flag_;
 };
 
+/// A signal without SA_ONSTACK may come at the first instruction there. A stack too small for that is the caller's choice.
+void keep_room_for_a_signal(const Stack& stack) noexcept {
+  constexpr std::size_t first_frames = 1024;  // of the switch and of what calls f
+  const auto base = reinterpret_cast<std::uintptr_t>(stack.base());
+  static_cast<void>(handler::commit_ahead(base - 1, base - first_frames - handler::signal_frame_bytes()));
+}
+
 }  // namespace
 
 void run_on(Stack& stack, void (*body)(void*) noexcept, void* argument) {
   if (const int error = handler::attach_thread(); error != 0) {
     fail_for_memory(error, "cannot set up an alternate signal stack", handler::alternate_stack_size());
   }
+  keep_room_for_a_signal(stack);
   const Running running(StackAccess::place(stack).tenant().running);
 
   namespace context = boost::context;

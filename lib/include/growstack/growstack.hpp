@@ -18,6 +18,7 @@
 #include <growstack/call.hpp>
 #include <growstack/growth_policy.hpp>
 #include <growstack/handler/handler.hpp>
+#include <growstack/handler/signals.hpp>
 #include <growstack/headroom.hpp>
 #include <growstack/options.hpp>
 #include <growstack/stack.hpp>

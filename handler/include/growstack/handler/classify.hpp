@@ -3,6 +3,7 @@
 
 #include <growstack/handler/slot.hpp>
 
+#include <csignal>
 #include <cstddef>
 #include <cstdint>
 
@@ -12,20 +13,23 @@ namespace growstack::handler {
 
 enum class Access : std::uint8_t { read, write, execute };
 
-/// What the kernel told about a SIGSEGV, in plain values.
+/// What the kernel told about a SIGSEGV or SIGBUS, in plain values.
 struct Fault {
+  int signal = SIGSEGV;
   std::uintptr_t address = 0;          ///< si_addr
   std::uintptr_t stack_pointer = 0;    ///< of the interrupted code
   std::uintptr_t program_counter = 0;  ///< of the interrupted code
   int code = 0;                        ///< si_code
   Access access = Access::read;
-  bool page_present = false;  ///< the page was there and forbade the access (so it was not one that growth would mend)
+  bool may_be_bad_address = false;  ///< the CPU may have refused the address itself: then the kernel cannot tell it
+  bool page_present = false;        ///< the page was there and forbade the access (so it was not one that growth would mend)
 };
 
 enum class Outcome : std::uint8_t {
   growth,             ///< commit and resume
   overflow,           ///< the stack reached its floor
   spurious,           ///< another thread committed it first: resume
+  discarded,          ///< committed, but somebody gave the page back to the kernel (MADV_DONTNEED): fill it again and resume
   lost_signal_frame,  ///< the kernel found no room for a signal's frame: commit room and resume; that signal is gone
   foreign,            ///< not ours: forward
 };

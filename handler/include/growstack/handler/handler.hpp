@@ -4,6 +4,7 @@
 // used alone, with ranges of your own (ranges.hpp).
 #pragma once
 
+#include <csignal>
 #include <cstddef>
 #include <cstdint>
 
@@ -11,32 +12,33 @@
 
 namespace growstack::handler {
 
-/// Installs the SIGSEGV handler (SA_SIGINFO | SA_ONSTACK, full sa_mask), and starts the parked reporter thread. Idempotent.
-/// Any thread, not from a signal handler. Returns 0 or an errno: of mmap(2), sigaction(2), pthread_create(3).
+/// Installs the fault handler for SIGSEGV or SIGBUS (SA_SIGINFO | SA_ONSTACK, full sa_mask), and starts the parked reporter
+/// thread. SIGBUS is needed for ranges with Growth::by_bus_error only, and then both are. Idempotent. Any thread, not from a
+/// signal handler. Returns 0 or an errno: EINVAL for another signal, or one of mmap(2), sigaction(2), pthread_create(3).
 ///
 /// A handler installed earlier is kept and gets every fault that is not ours, by its own flags and mask. One that you
 /// install later must do the same for ours.
 ///
 /// If since then somebody has set the default action or SIG_IGN, ours is installed anew; another handler stays.
-[[nodiscard]] int install() noexcept;
+[[nodiscard]] int install(int signal = SIGSEGV) noexcept;
 
 /// Starts the helper thread and its pipe unless they run. Needed before a range with Committer::helper. Any thread, not
 /// from a signal handler. Returns 0 or an errno: of pipe2(2), pthread_create(3), close_range(2) (Linux 5.9).
 [[nodiscard]] int start_helper() noexcept;
 
-/// Puts the previous SIGSEGV handler back, ends the threads, closes the pipe. Any thread, not from a signal handler.
-/// Returns 0, EBUSY while ranges are registered, or EPERM if somebody else's SIGSEGV handler was installed over ours:
+/// Puts the previous handlers back, ends the threads, closes the pipe. Any thread, not from a signal handler.
+/// Returns 0, EBUSY while ranges are registered, or EPERM if somebody else's handler was installed over ours:
 /// then that one stays, and ours goes on forwarding to the one before it.
 [[nodiscard]] int uninstall() noexcept;
 
-/// True while the handler in force for SIGSEGV is ours. Any thread.
-[[nodiscard]] bool installed() noexcept;
+/// True while the handler in force for the signal is ours. Any thread.
+[[nodiscard]] bool installed(int signal = SIGSEGV) noexcept;
 
 /// Gives the calling thread an alternate signal stack unless it has one that is large enough; the previous one is put back
 /// when the thread ends. Every thread that runs on a growable stack must be attached: without it the kernel finds no
-/// place for the handler's frame and kills the process. Unblocks SIGSEGV in this thread, for a fault while it is blocked
-/// kills, too. Idempotent. Not from a signal handler. Returns 0, EPERM on the alternate stack itself, or an errno of
-/// mmap(2), sigaltstack(2), pthread_key_create(3).
+/// place for the handler's frame and kills the process. Unblocks SIGSEGV in this thread (and SIGBUS once that is installed),
+/// for a fault while it is blocked kills, too. Idempotent. Not from a signal handler. Returns 0, EPERM on the alternate
+/// stack itself, or an errno of mmap(2), sigaltstack(2), pthread_key_create(3).
 [[nodiscard]] int attach_thread() noexcept;
 
 /// Bytes reserved for each alternate stack that attach_thread() makes from now on (default 64 KiB, its guard page apart;

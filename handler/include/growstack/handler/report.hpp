@@ -14,6 +14,10 @@ namespace growstack::handler {
 /// addresses are written instead.
 void report_overflow(const SlotRecord& slot, const Fault& fault, int error) noexcept;
 
+/// Says once in the life of this process, in one line on standard error, that a signal was lost for want of room for its
+/// frame, and what to do about it. Runs in a signal handler.
+void report_lost_signal(const SlotRecord& slot, const Fault& fault) noexcept;
+
 }  // namespace growstack::handler
 
 #pragma GCC visibility pop

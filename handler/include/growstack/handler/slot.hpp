@@ -30,8 +30,13 @@ struct Step {
   std::uintptr_t end = 0;
 };
 
-/// Who makes uncommitted memory usable: our fault path, or the kernel on its own (demand paging, MAP_GROWSDOWN).
-enum class Growth : std::uint8_t { by_fault, by_kernel };
+/// Who makes uncommitted memory usable at a touch.
+enum class Growth : std::uint8_t {
+  by_fault,      ///< our fault path, told by SIGSEGV (PROT_NONE, guard markers)
+  by_bus_error,  ///< our fault path, told by SIGBUS (userfaultfd with UFFD_FEATURE_SIGBUS)
+  by_monitor,    ///< our monitor thread, told by userfaultfd: no signal is raised (userfault.hpp)
+  by_kernel,     ///< the kernel on its own (demand paging, MAP_GROWSDOWN)
+};
 
 /// Which thread calls Operations::commit: the one that faulted, or the helper thread at the other end of the pipe.
 enum class Committer : std::uint8_t { handler, helper };
