@@ -218,6 +218,7 @@ void publish(Range& range, std::uint32_t index, const SlotDescription& descripti
   slot.growth.store(description.growth, std::memory_order_relaxed);
   slot.growth_faults.store(0, std::memory_order_relaxed);
   slot.remote_growth_faults.store(0, std::memory_order_relaxed);
+  slot.unseen_growth.store(0, std::memory_order_relaxed);
   const std::size_t length = std::min(description.name.size(), max_name_length);
   std::memcpy(slot.name, description.name.data(), length);
   slot.name[length] = '\0';

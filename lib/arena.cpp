@@ -81,8 +81,8 @@ class Arena {
     tenants_[index].running.store(false, std::memory_order_relaxed);  // a call may have been left by longjmp
     std::uintptr_t limit = 0;
     if (const int error = implementation_.open(bounds, options, limit); error != 0) {
-      fail_for_memory(error, "cannot commit the first " + in_bytes(options.policy.initial_commit) + " of a stack",
-                      options.policy.initial_commit);
+      fail_for_stack(error, "cannot commit the first " + in_bytes(options.policy.initial_commit) + " of a stack",
+                     options.policy.initial_commit);
     }
     handler::publish(*range_, index,
                      {.base = bounds.base,
@@ -153,14 +153,22 @@ class Arena {
     }
   }
 
+  [[noreturn]] void fail_for_stack(int error, const std::string& what, std::size_t bytes) const {
+    const std::string explanation = implementation_.explain(error);
+    if (explanation.empty()) {
+      fail_for_memory(error, std::string(implementation_.description().name) + ": " + what, bytes);
+    }
+    fail(error, std::string(implementation_.description().name) + ": " + explanation);
+  }
+
   /// Slots are used for the first time in their order, because the last one given back is the first one taken again.
   void prepare(std::uint32_t index, const Bounds& bounds) {
     if (index < prepared_) {
       return;
     }
     if (const int error = implementation_.prepare(bounds); error != 0) {
-      fail_for_memory(error, "cannot prepare " + in_bytes(bounds.base - bounds.guard) + " of address space for a stack",
-                      bounds.base - bounds.guard);
+      fail_for_stack(error, "cannot prepare " + in_bytes(bounds.base - bounds.guard) + " of address space for a stack",
+                     bounds.base - bounds.guard);
     }
     prepared_ = index + 1;
   }

@@ -163,6 +163,7 @@ StackCounters Stack::counters() const noexcept {
   const handler::SlotRecord& slot = state_->place.slot();
   return {.growth_faults = slot.growth_faults.load(std::memory_order_relaxed),
           .remote_growth_faults = slot.remote_growth_faults.load(std::memory_order_relaxed),
+          .unseen_growth = slot.unseen_growth.load(std::memory_order_relaxed),
           .reserved = reserved(),
           .committed = committed(),
           .high_water = high_water_mark()};

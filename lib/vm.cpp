@@ -92,6 +92,22 @@ int lock(std::uintptr_t begin, std::size_t size, bool on_fault) noexcept {
   return mlock2(pointer(begin), size, on_fault ? MLOCK_ONFAULT : 0U) == 0 ? 0 : errno;
 }
 
+namespace {
+
+// Debian 12's headers lack them.
+constexpr int guard_install = 102;
+constexpr int guard_remove = 103;
+
+}  // namespace
+
+int install_markers(std::uintptr_t begin, std::size_t size) noexcept {
+  return size == 0 || madvise(pointer(begin), size, guard_install) == 0 ? 0 : errno;
+}
+
+int remove_markers(std::uintptr_t begin, std::size_t size) noexcept {
+  return size == 0 || madvise(pointer(begin), size, guard_remove) == 0 ? 0 : errno;
+}
+
 std::uintptr_t mapping_start(std::uintptr_t address) noexcept {
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> maps(std::fopen("/proc/self/maps", "re"), &std::fclose);
   if (maps == nullptr) {

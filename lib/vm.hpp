@@ -53,6 +53,14 @@ using handler::page_up;
 /// (MLOCK_ONFAULT).
 [[nodiscard]] int lock(std::uintptr_t begin, std::size_t size, bool on_fault) noexcept;
 
+/// Committed -> Reserved without a mapping of its own: guard markers (MADV_GUARD_INSTALL, Linux 6.13). A touch raises
+/// SIGSEGV with SEGV_MAPERR. Drops what is there; idempotent; survives MADV_DONTNEED and fork. EINVAL on older kernels, and
+/// on locked memory.
+[[nodiscard]] int install_markers(std::uintptr_t begin, std::size_t size) noexcept;
+
+/// The way back (MADV_GUARD_REMOVE). What has no markers stays as it is. May run in a signal handler.
+[[nodiscard]] int remove_markers(std::uintptr_t begin, std::size_t size) noexcept;
+
 /// Start of the mapping that contains `address` (/proc/self/maps); 0 when there is none. Not from a signal handler.
 [[nodiscard]] std::uintptr_t mapping_start(std::uintptr_t address) noexcept;
 

@@ -1,8 +1,8 @@
 // demand_paging_huge: demand paging's best case. The uppermost 2 MiB in small pages, so that a shallow stack costs what it
 // touches, and huge pages below: one page fault for 2 MiB. Costs a third mapping.
 #include "strategies/always_committed.hpp"
+#include "strategies/core_dumps.hpp"
 
-#include <algorithm>
 #include <fstream>
 #include <string>
 
@@ -46,6 +46,9 @@ class DemandPagingHuge final : public AlwaysCommitted {
       if (error != 0) {
         static_cast<void>(vm::decommit(bounds.floor, reserve));
       }
+    }
+    if (error == 0) {
+      split_for_core_dumps(bounds);
     }
     return error;
   }

@@ -61,6 +61,12 @@ class Implementation {
     return 0;
   }
 
+  /// What an errno of prepare() or open() means in particular, as the end of a message; empty for nothing beyond the usual.
+  [[nodiscard]] virtual std::string explain(int error) const {
+    static_cast<void>(error);
+    return {};
+  }
+
   /// Makes a stack of the slot and tells the limit it starts with. When it fails, the slot is as before.
   [[nodiscard]] virtual int open(const Bounds& bounds, const StackOptions& options,
                                  std::uintptr_t& limit) const noexcept = 0;

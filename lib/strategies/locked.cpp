@@ -30,6 +30,14 @@ class Locked final : public AlwaysCommitted {
     }
   }
 
+  [[nodiscard]] std::string explain(int error) const override {
+    return error == EPERM || error == EAGAIN || error == ENOMEM
+               ? "the kernel locks no more memory for this process: RLIMIT_MEMLOCK is reached (raise it, ulimit -l, or "
+                 "reserve "
+                 "less), or there is not that much memory"
+               : std::string();
+  }
+
   [[nodiscard]] int open(const Bounds& bounds, const StackOptions& options, std::uintptr_t& limit) const noexcept override {
     limit = bounds.floor;
     const std::size_t reserve = bounds.base - bounds.floor;

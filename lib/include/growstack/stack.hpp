@@ -20,6 +20,8 @@ class [[gnu::visibility("hidden")]] StackAccess;  // the library's own way in
 struct StackCounters {
   std::uint32_t growth_faults = 0;         ///< faults of ours that grew it; 0 for strategies that grow without them
   std::uint32_t remote_growth_faults = 0;  ///< of these, by a thread that ran elsewhere
+  std::uint32_t unseen_growth = 0;         ///< guard_markers: trims that found it deeper than any fault had told, because a
+                                           ///< frame larger than the window of markers had jumped over that
   std::size_t reserved = 0;
   std::size_t committed = 0;
   std::size_t high_water = 0;  ///< deepest ever committed
@@ -46,7 +48,8 @@ class Stack {
 
   /// Highest address: a stack pointer starts here. Multiple of the page size.
   [[nodiscard]] void* base() const noexcept;
-  /// Lowest committed address now. Equal to floor() for demand_paging; grows_down reads it from /proc/self/maps.
+  /// Lowest committed address now. Equal to floor() for strategies without growth events (demand_paging, locked, heap), and
+  /// for guard_markers once its window of markers is used up; grows_down reads it from /proc/self/maps.
   [[nodiscard]] void* limit() const noexcept;
   /// Lowest address the stack may ever use; below it lies the guard.
   [[nodiscard]] void* floor() const noexcept;
@@ -55,10 +58,10 @@ class Stack {
   [[nodiscard]] std::size_t reserved() const noexcept;
   /// Bytes from limit() to base().
   [[nodiscard]] std::size_t committed() const noexcept;
-  /// Bytes in physical memory now (mincore(2)). Takes time in proportion to committed().
+  /// Bytes in physical memory now, the kernel's shared page of zeros left out where it can tell (PAGEMAP_SCAN, Linux 6.7;
+  /// before that mincore(2)). Takes time in proportion.
   [[nodiscard]] std::size_t resident() const noexcept;
-  /// Bytes from the deepest limit() ever to base(). For demand_paging, which has no growth events: to the deepest page that
-  /// is resident now.
+  /// Bytes from the deepest limit() ever to base(). Without growth events: to the deepest page that is resident now.
   [[nodiscard]] std::size_t high_water_mark() const noexcept;
 
   /// Never Strategy::automatic: what that chose.

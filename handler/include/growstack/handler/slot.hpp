@@ -66,6 +66,8 @@ struct alignas(128) SlotRecord {
   std::atomic<std::uint32_t> growth_faults{0};
   /// Of these, the ones by a thread whose stack pointer was elsewhere.
   std::atomic<std::uint32_t> remote_growth_faults{0};
+  /// Times that the stack was found deeper than any fault had told. Written by the owner, read by anyone.
+  std::atomic<std::uint32_t> unseen_growth{0};
   std::atomic<Growth> growth{Growth::by_fault};
   char name[max_name_length + 1] = {};
 };

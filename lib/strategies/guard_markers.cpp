@@ -1,0 +1,174 @@
+// guard_markers: a guard for every stack, and no mapping for any. All slots of an arena are one read-write mapping; what may
+// not be touched carries markers in the page tables (MADV_GUARD_INSTALL, Linux 6.13), which the fault handler removes as the
+// stack grows.
+//
+//     base      first pages, no markers
+//     limit       window: markers from here down to the end of base's page-table page; each touch is a growth fault
+//     window's end  no markers: the kernel fills these pages at first touch, without an event
+//     floor       guard: markers from the first stack of the slot to the end of the arena
+//
+// Markers cost page tables, one page of them for 2 MiB: that is why the window ends where it does, and why the guard lies in
+// the same 2 MiB as the base of the slot below, which needs that page anyway. A stack of 8 MiB then costs two pages, one of
+// data and one of page tables, however deep its reserve.
+//
+// A frame that is larger than the window jumps over it: it is served, by the kernel, but nobody hears of it. So below the
+// window nothing that the limit says is relied on, and trim gives everything below the stack pointer back.
+#include "residency.hpp"
+#include "strategies/core_dumps.hpp"
+#include "strategies/implementation.hpp"
+#include "vm.hpp"
+
+#include <growstack/handler/ranges.hpp>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace growstack {
+namespace {
+
+/// Of a window at least, also where base lies close above the end of its page-table page.
+constexpr std::size_t least_window = std::size_t{256} * 1024;
+
+/// Bytes that one page of page tables describes: 2 MiB with pages of 4 KiB.
+std::size_t page_table_span() noexcept { return vm::page_size() / sizeof(std::uint64_t) * vm::page_size(); }
+
+std::size_t round_up(std::size_t size, std::size_t multiple) noexcept { return (size + multiple - 1) / multiple * multiple; }
+
+/// Stacks too small to have a page-table page of their own are window from top to bottom.
+bool is_small(std::size_t with_guard) noexcept { return with_guard < 2 * page_table_span(); }
+
+std::uintptr_t window_end(std::uintptr_t base, std::uintptr_t floor, std::uintptr_t guard) noexcept {
+  if (is_small(base - guard)) {
+    return floor;
+  }
+  const std::uintptr_t highest = base - least_window;
+  return std::max(floor, highest / page_table_span() * page_table_span());
+}
+
+std::uintptr_t window_end(const handler::SlotRecord& slot) noexcept {
+  return window_end(slot.base.load(std::memory_order_relaxed), slot.floor.load(std::memory_order_relaxed),
+                    slot.guard.load(std::memory_order_relaxed));
+}
+
+class GuardMarkers final : public Implementation {
+ public:
+  [[nodiscard]] const StrategyDescription& description() const noexcept override {
+    static constexpr StrategyDescription text{
+        Strategy::guard_markers, "guard_markers",
+        "markers in the page tables, which the fault handler removes; no mapping a stack", "6.13"};
+    return text;
+  }
+  [[nodiscard]] handler::Growth growth() const noexcept override { return handler::Growth::by_fault; }
+
+  /// Slots of some size are multiples of 2 MiB, and the stack gets what that is too much.
+  [[nodiscard]] Layout layout(std::size_t reserve, std::size_t guard) const noexcept override {
+    const std::size_t span = page_table_span();
+    if (is_small(reserve + guard)) {
+      return Implementation::layout(reserve, guard);
+    }
+    const std::size_t slot_size = round_up(reserve + guard, span);
+    return {.first = round_up(guard, span) - guard,  // so that floor, where the guard ends, is at a multiple
+            .slot_size = slot_size,
+            .reserve = slot_size - guard,
+            .guard = guard};
+  }
+
+  [[nodiscard]] int prepare(const Bounds& bounds) const noexcept override {
+    const std::size_t size = bounds.base - bounds.guard;
+    int error = vm::commit_uncharged(bounds.guard, size);
+    if (error == 0) {
+      error = vm::install_markers(bounds.guard, bounds.floor - bounds.guard);
+      if (error != 0) {
+        static_cast<void>(vm::decommit(bounds.guard, size));
+      }
+    }
+    if (error == 0) {
+      split_for_core_dumps(bounds);
+    }
+    return error;
+  }
+
+  [[nodiscard]] std::string explain(int error) const override {
+    return error == EINVAL ? "MADV_GUARD_INSTALL is not known here (Linux 6.13 has it), or the memory is locked "
+                             "(mlockall(2) with MCL_FUTURE)"
+                           : std::string();
+  }
+
+  [[nodiscard]] int open(const Bounds& bounds, const StackOptions& options, std::uintptr_t& limit) const noexcept override {
+    limit = bounds.base - options.policy.initial_commit;
+    const std::uintptr_t end = window_end(bounds.base, bounds.floor, bounds.guard);
+    const int error = vm::remove_markers(limit, bounds.base - limit);  // of close()
+    return error == 0 && limit > end ? vm::install_markers(end, limit - end) : error;
+  }
+
+  [[nodiscard]] int commit(const handler::SlotRecord& slot, handler::Step step) const noexcept override {
+    const std::uintptr_t begin = std::max(step.begin, window_end(slot));
+    return begin < step.end ? vm::remove_markers(begin, step.end - begin) : 0;
+  }
+
+  [[nodiscard]] int trim(handler::SlotRecord& slot, std::uintptr_t keep_from) const noexcept override {
+    note_depth(slot);
+    const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
+    const std::uintptr_t end = window_end(slot);
+    if (const int error = vm::discard(floor, std::min(end, keep_from) - floor); error != 0 || keep_from <= end) {
+      return error;
+    }
+    std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
+    if (keep_from <= limit) {
+      return 0;  // the markers are still there
+    }
+    // First the word, then the memory: a thread that faults in between commits again.
+    limit = slot.limit.exchange(keep_from, std::memory_order_acq_rel);
+    const int error = vm::install_markers(end, keep_from - end);
+    if (error != 0) {
+      handler::lower_limit(slot, {limit, keep_from});  // it may all still be there
+    }
+    return error;
+  }
+
+  /// Between stacks a slot carries markers in its window and over its first pages; the guard is never touched.
+  [[nodiscard]] int close(const handler::SlotRecord& slot) const noexcept override {
+    const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
+    const std::uintptr_t end = window_end(slot);
+    const int error = vm::discard(floor, end - floor);
+    return error == 0 ? vm::install_markers(end, slot.base.load(std::memory_order_relaxed) - end) : error;
+  }
+
+  /// Once the window is used up there is nothing between it and the floor that could not be touched.
+  [[nodiscard]] std::uintptr_t limit(const handler::SlotRecord& slot) const noexcept override {
+    const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
+    return limit <= window_end(slot) ? slot.floor.load(std::memory_order_relaxed) : limit;
+  }
+
+  [[nodiscard]] std::uintptr_t high_water(const handler::SlotRecord& slot) const noexcept override {
+    return std::min(slot.high_water.load(std::memory_order_acquire), deepest_below_window(slot));
+  }
+
+ private:
+  static std::uintptr_t deepest_below_window(const handler::SlotRecord& slot) noexcept {
+    const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
+    const std::uintptr_t end = window_end(slot);
+    const std::uintptr_t lowest = lowest_resident(floor, end - floor);
+    return lowest == end ? slot.base.load(std::memory_order_relaxed) : lowest;
+  }
+
+  /// Before a trim takes the evidence away.
+  static void note_depth(handler::SlotRecord& slot) noexcept {
+    const std::uintptr_t deepest = deepest_below_window(slot);
+    if (deepest < window_end(slot) && slot.limit.load(std::memory_order_acquire) > window_end(slot)) {
+      slot.unseen_growth.fetch_add(1, std::memory_order_relaxed);
+    }
+    std::uintptr_t seen = slot.high_water.load(std::memory_order_relaxed);
+    while (deepest < seen && !slot.high_water.compare_exchange_weak(seen, deepest, std::memory_order_release)) {
+    }
+  }
+};
+
+}  // namespace
+
+const Implementation& guard_markers_strategy() noexcept {
+  static const GuardMarkers instance;
+  return instance;
+}
+
+}  // namespace growstack
