@@ -26,6 +26,10 @@ struct ForkWiped {
   std::atomic<std::uint32_t> helper_joinable{0};    ///< written under the life-cycle lock
   std::atomic<std::uint32_t> reporter_joinable{0};  ///< written under the life-cycle lock
   std::atomic<std::uint32_t> report_state{0};       ///< ReportState, a futex: see reporter.hpp
+  /// Descriptor number + 1 of each userfaultfd, 0 for none: a child's would be its parent's, and fill memory over there.
+  /// Written under the life-cycle lock; read by whoever fills.
+  std::atomic<int> userfault_descriptors[2]{};
+  std::atomic<std::uint32_t> userfault_joinable[2]{};  ///< written under the life-cycle lock
   static constexpr std::size_t reply_count = 256;
   Reply replies[reply_count];
 };

@@ -15,7 +15,9 @@
 namespace growstack::handler {
 namespace {
 
-/// Written by faulting threads, read by commit_tally(); statistics only.
+/// Written by whoever grows a stack, read by growth_tally(); statistics only.
+std::atomic<std::uint64_t> growths{0};
+std::atomic<std::uint64_t> remote_growths{0};
 std::atomic<std::uint64_t> by_helper{0};
 std::atomic<std::uint64_t> helper_missing{0};
 
@@ -85,9 +87,21 @@ int commit_ahead(std::uintptr_t inside, std::uintptr_t address) noexcept {
   return error;
 }
 
-CommitTally commit_tally() noexcept {
-  return {.by_helper = by_helper.load(std::memory_order_relaxed),
-          .helper_missing = helper_missing.load(std::memory_order_relaxed)};
+void count_growth(SlotRecord& slot, bool remote) noexcept {
+  slot.growth_faults.fetch_add(1, std::memory_order_relaxed);
+  growths.fetch_add(1, std::memory_order_relaxed);
+  if (remote) {
+    slot.remote_growth_faults.fetch_add(1, std::memory_order_relaxed);
+    remote_growths.fetch_add(1, std::memory_order_relaxed);
+  }
+}
+
+GrowthTally growth_tally() noexcept {
+  const auto read = [](const std::atomic<std::uint64_t>& event) { return event.load(std::memory_order_relaxed); };
+  return {.growth = read(growths),
+          .remote_growth = read(remote_growths),
+          .by_helper = read(by_helper),
+          .helper_missing = read(helper_missing)};
 }
 
 }  // namespace growstack::handler

@@ -14,11 +14,15 @@ int grow(const Range& range, SlotRecord& slot, std::uintptr_t address) noexcept;
 /// The same, always in the calling thread.
 int grow_here(const Range& range, SlotRecord& slot, std::uintptr_t address) noexcept;
 
-/// Growths that the helper was asked for, and by whom they were committed.
-struct CommitTally {
+/// Writes down a growth that is about to happen; `remote` if the stack pointer of who asks is elsewhere, or not known.
+void count_growth(SlotRecord& slot, bool remote) noexcept;
+
+struct GrowthTally {
+  std::uint64_t growth = 0;
+  std::uint64_t remote_growth = 0;
   std::uint64_t by_helper = 0;
   std::uint64_t helper_missing = 0;
 };
-[[nodiscard]] CommitTally commit_tally() noexcept;
+[[nodiscard]] GrowthTally growth_tally() noexcept;
 
 }  // namespace growstack::handler

@@ -7,7 +7,6 @@
 #include "futex.hpp"
 #include "threads.hpp"
 
-#include <linux/close_range.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -17,17 +16,6 @@ namespace growstack::handler {
 namespace {
 
 pthread_t helper_thread;
-
-/// A descriptor table of its own with nothing in it but the pipe: a program that closes descriptors it does not know cannot
-/// take the pipe away, and the helper keeps none of the program's files open. close_range(2), Linux 5.9, and not
-/// unshare(2), which container runtimes forbid. The record locks of the program are safe: they belong to its table.
-int keep_only(int descriptor) noexcept {
-  const auto kept = static_cast<unsigned>(descriptor);
-  if (kept > 0 && close_range(0, kept - 1, CLOSE_RANGE_UNSHARE) != 0) {
-    return errno;
-  }
-  return close_range(kept + 1, ~0U, CLOSE_RANGE_UNSHARE) == 0 ? 0 : errno;
-}
 
 void serve(const Request& request) noexcept {
   Reply& reply = *request.reply;
@@ -80,7 +68,7 @@ void* helper_body(void* argument) noexcept {
   const int read_end = start.read_end;
   std::uint32_t identity = start.identity;
   settle_service_thread("stack-helper");
-  const int error = keep_only(read_end);
+  const int error = keep_descriptors_only({read_end});
   if (error == 0) {
     fork_wiped()->helper_id.store(static_cast<std::uint32_t>(syscall(SYS_gettid)), std::memory_order_relaxed);
     fork_wiped()->helper_runs.store(identity, std::memory_order_release);

@@ -10,6 +10,7 @@
 #include "reporter.hpp"
 #include "request_pipe.hpp"
 #include "threads.hpp"
+#include "userfault_threads.hpp"
 
 #include <pthread.h>
 #include <unistd.h>
@@ -168,6 +169,7 @@ int uninstall() noexcept {
     abandon_helper_thread();
   }
   close_request_pipe();
+  end_userfault_threads();
   end_reporter_thread();
   return result;
 }

@@ -51,8 +51,6 @@ class KeepErrno {
 
 /// Written by faulting threads, read by counters(); statistics only.
 struct Tally {
-  std::atomic<std::uint64_t> growth{0};
-  std::atomic<std::uint64_t> remote_growth{0};
   std::atomic<std::uint64_t> spurious{0};
   std::atomic<std::uint64_t> lost_signal_frame{0};
   std::atomic<std::uint64_t> foreign{0};
@@ -88,13 +86,8 @@ bool is_writable(std::uintptr_t address) noexcept {
 
 Step page_of(std::uintptr_t address) noexcept { return {page_down(address), page_down(address) + page_size()}; }
 
-void count_growth(SlotRecord& slot, const SlotView& seen, const Fault& fault) noexcept {
-  slot.growth_faults.fetch_add(1, std::memory_order_relaxed);
-  count(tally.growth);
-  if (fault.stack_pointer < seen.guard || fault.stack_pointer > seen.base) {
-    slot.remote_growth_faults.fetch_add(1, std::memory_order_relaxed);
-    count(tally.remote_growth);
-  }
+bool runs_elsewhere(const Fault& fault, const SlotView& slot) noexcept {
+  return fault.stack_pointer < slot.guard || fault.stack_pointer > slot.base;
 }
 
 /// Everything between classification and the return of the handler. False: forward the fault.
@@ -112,7 +105,7 @@ bool serve(const Fault& fault) noexcept {
   int error = 0;
   switch (classify(fault, seen, signal_frame_bytes(), ran_past_guard)) {
     case Outcome::growth:
-      count_growth(slot, seen, fault);
+      count_growth(slot, runs_elsewhere(fault, seen));
       error = grow(pinned.range(), slot, fault.address);
       break;
     case Outcome::lost_signal_frame:
@@ -160,15 +153,15 @@ void on_fault(int signal, siginfo_t* info, void* context) noexcept {
 
 Counters counters() noexcept {
   const auto read = [](const std::atomic<std::uint64_t>& event) { return event.load(std::memory_order_relaxed); };
-  const CommitTally commits = commit_tally();
-  return {.growth = read(tally.growth),
-          .remote_growth = read(tally.remote_growth),
+  const GrowthTally growths = growth_tally();
+  return {.growth = growths.growth,
+          .remote_growth = growths.remote_growth,
           .spurious = read(tally.spurious),
           .lost_signal_frame = read(tally.lost_signal_frame),
           .foreign = read(tally.foreign),
           .overflow = read(tally.overflow),
-          .by_helper = commits.by_helper,
-          .helper_missing = commits.helper_missing};
+          .by_helper = growths.by_helper,
+          .helper_missing = growths.helper_missing};
 }
 
 }  // namespace growstack::handler

@@ -1,6 +1,8 @@
 #include "threads.hpp"
 
+#include <linux/close_range.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
@@ -52,6 +54,18 @@ void settle_service_thread(const char* name) noexcept {
   if (CPU_COUNT(&processors_at_start) != 0) {
     sched_setaffinity(0, sizeof processors_at_start, &processors_at_start);
   }
+}
+
+int keep_descriptors_only(std::initializer_list<int> ascending) noexcept {
+  unsigned next = 0;
+  for (const int descriptor : ascending) {
+    const auto kept = static_cast<unsigned>(descriptor);
+    if (kept > next && close_range(next, kept - 1, CLOSE_RANGE_UNSHARE) != 0) {
+      return errno;
+    }
+    next = kept + 1;
+  }
+  return close_range(next, ~0U, CLOSE_RANGE_UNSHARE) == 0 ? 0 : errno;
 }
 
 }  // namespace growstack::handler

@@ -1,9 +1,11 @@
-// The two threads of the handler library. Both block every signal, have ordinary stacks, the default scheduling policy and
-// the processors that the process was started on, whatever the thread that happened to start them (its nice value they
+// The threads of the handler library. All of them block every signal, have ordinary stacks, the default scheduling policy
+// and the processors that the process was started on, whatever the thread that happened to start them (its nice value they
 // inherit).
 #pragma once
 
 #include <pthread.h>
+
+#include <initializer_list>
 
 namespace growstack::handler {
 
@@ -12,6 +14,12 @@ int start_service_thread(pthread_t& thread, void* (*body)(void*), void* argument
 
 /// Called first by the thread itself: name, and the affinity that it would otherwise inherit from its creator.
 void settle_service_thread(const char* name) noexcept;
+
+/// Called by the thread itself: a descriptor table of its own with nothing in it but these (ascending). A program that
+/// closes descriptors it does not know cannot take them away, and the thread keeps none of the program's files open.
+/// close_range(2), Linux 5.9, and not unshare(2), which container runtimes forbid. The record locks of the program are safe:
+/// they belong to its table. 0 or an errno.
+int keep_descriptors_only(std::initializer_list<int> ascending) noexcept;
 
 /// The helper: reads requests from `read_end`, which it moves to a descriptor table of its own. Under the life-cycle lock.
 /// 0 or an errno.

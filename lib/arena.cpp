@@ -56,6 +56,7 @@ class Arena {
       ::operator delete(reinterpret_cast<void*>(begin_), std::align_val_t(vm::page_size()));
     } else {
       handler::remove_range(*range_);
+      implementation_.forget(begin_, left_);
       static_cast<void>(vm::release(begin_, left_));
     }
   }

@@ -89,6 +89,12 @@ class Implementation {
   /// The stack has ended: back to the state that prepare() left.
   [[nodiscard]] virtual int close(const handler::SlotRecord& slot) const noexcept = 0;
 
+  /// An arena is about to be unmapped.
+  virtual void forget(std::uintptr_t begin, std::size_t size) const noexcept {
+    static_cast<void>(begin);
+    static_cast<void>(size);
+  }
+
   /// Lowest committed address now, and the lowest ever. Any thread at any time.
   [[nodiscard]] virtual std::uintptr_t limit(const handler::SlotRecord& slot) const noexcept = 0;
   [[nodiscard]] virtual std::uintptr_t high_water(const handler::SlotRecord& slot) const noexcept = 0;

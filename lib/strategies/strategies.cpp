@@ -14,10 +14,11 @@ namespace {
 using Accessor = const Implementation& (*)() noexcept;
 
 /// In the order of the enumeration.
-constexpr std::array accessors{Accessor{pipe_helper_strategy},   Accessor{in_handler_strategy},
-                               Accessor{guard_markers_strategy}, Accessor{grows_down_strategy},
-                               Accessor{demand_paging_strategy}, Accessor{demand_paging_huge_strategy},
-                               Accessor{locked_strategy},        Accessor{heap_strategy}};
+constexpr std::array accessors{Accessor{pipe_helper_strategy},      Accessor{in_handler_strategy},
+                               Accessor{guard_markers_strategy},    Accessor{userfault_strategy},
+                               Accessor{userfault_signal_strategy}, Accessor{grows_down_strategy},
+                               Accessor{demand_paging_strategy},    Accessor{demand_paging_huge_strategy},
+                               Accessor{locked_strategy},           Accessor{heap_strategy}};
 
 constexpr std::string_view automatic_name = "automatic";
 

@@ -1,0 +1,187 @@
+// userfault and userfault_signal: read-write memory whose missing pages the kernel asks us for (userfaultfd). Committing
+// fills them with the page of zeros, which costs page tables only. The two differ in who is asked: a monitor thread, or the
+// fault handler by SIGBUS.
+//
+// userfault_signal needs no mapping for a guard: what is never filled is a guard. The monitor cannot let a thread die, so
+// userfault's guard is PROT_NONE.
+#include "errors.hpp"
+#include "residency.hpp"
+#include "strategies/core_dumps.hpp"
+#include "strategies/implementation.hpp"
+#include "vm.hpp"
+
+#include <growstack/handler/handler.hpp>
+#include <growstack/handler/ranges.hpp>
+#include <growstack/handler/userfault.hpp>
+
+#include <cerrno>
+#include <csignal>
+
+namespace growstack {
+namespace {
+
+using handler::UserfaultKind;
+
+class Userfault : public Implementation {
+ public:
+  explicit Userfault(UserfaultKind kind) noexcept : kind_(kind) {}
+
+  void start() const override {
+    if (const int error = handler::start_userfault(kind_); error != 0) {
+      const std::string what = std::string(description().name) + ": ";
+      switch (error) {
+        case EPERM:
+          fail(error, what +
+                          "userfaultfd is forbidden here: by a seccomp filter, as in many containers, or because "
+                          "vm.unprivileged_userfaultfd is 0 and the kernel is older than 5.11");
+        case ENOSYS:
+          fail(error, what + "this kernel is built without userfaultfd");
+        case EINVAL:
+          fail(error, what + "this kernel's userfaultfd does not know what is needed (Linux 5.9 does)");
+        default:
+          fail_for_thread(error, what + "cannot open a userfaultfd and start its thread", 0);
+      }
+    }
+  }
+
+  [[nodiscard]] int open(const Bounds& bounds, const StackOptions& options, std::uintptr_t& limit) const noexcept override {
+    limit = bounds.base - options.policy.initial_commit;
+    return handler::fill_missing_pages(kind_, limit, bounds.base);
+  }
+
+  [[nodiscard]] int commit(const handler::SlotRecord&, handler::Step step) const noexcept final {
+    return handler::fill_missing_pages(kind_, step.begin, step.end);
+  }
+
+  [[nodiscard]] int trim(handler::SlotRecord& slot, std::uintptr_t keep_from) const noexcept final {
+    std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
+    if (keep_from <= limit) {
+      return 0;
+    }
+    // First the word, then the memory: a thread that faults in between commits again.
+    limit = slot.limit.exchange(keep_from, std::memory_order_acq_rel);
+    const int error = vm::discard(limit, keep_from - limit);
+    if (error != 0) {
+      handler::lower_limit(slot, {limit, keep_from});  // it is all still there
+    }
+    return error;
+  }
+
+  /// Filled again at once, for the next call would ask for each page alone.
+  [[nodiscard]] int discard(std::uintptr_t begin, std::size_t size) const noexcept final {
+    const int error = vm::discard(begin, size);
+    return error == 0 ? handler::fill_missing_pages(kind_, begin, begin + size) : error;
+  }
+
+  [[nodiscard]] std::uintptr_t limit(const handler::SlotRecord& slot) const noexcept final {
+    return slot.limit.load(std::memory_order_acquire);
+  }
+  [[nodiscard]] std::uintptr_t high_water(const handler::SlotRecord& slot) const noexcept final {
+    return slot.high_water.load(std::memory_order_acquire);
+  }
+
+ protected:
+  ~Userfault() = default;
+  [[nodiscard]] UserfaultKind kind() const noexcept { return kind_; }
+
+  /// Reserved to memory that we are asked for.
+  [[nodiscard]] int watch(std::uintptr_t begin, std::size_t size) const noexcept {
+    int error = vm::commit_uncharged(begin, size);
+    if (error == 0) {
+      error = handler::watch_missing_pages(kind_, begin, size);
+      if (error != 0) {
+        static_cast<void>(vm::decommit(begin, size));
+      }
+    }
+    return error;
+  }
+
+ private:
+  UserfaultKind kind_;
+};
+
+class UserfaultMonitor final : public Userfault {
+ public:
+  UserfaultMonitor() noexcept : Userfault(UserfaultKind::monitor) {}
+
+  [[nodiscard]] const StrategyDescription& description() const noexcept override {
+    static constexpr StrategyDescription text{Strategy::userfault, "userfault",
+                                              "userfaultfd: a monitor thread fills pages; no signal is raised", "5.9"};
+    return text;
+  }
+  [[nodiscard]] handler::Growth growth() const noexcept override { return handler::Growth::by_monitor; }
+
+  [[nodiscard]] std::string missing_here() const override {
+    return handler::serves_system_calls() ? std::string()
+                                          : "faults of the program's own code only, not inside system calls: those take "
+                                            "CAP_SYS_PTRACE, vm.unprivileged_userfaultfd=1, or access to /dev/userfaultfd";
+  }
+
+  [[nodiscard]] int open(const Bounds& bounds, const StackOptions& options, std::uintptr_t& limit) const noexcept override {
+    const std::size_t size = bounds.base - bounds.floor;
+    int error = watch(bounds.floor, size);
+    if (error == 0) {
+      split_for_core_dumps(bounds);
+      error = Userfault::open(bounds, options, limit);
+      if (error != 0) {
+        static_cast<void>(vm::decommit(bounds.floor, size));
+      }
+    }
+    return error;
+  }
+
+  [[nodiscard]] int close(const handler::SlotRecord& slot) const noexcept override {
+    const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
+    return vm::decommit(floor, slot.base.load(std::memory_order_relaxed) - floor);
+  }
+};
+
+class UserfaultSignal final : public Userfault {
+ public:
+  UserfaultSignal() noexcept : Userfault(UserfaultKind::signal) {}
+
+  [[nodiscard]] const StrategyDescription& description() const noexcept override {
+    static constexpr StrategyDescription text{Strategy::userfault_signal, "userfault_signal",
+                                              "userfaultfd: the fault handler fills pages at SIGBUS; no mapping a stack",
+                                              "5.9"};
+    return text;
+  }
+  [[nodiscard]] handler::Growth growth() const noexcept override { return handler::Growth::by_bus_error; }
+
+  void start() const override {
+    if (const int error = handler::install(SIGBUS); error != 0) {
+      fail_for_thread(error, "cannot install the SIGBUS handler", 0);
+    }
+    Userfault::start();
+  }
+
+  [[nodiscard]] int prepare(const Bounds& bounds) const noexcept override {
+    const int error = watch(bounds.guard, bounds.base - bounds.guard);
+    if (error == 0) {
+      split_for_core_dumps(bounds);
+    }
+    return error;
+  }
+
+  /// Between stacks every page of the slot is missing.
+  [[nodiscard]] int close(const handler::SlotRecord& slot) const noexcept override {
+    const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
+    return vm::discard(floor, slot.base.load(std::memory_order_relaxed) - floor);
+  }
+
+  void forget(std::uintptr_t begin, std::size_t size) const noexcept override { handler::forget_missing_pages(begin, size); }
+};
+
+}  // namespace
+
+const Implementation& userfault_strategy() noexcept {
+  static const UserfaultMonitor instance;
+  return instance;
+}
+
+const Implementation& userfault_signal_strategy() noexcept {
+  static const UserfaultSignal instance;
+  return instance;
+}
+
+}  // namespace growstack
