@@ -26,42 +26,8 @@ namespace growstack::compare {
 namespace {
 
 constexpr std::string_view child_mark = "--child";
-constexpr auto patience = std::chrono::minutes(15);
 
 [[noreturn]] void fail(const char* call) { throw std::system_error(errno, std::generic_category(), call); }
-
-/// A file in memory, for what the child writes: nobody need read it while the child runs.
-class Scratch {
- public:
-  explicit Scratch(const char* name) : descriptor_(memfd_create(name, MFD_CLOEXEC)) {
-    if (descriptor_ < 0) {
-      fail("memfd_create");
-    }
-  }
-  ~Scratch() { close(descriptor_); }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-
-  [[nodiscard]] int descriptor() const noexcept { return descriptor_; }
-
-  [[nodiscard]] std::string text() const {
-    std::string all;
-    std::array<char, 4096> part;
-    for (;;) {
-      const ssize_t bytes = pread(descriptor_, part.data(), part.size(), static_cast<off_t>(all.size()));
-      if (bytes < 0) {
-        fail("pread");
-      }
-      if (bytes == 0) {
-        return all;
-      }
-      all.append(part.data(), static_cast<std::size_t>(bytes));
-    }
-  }
-
- private:
-  int descriptor_;
-};
 
 /// Between fork and exec. The terminal moves to another descriptor, out of the way of the child's standard error.
 [[noreturn]] void become_child(const char* task, const std::string& request, int terminal, const Scratch& out,
@@ -79,7 +45,7 @@ class Scratch {
 }
 
 /// False if it took too long and was killed.
-bool ended_in_time(pid_t child) {
+bool ended_in_time(pid_t child, std::chrono::milliseconds patience) {
   const auto process = static_cast<int>(syscall(SYS_pidfd_open, child, 0));  // glibc 2.36 declares it wrongly for C++
   if (process < 0) {
     fail("pidfd_open");
@@ -87,7 +53,7 @@ bool ended_in_time(pid_t child) {
   pollfd ended{.fd = process, .events = POLLIN, .revents = 0};
   int ready = 0;
   do {
-    ready = poll(&ended, 1, static_cast<int>(std::chrono::milliseconds(patience).count()));
+    ready = poll(&ended, 1, static_cast<int>(patience.count()));
   } while (ready < 0 && errno == EINTR);
   close(process);
   if (ready > 0) {
@@ -109,15 +75,9 @@ int status_of(pid_t child) {
 
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
-Answer read_answer(int status, bool in_time, const std::string& out, const std::string& err) {
-  if (!in_time) {
-    return {.failure = fmt::format("did not end within {} minutes", patience.count()), .last_words = first_line(err)};
-  }
+Answer read_answer(int status, const std::string& out, const std::string& err) {
   if (WIFSIGNALED(status)) {
-    const char* const name = sigabbrev_np(WTERMSIG(status));
-    return {.failure = "killed by " + (name == nullptr ? std::to_string(WTERMSIG(status)) : "SIG" + std::string(name)),
-            .last_words = first_line(err),
-            .died = true};
+    return {.failure = "killed by " + signal_name(WTERMSIG(status)), .last_words = first_line(err), .died = true};
   }
   nlohmann::json answer = nlohmann::json::parse(out, nullptr, false);
   if (WEXITSTATUS(status) != 0 || answer.is_discarded()) {
@@ -140,7 +100,42 @@ nlohmann::json answer(const Task& task, const char* request, int terminal) {
 
 }  // namespace
 
-Answer ask_child(const char* task, const nlohmann::json& request, const Progress& progress) {
+Scratch::Scratch(const char* name) : descriptor_(memfd_create(name, MFD_CLOEXEC)) {
+  if (descriptor_ < 0) {
+    fail("memfd_create");
+  }
+}
+
+Scratch::~Scratch() { close(descriptor_); }
+
+std::string Scratch::text() const {
+  std::string all;
+  std::array<char, 4096> part;
+  for (;;) {
+    const ssize_t bytes = pread(descriptor_, part.data(), part.size(), static_cast<off_t>(all.size()));
+    if (bytes < 0) {
+      fail("pread");
+    }
+    if (bytes == 0) {
+      return all;
+    }
+    all.append(part.data(), static_cast<std::size_t>(bytes));
+  }
+}
+
+std::optional<int> status_within(pid_t child, std::chrono::milliseconds patience) {
+  const bool in_time = ended_in_time(child, patience);
+  const int status = status_of(child);
+  return in_time ? std::optional(status) : std::nullopt;
+}
+
+std::string signal_name(int signal) {
+  const char* const name = sigabbrev_np(signal);
+  return name == nullptr ? std::to_string(signal) : "SIG" + std::string(name);
+}
+
+Answer ask_child(const char* task, const nlohmann::json& request, const Progress& progress,
+                 std::chrono::milliseconds patience) {
   const Scratch out("answer");
   const Scratch err("errors");
   const std::string text = request.dump();
@@ -151,9 +146,13 @@ Answer ask_child(const char* task, const nlohmann::json& request, const Progress
   if (child == 0) {
     become_child(task, text, progress.terminal(), out, err);
   }
-  const bool in_time = ended_in_time(child);
-  const int status = status_of(child);
-  return read_answer(status, in_time, out.text(), err.text());
+  const std::optional<int> status = status_within(child, patience);
+  if (!status) {
+    return {.failure =
+                fmt::format("did not end within {} s", std::chrono::duration_cast<std::chrono::seconds>(patience).count()),
+            .last_words = first_line(err.text())};
+  }
+  return read_answer(*status, out.text(), err.text());
 }
 
 bool serve_as_child(int argc, char** argv, std::span<const Task> tasks, int& exit_code) {

@@ -5,6 +5,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include <sys/types.h>
+
+#include <chrono>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -26,11 +30,33 @@ struct Answer {
   [[nodiscard]] std::string whole_failure() const { return failure + (last_words.empty() ? "" : ": " + last_words); }
 };
 
-/// Starts this program again for one task and waits for it. The child draws its progress on the same terminal. Throws
-/// std::system_error if there can be no child.
-[[nodiscard]] Answer ask_child(const char* task, const nlohmann::json& request, const Progress& progress);
+/// Starts this program again for one task and waits for it; it is killed after `patience`. The child draws its progress on
+/// the same terminal. Throws std::system_error if there can be no child.
+[[nodiscard]] Answer ask_child(const char* task, const nlohmann::json& request, const Progress& progress,
+                               std::chrono::milliseconds patience = std::chrono::minutes(15));
 
 /// For main(): true if this process is such a child; then everything is done, and `exit_code` is set.
 [[nodiscard]] bool serve_as_child(int argc, char** argv, std::span<const Task> tasks, int& exit_code);
+
+/// A file in memory, for what a child writes: nobody need read it while the child runs.
+class Scratch {
+ public:
+  explicit Scratch(const char* name);
+  ~Scratch();
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+
+  [[nodiscard]] int descriptor() const noexcept { return descriptor_; }
+  [[nodiscard]] std::string text() const;
+
+ private:
+  int descriptor_;
+};
+
+/// Waits for a child's wait(2) status; none if it took too long and was killed.
+[[nodiscard]] std::optional<int> status_within(pid_t child, std::chrono::milliseconds patience);
+
+/// "SIGSEGV"
+[[nodiscard]] std::string signal_name(int signal);
 
 }  // namespace growstack::compare

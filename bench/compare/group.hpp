@@ -21,11 +21,13 @@ void compare_stages(Session& session);
 void compare_growth(Session& session);
 void compare_faults(Session& session);
 void compare_real_programs(Session& session);
+void compare_promises(Session& session);
 
 /// The children's tasks.
 nlohmann::json measure_stages(const nlohmann::json& request, Progress& progress);
 nlohmann::json measure_growth(const nlohmann::json& request, Progress& progress);
 nlohmann::json measure_faults(const nlohmann::json& request, Progress& progress);
 nlohmann::json run_real_program(const nlohmann::json& request, Progress& progress);
+nlohmann::json answer_promise(const nlohmann::json& request, Progress& progress);
 
 }  // namespace growstack::compare

@@ -19,7 +19,8 @@ namespace growstack::compare {
 namespace {
 
 constexpr std::array tasks{Task{"try_strategy", try_strategy}, Task{"stages", measure_stages},
-                           Task{"growth", measure_growth}, Task{"faults", measure_faults}, Task{"real", run_real_program}};
+                           Task{"growth", measure_growth},     Task{"faults", measure_faults},
+                           Task{"real", run_real_program},     Task{"promise", answer_promise}};
 
 /// "growth" is two: to a depth, and one fault.
 void compare_growth_and_faults(Session& session) {
@@ -28,7 +29,7 @@ void compare_growth_and_faults(Session& session) {
 }
 
 constexpr std::array groups{Group{"stages", compare_stages}, Group{"growth", compare_growth_and_faults},
-                            Group{"real", compare_real_programs}};
+                            Group{"real", compare_real_programs}, Group{"promises", compare_promises}};
 
 std::vector<std::string> group_names() {
   std::vector<std::string> names;

@@ -34,7 +34,10 @@ std::optional<Options> parse_options(int argc, char** argv, const std::vector<st
   CLI::App app("Compares the ways for a stack to get its memory, on this machine.", "growstack_compare");
   app.get_formatter()->column_width(34);
   app.add_option("--json", options.json_file, "Write every measured value to this file as well")->type_name("FILE");
-  app.add_flag("--quick", options.quick, "Fewer rounds: under 45 s on two cores");
+  app.add_option("--notes", options.notes_file, "Write the tables of the group promises to this file, as Markdown")
+      ->type_name("FILE");
+  app.add_flag("--quick", options.quick, "Fewer rounds, positions and stacks");
+  app.add_flag("--slow", options.slow, "Promises: also wait until khugepaged has looked at everything twice");
   app.add_option("--only", options.only, "Only these strategies and peers, and demand_paging to compare with (see --list)")
       ->delimiter(',')
       ->allow_extra_args(false)

@@ -9,7 +9,9 @@ namespace growstack::compare {
 
 struct Options {
   std::string json_file;
+  std::string notes_file;  ///< where the group promises writes its tables as Markdown; empty for nowhere
   bool quick = false;
+  bool slow = false;  ///< also what waits for the kernel's background work
   bool list = false;
   std::vector<std::string> only;    ///< names of subjects; empty for all
   std::vector<std::string> groups;  ///< names of groups; empty for all

@@ -19,8 +19,23 @@ std::string without_trailing_spaces(std::string line) {
 
 }  // namespace
 
+// The titles stand on the line below: shorter ones have empty lines above them.
 Table::Table(std::vector<std::string> titles, std::size_t word_columns) : word_columns_(word_columns) {
-  add(std::move(titles));
+  for (const std::string& title : titles) {
+    title_lines_ = std::max(title_lines_, static_cast<std::size_t>(std::count(title.begin(), title.end(), '\n')) + 1);
+  }
+  std::vector<std::vector<std::string>> pieces(title_lines_, std::vector<std::string>(titles.size()));
+  for (std::size_t column = 0; column < titles.size(); ++column) {
+    std::string& rest = titles[column];
+    for (std::size_t line = title_lines_; line-- > 0;) {
+      const std::size_t cut = rest.rfind('\n');
+      pieces[line][column] = cut == std::string::npos ? rest : rest.substr(cut + 1);
+      rest.erase(cut == std::string::npos ? 0 : cut);
+    }
+  }
+  for (std::vector<std::string>& line : pieces) {
+    add(std::move(line));
+  }
 }
 
 void Table::add(std::vector<std::string> cells) { lines_.push_back({Line::Kind::cells, std::move(cells)}); }
@@ -72,9 +87,9 @@ std::string Table::text() const {
     laid_out_lines.push_back(laid_out(line, all));
     longest = std::max(longest, std::min(laid_out_lines.back().size(), text_width));
   }
-  std::string text = laid_out_lines.front() + "\n" + std::string(longest, '-') + "\n";
-  for (std::size_t line = 1; line < laid_out_lines.size(); ++line) {
-    text += laid_out_lines[line] + "\n";
+  std::string text;
+  for (std::size_t line = 0; line < laid_out_lines.size(); ++line) {
+    text += (line == title_lines_ ? std::string(longest, '-') + "\n" : "") + laid_out_lines[line] + "\n";
   }
   return text;
 }
@@ -118,10 +133,10 @@ std::string listed(const std::vector<std::string>& words) {
 std::string folded(std::string_view text, std::size_t indent, std::size_t first_column) {
   std::string result;
   std::size_t column = first_column;
+  bool starts_line = true;
   while (!text.empty()) {
     const std::string_view word = text.substr(0, text.find(' '));
     text.remove_prefix(std::min(text.size(), word.size() + 1));
-    const bool starts_line = result.empty() || column == indent;
     if (!starts_line && column + 1 + word.size() > text_width) {
       result += "\n" + std::string(indent, ' ');
       column = indent;
@@ -131,6 +146,7 @@ std::string folded(std::string_view text, std::size_t indent, std::size_t first_
     }
     result += word;
     column += word.size();
+    starts_line = false;
   }
   return result;
 }

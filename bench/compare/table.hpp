@@ -13,6 +13,7 @@ inline constexpr std::size_t text_width = 100;
 /// The first columns are words and lean left, the others figures and lean right. ASCII only: a byte is a column.
 class Table {
  public:
+  /// A title may have several lines.
   Table(std::vector<std::string> titles, std::size_t word_columns);
 
   void add(std::vector<std::string> cells);
@@ -34,6 +35,7 @@ class Table {
   [[nodiscard]] std::string laid_out(const Line& line, const std::vector<std::size_t>& widths) const;
 
   std::size_t word_columns_;
+  std::size_t title_lines_ = 0;
   std::vector<Line> lines_;
 };
 

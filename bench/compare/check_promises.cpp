@@ -1,0 +1,156 @@
+// check_promises FILE: whether the JSON of the group promises has every cell of every strategy and peer, and a few that hold
+// by design say so. Says what is missing, or else.
+#include <growstack/strategy.hpp>
+
+#include <nlohmann/json.hpp>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace {
+
+constexpr std::array promises{"growth_events",
+                              "regrows",
+                              "fork_on",
+                              "fork_beside",
+                              "sigsegv_blocked",
+                              "no_altstack",
+                              "unprivileged",
+                              "unprivileged_call",
+                              "least_kernel",
+                              "read_libc",
+                              "read_raw",
+                              "recv_raw",
+                              "futex_raw",
+                              "getrandom_raw",
+                              "pipe_kept",
+                              "unix_stream_kept",
+                              "unix_datagram_kept",
+                              "eventfd_kept",
+                              "signal_plain",
+                              "signal_onstack",
+                              "posix_spawn_deaths",
+                              "system_deaths",
+                              "popen_deaths",
+                              "abort_deaths",
+                              "overflow_detected",
+                              "overflow_reported",
+                              "neighbour_safe",
+                              "jump_detected",
+                              "probed_jump_detected",
+                              "vmas_each",
+                              "vmpte_each",
+                              "made_under_data_limit",
+                              "data_reserved",
+                              "data_grown",
+                              "data_trimmed",
+                              "charged_reserved",
+                              "charged_grown",
+                              "charged_trimmed",
+                              "rss_trimmed",
+                              "free_of_stack_limit",
+                              "stays_trimmed"};
+
+constexpr std::array peers{"glibc_thread", "glibc_thread_setstack", "boost_fixedsize", "boost_protected_fixedsize",
+                           "boost_pooled_fixedsize"};
+
+using Cells = std::map<std::pair<std::string, std::string>, nlohmann::json>;
+
+class Check {
+ public:
+  explicit Check(const nlohmann::json& rows) {
+    for (const nlohmann::json& row : rows) {
+      if (!is_row(row)) {
+        complain("not a row: " + row.dump());
+      } else if (!cells_.emplace(std::pair(row["subject"], row["metric"]), row).second) {
+        complain("twice: " + row.dump());
+      }
+    }
+  }
+
+  void has_every_cell_of(const std::string& subject) {
+    for (const char* const promise : promises) {
+      if (find(subject, promise) == nullptr) {
+        complain("missing: promise_" + std::string(promise) + " of " + subject);
+      }
+    }
+  }
+
+  /// Unless it could not be tried here.
+  void is(const std::string& subject, const char* promise, double value) {
+    const nlohmann::json* const row = find(subject, promise);
+    if (row != nullptr && (*row)["value"].is_number() && (*row)["value"] != value) {
+      complain("not " + std::to_string(value) + ": " + row->dump());
+    }
+  }
+
+  [[nodiscard]] int exit_code() const { return wrong_ == 0 ? EXIT_SUCCESS : EXIT_FAILURE; }
+
+ private:
+  /// A value, or a reason why there is none.
+  static bool is_row(const nlohmann::json& row) {
+    const auto has_text = [&](const char* member) { return row.contains(member) && row[member].is_string(); };
+    return row.is_object() && has_text("subject") && has_text("metric") && has_text("unit") && has_text("note") &&
+           row.contains("value") &&
+           (row["value"].is_number() || (row["value"].is_null() && !row["note"].get<std::string>().empty()));
+  }
+
+  const nlohmann::json* find(const std::string& subject, const char* promise) const {
+    const auto found = cells_.find({subject, "promise_" + std::string(promise)});
+    return found == cells_.end() ? nullptr : &found->second;
+  }
+
+  void complain(const std::string& what) {
+    std::printf("%s\n", what.c_str());
+    ++wrong_;
+  }
+
+  Cells cells_;
+  int wrong_ = 0;
+};
+
+void check_strategy(Check& check, const std::string& name) {
+  const double guarded = name == "heap" ? 0 : 1;
+  check.has_every_cell_of(name);
+  check.is(name, "overflow_detected", guarded);
+  check.is(name, "overflow_reported", guarded);
+  check.is(name, "neighbour_safe", guarded);
+  check.is(name, "probed_jump_detected", guarded);
+  check.is(name, "signal_onstack", 1);
+  check.is(name, "free_of_stack_limit", name == "grows_down" ? 0 : 1);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 2) {
+    std::fprintf(stderr, "usage: check_promises FILE\n");
+    return EXIT_FAILURE;
+  }
+  std::ifstream file(argv[1]);
+  const auto rows = nlohmann::json::parse(file, nullptr, false);
+  if (!rows.is_array()) {
+    std::fprintf(stderr, "%s is no JSON array\n", argv[1]);
+    return EXIT_FAILURE;
+  }
+  Check check(rows);
+  for (const growstack::StrategyDescription& strategy : growstack::strategies()) {
+    check_strategy(check, std::string(strategy.name));
+  }
+  for (const char* const peer : peers) {
+    check.has_every_cell_of(peer);
+  }
+  for (const char* const raw : {"read_raw", "recv_raw", "futex_raw", "getrandom_raw"}) {
+    check.is("demand_paging", raw, 1);
+  }
+  check.is("glibc_thread", "overflow_detected", 1);
+  check.is("boost_fixedsize", "overflow_reported", 0);
+  return check.exit_code();
+}
