@@ -39,12 +39,25 @@ std::uintptr_t lowest_committed(const SlotRecord& slot, const Fault& fault) noex
   return ended_by_kernel(slot, fault) ? std::min(limit, page_up(fault.address)) : limit;
 }
 
+/// The stack ended without an error of ours: at its floor, or where others gave up.
+const char* end_of(const SlotRecord& slot, const Fault& fault) noexcept {
+  if (fault.address >= slot.floor.load(std::memory_order_relaxed)) {
+    switch (slot.growth.load(std::memory_order_relaxed)) {
+      case Growth::by_kernel:
+        return "stack overflow: the kernel grew it no further (RLIMIT_STACK is reached or another mapping is in the way)";
+      case Growth::by_monitor:
+        return "a stack could not grow (the monitor thread was refused the memory)";
+      default:
+        break;
+    }
+  }
+  return "stack overflow";
+}
+
 void name_the_cause(RawLine& line, const SlotRecord& slot, const Fault& fault, int error) noexcept {
   switch (error) {
     case 0:
-      line << (ended_by_kernel(slot, fault) ? "stack overflow: the kernel grew it no further (RLIMIT_STACK is reached or "
-                                              "another mapping is in the way)"
-                                            : "stack overflow");
+      line << end_of(slot, fault);
       break;
     case ENOMEM:
       line << "a stack could not grow (ENOMEM: vm.max_map_count, RLIMIT_DATA, RLIMIT_AS or the overcommit limit is reached)";

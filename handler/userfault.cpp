@@ -106,23 +106,40 @@ int register_pages(int descriptor, std::uintptr_t begin, std::size_t size) noexc
 
 // ---- filling ---------------------------------------------------------------------------------------------------------
 
-/// Bytes from `begin` on that are there now, by us or before; 0 with errno for none.
-std::size_t fill_some(int descriptor, std::uintptr_t begin, std::uintptr_t end) noexcept {
-  uffdio_zeropage zero{};
-  zero.range = {begin, end - begin};
-  if (ioctl(descriptor, UFFDIO_ZEROPAGE, &zero) == 0) {
-    return end - begin;
+/// Never written to: reading it gives the kernel's page of zeros.
+alignas(64) const volatile char zeros[std::size_t{256} * 1024] = {};
+
+/// One ioctl's result as bytes from its begin on that are there now, by us or before; 0 with errno for none.
+std::size_t bytes_there(int result, std::int64_t done, std::size_t wanted) noexcept {
+  if (result == 0) {
+    return wanted;
   }
-  const int error = errno;
-  if (error == EAGAIN && zero.zeropage > 0) {
-    return static_cast<std::size_t>(zero.zeropage);
+  if (errno == EAGAIN && done > 0) {
+    return static_cast<std::size_t>(done);
   }
-  errno = error;
-  return error == EEXIST ? page_size() : 0;
+  return errno == EEXIST ? page_size() : 0;
 }
 
-void wake(int descriptor, std::uintptr_t begin, std::uintptr_t end) noexcept {
-  uffdio_range range{begin, end - begin};
+std::size_t map_page_of_zeros(int descriptor, std::uintptr_t begin, std::uintptr_t end) noexcept {
+  uffdio_zeropage zero{};
+  zero.range = {begin, end - begin};
+  zero.mode = UFFDIO_ZEROPAGE_MODE_DONTWAKE;  // serve() does, when the limit says what is there
+  const int result = ioctl(descriptor, UFFDIO_ZEROPAGE, &zero);
+  return bytes_there(result, zero.zeropage, end - begin);
+}
+
+std::size_t copy_zeros(int descriptor, std::uintptr_t begin, std::uintptr_t end) noexcept {
+  uffdio_copy copy{};
+  copy.dst = begin;
+  copy.src = reinterpret_cast<std::uintptr_t>(&zeros[0]);
+  copy.len = std::min<std::size_t>(end - begin, sizeof zeros);
+  copy.mode = UFFDIO_COPY_MODE_DONTWAKE;
+  const int result = ioctl(descriptor, UFFDIO_COPY, &copy);
+  return bytes_there(result, copy.copy, copy.len);
+}
+
+void wake(int descriptor, std::uintptr_t page) noexcept {
+  uffdio_range range{page, page_size()};
   ioctl(descriptor, UFFDIO_WAKE, &range);
 }
 
@@ -139,32 +156,25 @@ struct Start {
 std::array<Start, kinds.size()> starts;
 std::array<pthread_t, kinds.size()> threads;
 
-/// The fault cannot be served: the page becomes one that may not be touched, and the touch that is tried again raises
-/// SIGSEGV.
-void refuse(int descriptor, std::uintptr_t page) noexcept {
-  mprotect(reinterpret_cast<void*>(page), page_size(), PROT_NONE);
-  wake(descriptor, page, page + page_size());
+/// The monitor cannot tell whose stack pointer is where: every touch above the floor is growth.
+int serve_slot(const Range& range, SlotRecord& slot, std::uintptr_t address) noexcept {
+  if (address >= slot.limit.load(std::memory_order_acquire)) {
+    const std::uintptr_t page = page_down(address);
+    return range.operations->commit(range, slot, {page, page + page_size()});
+  }
+  count_growth(slot, false);
+  return grow_here(range, slot, address);
 }
 
-/// The monitor cannot tell whose stack pointer is where: every touch above the floor is growth.
+/// Every thread that waits sent a message of its own, and waits until this has been called for it.
 void serve(int descriptor, std::uintptr_t address) noexcept {
   const std::uintptr_t page = page_down(address);
-  const PinnedSlot pinned(address);
-  if (!pinned) {
-    wake(descriptor, page, page + page_size());  // its stack has ended meanwhile: the touch is tried again, in vain
-    return;
+  // Without a slot its stack has ended meanwhile: the touch is tried again, in vain.
+  if (const PinnedSlot pinned(address); pinned && serve_slot(pinned.range(), pinned.slot(), address) != 0) {
+    // Now one that may not be touched: the touch is tried again and raises SIGSEGV.
+    mprotect(reinterpret_cast<void*>(page), page_size(), PROT_NONE);
   }
-  SlotRecord& slot = pinned.slot();
-  int error = 0;
-  if (address >= slot.limit.load(std::memory_order_acquire)) {
-    error = pinned.range().operations->commit(pinned.range(), slot, {page, page + page_size()});
-  } else {
-    count_growth(slot, false);
-    error = grow_here(pinned.range(), slot, address);
-  }
-  if (error != 0) {
-    refuse(descriptor, page);
-  }
+  wake(descriptor, page);
 }
 
 /// Until asked to end. The descriptor of the kind `signal` never has anything to read: its thread only keeps it.
@@ -345,19 +355,21 @@ void forget_missing_pages(std::uintptr_t begin, std::size_t size) noexcept {
   }
 }
 
-int fill_missing_pages(UserfaultKind kind, std::uintptr_t begin, std::uintptr_t end) noexcept {
+int fill_missing_pages(UserfaultKind kind, Filling with, std::uintptr_t begin, std::uintptr_t end) noexcept {
   const int descriptor = descriptor_of(kind);
-  bool some_were_there = false;
+  if (descriptor < 0 && kind == UserfaultKind::monitor) {
+    return 0;  // in a forked child, where the kernel fills
+  }
   for (std::uintptr_t at = begin; at < end;) {
-    const std::size_t filled = fill_some(descriptor, at, end);
+    const std::size_t filled =
+        with == Filling::page_of_zeros ? map_page_of_zeros(descriptor, at, end) : copy_zeros(descriptor, at, end);
+    if (filled == 0 && errno == ENOENT) {
+      return 0;  // nobody watches it, in a forked child: the kernel fills
+    }
     if (filled == 0 && errno != EAGAIN) {
       return errno;
     }
-    some_were_there = some_were_there || at + filled < end;
     at += filled;
-  }
-  if (some_were_there && kind == UserfaultKind::monitor) {
-    wake(descriptor, begin, end);  // filling wakes only those who wait for what it filled
   }
   return 0;
 }

@@ -20,6 +20,7 @@
 namespace growstack {
 namespace {
 
+using handler::Filling;
 using handler::UserfaultKind;
 
 class Userfault : public Implementation {
@@ -46,11 +47,11 @@ class Userfault : public Implementation {
 
   [[nodiscard]] int open(const Bounds& bounds, const StackOptions& options, std::uintptr_t& limit) const noexcept override {
     limit = bounds.base - options.policy.initial_commit;
-    return handler::fill_missing_pages(kind_, limit, bounds.base);
+    return handler::fill_missing_pages(kind_, Filling::page_of_zeros, limit, bounds.base);
   }
 
   [[nodiscard]] int commit(const handler::SlotRecord&, handler::Step step) const noexcept final {
-    return handler::fill_missing_pages(kind_, step.begin, step.end);
+    return handler::fill_missing_pages(kind_, Filling::memory, step.begin, step.end);
   }
 
   [[nodiscard]] int trim(handler::SlotRecord& slot, std::uintptr_t keep_from) const noexcept final {
@@ -70,7 +71,7 @@ class Userfault : public Implementation {
   /// Filled again at once, for the next call would ask for each page alone.
   [[nodiscard]] int discard(std::uintptr_t begin, std::size_t size) const noexcept final {
     const int error = vm::discard(begin, size);
-    return error == 0 ? handler::fill_missing_pages(kind_, begin, begin + size) : error;
+    return error == 0 ? handler::fill_missing_pages(kind_, Filling::page_of_zeros, begin, begin + size) : error;
   }
 
   [[nodiscard]] std::uintptr_t limit(const handler::SlotRecord& slot) const noexcept final {
@@ -89,6 +90,9 @@ class Userfault : public Implementation {
     int error = vm::commit_uncharged(begin, size);
     if (error == 0) {
       error = handler::watch_missing_pages(kind_, begin, size);
+      if (error == 0) {
+        error = vm::discard(begin, size);  // after mlockall(MCL_FUTURE) all of it was there at once, the guard too
+      }
       if (error != 0) {
         static_cast<void>(vm::decommit(begin, size));
       }

@@ -30,10 +30,14 @@ enum class UserfaultKind : std::uint8_t { signal, monitor };
 /// The range is about to be unmapped: a forked child shall not look for it.
 void forget_missing_pages(std::uintptr_t begin, std::size_t size) noexcept;
 
-/// Fills the pages of [begin, end) that are missing, and lets who waits for them go on: with the kernel's page of zeros,
-/// which costs no memory until it is written to. Any thread, signal handlers included. Returns 0 or an errno; EBADF or
-/// ENOTTY if the program closed the descriptor.
-[[nodiscard]] int fill_missing_pages(UserfaultKind kind, std::uintptr_t begin, std::uintptr_t end) noexcept;
+/// The kernel's page of zeros costs no memory, and a page fault of the kernel's at the first write; memory costs memory, and
+/// no fault any more.
+enum class Filling : std::uint8_t { page_of_zeros, memory };
+
+/// Fills the pages of [begin, end) that are missing. Any thread, signal handlers included.
+/// Returns 0, also where nobody watches and the kernel fills; or an errno; EBADF or ENOTTY if the program closed the
+/// descriptor.
+[[nodiscard]] int fill_missing_pages(UserfaultKind kind, Filling with, std::uintptr_t begin, std::uintptr_t end) noexcept;
 
 /// Whether the monitor gets to see faults inside system calls, too. Any thread, after start_userfault().
 [[nodiscard]] bool serves_system_calls() noexcept;
