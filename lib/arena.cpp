@@ -126,7 +126,7 @@ class Arena {
     size_ = layout_.slot_size;
     begin_ = reinterpret_cast<std::uintptr_t>(::operator new(size_, std::align_val_t(vm::page_size()), std::nothrow));
     if (begin_ == 0) {
-      fail_for_memory(ENOMEM, "cannot allocate " + in_bytes(size_), size_);
+      fail_for_memory(ENOMEM, named("cannot allocate " + in_bytes(size_)), size_);
     }
     unregistered_ = std::move(range);
   }
@@ -135,7 +135,8 @@ class Arena {
     size_ = round_up(layout_.first + layout_.slot_size, handler::range_alignment);
     make_slots(implementation_.keeps_reservation() ? (size_ - layout_.first) / layout_.slot_size : 1);
     if (const int error = vm::reserve(size_, handler::range_alignment, begin_); error != 0) {
-      fail_for_memory(error, "cannot reserve " + in_bytes(size_) + " of address space", size_ + handler::range_alignment);
+      fail_for_memory(error, named("cannot reserve " + in_bytes(size_) + " of address space"),
+                      size_ + handler::range_alignment);
     }
     left_ = size_;
     // A strategy with one slot per arena gets a range of one slot too, at its upper end.
@@ -150,16 +151,20 @@ class Arena {
                                              range_);
         error != 0) {
       static_cast<void>(vm::release(begin_, size_));
-      fail_for_memory(error, "cannot register " + in_bytes(size_) + " of address space", 0);
+      fail_for_memory(error, named("cannot register " + in_bytes(size_) + " of address space"), 0);
     }
   }
 
+  [[nodiscard]] std::string named(const std::string& what) const {
+    return std::string(implementation_.description().name) + ": " + what;
+  }
+
+  /// An error of prepare() or open().
   [[noreturn]] void fail_for_stack(int error, const std::string& what, std::size_t bytes) const {
-    const std::string explanation = implementation_.explain(error);
-    if (explanation.empty()) {
-      fail_for_memory(error, std::string(implementation_.description().name) + ": " + what, bytes);
+    if (const std::string explanation = implementation_.explain(error); !explanation.empty()) {
+      fail(error, named(explanation));
     }
-    fail(error, std::string(implementation_.description().name) + ": " + explanation);
+    fail_for_memory(error, named(what), bytes);
   }
 
   /// Slots are used for the first time in their order, because the last one given back is the first one taken again.

@@ -59,7 +59,9 @@ std::string limit_hit(int error, std::size_t bytes, const char* meaning_of_eagai
            " mappings): raise it (sysctl vm.max_map_count) or use fewer stacks";
   }
   if (exceeds(RLIMIT_DATA, status_bytes("VmData:"), bytes, allowed)) {
-    return "RLIMIT_DATA is reached (" + in_bytes(allowed) + "; ulimit -d): raise it or commit less";
+    return "RLIMIT_DATA is reached (" + in_bytes(allowed) +
+           "; ulimit -d): raise it or commit less; "
+           "pipe_helper and in_handler commit as they grow, others all of the reserve at once";
   }
   if (error == EAGAIN) {
     return meaning_of_eagain;

@@ -120,7 +120,7 @@ Stack::Stack(const StackOptions& options) {
       state_->fallback_reason = std::move(reasons);
       return;
     } catch (const std::system_error& error) {
-      reasons += (reasons.empty() ? "" : "; ") + std::string(growstack::name(candidate)) + ": " + error.what();
+      reasons += (reasons.empty() ? "" : "; ") + std::string(error.what());
     }
   }
   asked.strategy = Strategy::pipe_helper;

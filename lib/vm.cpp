@@ -65,7 +65,10 @@ int decommit(std::uintptr_t begin, std::size_t size) noexcept {
 }
 
 int commit_uncharged(std::uintptr_t begin, std::size_t size) noexcept {
-  return map_fixed(begin, size, PROT_READ | PROT_WRITE, MAP_NORESERVE);
+  // In two steps, for RLIMIT_DATA is not asked about a writable mapping that takes the place of another (mmap_region in the
+  // kernel's mm/vma.c counts what it replaces as if it were data); once over the limit, every malloc of the program fails.
+  const int error = map_fixed(begin, size, PROT_NONE, MAP_NORESERVE);
+  return error == 0 ? commit(begin, size) : error;
 }
 
 int release(std::uintptr_t begin, std::size_t size) noexcept {

@@ -36,7 +36,8 @@ using handler::page_up;
 /// Any -> None.
 [[nodiscard]] int release(std::uintptr_t begin, std::size_t size) noexcept;
 
-/// Reserved -> Committed, uncharged (MAP_NORESERVE): for strategies that let the kernel decide what is needed.
+/// Reserved -> Committed, uncharged (MAP_NORESERVE) but counted by RLIMIT_DATA: for strategies that let the kernel decide what
+/// is needed. When it fails, all is Reserved.
 [[nodiscard]] int commit_uncharged(std::uintptr_t begin, std::size_t size) noexcept;
 
 /// Committed stays committed, but becomes a mapping apart from its neighbours: the advice MADV_RANDOM, which for anonymous
