@@ -31,7 +31,7 @@ class Locked final : public AlwaysCommitted {
   }
 
   [[nodiscard]] std::string explain(int error) const override {
-    return error == EPERM || error == EAGAIN || error == ENOMEM
+    return error == EPERM || error == EAGAIN
                ? "the kernel locks no more memory for this process: RLIMIT_MEMLOCK is reached (raise it, ulimit -l, or "
                  "reserve "
                  "less), or there is not that much memory"
@@ -45,6 +45,7 @@ class Locked final : public AlwaysCommitted {
     if (error == 0) {
       error = vm::lock(bounds.floor, reserve, options.lock_on_fault);
       if (error != 0) {
+        error = error == ENOMEM ? EAGAIN : error;  // one of its two words for "no more"; the mapping itself is there
         static_cast<void>(vm::decommit(bounds.floor, reserve));
       }
     }
