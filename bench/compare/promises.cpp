@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cmath>
 #include <fstream>
@@ -21,6 +22,7 @@
 #include <iterator>
 #include <stdexcept>
 #include <system_error>
+#include <thread>
 
 namespace growstack::compare {
 namespace promises {
@@ -147,35 +149,37 @@ Cells ask(const Probe& probe, const std::string& subject, const Session& session
   return cells;
 }
 
-/// For those that wait most of their time: all subjects at once.
-void ask_of_all(const Probe& probe, const Session& session, Answers& answers) {
-  std::vector<std::future<void>> asked;
-  for (Answers::Column& column : answers.columns) {
-    if (column.unsupported.empty()) {
-      asked.push_back(std::async(std::launch::async, [&] { column.cells.merge(ask(probe, column.subject, session)); }));
-    }
+/// Subjects side by side, for no cell depends on time: as many as there are processors, or all where they only wait.
+void ask_of_each(const Probe& probe, const Session& session, std::span<Answers::Column* const> columns) {
+  constexpr std::size_t most = 4;  // some take memory
+  const std::size_t processors = std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, most);
+  const std::size_t at_once = probe.slow ? columns.size() : std::min(processors, columns.size());
+  std::atomic<std::size_t> next{0};
+  std::vector<std::future<void>> askers;
+  for (std::size_t asker = 0; asker < at_once; ++asker) {
+    askers.push_back(std::async(std::launch::async, [&] {
+      for (std::size_t mine = next++; mine < columns.size(); mine = next++) {
+        columns[mine]->cells.merge(ask(probe, columns[mine]->subject, session));
+      }
+    }));
   }
-  for (std::future<void>& each : asked) {
+  for (std::future<void>& each : askers) {
     each.get();
   }
 }
 
-void ask_everything(const Session& session, const Probe& probe, Answers& answers) {
-  const bool waits_for_flag = probe.slow && !session.options().slow;
+void ask_everybody(const Session& session, const Probe& probe, Answers& answers) {
+  std::vector<Answers::Column*> asked;
   for (Answers::Column& column : answers.columns) {
     if (!column.unsupported.empty()) {
       to_all(probe, none(column.unsupported), column.cells);
-    } else if (waits_for_flag) {
+    } else if (probe.slow && !session.options().slow) {
       to_all(probe, none("", "not run"), column.cells);
-    } else if (!probe.slow) {
-      session.progress().say(fmt::format("promises: {} of {}", probe.name, column.subject));
-      column.cells.merge(ask(probe, column.subject, session));
+    } else {
+      asked.push_back(&column);
     }
   }
-  if (probe.slow && !waits_for_flag) {
-    session.progress().say(fmt::format("promises: {} of everybody", probe.name));
-    ask_of_all(probe, session, answers);
-  }
+  ask_of_each(probe, session, asked);
 }
 
 Answers participants(const Session& session) {
@@ -310,7 +314,8 @@ void compare_promises(Session& session) {
   }
   for (const promises::Family& family : promises::families()) {
     for (const promises::Probe& probe : family.probes) {
-      promises::ask_everything(session, probe, answers);
+      session.progress().say(std::string("promises: ") + probe.name);
+      promises::ask_everybody(session, probe, answers);
     }
   }
   promises::add_rows(session, answers);

@@ -43,7 +43,7 @@ struct Question {
 
 struct Promise {
   const char* name;   ///< the metric is "promise_" and this
-  const char* title;  ///< a line of the matrix: at most 40 characters
+  const char* title;  ///< a line of the matrix: at most 37 characters
   const char* unit;
 };
 

@@ -79,18 +79,47 @@ const Wish guarded = keeps_all({"overflow_detected", "neighbour_safe"});
 const Wish deathless_calls = has_none({"posix_spawn_deaths", "system_deaths", "popen_deaths", "abort_deaths"});
 const std::vector<std::string> kernel_calls{"read_libc", "read_raw", "recv_raw", "futex_raw", "getrandom_raw"};
 
-std::string very_many_stacks(const Answers& answers) {
-  const Columns best = least(that_fulfil(answers, guarded), "vmas_each");
+std::string very_many_stacks(const Answers& answers, const std::string& promise, const char* size) {
+  const Columns best = least(that_fulfil(answers, guarded), promise);
   if (best.empty()) {
-    return "Very many guarded stacks: nobody here.";
+    return fmt::format("Very many guarded stacks of {}: nobody here.", size);
   }
-  const double each = *best.front()->cell("vmas_each").value;
-  // Less than a mapping for a hundred of them is no mapping of their own.
-  const std::string room = each < 0.01 ? "the number of mappings does not limit them"
-                                       : fmt::format("vm.max_map_count ({}) allows {}", grouped(mappings_allowed()),
-                                                     grouped(static_cast<double>(mappings_allowed()) / each));
-  return fmt::format("Very many guarded stacks: {}, {} mappings a stack: {}.", names(best),
-                     best.front()->cell("vmas_each").word, room);
+  const Cell& cell = best.front()->cell(promise);
+  const std::string room =
+      *cell.value <= 0 ? "is no bound" : "allows " + grouped(static_cast<double>(mappings_allowed()) / *cell.value);
+  return fmt::format("Very many guarded stacks of {}: {}, {} mappings a stack: vm.max_map_count ({}) {}.", size, names(best),
+                     cell.word, grouped(mappings_allowed()), room);
+}
+
+/// Counts of deaths are yes-or-no promises, too: none may die.
+bool is_yes_or_no(const Promise& promise) {
+  const std::string unit(promise.unit);
+  return unit == "1/0" || unit == "deaths";
+}
+
+bool is_kept(const Column& column, const Promise& promise) {
+  return column.cell(promise.name).value == (std::string(promise.unit) == "deaths" ? 0.0 : 1.0);
+}
+
+std::string most_promises(const Answers& answers) {
+  std::size_t asked = 0;
+  std::map<const Column*, std::size_t> kept;
+  for (const Family& family : families()) {
+    for (const Probe& probe : family.probes) {
+      for (const Promise& promise : probe.slow ? std::vector<Promise>{} : probe.promises) {
+        asked += is_yes_or_no(promise) ? 1 : 0;
+        for (const Column& column : answers.columns) {
+          kept[&column] += is_yes_or_no(promise) && is_kept(column, promise) ? 1 : 0;
+        }
+      }
+    }
+  }
+  std::size_t most = 0;
+  for (const auto& [column, count] : kept) {
+    most = std::max(most, count);
+  }
+  return fmt::format("The most of the {} yes-or-no promises, {}: {}.", asked, most,
+                     names(that_fulfil(answers, [&](const Column& column) { return kept[&column] == most; })));
 }
 
 std::string least_charged(const Answers& answers) {
@@ -126,11 +155,13 @@ std::vector<std::string> advice(const Answers& answers) {
     return column.keeps("regrows") && resident && *resident < static_cast<double>(depth) / 2;
   };
   return {
-      very_many_stacks(answers),
+      most_promises(answers),
+      very_many_stacks(answers, "vmas_each_small", "256 KiB"),
+      very_many_stacks(answers, "vmas_each", "8 MiB"),
       least_charged(answers),
       fulfilled(answers, "All of the stacks wanted, under a small RLIMIT_DATA", all_made),
       fulfilled(answers, "A report that says \"stack overflow\"", keeps_all({"overflow_reported"})),
-      fulfilled(answers, "A guard that a large frame does not jump over, however it was compiled",
+      fulfilled(answers, "Large frames that do not land in a neighbour, however they were compiled",
                 keeps_all({"jump_detected"})),
       fulfilled(answers, "System calls into untouched memory, all of these, and guarded",
                 both(keeps_all(kernel_calls), guarded)),

@@ -230,7 +230,7 @@ Family promises_of_calls() {
                                {"pipe_kept", "data of the pipe after a failure", "1/0"},
                                {"unix_stream_kept", "data of a UNIX stream after a failure", "1/0"},
                                {"unix_datagram_kept", "a UNIX datagram after a failure", "1/0"},
-                               {"eventfd_kept", "the count of an eventfd after a failure", "1/0"}},
+                               {"eventfd_kept", "an eventfd's count after a failure", "1/0"}},
                   .ask = ask_calls,
                   .patience = std::chrono::seconds(60)}}};
 }

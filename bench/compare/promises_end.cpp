@@ -243,8 +243,8 @@ Family promises_of_the_end() {
                                    {"neighbour_safe", "a neighbour is safe", "1/0"}},
                       .ask = ask_overflow},
                      {.name = "jumps",
-                      .promises = {{"jump_detected", "a frame larger than the guard is", "1/0"},
-                                   {"probed_jump_detected", "with -fstack-clash-protection", "1/0"}},
+                      .promises = {{"jump_detected", "a frame larger than the guard", "1/0"},
+                                   {"probed_jump_detected", "the same, -fstack-clash-protection", "1/0"}},
                       .ask = ask_jumps}}};
 }
 

@@ -21,9 +21,10 @@ namespace growstack::compare::promises {
 namespace {
 
 constexpr std::size_t stack_bytes = 8 * mib;
+constexpr std::size_t small_stack = 256 * kib;
 
 /// No more than that becomes resident for the sake of a count.
-constexpr std::size_t most_resident = 1024 * mib;
+constexpr std::size_t most_resident = 512 * mib;
 
 /// The value of a line "VmPTE:  123 kB" of /proc/self/status, in bytes.
 std::size_t status_bytes(const std::string& name) {
@@ -58,7 +59,8 @@ void limit_to(__rlimit_resource resource, std::size_t bytes) {
 /// As many as can be had, all of them there at once, each entered once.
 class Crowd {
  public:
-  Crowd(const Question& question, std::size_t wanted) : subject_(question.subject), wanted_(wanted) {}
+  Crowd(const Question& question, std::size_t wanted, std::size_t bytes)
+      : subject_(question.subject), wanted_(wanted), bytes_(bytes) {}
 
   /// Calls look() when they are all there.
   void gather(const std::function<void()>& look) {
@@ -96,7 +98,7 @@ class Crowd {
       return nullptr;
     }
     try {
-      return make(subject_, stack_bytes);
+      return make(subject_, bytes_);
     } catch (const std::exception& error) {
       why_no_more_ = error.what();
       return nullptr;
@@ -129,6 +131,7 @@ class Crowd {
 
   std::string subject_;
   std::size_t wanted_;
+  std::size_t bytes_;  // of each
   std::vector<std::unique_ptr<AnyStack>> stacks_;
   std::string why_no_more_;
 };
@@ -137,42 +140,51 @@ std::size_t how_many(const Question& question) { return question.quick ? 200 : 1
 
 /// The first stack brings threads and tables of its own, and every thread an arena of malloc's unless told otherwise: not
 /// counted.
-void warm_up(std::unique_ptr<AnyStack>& first, const Question& question) {
+void warm_up(std::unique_ptr<AnyStack>& first, const Question& question, std::size_t bytes) {
   mallopt(M_ARENA_MAX, 1);
-  first = make(question.subject, stack_bytes);
+  first = make(question.subject, bytes);
   if (first->base() == 0) {  // glibc keeps it for the next thread, unless that one needs more
-    first = make(question.subject, stack_bytes / 2);
+    first = make(question.subject, bytes / 2);
   }
   first->run([] {});
 }
 
-Cells ask_crowd(const Question& question) {
+/// Mappings and page tables per stack, of many of that size.
+std::pair<Cell, Cell> cost_of_each(const Question& question, std::size_t bytes_of_each) {
   const Fate fate = in_worker(
       [&] {
         std::unique_ptr<AnyStack> first;
-        warm_up(first, question);
-        Crowd crowd(question, how_many(question));
-        const std::size_t mappings_before = mappings();
-        const std::size_t tables_before = status_bytes("VmPTE");
+        warm_up(first, question, bytes_of_each);
+        Crowd crowd(question, how_many(question), bytes_of_each);
+        const auto mappings_before = static_cast<double>(mappings());
+        const auto tables_before = static_cast<double>(status_bytes("VmPTE"));
         nlohmann::json seen;
         crowd.gather([&] {
           const auto count = static_cast<double>(std::max<std::size_t>(crowd.count(), 1));
           seen = {{"count", crowd.count()},
-                  {"mappings", (static_cast<double>(mappings()) - static_cast<double>(mappings_before)) / count},
-                  {"tables", (static_cast<double>(status_bytes("VmPTE")) - static_cast<double>(tables_before)) / count}};
+                  {"mappings", (static_cast<double>(mappings()) - mappings_before) / count},
+                  {"tables", (static_cast<double>(status_bytes("VmPTE")) - tables_before) / count}};
         });
         seen["why"] = crowd.why_no_more();
         return seen;
       },
       std::chrono::seconds(20));
   if (!fate.survived()) {
-    const Cell cell = survival(fate);
-    return {{"vmas_each", cell}, {"vmpte_each", cell}};
+    return {survival(fate), survival(fate)};
   }
   const std::size_t count = fate.said.at("count");
   const std::string fewer =
       count == how_many(question) ? "" : fmt::format("of {} stacks: {}", count, fate.said.at("why").get<std::string>());
-  return {{"vmas_each", number(fate.said.at("mappings"), fewer)}, {"vmpte_each", bytes(fate.said.at("tables"), fewer)}};
+  return {number(fate.said.at("mappings"), fewer), bytes(fate.said.at("tables"), fewer)};
+}
+
+Cells ask_crowd(const Question& question) {
+  auto [large_mappings, large_tables] = cost_of_each(question, stack_bytes);
+  auto [small_mappings, small_tables] = cost_of_each(question, small_stack);
+  return {{"vmas_each", std::move(large_mappings)},
+          {"vmpte_each", std::move(large_tables)},
+          {"vmas_each_small", std::move(small_mappings)},
+          {"vmpte_each_small", std::move(small_tables)}};
 }
 
 Cells ask_data_limit(const Question& question) {
@@ -180,7 +192,7 @@ Cells ask_data_limit(const Question& question) {
   const Fate fate = in_worker(
       [&] {
         limit_to(RLIMIT_DATA, limit);
-        Crowd crowd(question, how_many(question));
+        Crowd crowd(question, how_many(question), stack_bytes);
         crowd.gather([] {});
         return nlohmann::json{{"count", crowd.count()}, {"why", crowd.why_no_more()}};
       },
@@ -215,7 +227,7 @@ nlohmann::json to_json(const Charge& charge) {
 /// {"reserved", "grown", "trimmed"}, the last only for those that can.
 nlohmann::json watch_charges(const Question& question) {
   std::unique_ptr<AnyStack> first;
-  warm_up(first, question);
+  warm_up(first, question, stack_bytes);
   const std::size_t data_before = status_bytes("VmData");
   const auto stack = make(question.subject, stack_bytes);
   nlohmann::json seen;
@@ -313,37 +325,41 @@ Family promises_of_memory() {
   return {
       .title = "Memory",
       .what_was_done =
-          "1,000 stacks of 8 MiB (200 with --quick), each entered once: mappings (/proc/self/maps) and page tables (VmPTE) "
-          "per stack; and how many of them could be made under RLIMIT_DATA of 64 MiB. One stack of 8 MiB when it was "
-          "reserved, 1 MiB deep, and trimmed: what counts against RLIMIT_DATA (VmData), what against the system's commit "
-          "limit (mappings with the flag ac in smaps), what is resident. A stack of 8 MiB, 4 MiB deep, under RLIMIT_STACK "
-          "of 1 MiB. With --slow: whether what was trimmed is still gone when khugepaged has looked at everything twice.",
-      .probes = {
-          {.name = "crowd",
-           .promises = {{"vmas_each", "mappings a stack", "mappings"}, {"vmpte_each", "page tables a stack", "bytes"}},
-           .ask = ask_crowd,
-           .patience = std::chrono::seconds(25)},
-          {.name = "data_limit",
-           .promises = {{"made_under_data_limit", "made under RLIMIT_DATA of 64 MiB", "stacks"}},
-           .ask = ask_data_limit,
-           .patience = std::chrono::seconds(25)},
-          {.name = "charges",
-           .promises = {{"data_reserved", "RLIMIT_DATA charge, reserved", "bytes"},
-                        {"data_grown", "RLIMIT_DATA charge, 1 MiB deep", "bytes"},
-                        {"data_trimmed", "RLIMIT_DATA charge, trimmed", "bytes"},
-                        {"charged_reserved", "commit charge, reserved", "bytes"},
-                        {"charged_grown", "commit charge, 1 MiB deep", "bytes"},
-                        {"charged_trimmed", "commit charge, trimmed", "bytes"},
-                        {"rss_trimmed", "resident, trimmed", "bytes"}},
-           .ask = ask_charges},
-          {.name = "stack_limit",
-           .promises = {{"free_of_stack_limit", "4 MiB deep, RLIMIT_STACK 1 MiB", "1/0"}},
-           .ask = ask_stack_limit},
-          {.name = "khugepaged",
-           .promises = {{"stays_trimmed", "stays trimmed when khugepaged looked", "1/0"}},
-           .ask = ask_khugepaged,
-           .patience = patience_for_khugepaged,
-           .slow = true}}};
+          "1,000 stacks of 8 MiB (200 with --quick), and as many of 256 KiB, each entered once: mappings (/proc/self/maps) "
+          "and "
+          "page tables (VmPTE) per stack; and how many of 8 MiB could be made under RLIMIT_DATA of 64 MiB. One stack of 8 "
+          "MiB when it was reserved, 1 MiB deep, and trimmed: what counts against RLIMIT_DATA (VmData), what against the "
+          "system's commit limit (mappings with the flag ac in smaps), what is resident. A stack of 8 MiB, 4 MiB deep, "
+          "under RLIMIT_STACK of 1 MiB. With --slow: whether what was trimmed is still gone when khugepaged has looked at "
+          "everything twice.",
+      .probes = {{.name = "crowd",
+                  .promises = {{"vmas_each", "mappings, each of 8 MiB", "mappings"},
+                               {"vmpte_each", "page tables, each of 8 MiB", "bytes"},
+                               {"vmas_each_small", "mappings, each of 256 KiB", "mappings"},
+                               {"vmpte_each_small", "page tables, each of 256 KiB", "bytes"}},
+                  .ask = ask_crowd,
+                  .patience = std::chrono::seconds(25)},
+                 {.name = "data_limit",
+                  .promises = {{"made_under_data_limit", "made under RLIMIT_DATA of 64 MiB", "stacks"}},
+                  .ask = ask_data_limit,
+                  .patience = std::chrono::seconds(25)},
+                 {.name = "charges",
+                  .promises = {{"data_reserved", "RLIMIT_DATA charge, reserved", "bytes"},
+                               {"data_grown", "RLIMIT_DATA charge, 1 MiB deep", "bytes"},
+                               {"data_trimmed", "RLIMIT_DATA charge, trimmed", "bytes"},
+                               {"charged_reserved", "commit charge, reserved", "bytes"},
+                               {"charged_grown", "commit charge, 1 MiB deep", "bytes"},
+                               {"charged_trimmed", "commit charge, trimmed", "bytes"},
+                               {"rss_trimmed", "resident, trimmed", "bytes"}},
+                  .ask = ask_charges},
+                 {.name = "stack_limit",
+                  .promises = {{"free_of_stack_limit", "4 MiB deep, RLIMIT_STACK 1 MiB", "1/0"}},
+                  .ask = ask_stack_limit},
+                 {.name = "khugepaged",
+                  .promises = {{"stays_trimmed", "stays trimmed when khugepaged looked", "1/0"}},
+                  .ask = ask_khugepaged,
+                  .patience = patience_for_khugepaged,
+                  .slow = true}}};
 }
 
 }  // namespace growstack::compare::promises

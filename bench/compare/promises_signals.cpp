@@ -102,14 +102,17 @@ Scan scan_of(const Question& question) {
   return {.positions = covered / stride, .stride = stride};
 }
 
+/// Small, for one is made for nearly every position that kills.
+constexpr std::size_t stack_of_scan = 512 * kib;
+
 /// In a worker: one position after the other, on a stack that is as fresh at each; `at` tells where it is.
 void call_at_each(const Question& question, const Scan& scan, void (*function)(void*), std::atomic<std::size_t>& at) {
-  auto stack = make(question.subject);
+  auto stack = make(question.subject, stack_of_scan);
   for (; at < scan.positions; ++at) {
     stack->run([&] { call_at(edge(*stack) + at * scan.stride, function, nullptr); });
     if (stack->limit() != stack->floor() && stack->trim()) {
       stack = nullptr;
-      stack = make(question.subject);
+      stack = make(question.subject, stack_of_scan);
     }
   }
 }
