@@ -69,20 +69,19 @@ void allow_cores_in(const char* folder) {
 }
 
 /// Three stacks, of which one is trimmed; then the process aborts while a call runs.
-template <class Of>
-int crash() {
+int crash(const Traits& of) {
   allow_cores_in(std::getenv("GROWSTACK_TEST_FOLDER"));
   rlimit limit{};
   getrlimit(RLIMIT_STACK, &limit);
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_STACK, &limit);
-  const growstack::StackOptions options{.reserve = 256 * GiB, .strategy = Of::strategy};
+  const growstack::StackOptions options{.reserve = 256 * GiB, .strategy = of.strategy};
   Stack idle(options);
   Stack given_back(options);
   Stack running(options);
   call(idle, [] { mark(64 * 1024, shallow); });
   call(given_back, [] { mark(20 * MiB, trimmed); });
-  if (given_back.trim()) {
+  if (of.trims && given_back.trim()) {
     return 2;
   }
   call(running, [] {
@@ -92,14 +91,7 @@ int crash() {
   return 3;
 }
 
-template <class Of>
-struct Crash {
-  Scenario scenario{("crash " + std::string(name(Of::strategy))).c_str(), &crash<Of>};
-};
-const Crash<PipeHelper> crash_of_pipe_helper;
-const Crash<InHandler> crash_of_in_handler;
-const Crash<GrowsDown> crash_of_grows_down;
-const Crash<DemandPaging> crash_of_demand_paging;
+const ScenarioOfEach<crash> crash_of("crash");
 
 /// A folder that exists as long as this does.
 class Folder {
@@ -165,13 +157,15 @@ std::vector<bool> markers_in(const std::filesystem::path& file, const std::vecto
 
 }  // namespace
 
-EVERY_STRATEGY("the core of a process with three stacks of 256 GiB holds what they use, and nothing of what they reserve") {
+STRATEGIES_WHERE(
+    traits.trims&& traits.lean_cores,
+    "the core of a process with three stacks of 256 GiB holds what they use, and nothing of what they reserve") {
   if (const std::string reason = no_core_because(); !reason.empty()) {
     return skip(reason);
   }
   const Folder folder;
   setenv("GROWSTACK_TEST_FOLDER", folder.path().c_str(), 1);
-  const Ended ended = run_scenario("crash " + std::string(name(Of::strategy)), std::chrono::seconds(100));
+  const Ended ended = run_scenario_of("crash", Of::traits, std::chrono::seconds(100));
   CHECK(ended.signal == SIGABRT);
   CHECK(ended.dumped_core);
   std::vector<std::filesystem::path> files;

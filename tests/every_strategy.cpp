@@ -5,6 +5,7 @@
 #include <growstack/growstack.hpp>
 #include <growstack/handler/pages.hpp>
 
+#include "support/bare_system_call.hpp"
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
 #include "support/sanitized.hpp"
@@ -13,16 +14,20 @@
 
 #include <boost/context/fiber.hpp>
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <memory>
 #include <string>
+#include <vector>
 
 using namespace growstack::testing;
 using growstack::call;
 using growstack::Stack;
 using growstack::StackOptions;
-using growstack::Strategy;
 using growstack::handler::page_size;
 
 namespace {
@@ -33,18 +38,39 @@ constexpr std::size_t MiB = 1024 * KiB;
 /// Below the usual RLIMIT_STACK, which bounds grows_down.
 constexpr std::size_t reserve = 6 * MiB;
 
-/// Committed from the start to the end.
-bool has_no_growth_events(Strategy strategy) { return strategy == Strategy::demand_paging; }
-
-StackOptions options_for(Strategy strategy) {
-  return {.reserve = reserve, .strategy = strategy, .name = std::string("of ") + std::string(name(strategy))};
+StackOptions options_for(const Traits& of) {
+  return {.reserve = reserve, .strategy = of.strategy, .name = std::string("of ") + std::string(of.name)};
 }
 
 std::uintptr_t address_of(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
 
 /// What a fresh stack has committed.
-std::size_t committed_at_first(const StackOptions& options) {
-  return has_no_growth_events(options.strategy) ? options.reserve : options.policy.initial_commit;
+std::size_t committed_at_first(const Traits& of, const Stack& stack) {
+  return of.limit_moves ? growstack::GrowthPolicy{}.initial_commit : stack.reserved();
+}
+
+/// Pages of [begin, end) that the kernel could read for this process.
+std::size_t readable_pages(std::uintptr_t begin, std::uintptr_t end) {
+  std::array<int, 2> ends{};
+  REQUIRE(pipe(ends.data()) == 0);
+  std::size_t readable = 0;
+  for (std::uintptr_t at = begin; at < end; at += page_size()) {
+    readable += bare_write(ends[1], at, 1) == -EFAULT ? 0 : 1;
+  }
+  close(ends[0]);
+  close(ends[1]);
+  return readable;
+}
+
+/// Of [begin, end), of which not all need be mapped.
+std::size_t resident_pages(const void* begin, const void* end) {
+  std::size_t pages = 0;
+  for (std::uintptr_t at = address_of(begin); at < address_of(end); at += page_size()) {
+    unsigned char residency = 0;
+    const bool mapped = mincore(reinterpret_cast<void*>(at), page_size(), &residency) == 0;
+    pages += mapped && residency % 2 == 1 ? 1 : 0;
+  }
+  return pages;
 }
 
 /// Reads one byte of each page.
@@ -59,33 +85,41 @@ std::size_t read_every_page(const void* begin, const void* end) {
 
 }  // namespace
 
-/// TEST_CASE of a promise that every strategy makes; `Of::strategy` is the one at hand.
-
 // ---- how it begins ---------------------------------------------------------------------------------------------------
 
 EVERY_STRATEGY("a strategy knows its name and works here") {
-  CHECK(growstack::strategy_from_name(name(Of::strategy)) == Of::strategy);
+  CHECK(name(Of::strategy) == Of::traits.name);
+  CHECK(growstack::strategy_from_name(Of::traits.name) == Of::strategy);
   CHECK(growstack::supported(Of::strategy));
 }
 
 EVERY_STRATEGY("a fresh stack is where it says, empty, and knows its name and strategy") {
-  const StackOptions options = options_for(Of::strategy);
+  const StackOptions options = options_for(Of::traits);
   const Stack stack(options);
   CHECK(address_of(stack.base()) % page_size() == 0);
-  CHECK(address_of(stack.base()) - address_of(stack.floor()) == reserve);
-  CHECK(stack.reserved() == reserve);
+  CHECK(address_of(stack.base()) - address_of(stack.floor()) == stack.reserved());
+  CHECK(stack.reserved() >= reserve);
+  if (Of::traits.exact_reserve) {
+    CHECK(stack.reserved() == reserve);
+  } else {
+    CHECK(stack.reserved() < reserve + huge_page);
+    CHECK((stack.reserved() + options.guard) % huge_page == 0);
+  }
+  CHECK((!Of::traits.huge_pages || address_of(stack.base()) % huge_page == 0));
   CHECK(address_of(stack.base()) - address_of(stack.limit()) == stack.committed());
-  CHECK(stack.committed() == committed_at_first(options));
-  CHECK(stack.resident() == 0);
-  CHECK(stack.high_water_mark() == (has_no_growth_events(Of::strategy) ? 0 : stack.committed()));
+  CHECK(stack.committed() == committed_at_first(Of::traits, stack));
+  if (Of::traits.starts_empty) {
+    CHECK(stack.resident() == 0);
+    CHECK(stack.high_water_mark() == (Of::traits.limit_moves ? stack.committed() : 0));
+  }
   CHECK(stack.strategy() == Of::strategy);
   CHECK(stack.name() == options.name);
   CHECK(stack.counters().growth_faults == 0);
   CHECK(stack.counters().remote_growth_faults == 0);
 }
 
-EVERY_STRATEGY("one page is resident once something ran there") {
-  Stack stack(options_for(Of::strategy));
+STRATEGIES_WHERE(traits.starts_empty, "one page is resident once something ran there") {
+  Stack stack(options_for(Of::traits));
   call(stack, [] {});
   if (sanitized) {
     CHECK(stack.resident() >= page_size());
@@ -96,36 +130,40 @@ EVERY_STRATEGY("one page is resident once something ran there") {
   CHECK(stack.counters().growth_faults == 0);
 }
 
-EVERY_STRATEGY("the guard is neither readable nor writable") {
-  const StackOptions options = options_for(Of::strategy);
+STRATEGIES_WHERE(traits.dies_of != 0, "the guard is neither readable nor writable, all of it") {
+  const StackOptions options = options_for(Of::traits);
   const Stack stack(options);
-  const void* const guard = reinterpret_cast<const void*>(address_of(stack.floor()) - options.guard);
-  for (const Mapping& mapping : mappings_in(guard, stack.floor())) {
-    CHECK(mapping.protection == "---p");
-  }
+  const std::uintptr_t floor = address_of(stack.floor());
+  CHECK(readable_pages(floor - options.guard, floor) == 0);
+  const void* const guard = reinterpret_cast<const void*>(floor - options.guard);
   CHECK(mapped_bytes(guard, stack.floor()) == options.guard);
+  for (const Mapping& mapping : mappings_in(guard, stack.floor())) {
+    CHECK((!Of::traits.guard_is_mapped_apart || mapping.protection == "---p"));
+  }
+}
+
+STRATEGIES_WHERE(traits.dies_of == 0, "a stack without a guard is not known by its addresses") {
+  const Stack stack(options_for(Of::traits));
+  growstack::StackBounds bounds;
+  CHECK(!growstack::stack_bounds(stack.floor(), bounds));
 }
 
 // ---- how it grows ----------------------------------------------------------------------------------------------------
 
 EVERY_STRATEGY("a stack grows to its full depth and keeps what is written there") {
-  Stack stack(options_for(Of::strategy));
+  Stack stack(options_for(Of::traits));
   const std::size_t wrong = call(stack, [&] { return descend_to(address_of(stack.floor()), 16 * KiB); });
   CHECK(wrong == 0);
-  CHECK(stack.resident() > reserve - 32 * KiB);
-  CHECK(stack.committed() > reserve - 32 * KiB);
-  CHECK(stack.high_water_mark() > reserve - 32 * KiB);
+  CHECK(stack.resident() > stack.reserved() - 32 * KiB);
+  CHECK(stack.committed() > stack.reserved() - 32 * KiB);
+  CHECK(stack.high_water_mark() > stack.reserved() - 32 * KiB);
 }
 
-EVERY_STRATEGY("a touch of the first byte below the limit grows the stack by what the policy says") {
+STRATEGIES_WHERE(traits.limit_moves, "a touch of the first byte below the limit grows the stack by what the policy says") {
   const std::size_t page = page_size();
-  StackOptions options = options_for(Of::strategy);
+  StackOptions options = options_for(Of::traits);
   options.policy = {.initial_commit = page, .factor = 1.0, .least_step = 1, .largest_step = 1, .headroom = 0};
   Stack stack(options);
-  if (has_no_growth_events(Of::strategy)) {
-    CHECK(stack.limit() == stack.floor());
-    return;
-  }
   std::size_t not_by_one_page = 0;
   call(stack, [&] {
     for (int time = 0; time < 16; ++time) {
@@ -139,28 +177,28 @@ EVERY_STRATEGY("a touch of the first byte below the limit grows the stack by wha
 
 EVERY_STRATEGY("a stack grows page by page") {
   const std::size_t page = page_size();
-  Stack stack(options_for(Of::strategy));
+  Stack stack(options_for(Of::traits));
   call(stack, [&] {
     for (std::uintptr_t at = address_of(stack.base()) - 4 * page; at >= address_of(stack.floor()); at -= page) {
       touch_in_one_jump(at);
     }
   });
-  CHECK(stack.resident() > reserve - 4 * page);
-  CHECK(stack.committed() == reserve);
+  CHECK(stack.resident() > stack.reserved() - 4 * page);
+  CHECK(stack.committed() == stack.reserved());
 }
 
 EVERY_STRATEGY("a frame of 1 MiB, touched first at its far end, takes one growth") {
-  Stack stack(options_for(Of::strategy));
+  Stack stack(options_for(Of::traits));
   const std::uint32_t before = stack.counters().growth_faults;
   call(stack, [&] { touch_in_one_jump(GROWSTACK_HERE - MiB); });
-  CHECK(stack.counters().growth_faults - before == (grows_by_our_faults(Of::strategy) ? 1 : 0));
+  CHECK(stack.counters().growth_faults - before == (Of::traits.growth_events ? 1 : 0));
   CHECK(stack.committed() >= MiB);
   CHECK(stack.high_water_mark() >= MiB);
-  CHECK(stack.resident() < 64 * KiB);
+  CHECK((!Of::traits.starts_empty || Of::traits.by_userfaultfd || stack.resident() < 64 * KiB));
 }
 
 EVERY_STRATEGY("every byte of a frame of 1 MiB holds what is written there") {
-  Stack stack(options_for(Of::strategy));
+  Stack stack(options_for(Of::traits));
   const std::size_t wrong =
       call(stack, [] { return fill_in_one_jump(GROWSTACK_HERE - MiB - 4 * KiB, GROWSTACK_HERE - 4 * KiB); });
   CHECK(wrong == 0);
@@ -168,7 +206,7 @@ EVERY_STRATEGY("every byte of a frame of 1 MiB holds what is written there") {
 }
 
 EVERY_STRATEGY("growth is contiguous: everything from the limit to the base can be read") {
-  Stack stack(options_for(Of::strategy));
+  Stack stack(options_for(Of::traits));
   call(stack, [&] {
     touch_in_one_jump(GROWSTACK_HERE - 100 * KiB);
     touch_in_one_jump(GROWSTACK_HERE - 3 * MiB);
@@ -181,7 +219,7 @@ EVERY_STRATEGY("growth is contiguous: everything from the limit to the base can 
 }
 
 EVERY_STRATEGY("the last byte above the floor is usable") {
-  Stack stack(options_for(Of::strategy));
+  Stack stack(options_for(Of::traits));
   unsigned char found = 0;
   call(stack, [&] {
     const std::uintptr_t floor = address_of(stack.floor());
@@ -189,27 +227,32 @@ EVERY_STRATEGY("the last byte above the floor is usable") {
     found = *reinterpret_cast<const volatile unsigned char*>(floor);
   });
   CHECK(found == 42);
-  CHECK(stack.limit() == stack.floor());
+  if (!Of::traits.growth_events || Of::traits.grows_by_events_only()) {
+    CHECK(stack.limit() == stack.floor());
+  }
 }
 
 EVERY_STRATEGY("what is committed stays below 64 KiB and twice the depth") {
   for (const std::size_t depth : {16 * KiB, 64 * KiB, 200 * KiB, MiB, 2 * MiB}) {
-    Stack stack(options_for(Of::strategy));
+    Stack stack(options_for(Of::traits));
     call(stack, [&] { descend(depth); });
     CHECK(stack.high_water_mark() >= depth);
-    if (!has_no_growth_events(Of::strategy)) {
+    if (Of::traits.limit_moves && 64 * KiB + 2 * (depth + 8 * KiB) < Of::traits.grown_by_events) {
       CHECK(stack.committed() <= 64 * KiB + 2 * (depth + 8 * KiB));
     }
     CHECK(stack.resident() >= depth);
-    CHECK(stack.resident() <= depth + 24 * KiB);
+    CHECK(stack.resident() <= stack.committed());
+    if (Of::traits.starts_empty && !Of::traits.by_userfaultfd) {
+      CHECK(stack.resident() <= depth + 24 * KiB + (Of::traits.huge_pages ? huge_page : 0));
+    }
   }
 }
 
 EVERY_STRATEGY("counters tell what happened to this stack") {
-  Stack stack(options_for(Of::strategy));
+  Stack stack(options_for(Of::traits));
   call(stack, [] { descend(2 * MiB); });
   const growstack::StackCounters counters = stack.counters();
-  CHECK((counters.growth_faults > 0) == grows_by_our_faults(Of::strategy));
+  CHECK((counters.growth_faults > 0) == Of::traits.growth_events);
   CHECK(counters.growth_faults <= 8);  // 64 KiB, doubled until 2 MiB fit
   CHECK(counters.remote_growth_faults == 0);
   CHECK(counters.reserved == stack.reserved());
@@ -219,8 +262,8 @@ EVERY_STRATEGY("counters tell what happened to this stack") {
 
 // ---- what it gives back ----------------------------------------------------------------------------------------------
 
-EVERY_STRATEGY("an idle stack gives everything back and grows again, as often as one likes") {
-  const StackOptions options = options_for(Of::strategy);
+STRATEGIES_WHERE(traits.trims, "an idle stack gives everything back and grows again, as often as one likes") {
+  const StackOptions options = options_for(Of::traits);
   Stack stack(options);
   for (int round = 0; round < 3; ++round) {
     CAPTURE(round);
@@ -228,34 +271,34 @@ EVERY_STRATEGY("an idle stack gives everything back and grows again, as often as
     CHECK(stack.resident() >= 3 * MiB);
     CHECK(stack.trim() == std::error_code());
     CHECK(stack.resident() == 0);
-    CHECK(stack.committed() == committed_at_first(options));
-    if (!has_no_growth_events(Of::strategy)) {
+    CHECK(stack.committed() == committed_at_first(Of::traits, stack));
+    if (Of::traits.limit_moves) {
       CHECK(stack.high_water_mark() >= 3 * MiB);
     }
   }
 }
 
-EVERY_STRATEGY("a stack that was never used can be trimmed") {
-  const StackOptions options = options_for(Of::strategy);
+STRATEGIES_WHERE(traits.trims, "a stack that was never used can be trimmed") {
+  const StackOptions options = options_for(Of::traits);
   Stack stack(options);
   CHECK(stack.trim() == std::error_code());
   CHECK(stack.trim() == std::error_code());
-  CHECK(stack.committed() == committed_at_first(options));
+  CHECK(stack.committed() == committed_at_first(Of::traits, stack));
   CHECK(stack.resident() == 0);
 }
 
-EVERY_STRATEGY("a stack that runs refuses to be trimmed as an idle one") {
-  Stack stack(options_for(Of::strategy));
+STRATEGIES_WHERE(traits.trims, "a stack that runs refuses to be trimmed as an idle one") {
+  Stack stack(options_for(Of::traits));
   CHECK(call(stack, [&] { return stack.trim(); }) == std::errc::device_or_resource_busy);
   CHECK(stack.trim() == std::error_code());
 }
 
-EVERY_STRATEGY("a suspended stack keeps what lives above its stack pointer and gives back the rest") {
+STRATEGIES_WHERE(traits.trims, "a suspended stack keeps what lives above its stack pointer and gives back the rest") {
 #ifdef GROWSTACK_TESTED_UNDER_TSAN
   return skip("ThreadSanitizer must be told of every switch of stacks, and a bare fiber does not tell");
 #endif
   namespace context = boost::context;
-  Stack stack(options_for(Of::strategy));
+  Stack stack(options_for(Of::traits));
   std::uintptr_t stack_pointer = 0;
   std::size_t wrong = 0;
   struct Borrowed {
@@ -288,7 +331,7 @@ EVERY_STRATEGY("a suspended stack keeps what lives above its stack pointer and g
     CHECK(stack.trim(reinterpret_cast<const void*>(stack_pointer)) == std::error_code());
     CHECK(stack.resident() >= 300 * KiB);
     CHECK(stack.resident() <= live + 16 * KiB);
-    if (!has_no_growth_events(Of::strategy)) {
+    if (Of::traits.limit_moves) {
       CHECK(stack.committed() <= live + 16 * KiB);
     }
   }
@@ -296,8 +339,8 @@ EVERY_STRATEGY("a suspended stack keeps what lives above its stack pointer and g
   CHECK(wrong == 0);
 }
 
-EVERY_STRATEGY("a pointer that is not into the stack cannot be its stack pointer") {
-  Stack stack(options_for(Of::strategy));
+STRATEGIES_WHERE(traits.trims, "a pointer that is not into the stack cannot be its stack pointer") {
+  Stack stack(options_for(Of::traits));
   const int elsewhere = 0;
   CHECK(stack.trim(&elsewhere) == std::errc::invalid_argument);
   CHECK(stack.trim(static_cast<const char*>(stack.floor()) - 1) == std::errc::invalid_argument);
@@ -306,8 +349,8 @@ EVERY_STRATEGY("a pointer that is not into the stack cannot be its stack pointer
   CHECK(stack.trim(stack.floor()) == std::error_code());
 }
 
-EVERY_STRATEGY("the running stack gives back a deep excursion and goes on") {
-  Stack stack(options_for(Of::strategy));
+STRATEGIES_WHERE(traits.trims, "the running stack gives back a deep excursion and goes on") {
+  Stack stack(options_for(Of::traits));
   std::size_t wrong = 0;
   std::size_t least_deep = SIZE_MAX;
   std::size_t most_left = 0;
@@ -326,9 +369,16 @@ EVERY_STRATEGY("the running stack gives back a deep excursion and goes on") {
   CHECK(most_left <= 96 * KiB);
 }
 
-EVERY_STRATEGY("a released stack leaves no mapping behind") {
+STRATEGIES_WHERE(!traits.trims, "a stack that gives nothing back says that this is not supported, and goes on") {
+  Stack stack(options_for(Of::traits));
+  CHECK(call(stack, [] { return descend(MiB); }) == 0);
+  CHECK(stack.trim() == std::errc::not_supported);
+  CHECK(call(stack, [] { return descend(2 * MiB); }) == 0);
+}
+
+STRATEGIES_WHERE(traits.own_address_space, "a released stack leaves no mapping behind") {
   for (int round = 0; round < 2; ++round) {
-    const StackOptions options = options_for(Of::strategy);
+    const StackOptions options = options_for(Of::traits);
     auto stack = std::make_unique<Stack>(options);
     call(*stack, [] { descend(3 * MiB); });
     const void* const guard = static_cast<const char*>(stack->floor()) - options.guard;
@@ -339,8 +389,9 @@ EVERY_STRATEGY("a released stack leaves no mapping behind") {
   }
 }
 
-EVERY_STRATEGY("a stack released beside a neighbour leaves nothing charged or resident, and the next one starts empty") {
-  const StackOptions options = options_for(Of::strategy);
+STRATEGIES_WHERE(traits.own_address_space,
+                 "a stack released beside a neighbour leaves nothing charged or resident, and the next one starts empty") {
+  const StackOptions options = options_for(Of::traits);
   Stack neighbour(options);
   call(neighbour, [] { descend(MiB); });
   const std::size_t resident = neighbour.resident();
@@ -350,16 +401,12 @@ EVERY_STRATEGY("a stack released beside a neighbour leaves nothing charged or re
   const void* const base = stack->base();
   stack.reset();
   CHECK(charged_bytes(floor, base) == 0);
-  std::size_t left = 0;
-  for (const Mapping& mapping : mappings_in(floor, base)) {
-    left += mapping.protection == "---p" ? 0 : mapping.size();
-  }
-  CHECK(left == 0);
+  CHECK(resident_pages(floor, base) == 0);
   CHECK(neighbour.resident() == resident);
 
   const Stack next(options);
-  CHECK(next.resident() == 0);
-  CHECK(next.committed() == committed_at_first(options));
+  CHECK((!Of::traits.starts_empty || next.resident() == 0));
+  CHECK(next.committed() == committed_at_first(Of::traits, next));
   CHECK(next.counters().growth_faults == 0);
 }
 
@@ -370,9 +417,9 @@ namespace {
 enum class End { recursion, last_byte, one_byte_beyond };
 
 /// What a child does, of which it dies or not.
-template <class Of, End end>
-int go_to_the_end() {
-  Stack stack(options_for(Of::strategy));
+template <End end>
+int go_to_the_end(const Traits& of) {
+  Stack stack(options_for(of));
   call(stack, [&] {
     const std::uintptr_t floor = address_of(stack.floor());
     switch (end) {
@@ -390,36 +437,32 @@ int go_to_the_end() {
   return 0;
 }
 
-template <class Of>
-struct Ends {
-  std::string of{name(Of::strategy)};
-  Scenario recursion{("recursion " + of).c_str(), &go_to_the_end<Of, End::recursion>};
-  Scenario last_byte{("last byte " + of).c_str(), &go_to_the_end<Of, End::last_byte>};
-  Scenario one_byte_beyond{("one byte beyond " + of).c_str(), &go_to_the_end<Of, End::one_byte_beyond>};
-};
-const Ends<PipeHelper> of_pipe_helper;
-const Ends<InHandler> of_in_handler;
-const Ends<GrowsDown> of_grows_down;
-const Ends<DemandPaging> of_demand_paging;
+const ScenarioOfEach<go_to_the_end<End::recursion>> recursions("recursion");
+const ScenarioOfEach<go_to_the_end<End::last_byte>> last_bytes("last byte");
+const ScenarioOfEach<go_to_the_end<End::one_byte_beyond>> one_byte_beyonds("one byte beyond");
 
-std::string strategy_name(Strategy strategy) { return std::string(name(strategy)); }
+std::string quoted_name(const Traits& of) { return '"' + options_for(of).name + '"'; }
 
 }  // namespace
 
-EVERY_STRATEGY("a recursion without end is reported as the overflow of that stack, and the process dies of SIGSEGV") {
-  const Ended ended = run_scenario("recursion " + strategy_name(Of::strategy));
-  CHECK(ended.signal == SIGSEGV);
-  CHECK(ended.err.find("stack overflow") != std::string::npos);
-  CHECK(ended.err.find("\"of " + strategy_name(Of::strategy) + "\"") != std::string::npos);
-  CHECK(ended.err.find("descend_to") != std::string::npos);
+STRATEGIES_WHERE(traits.dies_of != 0,
+                 "a recursion without end is reported as the overflow of that stack, and the process dies of its signal") {
+  const Ended ended = run_scenario_of("recursion", Of::traits);
+  CHECK(ended.signal == Of::traits.dies_of);
+  CHECK(contains(ended.err, "stack overflow"));
+  CHECK(contains(ended.err, quoted_name(Of::traits)));
+  CHECK(contains(ended.err, "descend_to"));
 }
 
-EVERY_STRATEGY("overflow begins with the first byte below the floor and not before") {
-  const Ended last = run_scenario("last byte " + strategy_name(Of::strategy));
+EVERY_STRATEGY("the last byte above the floor is no overflow") {
+  const Ended last = run_scenario_of("last byte", Of::traits);
   CHECK(last.exit_code == 0);
   CHECK(last.err == "");
-  const Ended beyond = run_scenario("one byte beyond " + strategy_name(Of::strategy));
-  CHECK(beyond.signal == SIGSEGV);
-  CHECK(beyond.err.find("stack overflow") != std::string::npos);
-  CHECK(beyond.err.find("\"of " + strategy_name(Of::strategy) + "\"") != std::string::npos);
+}
+
+STRATEGIES_WHERE(traits.dies_of != 0, "overflow begins with the first byte below the floor") {
+  const Ended beyond = run_scenario_of("one byte beyond", Of::traits);
+  CHECK(beyond.signal == Of::traits.dies_of);
+  CHECK(contains(beyond.err, "stack overflow"));
+  CHECK(contains(beyond.err, quoted_name(Of::traits)));
 }

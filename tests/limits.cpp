@@ -37,26 +37,6 @@ constexpr std::size_t KiB = 1024;
 constexpr std::size_t MiB = 1024 * KiB;
 constexpr std::size_t GiB = 1024 * MiB;
 
-/// Scenarios of each strategy, as "what pipe_helper".
-template <int (*Body)(Strategy), class Of>
-int for_strategy() {
-  return Body(Of::strategy);
-}
-template <int (*Body)(Strategy)>
-struct ForEachStrategy {
-  explicit ForEachStrategy(const std::string& what)
-      : pipe_helper((what + " pipe_helper").c_str(), &for_strategy<Body, PipeHelper>),
-        in_handler((what + " in_handler").c_str(), &for_strategy<Body, InHandler>),
-        grows_down((what + " grows_down").c_str(), &for_strategy<Body, GrowsDown>),
-        demand_paging((what + " demand_paging").c_str(), &for_strategy<Body, DemandPaging>) {}
-  Scenario pipe_helper;
-  Scenario in_handler;
-  Scenario grows_down;
-  Scenario demand_paging;
-};
-
-std::string of(const std::string& what, Strategy strategy) { return what + " " + std::string(name(strategy)); }
-
 void set_limit(int resource, rlim_t bytes) {
   rlimit limit{};
   getrlimit(static_cast<__rlimit_resource>(resource), &limit);
@@ -103,8 +83,8 @@ bool works(const StackOptions& options, std::size_t depth = MiB) {
 
 namespace {
 
-int address_space(Strategy strategy) {
-  const StackOptions options{.reserve = 4 * MiB, .guard = 60 * MiB, .strategy = strategy};
+int address_space(const Traits& of) {
+  const StackOptions options{.reserve = 4 * MiB, .guard = 60 * MiB, .strategy = of.strategy};
   require(works(options), "a first stack works");
   set_limit(RLIMIT_AS, status_bytes("VmSize") + 400 * MiB);
   std::vector<Stack> stacks;
@@ -124,12 +104,12 @@ int address_space(Strategy strategy) {
   require(!error_of([&] { stacks.emplace_back(options); }).empty(), "it is refused again where it was refused before");
   return 0;
 }
-const ForEachStrategy<address_space> address_space_scenarios("address space");
+const ScenarioOfEach<address_space> address_space_scenarios("address space");
 
 /// The very first stack, with so little room that any step of its making may fail.
-int narrow_start(Strategy strategy) {
+int narrow_start(const Traits& of) {
   set_limit(RLIMIT_AS, status_bytes("VmSize") + std::strtoull(std::getenv("GROWSTACK_TEST_ROOM"), nullptr, 10));
-  const StackOptions options{.reserve = 4 * MiB, .strategy = strategy};
+  const StackOptions options{.reserve = 4 * MiB, .strategy = of.strategy};
   std::string message = error_of([&] { const Stack stack(options); });
   if (!message.empty()) {
     std::fprintf(stderr, "%s\n", message.c_str());
@@ -138,15 +118,17 @@ int narrow_start(Strategy strategy) {
   require(works(options), "it works with more room");
   return message.empty() ? 0 : 1;
 }
-const ForEachStrategy<narrow_start> narrow_start_scenarios("narrow start");
+const ScenarioOfEach<narrow_start> narrow_start_scenarios("narrow start");
 
 }  // namespace
 
-EVERY_STRATEGY("at RLIMIT_AS a stack is refused with the limit and the cure, and there is room again once others are gone") {
+STRATEGIES_WHERE(
+    traits.own_address_space,
+    "at RLIMIT_AS a stack is refused with the limit and the cure, and there is room again once others are gone") {
   if (sanitized) {
     return skip("a sanitizer reserves more address space than any limit allows");
   }
-  const Ended ended = run_scenario(of("address space", Of::strategy));
+  const Ended ended = run_scenario_of("address space", Of::traits);
   CHECK(ended.err == "");
   CHECK(ended.exit_code == 0);
 }
@@ -163,7 +145,7 @@ EVERY_STRATEGY("wherever on the way to the first stack address space ends, the e
                                  140 * MiB, 160 * MiB, 256 * MiB}) {
     CAPTURE(room);
     setenv("GROWSTACK_TEST_ROOM", std::to_string(room).c_str(), 1);
-    const Ended ended = run_scenario(of("narrow start", Of::strategy));
+    const Ended ended = run_scenario_of("narrow start", Of::traits);
     CAPTURE(ended.err);
     CHECK((ended.exit_code == 0 || ended.exit_code == 1));
     if (ended.exit_code == 1) {
@@ -206,7 +188,7 @@ class AllMappings {
 };
 
 /// While almost all mappings are used up.
-void make_stacks_until_refused(const StackOptions& options, std::vector<Stack>& stacks) {
+void make_stacks_until_refused(const Traits& of, const StackOptions& options, std::vector<Stack>& stacks) {
   const AllMappings all(60);
   const std::size_t before = mapping_count();
   const std::size_t descriptors = descriptor_count();
@@ -223,8 +205,10 @@ void make_stacks_until_refused(const StackOptions& options, std::vector<Stack>& 
   }
   for (Stack& stack : stacks) {
     require(call(stack, [] { return descend(512 * KiB); }) == 0, "stacks that exist grow: that needs no mapping");
-    require(!stack.trim(), "and are trimmed");
-    require(stack.resident() == 0, "to nothing");
+    if (of.trims) {
+      require(!stack.trim(), "and are trimmed");
+      require(stack.resident() == 0, "to nothing");
+    }
     require(call(stack, [] { return descend(512 * KiB); }) == 0, "and grow again");
   }
   const std::size_t fitted = stacks.size();
@@ -235,33 +219,34 @@ void make_stacks_until_refused(const StackOptions& options, std::vector<Stack>& 
     require(growstack::process_counters().arenas == 0, "no arena is left");
     for (std::size_t again = 0; again < fitted; ++again) {
       stacks.emplace_back(options);
-      require(stacks.back().resident() == 0, "a fresh stack is empty");
+      require(!of.starts_empty || stacks.back().resident() == 0, "a fresh stack is empty");
     }
   }
 }
 
-int mappings_used_up(Strategy strategy) {
-  const StackOptions options{.reserve = MiB, .strategy = strategy};
+int mappings_used_up(const Traits& of) {
+  const StackOptions options{.reserve = MiB, .strategy = of.strategy};
   require(works(options, 512 * KiB), "a first stack works");
   std::vector<Stack> stacks;
   stacks.reserve(1000);
   const std::size_t charged = charged_bytes();
-  make_stacks_until_refused(options, stacks);
+  make_stacks_until_refused(of, options, stacks);
   stacks.clear();
   require(charged_bytes() <= charged + 4 * MiB, "nothing is left charged");
   require(works(options, 512 * KiB), "it works with mappings to spare");
   return 0;
 }
-const ForEachStrategy<mappings_used_up> mappings_used_up_scenarios("mappings used up");
+const ScenarioOfEach<mappings_used_up> mappings_used_up_scenarios("mappings used up");
 
 }  // namespace
 
-EVERY_STRATEGY(
+STRATEGIES_WHERE(
+    traits.guard_is_mapped_apart && !traits.locks_memory,
     "at vm.max_map_count a stack is refused with the limit and the cure, those that exist go on, and nothing leaks") {
   if (sanitized) {
     return skip("a sanitizer dies when it cannot map memory");
   }
-  const Ended ended = run_scenario(of("mappings used up", Of::strategy), std::chrono::seconds(60));
+  const Ended ended = run_scenario_of("mappings used up", Of::traits, std::chrono::seconds(60));
   CHECK(ended.err == "");
   CHECK(ended.exit_code == 0);
 }
@@ -270,8 +255,8 @@ EVERY_STRATEGY(
 
 namespace {
 
-int data_at_construction(Strategy strategy) {
-  const StackOptions options{.reserve = 8 * MiB, .policy = {.initial_commit = 4 * MiB}, .strategy = strategy};
+int data_at_construction(const Traits& of) {
+  const StackOptions options{.reserve = 8 * MiB, .policy = {.initial_commit = 4 * MiB}, .strategy = of.strategy};
   require(works(options), "a first stack works");
   const std::size_t charged = charged_bytes();
   const std::size_t mappings = mapping_count();
@@ -284,15 +269,15 @@ int data_at_construction(Strategy strategy) {
   require(growstack::process_counters().arenas == 0, "no arena is left");
   require(charged_bytes() <= charged + MiB, "nothing is left charged");
   require(mapping_count() <= mappings + 1, "no mapping is left");
-  require(works({.reserve = 8 * MiB, .strategy = strategy}, 512 * KiB), "a smaller one is made under the same limit");
+  require(works({.reserve = 8 * MiB, .strategy = of.strategy}, 512 * KiB), "a smaller one is made under the same limit");
   lift_limit(RLIMIT_DATA);
   require(works(options), "it works once the limit is lifted");
   return 0;
 }
-const ForEachStrategy<data_at_construction> data_at_construction_scenarios("data at construction");
+const ScenarioOfEach<data_at_construction> data_at_construction_scenarios("data at construction");
 
-int data_during_growth(Strategy strategy) {
-  Stack stack({.reserve = 64 * MiB, .strategy = strategy, .name = "short of data"});
+int data_during_growth(const Traits& of) {
+  Stack stack({.reserve = 64 * MiB, .strategy = of.strategy, .name = "short of data"});
   call(stack, [] { descend(MiB); });
   set_limit(RLIMIT_DATA, status_bytes("VmData") + 16 * MiB);
   call(stack, [] { descend(8 * MiB); });
@@ -300,32 +285,34 @@ int data_during_growth(Strategy strategy) {
   call(stack, [] { descend(48 * MiB); });
   return 0;
 }
-const ForEachStrategy<data_during_growth> data_during_growth_scenarios("data during growth");
+const ScenarioOfEach<data_during_growth> data_during_growth_scenarios("data during growth");
 
-int more_than_the_kernel_lends(Strategy strategy) {
-  Stack stack({.reserve = 256 * GiB * 256, .strategy = strategy, .name = "too deep"});
+int more_than_the_kernel_lends(const Traits& of) {
+  Stack stack({.reserve = 256 * GiB * 256, .strategy = of.strategy, .name = "too deep"});
   std::fprintf(stderr, "reserved\n");
   call(stack, [&] { touch_in_one_jump(reinterpret_cast<std::uintptr_t>(stack.floor())); });
   return 0;
 }
-const ForEachStrategy<more_than_the_kernel_lends> more_than_the_kernel_lends_scenarios("more than the kernel lends");
+const ScenarioOfEach<more_than_the_kernel_lends> more_than_the_kernel_lends_scenarios("more than the kernel lends");
 
 }  // namespace
 
-STRATEGIES_GROWN_BY_FAULT("at RLIMIT_DATA a stack is refused with the limit and the cure, and nothing of it stays") {
+STRATEGIES_WHERE(traits.grows_by_protection,
+                 "at RLIMIT_DATA a stack is refused with the limit and the cure, and nothing of it stays") {
   if (sanitized) {
     return skip("a sanitizer's own memory counts against RLIMIT_DATA");
   }
-  const Ended ended = run_scenario(of("data at construction", Of::strategy));
+  const Ended ended = run_scenario_of("data at construction", Of::traits);
   CHECK(ended.err == "");
   CHECK(ended.exit_code == 0);
 }
 
-STRATEGIES_GROWN_BY_FAULT("a stack that cannot grow because of RLIMIT_DATA says so, and the process dies of SIGSEGV") {
+STRATEGIES_WHERE(traits.grows_by_protection,
+                 "a stack that cannot grow because of RLIMIT_DATA says so, and the process dies of SIGSEGV") {
   if (sanitized) {
     return skip("a sanitizer's own memory counts against RLIMIT_DATA");
   }
-  const Ended ended = run_scenario(of("data during growth", Of::strategy));
+  const Ended ended = run_scenario_of("data during growth", Of::traits);
   CHECK(contains(ended.err, "so far it went well"));
   CHECK(contains(ended.err, "a stack could not grow (ENOMEM"));
   CHECK(contains(ended.err, "RLIMIT_DATA"));
@@ -344,14 +331,15 @@ TEST_CASE("MAP_GROWSDOWN is not counted by RLIMIT_DATA") {
   CHECK(status_bytes("VmData") < before + MiB);
 }
 
-STRATEGIES_GROWN_BY_FAULT("a jump over more memory than the kernel lends ends with an error, not with a hang") {
+STRATEGIES_WHERE(traits.grows_by_protection,
+                 "a jump over more memory than the kernel lends ends with an error, not with a hang") {
   if (number_in("/proc/sys/vm/overcommit_memory") != 0) {
     return skip("vm.overcommit_memory is not 0: the kernel lends by another rule");
   }
   if (sanitized) {
     return skip("a sanitizer's shadow memory leaves no room for a reservation of 64 TiB");
   }
-  const Ended ended = run_scenario(of("more than the kernel lends", Of::strategy));
+  const Ended ended = run_scenario_of("more than the kernel lends", Of::traits);
   CHECK(contains(ended.err, "reserved"));
   CHECK(contains(ended.err, "a stack could not grow (ENOMEM"));
   CHECK(ended.signal == SIGSEGV);
@@ -380,8 +368,8 @@ constexpr Refusal refusals[] = {
 
 /// Makes stacks while one system call fails with one error, each from the environment, in a thread of its own: the filter
 /// goes with its thread.
-int refused_call(Strategy strategy, bool warm) {
-  const StackOptions options{.reserve = 4 * MiB, .strategy = strategy};
+int refused_call(const Traits& of, bool warm) {
+  const StackOptions options{.reserve = 4 * MiB, .strategy = of.strategy};
   const long system_call = std::strtol(std::getenv("GROWSTACK_TEST_CALL"), nullptr, 10);
   const int error = static_cast<int>(std::strtol(std::getenv("GROWSTACK_TEST_ERROR"), nullptr, 10));
   if (warm) {
@@ -413,12 +401,12 @@ int refused_call(Strategy strategy, bool warm) {
   return message.empty() ? 0 : 1;
 }
 
-int refused_call_at_first(Strategy strategy) { return refused_call(strategy, false); }
-int refused_call_later(Strategy strategy) { return refused_call(strategy, true); }
-const ForEachStrategy<refused_call_at_first> refused_call_at_first_scenarios("refused call at first");
-const ForEachStrategy<refused_call_later> refused_call_later_scenarios("refused call later");
+int refused_call_at_first(const Traits& of) { return refused_call(of, false); }
+int refused_call_later(const Traits& of) { return refused_call(of, true); }
+const ScenarioOfEach<refused_call_at_first> refused_call_at_first_scenarios("refused call at first");
+const ScenarioOfEach<refused_call_later> refused_call_later_scenarios("refused call later");
 
-void refuse_one_after_the_other(const std::string& scenario) {
+void refuse_one_after_the_other(const std::string& scenario, const Traits& of) {
   std::size_t refused = 0;
   for (const Refusal& refusal : refusals) {
     for (const int error : {ENOMEM, EPERM, EAGAIN}) {
@@ -426,7 +414,7 @@ void refuse_one_after_the_other(const std::string& scenario) {
       CAPTURE(error);
       setenv("GROWSTACK_TEST_CALL", std::to_string(refusal.system_call).c_str(), 1);
       setenv("GROWSTACK_TEST_ERROR", std::to_string(error).c_str(), 1);
-      const Ended ended = run_scenario(scenario, std::chrono::seconds(20));
+      const Ended ended = run_scenario_of(scenario, of, std::chrono::seconds(20));
       CAPTURE(ended.err);
       CHECK((ended.exit_code == 0 || ended.exit_code == 1));
       if (ended.exit_code == 1) {
@@ -445,12 +433,12 @@ EVERY_STRATEGY("whichever system call of the first stack is refused, there is a 
   if (sanitized) {
     return skip("a sanitizer dies when its own system calls are refused");
   }
-  refuse_one_after_the_other(of("refused call at first", Of::strategy));
+  refuse_one_after_the_other("refused call at first", Of::traits);
 }
 
 EVERY_STRATEGY("whichever system call of a later stack is refused, there is a clear error or none, and no leak") {
   if (sanitized) {
     return skip("a sanitizer dies when its own system calls are refused");
   }
-  refuse_one_after_the_other(of("refused call later", Of::strategy));
+  refuse_one_after_the_other("refused call later", Of::traits);
 }

@@ -3,6 +3,7 @@
 
 #include <growstack/growstack.hpp>
 
+#include "support/each_strategy.hpp"
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
 
@@ -161,30 +162,20 @@ TEST_CASE("of millions of frames both ends are shown, and how many lie between")
   CHECK(contains(ended.err, "begins_runaway()"));
 }
 
-GROWSTACK_SCENARIO("overflow in_handler") {
+namespace {
+int overflow_of(const Traits& of) {
   no_core();
-  call(doomed(1 << 20, Strategy::in_handler), begins_runaway);
+  call(doomed(1 << 20, of.strategy), begins_runaway);
   return 0;
 }
-GROWSTACK_SCENARIO("overflow grows_down") {
-  no_core();
-  call(doomed(1 << 20, Strategy::grows_down), begins_runaway);
-  return 0;
-}
-GROWSTACK_SCENARIO("overflow demand_paging") {
-  no_core();
-  call(doomed(1 << 20, Strategy::demand_paging), begins_runaway);
-  return 0;
-}
+const ScenarioOfEach<overflow_of> overflows("overflow");
+}  // namespace
 
-TEST_CASE("every strategy's overflow is reported the same way") {
-  for (const char* const scenario : {"overflow in_handler", "overflow grows_down", "overflow demand_paging"}) {
-    CAPTURE(scenario);
-    const Ended ended = run_scenario(scenario);
-    CHECK(ended.signal == SIGSEGV);
-    CHECK(contains(ended.err, "stack overflow: thread"));
-    CHECK(contains(ended.err, "begins_runaway()"));
-  }
+STRATEGIES_WHERE(traits.dies_of != 0, "every strategy's overflow is reported the same way") {
+  const Ended ended = run_scenario_of("overflow", Of::traits);
+  CHECK(ended.signal == Of::traits.dies_of);
+  CHECK(contains(ended.err, "stack overflow: thread"));
+  CHECK(contains(ended.err, "begins_runaway()"));
 }
 
 GROWSTACK_SCENARIO("exactly to the floor") {

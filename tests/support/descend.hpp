@@ -2,6 +2,8 @@
 // on the way back. Nothing here asserts: these functions run on growable stacks, where a failing assertion would throw.
 #pragma once
 
+#include <alloca.h>
+
 #include <cstddef>
 #include <cstdint>
 
@@ -13,6 +15,16 @@ namespace growstack::testing {
 /// Moves the stack pointer down to just above `address`, which lies in the running stack, and writes one byte there: the
 /// first touch of everything in between.
 void touch_in_one_jump(std::uintptr_t address, unsigned char value = 1);
+
+/// Runs body() with the stack pointer some bytes below `address`, which lies in the running stack; touches nothing in
+/// between.
+template <class Body>
+[[gnu::noinline]] __attribute__((no_sanitize("address"), no_sanitize("thread"))) void at_stack_pointer(
+    std::uintptr_t address, const Body& body) {
+  void* const room = alloca(GROWSTACK_HERE - address);
+  asm volatile("" : : "r"(room) : "memory");
+  body();
+}
 
 /// Calls itself, with a pattern in each frame, until less than `spare` bytes are left above `address`, which lies in the
 /// running stack. Returns the number of bytes that had changed when it came back: 0.

@@ -1,28 +1,208 @@
 // Test cases that are asked of several strategies: EVERY_STRATEGY("...") { ... Of::strategy ... } is one ctest test for
-// each.
+// each, STRATEGIES_WHERE(traits.trims, "...") one for each that has the trait. Tests ask for traits, never for names.
 #pragma once
 
 #include <doctest/doctest.h>
 
+#include <growstack/stack.hpp>
 #include <growstack/strategy.hpp>
+
+#include "support/scenario.hpp"
+
+#include <sys/resource.h>
+
+#include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <tuple>
+#include <utility>
 
 namespace growstack::testing {
 
-struct PipeHelper {
-  static constexpr Strategy strategy = Strategy::pipe_helper;
-};
-struct InHandler {
-  static constexpr Strategy strategy = Strategy::in_handler;
-};
-struct GrowsDown {
-  static constexpr Strategy strategy = Strategy::grows_down;
-};
-struct DemandPaging {
-  static constexpr Strategy strategy = Strategy::demand_paging;
+/// What the kernel does on its own with reserved memory that nobody has touched, in a system call.
+enum class InSystemCalls : std::uint8_t {
+  grows,     ///< the memory is there
+  refused,   ///< EFAULT: growth needs a fault of ours
+  by_right,  ///< one or the other, by the privileges of the process
 };
 
-inline bool grows_by_our_faults(Strategy strategy) {
-  return strategy == Strategy::pipe_helper || strategy == Strategy::in_handler;
+/// In what strategies differ, as far as tests can tell.
+struct Traits {
+  Strategy strategy{};
+  std::string_view name{};
+  /// Faults grow it that are ours, and counted, down to `grown_by_events` bytes below the base (the kernel grows the rest).
+  bool growth_events = false;
+  std::size_t grown_by_events = SIZE_MAX;
+  /// Its faults arrive as this signal; 0 for none.
+  int grows_by = 0;
+  /// limit() begins at the initial commit, not at the floor.
+  bool limit_moves = false;
+  /// What a touch below the floor kills by; 0: there is no guard.
+  int dies_of = SIGSEGV;
+  /// The guard is a mapping of its own, without permissions.
+  bool guard_is_mapped_apart = true;
+  bool trims = true;
+  /// The reserve is what was asked for, in whole pages.
+  bool exact_reserve = true;
+  /// The memory is a piece of address space of ours: not malloc's.
+  bool own_address_space = true;
+  /// Nothing is resident before something runs there.
+  bool starts_empty = true;
+  /// What is committed is charged, and nothing else.
+  bool charged = false;
+  /// Its faults make PROT_NONE readable and writable, step by step.
+  bool grows_by_protection = false;
+  bool huge_pages = false;
+  /// A core holds what a stack uses, and is no larger.
+  bool lean_cores = true;
+  bool locks_memory = false;
+  /// Memory comes through a userfaultfd: growth fills it.
+  bool by_userfaultfd = false;
+  InSystemCalls in_system_calls = InSystemCalls::grows;
+
+  [[nodiscard]] constexpr bool grows_by_events_only() const { return growth_events && grown_by_events == SIZE_MAX; }
+};
+
+inline constexpr std::size_t huge_page = std::size_t{2} << 20U;
+
+/// What one page of page tables describes, without the usual guard, which shares it.
+inline constexpr std::size_t marker_window = huge_page - std::size_t{64} * 1024;
+
+inline constexpr Traits traits_of_pipe_helper{.strategy = Strategy::pipe_helper,
+                                              .name = "pipe_helper",
+                                              .growth_events = true,
+                                              .grows_by = SIGSEGV,
+                                              .limit_moves = true,
+                                              .charged = true,
+                                              .grows_by_protection = true,
+                                              .in_system_calls = InSystemCalls::refused};
+inline constexpr Traits traits_of_in_handler{.strategy = Strategy::in_handler,
+                                             .name = "in_handler",
+                                             .growth_events = true,
+                                             .grows_by = SIGSEGV,
+                                             .limit_moves = true,
+                                             .charged = true,
+                                             .grows_by_protection = true,
+                                             .in_system_calls = InSystemCalls::refused};
+inline constexpr Traits traits_of_guard_markers{.strategy = Strategy::guard_markers,
+                                                .name = "guard_markers",
+                                                .growth_events = true,
+                                                .grown_by_events = marker_window,
+                                                .grows_by = SIGSEGV,
+                                                .limit_moves = true,
+                                                .guard_is_mapped_apart = false,
+                                                .exact_reserve = false,
+                                                .lean_cores = false,
+                                                .in_system_calls = InSystemCalls::refused};
+inline constexpr Traits traits_of_userfault{.strategy = Strategy::userfault,
+                                            .name = "userfault",
+                                            .growth_events = true,
+                                            .limit_moves = true,
+                                            .by_userfaultfd = true,
+                                            .in_system_calls = InSystemCalls::by_right};
+inline constexpr Traits traits_of_userfault_signal{.strategy = Strategy::userfault_signal,
+                                                   .name = "userfault_signal",
+                                                   .growth_events = true,
+                                                   .grows_by = SIGBUS,
+                                                   .limit_moves = true,
+                                                   .dies_of = SIGBUS,
+                                                   .guard_is_mapped_apart = false,
+                                                   .by_userfaultfd = true,
+                                                   .in_system_calls = InSystemCalls::refused};
+inline constexpr Traits traits_of_grows_down{
+    .strategy = Strategy::grows_down, .name = "grows_down", .limit_moves = true, .charged = true};
+inline constexpr Traits traits_of_demand_paging{.strategy = Strategy::demand_paging, .name = "demand_paging"};
+inline constexpr Traits traits_of_demand_paging_huge{
+    .strategy = Strategy::demand_paging_huge, .name = "demand_paging_huge", .huge_pages = true};
+inline constexpr Traits traits_of_locked{
+    .strategy = Strategy::locked, .name = "locked", .trims = false, .starts_empty = false, .locks_memory = true};
+inline constexpr Traits traits_of_heap{.strategy = Strategy::heap,
+                                       .name = "heap",
+                                       .dies_of = 0,
+                                       .guard_is_mapped_apart = false,
+                                       .trims = false,
+                                       .own_address_space = false,
+                                       .starts_empty = false};
+
+/// What tests are made of: Of::strategy, Of::traits.
+template <const Traits& of>
+struct Subject {
+  static constexpr const Traits& traits = of;
+  static constexpr Strategy strategy = of.strategy;
+};
+using PipeHelper = Subject<traits_of_pipe_helper>;
+using InHandler = Subject<traits_of_in_handler>;
+using GuardMarkers = Subject<traits_of_guard_markers>;
+using Userfault = Subject<traits_of_userfault>;
+using UserfaultSignal = Subject<traits_of_userfault_signal>;
+using GrowsDown = Subject<traits_of_grows_down>;
+using DemandPaging = Subject<traits_of_demand_paging>;
+using DemandPagingHuge = Subject<traits_of_demand_paging_huge>;
+using Locked = Subject<traits_of_locked>;
+using Heap = Subject<traits_of_heap>;
+
+using EveryStrategy = std::tuple<PipeHelper, InHandler, GuardMarkers, Userfault, UserfaultSignal, GrowsDown, DemandPaging,
+                                 DemandPagingHuge, Locked, Heap>;
+
+namespace detail {
+template <bool (*predicate)(const Traits&), class... All>
+auto where(std::tuple<All...>) -> decltype(std::tuple_cat(
+    std::declval<std::conditional_t<predicate(All::traits), std::tuple<All>, std::tuple<>>>()...));
+}
+template <bool (*predicate)(const Traits&)>
+using StrategiesWhere = decltype(detail::where<predicate>(std::declval<EveryStrategy>()));
+
+/// The same as the kernel allows this process: as much locked memory as the hard limit says.
+inline void raise_soft_limit(__rlimit_resource resource) {
+  rlimit limit{};
+  getrlimit(resource, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(resource, &limit);
+}
+
+/// Runs a promise where the strategy works, and says why where it does not.
+template <class Of>
+void ask(void (*promise)()) {
+  if constexpr (Of::traits.locks_memory) {
+    raise_soft_limit(RLIMIT_MEMLOCK);
+  }
+  if (const Support here = supported(Of::strategy); !here) {
+    return skip(here.reason);
+  }
+  if constexpr (Of::traits.locks_memory) {
+    try {
+      promise();
+    } catch (const std::system_error& error) {
+      if (!contains(error.what(), "RLIMIT_MEMLOCK")) {
+        throw;
+      }
+      skip(error.what());  // a matter of this machine's limits
+    }
+  } else {
+    promise();
+  }
+}
+
+/// Registers the scenarios "what pipe_helper", "what in_handler" and so on, each of which runs body(traits).
+template <int (*body)(const Traits&)>
+struct ScenarioOfEach {
+  explicit ScenarioOfEach(const std::string& what) { add(what, static_cast<EveryStrategy*>(nullptr)); }
+
+ private:
+  template <class... All>
+  static void add(const std::string& what, std::tuple<All...>*) {
+    (static_cast<void>(Scenario((what + " " + std::string(All::traits.name)).c_str(), [] { return body(All::traits); })),
+     ...);
+  }
+};
+
+/// Runs the one of them that is of this strategy.
+inline Ended run_scenario_of(const std::string& what, const Traits& traits,
+                             std::chrono::seconds patience = std::chrono::seconds(60)) {
+  return run_scenario(what + " " + std::string(traits.name), patience);
 }
 
 }  // namespace growstack::testing
@@ -30,15 +210,28 @@ inline bool grows_by_our_faults(Strategy strategy) {
 // In the names of tests.
 TYPE_TO_STRING_AS("pipe_helper", growstack::testing::PipeHelper);
 TYPE_TO_STRING_AS("in_handler", growstack::testing::InHandler);
+TYPE_TO_STRING_AS("guard_markers", growstack::testing::GuardMarkers);
+TYPE_TO_STRING_AS("userfault", growstack::testing::Userfault);
+TYPE_TO_STRING_AS("userfault_signal", growstack::testing::UserfaultSignal);
 TYPE_TO_STRING_AS("grows_down", growstack::testing::GrowsDown);
 TYPE_TO_STRING_AS("demand_paging", growstack::testing::DemandPaging);
+TYPE_TO_STRING_AS("demand_paging_huge", growstack::testing::DemandPagingHuge);
+TYPE_TO_STRING_AS("locked", growstack::testing::Locked);
+TYPE_TO_STRING_AS("heap", growstack::testing::Heap);
 
-#define EVERY_STRATEGY(promise)                                                                  \
-  TEST_CASE_TEMPLATE(promise, Of, growstack::testing::PipeHelper, growstack::testing::InHandler, \
-                     growstack::testing::GrowsDown, growstack::testing::DemandPaging)
-#define STRATEGIES_GROWN_BY_FAULT(promise) \
-  TEST_CASE_TEMPLATE(promise, Of, growstack::testing::PipeHelper, growstack::testing::InHandler)
-/// Those whose committed memory is charged.
-#define CHARGED_STRATEGIES(promise)                                                              \
-  TEST_CASE_TEMPLATE(promise, Of, growstack::testing::PipeHelper, growstack::testing::InHandler, \
-                     growstack::testing::GrowsDown)
+#define GROWSTACK_STRATEGIES_WHERE(promise, anonymous, condition)                                                         \
+  template <class Of>                                                                                                     \
+  static void anonymous();                                                                                                \
+  static constexpr bool DOCTEST_CAT(anonymous, _where)([[maybe_unused]] const growstack::testing::Traits& traits) {       \
+    return condition;                                                                                                     \
+  }                                                                                                                       \
+  TEST_CASE_TEMPLATE_DEFINE(promise, Of, DOCTEST_CAT(anonymous, _asked)) { growstack::testing::ask<Of>(&anonymous<Of>); } \
+  TEST_CASE_TEMPLATE_APPLY(DOCTEST_CAT(anonymous, _asked),                                                                \
+                           growstack::testing::StrategiesWhere<&DOCTEST_CAT(anonymous, _where)>);                         \
+  template <class Of>                                                                                                     \
+  static void anonymous()
+
+/// For strategies of which `condition` is true, an expression of `traits`.
+#define STRATEGIES_WHERE(condition, promise) \
+  GROWSTACK_STRATEGIES_WHERE(promise, DOCTEST_ANONYMOUS(growstack_promise_), condition)
+#define EVERY_STRATEGY(promise) STRATEGIES_WHERE(true, promise)

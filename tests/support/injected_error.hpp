@@ -1,4 +1,4 @@
-// Makes a system call fail, as a kernel or a container might refuse it: a seccomp filter.
+// Makes system calls fail, as an older kernel or a container might refuse them: seccomp filters.
 #pragma once
 
 #include <linux/audit.h>
@@ -10,15 +10,17 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <span>
 #include <thread>
 
 namespace growstack::testing {
 
-/// A filter cannot be removed, but it belongs to the thread that set it and to threads made by that one: in_a_thread()
-/// gives the body a thread of its own, so that the process goes on without.
+/// A filter cannot be removed, but it belongs to the thread that set it and to what that one makes, threads and processes:
+/// in_a_thread() gives the body a thread of its own, so that the process goes on without.
 class InjectedError {
  public:
   static void in_a_thread(const std::function<void(InjectedError&)>& body) {
@@ -28,26 +30,48 @@ class InjectedError {
     }).join();
   }
 
-  /// From now on the system call fails with `error` in this thread. Ends the process where there is no seccomp.
+  /// For the calling thread and all that it makes from now on.
+  static InjectedError for_good() { return {}; }
+
+  /// From now on the system call fails with `error`. Ends the process where there is no seccomp.
   void refuse(long system_call, int error) {
-    const auto number = static_cast<unsigned>(system_call);
     std::array<sock_filter, 6> program{{
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, arch)),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 0, 3),
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<unsigned>(system_call), 0, 1),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<unsigned>(error)),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     }};
-    const sock_fprog filter{.len = program.size(), .filter = program.data()};
+    install(program);
+  }
+
+  /// The same if its argument of that index (from 0), of which the kernel reads 32 bits, is `value`.
+  void refuse_argument(long system_call, unsigned index, std::uint32_t value, int error) {
+    const auto argument = static_cast<unsigned>(offsetof(seccomp_data, args) + index * sizeof(std::uint64_t));
+    std::array<sock_filter, 8> program{{
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, arch)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 0, 5),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<unsigned>(system_call), 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, argument),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<unsigned>(error)),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    }};
+    install(program);
+  }
+
+ private:
+  InjectedError() = default;
+
+  static void install(std::span<sock_filter> program) {
+    const sock_fprog filter{.len = static_cast<unsigned short>(program.size()), .filter = program.data()};
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) != 0) {
       std::perror("seccomp");
       std::exit(102);
     }
   }
-
- private:
-  InjectedError() = default;
 };
 
 }  // namespace growstack::testing
