@@ -1,7 +1,15 @@
 #!/bin/bash
 # Installs the Debian packages named on the command line that are missing. As root, or by sudo where it asks no password; where
 # neither works, prints the line to run and fails. Says nothing when there is nothing to do.
+#
+# --optional "PACKAGE..." as the first argument: install these, too, but do without them where that is not possible.
 set -euo pipefail
+
+optional=()
+if [[ "${1:-}" == --optional ]]; then
+  read -ra optional <<<"$2"
+  shift 2
+fi
 
 is_installed() {
   [[ "$(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null)" == installed ]]
@@ -12,10 +20,15 @@ if ! command -v dpkg-query >/dev/null; then
   exit 1
 fi
 
-missing=()
+required_missing=()
 for package in "$@"; do
-  is_installed "$package" || missing+=("$package")
+  is_installed "$package" || required_missing+=("$package")
 done
+optional_missing=()
+for package in "${optional[@]}"; do
+  is_installed "$package" || optional_missing+=("$package")
+done
+missing=("${required_missing[@]}" "${optional_missing[@]}")
 if ((${#missing[@]} == 0)); then
   exit 0
 fi
@@ -24,6 +37,8 @@ if ((EUID == 0)); then
   as_root=(env)
 elif sudo -n true 2>/dev/null; then
   as_root=(sudo -n env)
+elif ((${#required_missing[@]} == 0)); then
+  exit 0
 else
   echo "Packages are missing, and this is neither root nor sudo without a password. Run:" >&2
   echo "  sudo sh -c 'apt-get update && apt-get install -y --no-install-recommends ${missing[*]}'" >&2
@@ -34,12 +49,21 @@ apt() {
   "${as_root[@]}" DEBIAN_FRONTEND=noninteractive apt-get -q "$@"
 }
 
+install() {
+  apt install -y --no-install-recommends "$@"
+}
+
 echo "Installing ${missing[*]}" >&2
 log="$(mktemp)"
 trap 'rm -f "$log"' EXIT
 # A fresh container has no package lists at all, and old lists name files that are gone.
-if ! { apt update && apt install -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 </dev/null; then
-  cat "$log" >&2
-  echo "Could not install: ${missing[*]}" >&2
-  exit 1
+if { apt update && install "${missing[@]}"; } >"$log" 2>&1 </dev/null; then
+  exit 0
 fi
+if { ((${#required_missing[@]} == 0)) || install "${required_missing[@]}"; } >>"$log" 2>&1 </dev/null; then
+  echo "Going on without ${optional_missing[*]}" >&2
+  exit 0
+fi
+cat "$log" >&2
+echo "Could not install: ${required_missing[*]}" >&2
+exit 1

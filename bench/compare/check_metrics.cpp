@@ -1,5 +1,5 @@
-// check_metrics FILE: whether a comparison's JSON has a row for every metric of every strategy, well formed. Says what is
-// missing. Never looks at how large a value is: a slow machine is no error.
+// check_metrics FILE: whether a comparison's JSON has a row for every metric of every strategy and peer, well formed. Says
+// what is missing. Never looks at how large a value is: a slow machine is no error.
 #include <growstack/strategy.hpp>
 
 #include <nlohmann/json.hpp>
@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <map>
 #include <set>
 #include <string>
 #include <utility>
@@ -14,14 +15,37 @@
 
 namespace {
 
-std::vector<std::string> metrics_of_a_strategy() {
-  std::vector<std::string> all{"grow_ratio_noise", "grow_faults_16MiB", "fault_ns",    "fault_cold_ns",
-                               "fault_floor_ns",   "real_regex_ok",     "real_json_ok"};
-  for (const char* const depth : {"16KiB", "64KiB", "256KiB", "1MiB", "2MiB", "16MiB", "64MiB"}) {
-    all.push_back(std::string("grow_ratio_") + depth);
+using Metrics = std::vector<std::string>;
+
+Metrics operator+(Metrics left, const Metrics& right) {
+  left.insert(left.end(), right.begin(), right.end());
+  return left;
+}
+
+Metrics for_each_of(const char* kind, const Metrics& labels) {
+  Metrics all;
+  for (const std::string& label : labels) {
+    all.push_back(kind + label);
   }
-  for (const char* const stage : {"created", "deep", "returned", "trimmed", "released"}) {
-    all.push_back(std::string("stage_rss_") + stage);
+  return all;
+}
+
+/// What each subject must have a row for.
+std::map<std::string, Metrics> expected() {
+  const Metrics growth = for_each_of("grow_ratio_", {"noise", "16KiB", "64KiB", "256KiB", "1MiB", "2MiB", "16MiB", "64MiB"});
+  const Metrics real{"real_regex_ok", "real_json_ok"};
+  const Metrics stack = growth + real + for_each_of("stage_rss_", {"created", "deep", "returned", "trimmed", "released"});
+  const Metrics fault{"fault_ns", "fault_cold_ns", "fault_floor_ns"};
+  std::map<std::string, Metrics> all{{"glibc_thread", stack + Metrics{"real_large_regex_ok", "real_large_json_ok"}},
+                                     {"glibc_thread_setstack", stack},
+                                     {"boost_fixedsize", stack},
+                                     {"boost_protected_fixedsize", stack},
+                                     {"boost_pooled_fixedsize", stack},
+                                     {"split_stack", growth + real + Metrics{"hot_call_ns", "hot_call_worst_ratio"}},
+                                     {"libsigsegv", fault},
+                                     {"bare_handler", fault}};
+  for (const growstack::StrategyDescription& strategy : growstack::strategies()) {
+    all[std::string(strategy.name)] = stack + fault + Metrics{"grow_faults_16MiB"};
   }
   return all;
 }
@@ -46,10 +70,10 @@ int check(const nlohmann::json& rows) {
       ++wrong;
     }
   }
-  for (const growstack::StrategyDescription& strategy : growstack::strategies()) {
-    for (const std::string& metric : metrics_of_a_strategy()) {
-      if (!seen.contains({std::string(strategy.name), metric})) {
-        std::printf("missing: %s of %s\n", metric.c_str(), strategy.name.data());
+  for (const auto& [subject, metrics] : expected()) {
+    for (const std::string& metric : metrics) {
+      if (!seen.contains({subject, metric})) {
+        std::printf("missing: %s of %s\n", metric.c_str(), subject.c_str());
         ++wrong;
       }
     }

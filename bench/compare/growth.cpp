@@ -6,7 +6,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
+#include <functional>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <utility>
@@ -59,7 +62,7 @@ struct Findings {
           cell.refusal = result.at("refusal").get<std::string>();
         } else {
           cell.nanoseconds = result.at("ns").get<double>();
-          cell.faults = result.at("faults").get<double>();
+          cell.faults = result.contains("faults") ? std::optional(result.at("faults").get<double>()) : std::nullopt;
           cell.ratio = result.contains("ratio") ? std::optional(result.at("ratio").get<double>()) : std::nullopt;
         }
       }
@@ -67,25 +70,28 @@ struct Findings {
   }
 };
 
+unsigned rounds(const Session& session) {
+  constexpr unsigned full = 101;
+  constexpr unsigned quick = 12;
+  return session.rounds(full, quick);
+}
+
 Answer ask(const Session& session, const std::vector<std::string>& names) {
-  constexpr unsigned full = 201;
-  constexpr unsigned quick = 31;
-  return ask_child("growth", {{"subjects", names}, {"rounds", session.rounds(full, quick)}}, session.progress());
+  return ask_child("growth", {{"subjects", names}, {"rounds", rounds(session)}}, session.progress());
 }
 
 /// All in one process, interleaved. Should that die, each beside the baseline in a process of its own, so that only the one
 /// which dies is lost.
-Findings measure_together(const Session& session, const std::vector<std::string>& names) {
+void measure_together(const Session& session, const std::vector<std::string>& names, Findings& findings) {
   const std::vector<std::string> always{std::string(name(baseline)), again_name};
   const auto beside_baseline = [&](std::vector<std::string> others) {
     others.insert(others.end(), always.begin(), always.end());
     return others;
   };
-  Findings findings;
   const Answer together = ask(session, beside_baseline(names));
   if (together.failure.empty()) {
     findings.take(together.result);
-    return findings;
+    return;
   }
   for (const std::string& name : names) {
     const Answer alone = ask(session, beside_baseline({name}));
@@ -98,7 +104,17 @@ Findings measure_together(const Session& session, const std::vector<std::string>
   if (!findings.has(always.front())) {
     findings.failures.emplace_back(always.front(), together.whole_failure());
   }
-  return findings;
+}
+
+/// A program of its own, which measures the same calls with split stacks and without.
+void measure_split_stack(const Session& session, Findings& findings) {
+  const Answer answer = ask_child("split_stack", {{"task", "growth"}, {"rounds", rounds(session)}}, session.progress());
+  const std::string name(split_stack_name);
+  if (answer.failure.empty()) {
+    findings.take({{name, answer.result}});
+  } else {
+    findings.failures.emplace_back(name, answer.whole_failure());
+  }
 }
 
 /// The A/A ratio that is farthest from 1, and where.
@@ -118,8 +134,13 @@ Noise noise(const Findings& findings) {
   return worst;
 }
 
+constexpr const char* no_faults_of_ours = "it has no faults";
+constexpr std::string_view split_stack_note =
+    "calls with frames of 200 bytes; the ratio is to the same calls without split stacks on demand_paging";
+
 void add_rows(Session& session, const Findings& findings, const Subject& subject) {
-  const std::string limit_note = stack_limit_note(subject, deepest_reserve);
+  const std::string note =
+      subject.name == split_stack_name ? std::string(split_stack_note) : stack_limit_note(subject, deepest_reserve);
   for (const Depth& depth : depths) {
     const Cell cell = findings.at(subject.name, depth.label);
     const auto add = [&](const char* kind, std::optional<double> value, const char* unit) {
@@ -127,7 +148,9 @@ void add_rows(Session& session, const Findings& findings, const Subject& subject
                    .metric = std::string(kind) + depth.label,
                    .value = value,
                    .unit = unit,
-                   .note = cell.refusal.empty() ? limit_note : cell.refusal});
+                   .note = !cell.refusal.empty() ? cell.refusal
+                           : value               ? note
+                                                 : no_faults_of_ours});
     };
     add("grow_ratio_", findings.ratio(subject.name, depth.label), "ratio");
     add("grow_us_", findings.microseconds(subject.name, depth.label), "us");
@@ -146,13 +169,18 @@ void add_rows(Session& session, const Findings& findings, const Subject& subject
 
 std::string cell(const std::optional<double>& value, std::string (*format)(double)) { return value ? format(*value) : "-"; }
 
-template <class ValueAt>
-void add_line(Table& table, const std::string& title, const ValueAt& value_at, std::string (*format)(double)) {
-  std::vector<std::string> cells{"  " + title};
+using ValueAt = std::function<std::optional<double>(const std::string& name, const char* depth)>;
+
+std::vector<std::string> line(const std::string& name, const ValueAt& value_at, std::string (*format)(double)) {
+  std::vector<std::string> cells{"  " + name};
   for (const Depth& depth : depths) {
-    cells.push_back(cell(value_at(depth.label), format));
+    cells.push_back(cell(value_at(name, depth.label), format));
   }
-  table.add(std::move(cells));
+  return cells;
+}
+
+bool had_faults_of_ours(const Findings& findings, const std::string& name) {
+  return findings.at(name, depths.back().label).faults.value_or(0) > 0;
 }
 
 Table table_of(const Findings& findings, const std::vector<std::string>& names) {
@@ -161,40 +189,54 @@ Table table_of(const Findings& findings, const std::vector<std::string>& names) 
     titles.push_back(in_units(depth.bytes));
   }
   Table table(std::move(titles), 1);
-  const auto section = [&](const char* heading, const auto& value, std::string (*format)(double)) {
+  const auto section = [&](const char* heading, const ValueAt& value_at, std::string (*format)(double),
+                           bool (*belongs)(const Findings&, const std::string&)) {
     table.add_heading(heading);
     for (const std::string& name : names) {
-      if (findings.has(name)) {
-        add_line(
-            table, name, [&](const char* depth) { return value(name, depth); }, format);
+      if (belongs(findings, name)) {
+        table.add(line(name, value_at, format));
       }
     }
   };
+  const auto everybody = [](const Findings& all, const std::string& name) { return all.has(name); };
   section(
       "time, us", [&](const std::string& name, const char* depth) { return findings.microseconds(name, depth); },
-      short_number);
+      short_number, everybody);
   section(
       "time, demand_paging = 1", [&](const std::string& name, const char* depth) { return findings.ratio(name, depth); },
-      [](double ratio) { return fmt::format("{:.2f}", ratio); });
+      [](double ratio) { return fmt::format("{:.2f}", ratio); }, everybody);
   section(
-      "growth faults of ours", [&](const std::string& name, const char* depth) { return findings.at(name, depth).faults; },
-      grouped);
+      "growth faults of ours; the others have none",
+      [&](const std::string& name, const char* depth) { return findings.at(name, depth).faults; }, grouped,
+      had_faults_of_ours);
   return table;
 }
 
 std::string in_percent(double ratio) { return fmt::format("{:.1f} %", 100 * std::abs(ratio - 1)); }
 
-/// "x takes 1.31 times as long as demand_paging at 1 MiB and 1.05 times at 64 MiB."
-std::string ratio_sentence(const Findings& findings, const std::string& name, double worst_noise) {
+bool is_noise(double ratio, const Noise& noise) { return std::abs(std::log(ratio)) <= std::abs(std::log(noise.ratio)); }
+
+/// "x takes 1.31 times as long as demand_paging at 1 MiB and 1.05 times at 64 MiB."; nothing for one that is no different.
+std::string ratio_sentence(const Findings& findings, const std::string& name, const Noise& noise) {
   const auto near = findings.ratio(name, "1MiB");
   const auto far = findings.ratio(name, depths.back().label);
-  if (!near || !far) {
+  if (!near || !far || (is_noise(*near, noise) && is_noise(*far, noise))) {
     return {};
   }
-  const bool is_noise = std::abs(*far - 1) <= std::abs(worst_noise - 1);
-  return fmt::format("{} takes {:.2f} times as long as {} at 1 MiB and {:.2f} times at {}{}.", name, *near,
-                     growstack::name(baseline), *far, in_units(depths.back().bytes),
-                     is_noise ? ", which is no more than noise" : "");
+  return fmt::format("{} takes {:.2f} times as long at 1 MiB and {:.2f} times at {}{}.", name, *near, *far,
+                     in_units(depths.back().bytes), is_noise(*far, noise) ? ", which is no more than noise" : "");
+}
+
+std::string indifferent_sentence(const Findings& findings, const std::vector<std::string>& names, const Noise& noise) {
+  std::vector<std::string> indifferent;
+  for (const std::string& name : names) {
+    if (findings.ratio(name, depths.back().label) && ratio_sentence(findings, name, noise).empty()) {
+      indifferent.push_back(name);
+    }
+  }
+  return indifferent.empty() ? ""
+                             : fmt::format("At 1 MiB and at {} no different from {}: {}.", in_units(depths.back().bytes),
+                                           growstack::name(baseline), listed(indifferent));
 }
 
 /// Why there is no figure, if so.
@@ -219,53 +261,85 @@ std::vector<std::string> what_to_see(const Findings& findings, const std::vector
         fmt::format("Measured twice, {} differs from itself by up to {} (at {}): smaller differences mean nothing.",
                     name(baseline), in_percent(worst.ratio), in_units(worst.where->bytes)));
   }
-  for (const std::string& each : names) {
-    if (each != again_name && each != name(baseline) && findings.has(each)) {
-      sentences.push_back(ratio_sentence(findings, each, worst.ratio));
-    }
+  std::vector<std::string> others;
+  std::copy_if(names.begin(), names.end(), std::back_inserter(others),
+               [](const std::string& each) { return each != again_name && each != name(baseline); });
+  for (const std::string& each : others) {
+    sentences.push_back(ratio_sentence(findings, each, worst));
   }
-  for (const std::string& each : names) {
+  sentences.push_back(indifferent_sentence(findings, others, worst));
+  for (const std::string& each : others) {
     sentences.push_back(refusal_sentence(findings, each));
   }
+  if (findings.has(std::string(split_stack_name))) {
+    sentences.push_back(fmt::format("{}: {}.", split_stack_name, split_stack_note));
+  }
   return sentences;
+}
+
+/// Those asked for, and why some have no figures.
+Findings measure(Session& session, const std::vector<Subject>& subjects) {
+  std::vector<std::string> together;
+  Findings findings;
+  for (const Subject& subject : subjects) {
+    if (!subject.unsupported.empty()) {
+      findings.failures.emplace_back(subject.name, subject.unsupported);
+    } else if (subject.makes_stacks && subject.strategy != baseline) {
+      together.push_back(subject.name);
+    }
+  }
+  session.progress().say("growth");
+  measure_together(session, together, findings);
+  const std::optional<Subject> split_stack = session.peer(split_stack_name);
+  if (split_stack && split_stack->unsupported.empty()) {
+    session.progress().say("growth: split_stack");
+    measure_split_stack(session, findings);
+  }
+  return findings;
+}
+
+/// The baseline last, and once more.
+std::vector<std::string> in_order(const std::vector<Subject>& subjects) {
+  std::vector<std::string> names;
+  for (const Subject& subject : subjects) {
+    if (subject.strategy != baseline) {
+      names.push_back(subject.name);
+    }
+  }
+  names.emplace_back(name(baseline));
+  names.push_back(again_name);
+  return names;
 }
 
 }  // namespace
 
 void compare_growth(Session& session) {
-  std::vector<std::string> names;
-  for (const Subject& subject : session.strategies()) {
-    if (!subject.unsupported.empty()) {
-      session.add_missing(subject.name, metrics(), subject.unsupported);
-    } else if (subject.strategy != baseline) {
-      names.push_back(subject.name);
-    }
+  std::vector<Subject> subjects = session.stacks();
+  if (const auto split_stack = session.peer(split_stack_name)) {
+    subjects.push_back(*split_stack);
   }
-  if (session.strategies().empty()) {
+  if (subjects.empty()) {
     return;
   }
-  session.progress().say("growth");
-  const Findings findings = measure_together(session, names);
-  for (const Subject& subject : session.strategies()) {
+  const Findings findings = measure(session, subjects);
+  for (const Subject& subject : subjects) {
     if (findings.has(subject.name)) {
       add_rows(session, findings, subject);
     }
   }
+  const std::vector<std::string> names = in_order(subjects);
+  Table table = table_of(findings, names);
   for (const auto& [name, reason] : findings.failures) {
     session.add_missing(name, metrics(), reason);
+    table.add_sentence({name}, reason);
   }
-  names.emplace_back(name(baseline));
-  names.push_back(again_name);
   session.print_title("GROWTH",
                       "How long a fresh stack takes to a depth, touched page by page by the code that runs on it. "
                       "Medians of rounds that measure all of them in turn, of their times and of their ratios; "
-                      "making the stack is not in the time.");
-  Table table = table_of(findings, names);
-  for (const auto& [name, reason] : findings.failures) {
-    table.add_sentence({name}, reason);
-  }
+                      "making the stack is not in the time, and malloc is told to take fresh memory for each.");
   session.print(table);
   session.print_sentences(what_to_see(findings, names));
+  compare_hot_call(session);
 }
 
 }  // namespace growstack::compare

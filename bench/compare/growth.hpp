@@ -3,6 +3,7 @@
 
 #include "subject.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <string>
@@ -25,6 +26,15 @@ inline constexpr std::array depths{Depth{"16KiB", 16 * kibibyte, 1},   Depth{"64
 /// Reserved beyond the depth, so that nothing ends there.
 inline constexpr std::size_t beyond = 256 * kibibyte;
 inline constexpr std::size_t deepest_reserve = 64 * mebibyte + beyond;
+
+inline unsigned rounds_at(const Depth& depth, unsigned rounds) { return std::max(1U, rounds / depth.fewer); }
+
+/// Shallow stacks by the dozen: the kernel puts off work and does it every few dozen pages, which a single shallow stack
+/// meets or does not, and a median of such times jumps.
+inline unsigned stacks_per_sample(std::size_t bytes) {
+  constexpr std::size_t most = 16;
+  return static_cast<unsigned>(std::clamp<std::size_t>(mebibyte / bytes, 1, most));
+}
 
 /// The baseline a second time, as if it were another strategy: how far the two are apart is what the figures are worth.
 inline const std::string again_name = std::string(name(baseline)) + "_again";

@@ -1,4 +1,5 @@
 // The measuring half of the growth group, in a process of its own.
+#include "any_stack.hpp"
 #include "group.hpp"
 #include "growth.hpp"
 
@@ -6,52 +7,69 @@
 #include "parts/memory.hpp"
 #include "parts/samples.hpp"
 
-#include <growstack/growstack.hpp>
-
 #include <fmt/format.h>
 
+#include <growstack/handler/pages.hpp>
+
+#include <malloc.h>
+#include <sys/mman.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstdint>
 #include <exception>
-#include <functional>
 #include <numeric>
-#include <optional>
 #include <random>
+#include <stdexcept>
+#include <system_error>
 
 namespace growstack::compare {
 namespace {
 
-unsigned rounds_at(const Depth& depth, unsigned rounds) { return std::max(1U, rounds / depth.fewer); }
+constexpr std::size_t guard = 64 * kibibyte;
 
 struct Contender {
   std::string name;
-  Strategy strategy;
+  std::string subject;  // what it is: the baseline takes part twice
   std::vector<double> nanoseconds{};
-  std::uint32_t faults = 0;
+  std::uint64_t faults = 0;
   std::string refusal{};
 };
 
-/// One fresh stack to the depth, in nanoseconds. Making and releasing it is not in the time; the switch to it neither.
-double grow_once(Contender& contender, std::size_t bytes) {
-  Stack stack({.reserve = bytes + beyond, .strategy = contender.strategy, .name = "growth"});
-  const std::uintptr_t lowest = reinterpret_cast<std::uintptr_t>(stack.base()) - bytes;
-  bench::touch_and_free(bytes);
-  const auto taken = call(stack, [&] {
-    const auto before = std::chrono::steady_clock::now();
-    bench::descend(lowest);
-    return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - before);
-  });
-  contender.faults = stack.counters().growth_faults;
-  return taken.count();
+/// malloc would give the memory of the stack before again, with its pages: the others' stacks are fresh, so these must be.
+void make_malloc_forget() {
+  constexpr int threshold = 128 * 1024;  // the usual one, but when set it stays: every stack here is larger
+  if (mallopt(M_MMAP_THRESHOLD, threshold) != 1) {
+    throw std::runtime_error("mallopt refused M_MMAP_THRESHOLD");
+  }
 }
 
-/// Shallow stacks by the dozen: the kernel puts off work and does it every few dozen pages, which a single shallow stack
-/// meets or does not, and a median of such times jumps.
-unsigned stacks_per_sample(std::size_t bytes) {
-  constexpr std::size_t enough = 1 * mebibyte;
-  constexpr std::size_t most = 16;
-  return static_cast<unsigned>(std::clamp<std::size_t>(enough / bytes, 1, most));
+/// Of the stack that a thread had which ended, glibc gives all but the first pages back, and lets the next thread have it.
+void give_back_what_glibc_kept(const AnyStack& stack) {
+  constexpr std::uintptr_t room = 512;  // more than this function and madvise take
+  const std::uintptr_t below = handler::page_down(reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) - room);
+  if (madvise(reinterpret_cast<void*>(stack.floor()), below - stack.floor(), MADV_DONTNEED) != 0) {
+    throw std::system_error(errno, std::generic_category(), "madvise");
+  }
+}
+
+/// One fresh stack to the depth, in nanoseconds. Making and releasing it is not in the time; the switch to it neither.
+double grow_once(Contender& contender, std::size_t bytes) {
+  const auto stack = make_stack(contender.subject, {.reserve = bytes + beyond, .guard = guard});
+  bench::touch_and_free(bytes, pages_taken_by(contender.subject));
+  std::chrono::duration<double, std::nano> taken{};
+  stack->run([&] {
+    if (contender.subject == glibc_thread_name) {
+      give_back_what_glibc_kept(*stack);
+    }
+    const std::uintptr_t lowest = stack->base() - bytes;
+    const auto before = std::chrono::steady_clock::now();
+    bench::descend(lowest);
+    taken = std::chrono::steady_clock::now() - before;
+  });
+  contender.faults = stack->growth_events();
+  return taken.count();
 }
 
 void try_growing(Contender& contender, std::size_t bytes, bool counts) {
@@ -83,22 +101,12 @@ void run_round(std::vector<Contender>& contenders, std::size_t bytes, std::mt199
   }
 }
 
-/// The median of the rounds' own ratios: a machine that is slower for a while is so for both.
-std::optional<double> ratio_between(const std::vector<double>& times, const std::vector<double>& base) {
-  if (times.empty() || times.size() != base.size()) {
-    return std::nullopt;
-  }
-  std::vector<double> ratios(times.size());
-  std::transform(times.begin(), times.end(), base.begin(), ratios.begin(), std::divides<>());
-  return bench::median(ratios);
-}
-
 nlohmann::json result_of(const Contender& contender, const Contender& base) {
   if (!contender.refusal.empty()) {
     return {{"refusal", contender.refusal}};
   }
   nlohmann::json result{{"ns", bench::median(contender.nanoseconds)}, {"faults", contender.faults}};
-  if (const auto ratio = ratio_between(contender.nanoseconds, base.nanoseconds)) {
+  if (const auto ratio = bench::median_ratio(contender.nanoseconds, base.nanoseconds)) {
     result["ratio"] = *ratio;
   }
   return result;
@@ -109,14 +117,15 @@ nlohmann::json result_of(const Contender& contender, const Contender& base) {
 /// {"subjects": [...], "rounds": n} to {subject: {depth: {"ns", "faults", "ratio"} or {"refusal"}}}. The baseline is one of
 /// them.
 nlohmann::json measure_growth(const nlohmann::json& request, Progress& progress) {
-  bench::raise_stack_limit(deepest_reserve);
+  raise_limits_for_stacks(deepest_reserve);
+  make_malloc_forget();
   const unsigned rounds = request.at("rounds");
   std::mt19937 order;  // the same orders every time
   nlohmann::json results;
   for (const Depth& depth : depths) {
     std::vector<Contender> contenders;
     for (const std::string name : request.at("subjects")) {
-      contenders.push_back({.name = name, .strategy = name == again_name ? baseline : strategy_named(name)});
+      contenders.push_back({.name = name, .subject = name == again_name ? std::string(growstack::name(baseline)) : name});
     }
     bench::warm_memory(2 * deepest_reserve);
     for (Contender& contender : contenders) {

@@ -19,7 +19,8 @@ namespace growstack::compare {
 namespace {
 
 constexpr std::array tasks{Task{"try_strategy", try_strategy}, Task{"stages", measure_stages},
-                           Task{"growth", measure_growth},     Task{"faults", measure_faults},
+                           Task{"growth", measure_growth},     Task{"split_stack", ask_split_stack},
+                           Task{"faults", measure_faults},     Task{"libsigsegv", ask_libsigsegv},
                            Task{"real", run_real_program},     Task{"promise", answer_promise}};
 
 /// "growth" is two: to a depth, and one fault.
@@ -39,12 +40,19 @@ std::vector<std::string> group_names() {
   return names;
 }
 
+std::string with_reason(const Subject& subject) {
+  const std::string& reason = subject.unsupported.empty() ? subject.lacking : subject.unsupported;
+  return subject.description + (reason.empty() ? "" : " -- here: " + reason);
+}
+
 void print_list(const std::vector<Subject>& subjects) {
-  Table table({"name", "kind", "Linux", "works here", "what it is"}, 4);
+  Table table({"name", "kind", "Linux", "here", "what it is"}, 4);
   for (const Subject& subject : subjects) {
     table.add_sentence({subject.name, subject.strategy ? "strategy" : "peer", subject.least_kernel,
-                        subject.unsupported.empty() ? "yes" : "no"},
-                       subject.description + (subject.unsupported.empty() ? "" : " -- here: " + subject.unsupported));
+                        !subject.unsupported.empty() ? "no"
+                        : subject.lacking.empty()    ? "yes"
+                                                     : "partly"},
+                       with_reason(subject));
   }
   fmt::print("{}", table.text());
 }

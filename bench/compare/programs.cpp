@@ -9,12 +9,10 @@
 namespace growstack::compare {
 namespace {
 
-constexpr std::size_t size = 1'000'000;
-
 /// libstdc++ matches by recursion: two or three frames a letter.
 class RegexMatch final : public Program {
  public:
-  RegexMatch() {
+  explicit RegexMatch(std::size_t size) {
     for (std::size_t letter = 0; letter < size; ++letter) {
       text_ += letter % 2 == 0 ? 'a' : 'b';
     }
@@ -29,13 +27,13 @@ class RegexMatch final : public Program {
 /// RapidJSON parses by recursion unless told otherwise (kParseIterativeFlag).
 class JsonParse final : public Program {
  public:
-  JsonParse() : text_(std::string(size, '[') + std::string(size, ']')) {}
+  explicit JsonParse(std::size_t size) : size_(size), text_(std::string(size, '[') + std::string(size, ']')) {}
 
   /// The document frees its memory as one pool, without a second recursion.
   bool run() override {
     rapidjson::Document document;
     document.Parse(text_.c_str());
-    return !document.HasParseError() && depth_of(document) == size;
+    return !document.HasParseError() && depth_of(document) == size_;
   }
 
  private:
@@ -47,16 +45,17 @@ class JsonParse final : public Program {
     return depth;
   }
 
+  std::size_t size_;
   std::string text_;
 };
 
 template <class T>
-std::unique_ptr<Program> make() {
-  return std::make_unique<T>();
+std::unique_ptr<Program> make(std::size_t size) {
+  return std::make_unique<T>(size);
 }
 
-constexpr std::array all{ProgramDescription{"regex", "std::regex_match, 1,000,000 letters", make<RegexMatch>},
-                         ProgramDescription{"json", "RapidJSON, 1,000,000 levels", make<JsonParse>}};
+constexpr std::array all{ProgramDescription{"regex", "letters matched by std::regex", make<RegexMatch>},
+                         ProgramDescription{"json", "levels parsed by RapidJSON", make<JsonParse>}};
 
 }  // namespace
 

@@ -1,6 +1,7 @@
 // Real code that recurses as deep as its input is long, and dies of it on an ordinary thread.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <span>
 #include <string>
@@ -19,12 +20,15 @@ class Program {
 };
 
 struct ProgramDescription {
-  const char* name;                    ///< "regex", as in "real_regex_ok"
-  const char* title;                   ///< for a table
-  std::unique_ptr<Program> (*make)();  ///< prepares the input
+  const char* name;                                    ///< "regex", as in "real_regex_ok"
+  const char* title;                                   ///< for a table, after the size: "letters by std::regex_match"
+  std::unique_ptr<Program> (*make)(std::size_t size);  ///< prepares the input
 };
 
 [[nodiscard]] std::span<const ProgramDescription> programs();
+
+/// Of a million, the deepest of them takes somewhat less; of fewer, less in proportion.
+[[nodiscard]] constexpr std::size_t stack_needed(std::size_t size) { return size * 1024; }
 
 /// Throws std::invalid_argument.
 [[nodiscard]] const ProgramDescription& program_named(const std::string& name);

@@ -1,142 +1,208 @@
 // Real programs: what kills an ordinary thread, and what it takes to survive.
 #include "group.hpp"
 
+#include "any_stack.hpp"
 #include "child.hpp"
 #include "parts/memory.hpp"
 #include "parts/samples.hpp"
 #include "programs.hpp"
 
-#include <growstack/growstack.hpp>
-
 #include <fmt/format.h>
-
-#include <pthread.h>
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <exception>
+#include <memory>
+#include <new>
+#include <optional>
+#include <set>
 #include <system_error>
+#include <utility>
 
 namespace growstack::compare {
 namespace {
 
 constexpr std::size_t mebibyte = std::size_t{1024} * 1024;
-constexpr std::size_t thread_stack = 8 * mebibyte;
+constexpr std::size_t ordinary_thread = 8 * mebibyte;
 constexpr std::size_t reserve = 4096 * mebibyte;
-constexpr std::size_t memory_needed = 1024 * mebibyte;  // a little more than the deepest program takes
+constexpr std::size_t guard = mebibyte / 16;
 
 // ---- in the child ----
 
 struct Run {
   bool ok = true;
   std::vector<double> milliseconds{};
+  std::size_t given = 0;
   std::size_t deepest = 0;
-  std::uint32_t faults = 0;
+  std::uint64_t faults = 0;
 };
 
-void run_once(Program& program, Run& run) {
-  const auto before = std::chrono::steady_clock::now();
-  run.ok = program.run() && run.ok;
-  run.milliseconds.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - before).count());
+bool is_want_of_memory(const std::exception& error) {
+  const auto* const failed = dynamic_cast<const std::system_error*>(&error);
+  return dynamic_cast<const std::bad_alloc*>(&error) != nullptr ||
+         (failed != nullptr &&
+          (failed->code() == std::errc::not_enough_memory || failed->code() == std::errc::resource_unavailable_try_again));
 }
 
-void run_on_stack(Program& program, Strategy strategy, Run& run) {
-  Stack stack({.reserve = reserve, .strategy = strategy, .name = "real program"});
-  call(stack, [&] { run_once(program, run); });
-  run.deepest = stack.high_water_mark();
-  run.faults = stack.counters().growth_faults;
+/// As large as asked for, or else half of that, and so on: not every way to make a stack lets it have more than there is
+/// memory. A thread's is made when it runs, so it is run once.
+std::unique_ptr<AnyStack> make_largest(const std::string& subject, Run& run) {
+  for (;;) {
+    try {
+      auto stack = make_stack(subject, {.reserve = run.given, .guard = guard});
+      stack->run([] {});
+      return stack;
+    } catch (const std::exception& error) {
+      if (!is_want_of_memory(error) || run.given <= ordinary_thread) {
+        throw;
+      }
+      run.given /= 2;
+    }
+  }
 }
 
-void run_on_plain_thread(Program& program, Run& run) {
-  struct Errand {
-    Program& program;
-    Run& run;
-  } errand{program, run};
-  pthread_attr_t attributes;
-  pthread_t thread;
-  int error = pthread_attr_init(&attributes);
-  if (error == 0) {
-    error = pthread_attr_setstacksize(&attributes, thread_stack);
-  }
-  if (error == 0) {
-    error = pthread_create(
-        &thread, &attributes,
-        [](void* argument) -> void* {
-          const auto& it = *static_cast<Errand*>(argument);
-          run_once(it.program, it.run);
-          return nullptr;
-        },
-        &errand);
-  }
-  if (error == 0) {
-    error = pthread_join(thread, nullptr);
-  }
-  if (error != 0) {
-    throw std::system_error(error, std::generic_category(), "plain thread");
-  }
+void run_on_stack(Program& program, const std::string& subject, Run& run) {
+  const auto stack = make_largest(subject, run);
+  stack->run([&] {
+    const auto before = std::chrono::steady_clock::now();
+    run.ok = program.run() && run.ok;
+    run.milliseconds.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - before).count());
+  });
+  run.deepest = stack->high_water();
+  run.faults = stack->growth_events();
 }
 
 }  // namespace
 
-/// {"program", "subject", "rounds"} to {"ok", "ms", "deepest", "faults"}.
+/// {"program", "size", "subject", "bytes", "rounds", "warm"} to {"ok", "ms", "given", "deepest", "faults"}.
 nlohmann::json run_real_program(const nlohmann::json& request, Progress&) {
   const std::string subject = request.at("subject");
-  const auto program = program_named(request.at("program")).make();
-  bench::raise_stack_limit(reserve);
-  Run run;
-  for (unsigned round = 0; round < request.at("rounds"); ++round) {
-    if (subject == pthread_name) {
-      run_on_plain_thread(*program, run);
-    } else {
-      bench::warm_memory(memory_needed);
-      run_on_stack(*program, strategy_named(subject), run);
-    }
+  const std::size_t size = request.at("size");
+  if (request.at("warm")) {
+    bench::warm_memory(stack_needed(size), pages_taken_by(subject));
   }
-  return {{"ok", run.ok}, {"ms", bench::median(run.milliseconds)}, {"deepest", run.deepest}, {"faults", run.faults}};
+  const auto program = program_named(request.at("program")).make(size);
+  Run run{.given = request.at("bytes")};
+  raise_limits_for_stacks(run.given);
+  for (unsigned round = 0; round < request.at("rounds"); ++round) {
+    run_on_stack(*program, subject, run);
+  }
+  return {{"ok", run.ok},
+          {"ms", bench::median(run.milliseconds)},
+          {"given", run.given},
+          {"deepest", run.deepest},
+          {"faults", run.faults}};
 }
 
 namespace {
 
 // ---- in the parent ----
 
-std::string metric(const ProgramDescription& program, const char* what) {
-  return fmt::format("real_{}_{}", program.name, what);
+/// Letters, or levels: an ordinary thread dies of the fewer, too.
+std::size_t input_size(const Session& session) {
+  constexpr std::size_t full = 1'000'000;
+  constexpr std::size_t quick = 250'000;
+  return session.options().quick ? quick : full;
 }
 
-void add_rows(Session& session, const ProgramDescription& program, const Subject& subject, const Answer& answer) {
+std::string title_of(const ProgramDescription& program, const Session& session) {
+  return fmt::format("{} {}", grouped(std::uint64_t{input_size(session)}), program.title);
+}
+
+/// Who runs a program, and on how large a stack.
+struct Participant {
+  Subject subject;
+  std::size_t bytes = reserve;
+  const char* metric_prefix = "real_";
+
+  [[nodiscard]] std::string title() const {
+    return subject.name + (subject.name == glibc_thread_name ? " of " + in_units(bytes) : "");
+  }
+  [[nodiscard]] std::string limit_note() const { return stack_limit_note(subject, bytes); }
+};
+
+/// What is locked is there from the start, all of it: no more than the programs need, and not half of the memory.
+std::size_t most_locked(const Session& session) {
+  const std::uint64_t most =
+      std::min(std::uint64_t{stack_needed(input_size(session))}, bench::meminfo_bytes("MemAvailable") / 2);
+  return most / mebibyte * mebibyte;
+}
+
+std::vector<Participant> participants(const Session& session) {
+  std::vector<Participant> all;
+  for (const Subject& subject : session.stacks()) {
+    if (subject.name == glibc_thread_name) {
+      all.push_back({.subject = subject, .bytes = ordinary_thread});
+      all.push_back({.subject = subject, .metric_prefix = "real_large_"});
+    } else {
+      all.push_back({.subject = subject, .bytes = subject.strategy == Strategy::locked ? most_locked(session) : reserve});
+    }
+  }
+  if (const auto split_stack = session.peer(split_stack_name)) {
+    all.push_back({.subject = *split_stack, .bytes = 0});
+  }
+  return all;
+}
+
+/// `first`: the others get the memory that the one before them gave back, but for those that take huge pages.
+Answer ask(const Session& session, const ProgramDescription& program, const Participant& who, bool first) {
+  constexpr unsigned most_rounds = 5;
+  if (!who.subject.unsupported.empty()) {
+    return {.failure = who.subject.unsupported};
+  }
+  nlohmann::json request{
+      {"program", program.name}, {"size", input_size(session)}, {"rounds", std::min(session.rounds(3, 1), most_rounds)}};
+  if (who.subject.name == split_stack_name) {
+    request["task"] = "real";
+    return ask_child("split_stack", request, session.progress());
+  }
+  request["subject"] = who.subject.name;
+  request["bytes"] = who.bytes;
+  request["warm"] = first || pages_taken_by(who.subject.name) == bench::Pages::huge;
+  return ask_child("real", request, session.progress());
+}
+
+void add_rows(Session& session, const ProgramDescription& program, const Participant& who, const Answer& answer) {
   const auto add = [&](const char* what, std::optional<double> value, const char* unit, const std::string& note) {
-    session.add({.subject = subject.name, .metric = metric(program, what), .value = value, .unit = unit, .note = note});
+    session.add({.subject = who.subject.name,
+                 .metric = fmt::format("{}{}_{}", who.metric_prefix, program.name, what),
+                 .value = value,
+                 .unit = unit,
+                 .note = note});
   };
-  if (!subject.unsupported.empty()) {
-    add("ok", std::nullopt, "1/0", subject.unsupported);
+  if (!who.subject.unsupported.empty()) {
+    add("ok", std::nullopt, "1/0", who.subject.unsupported);
     return;
   }
   if (!answer.failure.empty()) {
     add("ok", 0, "1/0", answer.whole_failure());
     return;
   }
-  const std::string note = stack_limit_note(subject, reserve);
+  const std::string note = who.limit_note();
   add("ok", answer.result.at("ok").get<bool>() ? 1 : 0, "1/0", note);
   add("ms", answer.result.at("ms").get<double>(), "ms", note);
-  add("stack", answer.result.at("deepest").get<double>(), "bytes", "deepest commit");
+  const auto add_size = [&](const char* what, const char* member, const char* text) {
+    const double bytes = answer.result.at(member);
+    add(what, bytes > 0 ? std::optional(bytes) : std::nullopt, "bytes", bytes > 0 ? text : "nobody keeps count");
+  };
+  add_size("given", "given", "the size of the stack that it could have");
+  add_size("stack", "deepest", "deepest commit");
   add("faults", answer.result.at("faults").get<double>(), "faults", note);
 }
 
-std::string title_of(const Subject& subject) {
-  return subject.strategy ? subject.name : fmt::format("{} of {}", subject.name, in_units(thread_stack));
-}
+std::string in_mebibytes(double bytes) { return bytes > 0 ? grouped(bytes / static_cast<double>(mebibyte)) : "-"; }
 
-void add_to_table(Table& table, const Subject& subject, const Answer& answer) {
+void add_to_table(Table& table, const Participant& who, const Answer& answer) {
   if (!answer.failure.empty()) {
-    table.add_sentence({"  " + title_of(subject)}, answer.failure);
+    table.add_sentence({"  " + who.title()}, answer.failure);
     return;
   }
-  const double deepest = answer.result.at("deepest");
-  const std::string note = stack_limit_note(subject, reserve);
-  table.add({"  " + title_of(subject), answer.result.at("ok").get<bool>() ? "succeeds" : "WRONG RESULT",
-             short_number(answer.result.at("ms").get<double>()),
-             subject.strategy ? grouped(deepest / static_cast<double>(mebibyte)) : "-",
-             grouped(answer.result.at("faults").get<double>()), note.empty() ? "" : "(*)"});
+  table.add({"  " + who.title(), answer.result.at("ok").get<bool>() ? "succeeds" : "WRONG RESULT",
+             short_number(answer.result.at("ms").get<double>()), in_mebibytes(answer.result.at("given")),
+             in_mebibytes(answer.result.at("deepest")), grouped(answer.result.at("faults").get<double>()),
+             who.limit_note().empty() ? "" : "(*)"});
 }
 
 struct Score {
@@ -145,83 +211,92 @@ struct Score {
   std::vector<std::string> refused{};
   double deepest = 0;
 
-  void count(const Subject& subject, const Answer& answer) {
+  void count(const Participant& who, const Answer& answer) {
     if (!answer.failure.empty()) {
-      (answer.died ? died : refused).push_back(title_of(subject));
+      (answer.died ? died : refused).push_back(who.title());
     } else if (answer.result.at("ok")) {
-      succeeded.push_back(title_of(subject));
-      deepest = std::max(deepest, answer.result.at("deepest").get<double>());
+      succeeded.push_back(who.title());
+      const double used = answer.result.at("deepest");
+      deepest = std::max(deepest, used < answer.result.at("given") ? used : 0);  // not what is all there from the start
     }
   }
 
-  [[nodiscard]] std::string sentence(const char* program) const {
-    std::string text = succeeded.empty()
-                           ? fmt::format("{}: nobody gets through.", program)
-                           : fmt::format("{}: {} get{} through, with up to {} MiB of stack.", program, listed(succeeded),
-                                         succeeded.size() == 1 ? "s" : "", grouped(deepest / static_cast<double>(mebibyte)));
+  [[nodiscard]] std::string sentence(const std::string& program) const {
+    std::string text = program + ":";
     if (!died.empty()) {
       text += fmt::format(" {} die{}.", listed(died), died.size() == 1 ? "s" : "");
     }
     if (!refused.empty()) {
       text += fmt::format(" {} could not begin.", listed(refused));
     }
-    return text;
+    const std::string depth = deepest > 0 ? fmt::format(", with up to {} MiB of stack", in_mebibytes(deepest)) : "";
+    const bool rest = succeeded.size() > 1 && !(died.empty() && refused.empty());
+    return text + (succeeded.empty() ? " nobody gets through."
+                   : rest            ? fmt::format(" The others get through{}.", depth)
+                          : fmt::format(" {} get{} through{}.", listed(succeeded), succeeded.size() == 1 ? "s" : "", depth));
   }
 };
 
-std::vector<Subject> participants(const Session& session) {
-  std::vector<Subject> all;
-  if (session.includes(pthread_name)) {
-    all.push_back({.name = std::string(pthread_name), .description = {}, .least_kernel = {}});
+/// Everybody with everything, and what there is to say afterwards.
+class Contest {
+ public:
+  Contest(Session& session, std::vector<Participant> participants)
+      : session_(session), participants_(std::move(participants)) {}
+
+  void run(const ProgramDescription& program) {
+    table_.add_heading(title_of(program, session_));
+    Score score;
+    bool first = true;
+    for (const Participant& who : participants_) {
+      session_.progress().say(fmt::format("real programs: {} on {}", program.name, who.title()));
+      const Answer answer = ask(session_, program, who, std::exchange(first, false));
+      add_rows(session_, program, who, answer);
+      add_to_table(table_, who, answer);
+      score.count(who, answer);
+      grows_down_died_ = grows_down_died_ || (answer.died && who.subject.strategy == Strategy::grows_down);
+      if (answer.failure.empty() && !who.limit_note().empty()) {
+        limit_notes_.insert("(*) " + who.limit_note() + ".");
+      }
+    }
+    sentences_.push_back(score.sentence(title_of(program, session_)));
   }
-  const std::vector<Subject> strategies = session.strategies();
-  all.insert(all.end(), strategies.begin(), strategies.end());
-  return all;
-}
+
+  void print() {
+    session_.print(table_);
+    if (grows_down_died_) {
+      sentences_.emplace_back(why_grows_down_dies);
+    }
+    sentences_.insert(sentences_.end(), limit_notes_.begin(), limit_notes_.end());
+    session_.print_sentences(sentences_);
+  }
+
+ private:
+  Session& session_;
+  std::vector<Participant> participants_;
+  Table table_{{"program, run on", "outcome", "time, ms", "given, MiB", "used, MiB", "growth faults", ""}, 2};
+  std::vector<std::string> sentences_;
+  std::set<std::string> limit_notes_;
+  bool grows_down_died_ = false;
+};
 
 }  // namespace
 
 void compare_real_programs(Session& session) {
-  const std::vector<Subject> subjects = participants(session);
-  if (subjects.empty()) {
+  std::vector<Participant> all = participants(session);
+  if (all.empty()) {
     return;
   }
-  Table table({"program, run on", "outcome", "time, ms", "stack, MiB", "growth faults", ""}, 2);
-  std::vector<std::string> sentences;
-  std::string limit_note;
-  bool grows_down_died = false;
-  constexpr unsigned most_rounds = 5;
-  const unsigned rounds = std::min(session.rounds(3, 1), most_rounds);
+  Contest contest(session, std::move(all));
   for (const ProgramDescription& program : programs()) {
-    table.add_heading(program.title);
-    Score score;
-    for (const Subject& subject : subjects) {
-      session.progress().say(fmt::format("real programs: {} on {}", program.name, title_of(subject)));
-      const Answer answer =
-          subject.unsupported.empty()
-              ? ask_child("real", {{"program", program.name}, {"subject", subject.name}, {"rounds", rounds}},
-                          session.progress())
-              : Answer{.failure = subject.unsupported};
-      add_rows(session, program, subject, answer);
-      add_to_table(table, subject, answer);
-      score.count(subject, answer);
-      grows_down_died = grows_down_died || (answer.died && subject.strategy == Strategy::grows_down);
-      limit_note = limit_note.empty() && answer.failure.empty() ? stack_limit_note(subject, reserve) : limit_note;
-    }
-    sentences.push_back(score.sentence(program.title));
+    contest.run(program);
   }
-  if (grows_down_died) {
-    sentences.emplace_back(why_grows_down_dies);
-  }
-  if (!limit_note.empty()) {
-    sentences.push_back("(*) " + limit_note + ".");
-  }
-  session.print_title("REAL PROGRAMS",
-                      fmt::format("Recursion as deep as the input is long, each run in a process of its own; {} reserved "
-                                  "for every growing stack. stack: the deepest commit.",
-                                  in_units(reserve)));
-  session.print(table);
-  session.print_sentences(sentences);
+  session.print_title(
+      "REAL PROGRAMS",
+      fmt::format(
+          "Recursion as deep as the input is long, each run in a process of its own. given: {} is asked for, or what "
+          "memory and limits allow; {} is what an ordinary thread has. used: the deepest commit.",
+          in_units(reserve), in_units(ordinary_thread)));
+  contest.print();
 }
 
 }  // namespace growstack::compare

@@ -23,6 +23,19 @@ std::vector<Subject> Session::strategies() const {
   return chosen;
 }
 
+std::vector<Subject> Session::stacks() const {
+  std::vector<Subject> chosen;
+  std::copy_if(subjects_.begin(), subjects_.end(), std::back_inserter(chosen),
+               [&](const Subject& each) { return each.makes_stacks && includes(each.name); });
+  return chosen;
+}
+
+std::optional<Subject> Session::peer(std::string_view name) const {
+  const auto found =
+      std::find_if(subjects_.begin(), subjects_.end(), [&](const Subject& each) { return each.name == name; });
+  return found != subjects_.end() && includes(name) ? std::optional(*found) : std::nullopt;
+}
+
 unsigned Session::rounds(unsigned full, unsigned quick) const {
   return options_.rounds.value_or(options_.quick ? quick : full);
 }

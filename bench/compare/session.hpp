@@ -7,6 +7,7 @@
 #include "subject.hpp"
 #include "table.hpp"
 
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -22,8 +23,10 @@ class Session {
   [[nodiscard]] Progress& progress() const noexcept { return progress_; }
   [[nodiscard]] const std::vector<Row>& rows() const noexcept { return rows_; }
 
-  /// Those that --only names, or all: strategies, and a peer by its name.
+  /// Those that --only names, or all: strategies, whatever make_stack knows, and a peer by its name.
   [[nodiscard]] std::vector<Subject> strategies() const;
+  [[nodiscard]] std::vector<Subject> stacks() const;
+  [[nodiscard]] std::optional<Subject> peer(std::string_view name) const;
   [[nodiscard]] bool includes(std::string_view name) const;
 
   /// How often to measure: --rounds, or one of these two.

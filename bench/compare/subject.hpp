@@ -1,6 +1,7 @@
 // Who is compared: the library's strategies, and peers that are none of them.
 #pragma once
 
+#include "parts/memory.hpp"
 #include "progress.hpp"
 
 #include <growstack/strategy.hpp>
@@ -21,9 +22,14 @@ struct Subject {
   std::string least_kernel;
   std::optional<Strategy> strategy{};  ///< none: a peer
   std::string unsupported{};           ///< why it does not work here; empty if it does
+  std::string lacking{};               ///< what it lacks here though it works; empty for nothing
+  bool makes_stacks = true;            ///< make_stack (any_stack.hpp) knows it
 };
 
-inline constexpr std::string_view pthread_name = "pthread";
+// The peers that some group treats in a way of their own.
+inline constexpr std::string_view glibc_thread_name = "glibc_thread";
+inline constexpr std::string_view split_stack_name = "split_stack";  // a program of its own: bench/split_stack/
+inline constexpr std::string_view libsigsegv_name = "libsigsegv";    // a program of its own: bench/libsigsegv/
 inline constexpr std::string_view bare_handler_name = "bare_handler";
 
 /// What every ratio is relative to.
@@ -33,9 +39,16 @@ inline constexpr Strategy baseline = Strategy::demand_paging;
 [[nodiscard]] std::vector<Subject> all_subjects(const Progress& progress);
 [[nodiscard]] std::vector<std::string> all_subject_names();
 
+/// For a child that makes stacks of any subject: raises the soft limits that some of them need, as far as they can be
+/// raised. Throws std::system_error.
+void raise_limits_for_stacks(std::uint64_t bytes);
+
 /// What was changed in a child so that this subject could have a stack of that size; empty if nothing was. (grows_down grows
-/// up to RLIMIT_STACK, which children raise: bench::raise_stack_limit.)
+/// up to RLIMIT_STACK, locked needs RLIMIT_MEMLOCK.)
 [[nodiscard]] std::string stack_limit_note(const Subject& subject, std::uint64_t bytes);
+
+/// What memory must be warmed as for it: bench::touch_and_free.
+[[nodiscard]] bench::Pages pages_taken_by(std::string_view subject);
 
 /// For a table in which grows_down died of a signal.
 inline constexpr std::string_view why_grows_down_dies =
@@ -46,7 +59,7 @@ inline constexpr std::string_view why_grows_down_dies =
 /// The strategy of a name that a child got from its parent. Throws std::invalid_argument.
 [[nodiscard]] Strategy strategy_named(const std::string& name);
 
-/// Child's task: {"strategy"} to {"unsupported"}.
+/// Child's task: {"strategy"} to {"unsupported", "lacking"}.
 [[nodiscard]] nlohmann::json try_strategy(const nlohmann::json& request, Progress& progress);
 
 }  // namespace growstack::compare

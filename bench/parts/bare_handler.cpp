@@ -68,8 +68,7 @@ BareHandler::~BareHandler() {
   sigaltstack(&previous_stack_, nullptr);
 }
 
-void time_each_bare_fault(std::span<double> nanoseconds, std::chrono::nanoseconds idle) {
-  const ReservedPages pages(nanoseconds.size() * page_size());
+void time_each_fault(const ReservedPages& pages, std::span<double> nanoseconds, std::chrono::nanoseconds idle) {
   volatile char* page = pages.end();
   for (double& each : nanoseconds) {
     page -= page_size();
@@ -78,6 +77,10 @@ void time_each_bare_fault(std::span<double> nanoseconds, std::chrono::nanosecond
     }
     each = time_touch(page);
   }
+}
+
+void time_each_bare_fault(std::span<double> nanoseconds, std::chrono::nanoseconds idle) {
+  time_each_fault(ReservedPages(nanoseconds.size() * page_size()), nanoseconds, idle);
 }
 
 }  // namespace growstack::bench

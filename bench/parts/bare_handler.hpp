@@ -19,6 +19,7 @@ class ReservedPages {
   ReservedPages(const ReservedPages&) = delete;
   ReservedPages& operator=(const ReservedPages&) = delete;
 
+  [[nodiscard]] volatile char* begin() const noexcept { return begin_; }
   [[nodiscard]] volatile char* end() const noexcept { return begin_ + bytes_; }
 
  private:
@@ -42,8 +43,11 @@ class BareHandler {
   stack_t previous_stack_{};
 };
 
-/// Times the first touch of each page, one by one, from the top of fresh reserved pages downwards. Waits `idle` before each,
-/// if it is not 0. A BareHandler must live.
+/// Times the first touch of each page, one by one, from the end of fresh reserved pages downwards. Waits `idle` before each,
+/// if it is not 0. Some handler must open them.
+void time_each_fault(const ReservedPages& pages, std::span<double> nanoseconds, std::chrono::nanoseconds idle);
+
+/// The same on pages of its own. A BareHandler must live.
 void time_each_bare_fault(std::span<double> nanoseconds, std::chrono::nanoseconds idle);
 
 }  // namespace growstack::bench

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <functional>
 
 namespace growstack::bench {
 
@@ -15,5 +16,14 @@ double percentile(std::vector<double> samples, double part) {
 }
 
 double median(const std::vector<double>& samples) { return percentile(samples, 0.5); }
+
+std::optional<double> median_ratio(const std::vector<double>& times, const std::vector<double>& base) {
+  if (times.empty() || times.size() != base.size()) {
+    return std::nullopt;
+  }
+  std::vector<double> ratios(times.size());
+  std::transform(times.begin(), times.end(), base.begin(), ratios.begin(), std::divides<>());
+  return median(ratios);
+}
 
 }  // namespace growstack::bench

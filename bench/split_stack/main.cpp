@@ -1,0 +1,61 @@
+// growstack_split_stack: the peer split_stack of growstack_compare, in a program of its own because it needs its own linker.
+#include "answers.hpp"
+#include "parts/neighbour.hpp"
+
+#include <pthread.h>
+
+#include <array>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+
+namespace growstack::split_stack {
+namespace {
+
+void require(int error, const char* call) {
+  if (error != 0) {
+    throw std::system_error(error, std::generic_category(), call);
+  }
+}
+
+struct Question {
+  const char* name;
+  nlohmann::json (*answer)(const nlohmann::json& request);
+};
+
+constexpr std::array questions{Question{"growth", measure_growth}, Question{"hot_call", measure_hot_call},
+                               Question{"real", run_real_program}};
+
+nlohmann::json answer(const nlohmann::json& request) {
+  const std::string task = request.at("task");
+  for (const Question& question : questions) {
+    if (task == question.name) {
+      return question.answer(request);
+    }
+  }
+  throw std::invalid_argument("no question of the name " + task);
+}
+
+}  // namespace
+
+void on_fresh_stack(const std::function<void()>& body) {
+  constexpr std::size_t first_piece = std::size_t{64} * 1024;
+  pthread_attr_t attributes;
+  require(pthread_attr_init(&attributes), "pthread_attr_init");
+  require(pthread_attr_setstacksize(&attributes, first_piece), "pthread_attr_setstacksize");
+  pthread_t thread{};
+  const int error = pthread_create(
+      &thread, &attributes,
+      [](void* argument) -> void* {
+        (*static_cast<const std::function<void()>*>(argument))();
+        return nullptr;
+      },
+      const_cast<std::function<void()>*>(&body));
+  pthread_attr_destroy(&attributes);
+  require(error, "pthread_create");
+  require(pthread_join(thread, nullptr), "pthread_join");
+}
+
+}  // namespace growstack::split_stack
+
+int main(int argc, char** argv) { return growstack::bench::serve_as_neighbour(argc, argv, growstack::split_stack::answer); }
