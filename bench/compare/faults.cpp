@@ -141,13 +141,16 @@ struct Finding {
   }
 };
 
-/// Of the touches of a burst: most of them a fault that somebody served, or few of them a fault at all.
+/// Of the touches of a burst: most of them a fault of ours, or some, or none but the kernel's, or few a fault at all.
 std::string Finding::served_by() const {
   const double most = static_cast<double>(burst.size()) / 2;
   if (strategy == Strategy::userfault) {
     return "a monitor";
   }
-  return ours > most ? "a handler" : kernel > most ? by_the_kernel : "no fault";
+  if (ours > 0) {
+    return ours > most ? "a handler" : "both";
+  }
+  return kernel > most ? by_the_kernel : "no fault";
 }
 
 Answer ask(const Session& session, const Finding& finding, unsigned rests) {
@@ -180,7 +183,8 @@ void add_rows(Session& session, const Finding& finding, const Finding& floor) {
     session.add_missing(finding.name, metrics, finding.failure);
     return;
   }
-  const std::string note = finding.by_kernel()                 ? "the kernel's own page fault: no handler runs"
+  const std::string note = finding.by_kernel()             ? "the kernel's own page fault: no handler runs"
+                           : finding.served_by() == "both" ? "the handler opens many pages at once, the kernel fills each"
                            : finding.served_by() == "no fault" ? "no fault: the page is there before the touch"
                                                                : "";
   const auto add = [&](const char* metric, std::optional<double> value, const std::string& said) {
@@ -244,7 +248,8 @@ void compare_faults(Session& session) {
   session.print_title("ONE FAULT",
                       "One touch of one page, growing by one page a time: page after page, and with 10 ms of rest before "
                       "each. Medians, filling the page with zeros included; range: the medians of single processes. "
-                      "bare_handler calls mprotect and nothing else, libsigsegv finds the handler of a region first. A "
+                      "bare_handler calls mprotect and nothing else, libsigsegv finds the handler of a region first. both: "
+                      "a handler opens many pages at once. A "
                       "thread's stack, Boost's and malloc's are served by the kernel, as demand_paging is.");
   session.print(table);
   session.print_sentences(sentences);
