@@ -1,0 +1,157 @@
+// Strategy::automatic: the best strategy that works here, and why not a better one.
+#include <doctest/doctest.h>
+
+#include <growstack/growstack.hpp>
+
+#include "support/descend.hpp"
+#include "support/each_strategy.hpp"
+#include "support/old_kernel.hpp"
+#include "support/sanitized.hpp"
+#include "support/scenario.hpp"
+
+#include <sys/mman.h>
+
+#include <array>
+#include <cstdio>
+#include <string>
+#include <system_error>
+#include <utility>
+
+using namespace growstack;
+using namespace growstack::testing;
+
+namespace {
+
+constexpr std::size_t MiB = std::size_t{1} << 20U;
+
+const StackOptions options{.reserve = 8 * MiB, .strategy = Strategy::automatic, .name = "chosen"};
+
+constexpr std::array candidates{Strategy::guard_markers, Strategy::userfault_signal, Strategy::pipe_helper};
+
+/// Makes and uses a stack; "strategy: reason".
+std::string choice() {
+  Stack stack(options);
+  const bool works = call(stack, [] { return descend(4 * MiB); }) == 0;
+  return works ? std::string(name(stack.strategy())) + ": " + std::string(stack.fallback_reason()) : "does not work";
+}
+
+}  // namespace
+
+TEST_CASE("automatic has a name, works everywhere, and is none of the list") {
+  CHECK(name(Strategy::automatic) == "automatic");
+  CHECK(strategy_from_name("automatic") == Strategy::automatic);
+  CHECK(supported(Strategy::automatic));
+  for (const StrategyDescription& each : strategies()) {
+    CHECK(each.strategy != Strategy::automatic);
+  }
+}
+
+TEST_CASE("automatic chooses the first candidate that works here, and says of each better one why not") {
+  Stack stack(options);
+  std::string reason(stack.fallback_reason());
+  for (const Strategy candidate : candidates) {
+    CAPTURE(name(candidate));
+    if (candidate == stack.strategy()) {
+      break;
+    }
+    CHECK_FALSE(supported(candidate));
+    CHECK(contains(reason, std::string(name(candidate)) + ": "));
+  }
+  CHECK(supported(stack.strategy()));
+  CHECK(reason.empty() == (stack.strategy() == candidates[0]));
+  CHECK(call(stack, [] { return descend(4 * MiB); }) == 0);
+  if (!reason.empty()) {
+    std::printf("%s, because %s\n", name(stack.strategy()).data(), reason.c_str());
+  }
+}
+
+TEST_CASE("a strategy that was asked for by name needs no reason") {
+  CHECK(Stack({.strategy = Strategy::pipe_helper}).fallback_reason().empty());
+}
+
+TEST_CASE("the reason goes with a stack that is moved") {
+  InjectedError::in_a_thread([](InjectedError& injected) {
+    without_guard_markers(injected);
+    Stack first(options);
+    const std::string reason(first.fallback_reason());
+    const Stack second(std::move(first));
+    CHECK(second.fallback_reason() == reason);
+    CHECK_FALSE(reason.empty());
+  });
+}
+
+TEST_CASE("without guard markers it falls back to userfault_signal") {
+  if (const Support here = supported(Strategy::userfault_signal); !here) {
+    return skip(here.reason);
+  }
+  std::string chosen;
+  InjectedError::in_a_thread([&](InjectedError& injected) {
+    without_guard_markers(injected);
+    chosen = choice();
+  });
+  CAPTURE(chosen);
+  CHECK(chosen.starts_with("userfault_signal: growstack: guard_markers: "));
+  CHECK(contains(chosen, "MADV_GUARD_INSTALL"));
+  CHECK(contains(chosen, "6.13"));
+}
+
+TEST_CASE("without guard markers and userfaultfd it falls back to pipe_helper") {
+  std::string chosen;
+  InjectedError::in_a_thread([&](InjectedError& injected) {
+    without_guard_markers(injected);
+    without_userfaultfd(injected);
+    chosen = choice();
+  });
+  CAPTURE(chosen);
+  CHECK(chosen.starts_with("pipe_helper: growstack: guard_markers: "));
+  CHECK(contains(chosen, "MADV_GUARD_INSTALL"));
+  CHECK(contains(chosen, "userfault_signal: "));
+  CHECK(contains(chosen, "userfaultfd is forbidden"));
+}
+
+GROWSTACK_SCENARIO("choose with all memory locked") {
+  if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0) {
+    return 8;
+  }
+  std::puts(choice().c_str());
+  return 0;
+}
+
+TEST_CASE("in a process that locks all its memory automatic finds something that works") {
+  if (sanitized) {
+    return skip("a sanitizer's shadow memory cannot be locked");
+  }
+  const Ended ended = run_scenario("choose with all memory locked");
+  if (ended.exit_code == 8) {
+    return skip("RLIMIT_MEMLOCK is too small for mlockall");
+  }
+  CAPTURE(ended.out);
+  CHECK(ended.exit_code == 0);
+  CHECK_FALSE(ended.out.starts_with("guard_markers"));
+  CHECK_FALSE(contains(ended.out, "does not work"));
+}
+
+TEST_CASE("options out of range are refused as for any strategy") {
+  try {
+    const Stack stack({.reserve = 0, .strategy = Strategy::automatic});
+    FAIL("it was not refused");
+  } catch (const std::system_error& error) {
+    CHECK(error.code() == std::errc::invalid_argument);
+  }
+}
+
+GROWSTACK_SCENARIO("overflow of the chosen") {
+  no_core();
+  Stack stack(options);
+  std::printf("%s\n", name(stack.strategy()).data());
+  std::fflush(stdout);
+  call(stack, [] { descend_to(0); });
+  return 0;
+}
+
+TEST_CASE("whatever was chosen reports its overflow") {
+  const Ended ended = run_scenario("overflow of the chosen");
+  CHECK(ended.signal == (ended.out == "userfault_signal\n" ? SIGBUS : SIGSEGV));
+  CHECK(contains(ended.err, "stack overflow"));
+  CHECK(contains(ended.err, "\"chosen\""));
+}
