@@ -205,10 +205,12 @@ Table table_of(const Findings& findings, const std::vector<std::string>& names) 
   section(
       "time, demand_paging = 1", [&](const std::string& name, const char* depth) { return findings.ratio(name, depth); },
       [](double ratio) { return fmt::format("{:.2f}", ratio); }, everybody);
-  section(
-      "growth faults of ours; the others have none",
-      [&](const std::string& name, const char* depth) { return findings.at(name, depth).faults; }, grouped,
-      had_faults_of_ours);
+  if (std::any_of(names.begin(), names.end(), [&](const std::string& name) { return had_faults_of_ours(findings, name); })) {
+    section(
+        "growth faults of ours; the others have none",
+        [&](const std::string& name, const char* depth) { return findings.at(name, depth).faults; }, grouped,
+        had_faults_of_ours);
+  }
   return table;
 }
 

@@ -231,7 +231,7 @@ struct Score {
     }
     const std::string depth = deepest > 0 ? fmt::format(", with up to {} MiB of stack", in_mebibytes(deepest)) : "";
     const bool rest = succeeded.size() > 1 && !(died.empty() && refused.empty());
-    return text + (succeeded.empty() ? " nobody gets through."
+    return text + (succeeded.empty() ? " Nobody gets through."
                    : rest            ? fmt::format(" The others get through{}.", depth)
                           : fmt::format(" {} get{} through{}.", listed(succeeded), succeeded.size() == 1 ? "s" : "", depth));
   }

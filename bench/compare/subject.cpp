@@ -37,7 +37,7 @@ std::vector<Subject> peers() {
                      "Boost.Context: mmap and a guard page, or none: that its mprotect failed goes unnoticed under NDEBUG"),
           stack_peer("boost_pooled_fixedsize", "Boost.Context: malloc through a pool, and no guard"),
           program_peer(split_stack_name, "gcc -fsplit-stack: functions ask for room, and get it as another piece of stack",
-                       "binutils with ld.gold, or lld (and build with gcc)"),
+                       "lld, or binutils with ld.gold,"),
           program_peer(libsigsegv_name, "GNU libsigsegv: hands a fault to the handler of its region; one fault only",
                        "libsigsegv-dev"),
           {.name = std::string(bare_handler_name),
