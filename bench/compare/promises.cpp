@@ -282,14 +282,24 @@ void print(Session& session, const Answers& answers) {
   session.print_sentences(advice(answers));
 }
 
-void write_notes(const Session& session, const Answers& answers) {
-  const std::string& path = session.options().notes_file;
-  std::ofstream file(path, std::ios::trunc);
+/// Opened before the measuring, not after it.
+std::ofstream open_notes(const std::string& path) {
+  std::ofstream file;
+  if (!path.empty()) {
+    file.open(path, std::ios::trunc);
+    if (!file) {
+      throw std::system_error(errno, std::generic_category(), "cannot write " + path);
+    }
+  }
+  return file;
+}
+
+void write_notes(std::ofstream& file, const Options& options, const Answers& answers) {
   file << markdown(answers, fmt::format("growstack_compare --groups=promises{}{} --notes FILE",
-                                        session.options().quick ? " --quick" : "", session.options().slow ? " --slow" : ""));
+                                        options.quick ? " --quick" : "", options.slow ? " --slow" : ""));
   file.close();
   if (!file) {
-    throw std::runtime_error("cannot write " + path);
+    throw std::runtime_error("cannot write " + options.notes_file);
   }
 }
 
@@ -312,6 +322,7 @@ void compare_promises(Session& session) {
   if (answers.columns.empty()) {
     return;
   }
+  std::ofstream notes = promises::open_notes(session.options().notes_file);
   for (const promises::Family& family : promises::families()) {
     for (const promises::Probe& probe : family.probes) {
       session.progress().say(std::string("promises: ") + probe.name);
@@ -320,8 +331,8 @@ void compare_promises(Session& session) {
   }
   promises::add_rows(session, answers);
   promises::print(session, answers);
-  if (!session.options().notes_file.empty()) {
-    promises::write_notes(session, answers);
+  if (notes.is_open()) {
+    promises::write_notes(notes, session.options(), answers);
   }
 }
 

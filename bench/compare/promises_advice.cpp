@@ -77,6 +77,7 @@ std::size_t mappings_allowed() {
 
 const Wish guarded = keeps_all({"overflow_detected", "neighbour_safe"});
 const Wish deathless_calls = has_none({"posix_spawn_deaths", "system_deaths", "popen_deaths", "abort_deaths"});
+const std::vector<std::string> unprivileged_calls{"unprivileged", "unprivileged_call", "read_libc"};
 const std::vector<std::string> kernel_calls{"read_libc", "read_raw", "recv_raw", "futex_raw", "getrandom_raw"};
 
 std::string very_many_stacks(const Answers& answers, const std::string& promise, const char* size) {
@@ -165,6 +166,8 @@ std::vector<std::string> advice(const Answers& answers) {
                 keeps_all({"jump_detected"})),
       fulfilled(answers, "System calls into untouched memory, all of these, and guarded",
                 both(keeps_all(kernel_calls), guarded)),
+      fulfilled(answers, "The same without privileges",
+                both(both(keeps_all(kernel_calls), keeps_all(unprivileged_calls)), guarded)),
       fulfilled(answers, "Signal handlers without SA_ONSTACK that never miss a signal, and guarded",
                 both(keeps_all({"signal_plain"}), guarded)),
       fulfilled(answers, "posix_spawn, system, popen and abort at any depth, and guarded", both(deathless_calls, guarded)),
