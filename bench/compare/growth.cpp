@@ -237,8 +237,8 @@ std::string indifferent_sentence(const Findings& findings, const std::vector<std
     }
   }
   return indifferent.empty() ? ""
-                             : fmt::format("At 1 MiB and at {} no different from {}: {}.", in_units(depths.back().bytes),
-                                           growstack::name(baseline), listed(indifferent));
+                             : fmt::format("By no more than that do these differ from {} at 1 MiB and at {}: {}.",
+                                           growstack::name(baseline), in_units(depths.back().bytes), listed(indifferent));
 }
 
 /// Why there is no figure, if so.
@@ -266,10 +266,10 @@ std::vector<std::string> what_to_see(const Findings& findings, const std::vector
   std::vector<std::string> others;
   std::copy_if(names.begin(), names.end(), std::back_inserter(others),
                [](const std::string& each) { return each != again_name && each != name(baseline); });
+  sentences.push_back(indifferent_sentence(findings, others, worst));
   for (const std::string& each : others) {
     sentences.push_back(ratio_sentence(findings, each, worst));
   }
-  sentences.push_back(indifferent_sentence(findings, others, worst));
   for (const std::string& each : others) {
     sentences.push_back(refusal_sentence(findings, each));
   }

@@ -21,7 +21,7 @@ inline constexpr std::size_t mebibyte = 1024 * kibibyte;
 inline constexpr std::array depths{Depth{"16KiB", 16 * kibibyte, 1},   Depth{"64KiB", 64 * kibibyte, 1},
                                    Depth{"256KiB", 256 * kibibyte, 1}, Depth{"1MiB", 1 * mebibyte, 1},
                                    Depth{"2MiB", 2 * mebibyte, 1},     Depth{"16MiB", 16 * mebibyte, 4},
-                                   Depth{"64MiB", 64 * mebibyte, 4}};
+                                   Depth{"64MiB", 64 * mebibyte, 6}};
 
 /// Reserved beyond the depth, so that nothing ends there.
 inline constexpr std::size_t beyond = 256 * kibibyte;
