@@ -70,6 +70,9 @@ TEST_CASE("deeper the kernel fills 2 MiB at a time, where it has them") {
   if (const std::string reason = missing(); !reason.empty()) {
     return skip(reason);
   }
+  if (under_thread_sanitizer) {
+    return skip("ThreadSanitizer dies of recursion deeper than 60,000 frames");
+  }
   Stack stack(options);
   CHECK(call(stack, [] { return descend(24 * MiB); }) == 0);
   if (huge_bytes(stack.floor(), stack.base()) == 0) {
