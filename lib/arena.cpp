@@ -14,6 +14,7 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <system_error>
 #include <tuple>
 #include <utility>
 
@@ -42,12 +43,13 @@ struct UnregisteredRange {
 /// Made and destroyed under the registry's lock; lists of free slots likewise.
 class Arena {
  public:
-  /// Reserves and registers. Throws std::system_error, std::bad_alloc.
-  Arena(const Implementation& implementation, const Layout& layout) : implementation_(implementation), layout_(layout) {
+  /// Reserves room for at least that many slots and registers it. Throws std::system_error, std::bad_alloc.
+  Arena(const Implementation& implementation, const Layout& layout, std::size_t slots)
+      : implementation_(implementation), layout_(layout) {
     if (implementation_.from_heap()) {
       take_from_heap();
     } else {
-      reserve();
+      reserve(slots);
     }
   }
 
@@ -68,6 +70,7 @@ class Arena {
   [[nodiscard]] const Layout& layout() const noexcept { return layout_; }
   [[nodiscard]] handler::Range& range() const noexcept { return *range_; }
   [[nodiscard]] Tenant& tenant(std::uint32_t index) noexcept { return tenants_[index]; }
+  [[nodiscard]] std::size_t slot_count() const noexcept { return tenants_.size(); }
   [[nodiscard]] bool full() const noexcept { return free_.empty(); }
   [[nodiscard]] bool empty() const noexcept { return free_.size() + unusable_ == tenants_.size(); }
 
@@ -82,8 +85,8 @@ class Arena {
     tenants_[index].running.store(false, std::memory_order_relaxed);  // a call may have been left by longjmp
     std::uintptr_t limit = 0;
     if (const int error = implementation_.open(bounds, options, limit); error != 0) {
-      fail_for_stack(error, "cannot commit the first " + in_bytes(options.policy.initial_commit) + " of a stack",
-                     options.policy.initial_commit);
+      const std::size_t asked = implementation_.asked_by_open(bounds, options);
+      fail_for_stack(error, "cannot commit " + in_bytes(asked) + " of a stack", asked);
     }
     handler::publish(*range_, index,
                      {.base = bounds.base,
@@ -131,8 +134,8 @@ class Arena {
     unregistered_ = std::move(range);
   }
 
-  void reserve() {
-    size_ = round_up(layout_.first + layout_.slot_size, handler::range_alignment);
+  void reserve(std::size_t slots) {
+    size_ = round_up(layout_.first + slots * layout_.slot_size, handler::range_alignment);
     make_slots(implementation_.keeps_reservation() ? (size_ - layout_.first) / layout_.slot_size : 1);
     if (const int error = vm::reserve(size_, handler::range_alignment, begin_); error != 0) {
       fail_for_memory(error, named("cannot reserve " + in_bytes(size_) + " of address space"),
@@ -223,10 +226,10 @@ namespace {
 /// Stacks of one strategy and one size, guard included, share arenas.
 using Key = std::tuple<const Implementation*, std::size_t, std::size_t>;
 
-/// Arenas of one key. `open` are those with a free slot; it has room for all, so that giving a slot back needs
-/// no memory.
+/// Arenas of one key. `open` are those with a free slot; it has room for all, so that giving a slot back needs no memory.
 struct SizeClass {
   std::size_t arenas = 0;
+  std::size_t slots = 0;  ///< of all of them
   std::vector<Arena*> open;
 };
 
@@ -263,6 +266,7 @@ Key key_of(const Arena& arena) noexcept { return {&arena.implementation(), arena
 void destroy(Registry& all, Arena* arena) noexcept {
   const auto size_class = all.classes.find(key_of(*arena));
   std::erase(size_class->second.open, arena);
+  size_class->second.slots -= arena->slot_count();
   if (--size_class->second.arenas == 0) {
     all.classes.erase(size_class);
   }
@@ -272,15 +276,32 @@ void destroy(Registry& all, Arena* arena) noexcept {
   all.arenas.pop_back();
 }
 
+/// An arena is as large as all before it of its class together: a single stack takes the least that can be had, and many
+/// take few mappings. Where so much is not to be had (RLIMIT_AS), the least will do.
+std::unique_ptr<Arena> new_arena(const Implementation& implementation, const Layout& layout, std::size_t slots_so_far) {
+  constexpr std::size_t most_slots = 65536;
+  constexpr std::size_t most_bytes = std::size_t{1} << 40;
+  const std::size_t slots = std::min({slots_so_far, most_slots, most_bytes / layout.slot_size});
+  if (slots > 1 && implementation.keeps_reservation()) {
+    try {
+      return std::make_unique<Arena>(implementation, layout, slots);
+    } catch (const std::system_error&) {
+    }
+  }
+  return std::make_unique<Arena>(implementation, layout, 1);
+}
+
 Arena* make_arena(Registry& all, const Implementation& implementation, const Layout& layout) {
-  auto made = std::make_unique<Arena>(implementation, layout);
-  const Key key = key_of(*made);
+  const Key key{&implementation, layout.reserve, layout.guard};
+  const auto found = all.classes.find(key);
+  auto made = new_arena(implementation, layout, found == all.classes.end() ? 0 : found->second.slots);
   all.arenas.reserve(all.arenas.size() + 1);
   SizeClass& size_class = all.classes[key];
   size_class.open.reserve(size_class.arenas + 1);
   // Nothing fails from here on.
   size_class.open.push_back(made.get());
   ++size_class.arenas;
+  size_class.slots += made->slot_count();
   all.arenas.push_back(std::move(made));
   return all.arenas.back().get();
 }

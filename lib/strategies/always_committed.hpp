@@ -9,6 +9,9 @@ namespace growstack {
 class AlwaysCommitted : public Implementation {
  public:
   [[nodiscard]] handler::Growth growth() const noexcept final { return handler::Growth::by_kernel; }
+  [[nodiscard]] std::size_t asked_by_open(const Bounds& bounds, const StackOptions&) const noexcept final {
+    return bounds.base - bounds.floor;
+  }
   /// The floor.
   [[nodiscard]] std::uintptr_t limit(const handler::SlotRecord& slot) const noexcept final;
   /// No event tells how deep it went: the deepest page that is resident now is all there is to see.

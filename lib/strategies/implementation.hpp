@@ -67,6 +67,12 @@ class Implementation {
     return {};
   }
 
+  /// Bytes that open() asks the system for: what a limit is compared with when that fails.
+  [[nodiscard]] virtual std::size_t asked_by_open(const Bounds& bounds, const StackOptions& options) const noexcept {
+    static_cast<void>(bounds);
+    return options.policy.initial_commit;
+  }
+
   /// Makes a stack of the slot and tells the limit it starts with. When it fails, the slot is as before.
   [[nodiscard]] virtual int open(const Bounds& bounds, const StackOptions& options,
                                  std::uintptr_t& limit) const noexcept = 0;

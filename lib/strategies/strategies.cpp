@@ -63,7 +63,8 @@ std::optional<Strategy> strategy_from_name(std::string_view name) noexcept {
 Support supported(Strategy strategy) {
   try {
     const Stack probe({.reserve = std::size_t{256} * 1024, .strategy = strategy, .name = "probe"});
-    return {.works = true, .reason = implementation(probe.strategy())->missing_here()};
+    const Implementation* const chosen = implementation(probe.strategy());
+    return {.works = true, .reason = chosen == nullptr ? std::string() : chosen->missing_here()};
   } catch (const std::exception& error) {
     return {.works = false, .reason = error.what()};
   }

@@ -121,6 +121,10 @@ class UserfaultMonitor final : public Userfault {
                                             "CAP_SYS_PTRACE, vm.unprivileged_userfaultfd=1, or access to /dev/userfaultfd";
   }
 
+  [[nodiscard]] std::size_t asked_by_open(const Bounds& bounds, const StackOptions&) const noexcept override {
+    return bounds.base - bounds.floor;
+  }
+
   [[nodiscard]] int open(const Bounds& bounds, const StackOptions& options, std::uintptr_t& limit) const noexcept override {
     const std::size_t size = bounds.base - bounds.floor;
     int error = watch(bounds.floor, size);
