@@ -37,8 +37,12 @@ bool is_touch(const Fault& fault) noexcept {
   return fault.signal == SIGBUS ? fault.code == BUS_ADRERR : fault.code == SEGV_MAPERR || fault.code == SEGV_ACCERR;
 }
 
-/// A signal of the other kind is about a mapping that the program made there itself.
-bool is_told_so(Growth growth, int signal) noexcept { return (growth == Growth::by_bus_error) == (signal == SIGBUS); }
+/// A signal of the other kind is about a mapping that the program made there itself. A guard may be made of other stuff than
+/// the stack.
+bool is_told_so(const SlotView& slot, const Fault& fault) noexcept {
+  const bool in_guard = fault.address < slot.floor;
+  return (slot.growth == Growth::by_bus_error) == (fault.signal == SIGBUS) || (in_guard && fault.signal == SIGSEGV);
+}
 
 /// At or above the limit, where all is committed.
 Outcome classify_committed(const Fault& fault, const SlotView& slot) noexcept {
@@ -70,7 +74,7 @@ Outcome classify(const Fault& fault, const SlotView& slot, std::size_t frame_byt
     return slot.limit > slot.floor ? Outcome::lost_signal_frame : Outcome::overflow;
   }
 
-  if (!is_touch(fault) || !is_told_so(slot.growth, fault.signal)) {
+  if (!is_touch(fault) || !is_told_so(slot, fault)) {
     return Outcome::foreign;
   }
   if (fault.access == Access::execute || fault.address < slot.guard || fault.address >= slot.base) {

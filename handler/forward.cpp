@@ -21,23 +21,28 @@ Previous& before(int signal) noexcept { return signal == SIGBUS ? before_bus : b
 
 using InfoHandler = void (*)(int, siginfo_t*, void*);
 
-void restore_default(int signal) noexcept {
+bool restore_default(int signal) noexcept {
   struct sigaction action {};
   action.sa_handler = SIG_DFL;
-  sigaction(signal, &action, nullptr);
+  return sigaction(signal, &action, nullptr) == 0;
 }
 
 /// A fault raised by an instruction happens again when the handler returns. One that was sent (si_code <= 0: kill, tgkill,
-/// sigqueue) or that stands for a failed signal delivery (SI_KERNEL) does not.
-bool faults_again(const siginfo_t& info) noexcept { return info.si_code > 0 && info.si_code != SI_KERNEL; }
+/// sigqueue) or that stands for a failed signal delivery (SI_KERNEL) does not, nor does a word about broken memory that
+/// nobody has touched yet (BUS_MCEERR_AO).
+bool faults_again(const siginfo_t& info) noexcept {
+  return info.si_code > 0 && info.si_code != SI_KERNEL && !(info.si_signo == SIGBUS && info.si_code == BUS_MCEERR_AO);
+}
 
 /// The default action, with the siginfo it would have had: now pending, delivered when the handler returns.
-void die_by_default(int signal, siginfo_t* info) noexcept {
+void die_by_default(int signal, siginfo_t* info, ucontext_t& context) noexcept {
   // The kernel spares the first process of a container the default action of signals from inside.
   if (getpid() == 1 && info->si_code <= 0 && info->si_pid != 0) {
     return;
   }
-  restore_default(signal);
+  if (!restore_default(signal)) {
+    sigaddset(&context.uc_sigmask, signal);  // a filter forbids it; the kernel kills for a fault whose signal is blocked
+  }
   if (!faults_again(*info)) {
     // Any si_code is allowed towards our own process.
     syscall(SYS_rt_tgsigqueueinfo, getpid(), static_cast<pid_t>(syscall(SYS_gettid)), signal, info);
@@ -75,7 +80,7 @@ void forward(int signal, siginfo_t* info, void* context) noexcept {
     return;  // a sent signal can be ignored; the kernel kills for a fault all the same
   }
   if (!wants_info && (action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN)) {
-    die_by_default(signal, info);
+    die_by_default(signal, info, *static_cast<ucontext_t*>(context));
     return;
   }
   constexpr int reset_hand = static_cast<int>(SA_RESETHAND);  // 2^31: an unsigned constant

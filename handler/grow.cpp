@@ -81,8 +81,10 @@ int commit_ahead(std::uintptr_t inside, std::uintptr_t address) noexcept {
     return ENOMEM;
   }
   const int kept = errno;
-  const int error = slot.growth == Growth::by_kernel ? (touch_by_kernel(address) ? 0 : ENOMEM)
-                                                     : grow_here(pinned.range(), pinned.slot(), address);
+  int error = slot.growth == Growth::by_kernel ? ENOMEM : grow_here(pinned.range(), pinned.slot(), address);
+  if (error != 0 && touch_by_kernel(address)) {
+    error = 0;  // the kernel grows it, as it does in a forked child what userfaultfd was for
+  }
   errno = kept;
   return error;
 }

@@ -67,8 +67,9 @@ bool is_default_or_ignored(const struct sigaction& action) noexcept {
 struct sigaction our_action(const struct sigaction& previous) noexcept {
   struct sigaction action {};
   action.sa_sigaction = on_fault;
-  // Every signal, libc's internal ones too (sigfillset(3) would leave those out): nothing may run in between, and a
-  // thread may not be cancelled there. A fault in the handler itself then kills at once, by SIGSEGV.
+  // Every signal, libc's internal ones too (sigfillset(3) would leave those out): nothing may run in between, and no
+  // asynchronous cancellation may strike. (A deferred one cannot: the handler calls no cancellation point.) A fault in the
+  // handler itself then kills at once, by SIGSEGV.
   std::memset(&action.sa_mask, 0xff, sizeof action.sa_mask);
   action.sa_flags = SA_SIGINFO     // the fault address and the registers
                     | SA_ONSTACK;  // the faulting stack has no room

@@ -4,13 +4,14 @@
 // nothing and calls nothing but:
 //
 //     look-up, classification, plan    our own arithmetic on atomics; classification asks getauxval(3), which reads memory
-//     fstat, write                     signal-safety(7) lists them: the request pipe
+//     fstat, write                     signal-safety(7) lists them: the request pipe. write, ppoll and rt_sigtimedwait by
+//                                      syscall(3), because libc's are cancellation points
 //     futex, tgkill, rt_tgsigqueueinfo bare system calls through syscall(3), which touches nothing but errno
 //     mprotect, madvise, ioctl         bare system calls; POSIX does not list them, Linux does not mind: they touch no
 //                                      memory of libc's. Which one commits is the range's operation
 //     sigaction, pthread_sigmask       listed; forwarding
-//     sigtimedwait                     a bare system call; takes back a SIGPIPE of ours
-//     clock_gettime, poll, sigpending, getpid, prctl, gettid
+//     rt_sigtimedwait                  takes back a SIGPIPE of ours
+//     clock_gettime, ppoll, sigpending, getpid, prctl, gettid
 //                                      listed, or bare system calls; the report
 //     the unwinder                     only for a report, when nothing can be lost any more; warmed up beforehand, and
 //                                      since glibc 2.35 it finds objects without a lock (_dl_find_object)

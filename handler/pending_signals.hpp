@@ -2,7 +2,11 @@
 // end the process when it returns. They are not the program's: taken back here.
 #pragma once
 
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <csignal>
+#include <cstddef>
 #include <ctime>
 
 namespace growstack::handler {
@@ -13,7 +17,8 @@ inline void take_back(int signal) noexcept {
   sigemptyset(&only);
   sigaddset(&only, signal);
   const timespec now{};
-  sigtimedwait(&only, nullptr, &now);
+  constexpr std::size_t mask_bytes = 8;
+  syscall(SYS_rt_sigtimedwait, &only, nullptr, &now, mask_bytes);  // libc's acts on a pending cancellation
 }
 
 }  // namespace growstack::handler

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <poll.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <ctime>
 #include <string_view>
 
 namespace growstack::handler {
@@ -29,12 +31,16 @@ class RawLine {
   }
 
   /// Writes the line, with its newline, to standard error. False if that does not take it within a second: a pipe that
-  /// nobody empties must not keep a process from dying. (A pipe that polls writable has room for a line.)
+  /// nobody empties must not keep a process from dying. (A pipe that polls writable has room for a line.) By bare system
+  /// calls, for those of libc act on a cancellation that the thread has pending.
   bool write_to_stderr() noexcept {
     text_[length_++] = '\n';
     pollfd target{.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
+    const timespec patience{.tv_sec = 1, .tv_nsec = 0};
+    // An error is no answer: poll fails where RLIMIT_NOFILE is 0.
+    const bool would_block = syscall(SYS_ppoll, &target, 1, &patience, nullptr, 0) == 0;
     const bool written =
-        poll(&target, 1, 1000) == 1 && write(STDERR_FILENO, text_.data(), length_) == static_cast<ssize_t>(length_);
+        !would_block && syscall(SYS_write, STDERR_FILENO, text_.data(), length_) == static_cast<long>(length_);
     length_ = 0;
     return written;
   }

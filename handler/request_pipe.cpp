@@ -44,7 +44,8 @@ bool send(const Request& request) noexcept {
   if (descriptor < 0) {
     return false;
   }
-  const bool sent = write(descriptor, &request, sizeof request) == static_cast<ssize_t>(sizeof request);
+  // The bare system call: write(3) would act on a cancellation that the thread has pending.
+  const bool sent = syscall(SYS_write, descriptor, &request, sizeof request) == static_cast<long>(sizeof request);
   if (!sent && errno == EPIPE) {
     take_back(SIGPIPE);  // the helper was killed, and its end of the pipe with it
   }

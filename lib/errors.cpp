@@ -63,6 +63,14 @@ std::string limit_hit(int error, std::size_t bytes, const char* meaning_of_eagai
            "; ulimit -d): raise it or commit less; "
            "pipe_helper and in_handler commit as they grow, others all of the reserve at once";
   }
+  const std::uint64_t locked = status_bytes("VmLck:");
+  if (locked != 0 && exceeds(RLIMIT_MEMLOCK, locked, bytes, allowed)) {
+    return "RLIMIT_MEMLOCK is reached (" + in_bytes(allowed) +
+           "; ulimit -l): raise it; after mlockall(MCL_FUTURE) every reservation counts, touched or not";
+  }
+  if (error == EMFILE) {
+    return "RLIMIT_NOFILE is reached (ulimit -n): raise it or close descriptors";
+  }
   if (error == EAGAIN) {
     return meaning_of_eagain;
   }
@@ -73,7 +81,7 @@ std::string limit_hit(int error, std::size_t bytes, const char* meaning_of_eagai
 }
 
 [[noreturn]] void fail_naming_limit(int error, const std::string& what, std::size_t bytes, const char* meaning_of_eagain) {
-  const bool has_limit = error == ENOMEM || error == EAGAIN;
+  const bool has_limit = error == ENOMEM || error == EAGAIN || error == EMFILE;
   fail(error, what + (has_limit ? ": " + limit_hit(error, bytes, meaning_of_eagain) : std::string()));
 }
 

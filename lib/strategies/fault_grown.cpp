@@ -2,8 +2,6 @@
 
 #include "vm.hpp"
 
-#include <growstack/handler/ranges.hpp>
-
 namespace growstack {
 
 int FaultGrown::open(const Bounds& bounds, const StackOptions& options, std::uintptr_t& limit) const noexcept {
@@ -13,16 +11,8 @@ int FaultGrown::open(const Bounds& bounds, const StackOptions& options, std::uin
 }
 
 int FaultGrown::trim(handler::SlotRecord& slot, std::uintptr_t keep_from) const noexcept {
-  if (keep_from <= slot.limit.load(std::memory_order_acquire)) {
-    return 0;
-  }
-  // First the word, then the memory: a thread that faults in between commits again.
-  const std::uintptr_t limit = slot.limit.exchange(keep_from, std::memory_order_acq_rel);
-  const int error = vm::decommit(limit, keep_from - limit);
-  if (error != 0) {
-    handler::lower_limit(slot, {limit, keep_from});  // it is all still there
-  }
-  return error;
+  const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
+  return keep_from <= limit ? 0 : give_back(slot, keep_from, [&] { return vm::decommit(limit, keep_from - limit); });
 }
 
 int FaultGrown::close(const handler::SlotRecord& slot) const noexcept {

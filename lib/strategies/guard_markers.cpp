@@ -18,8 +18,6 @@
 #include "strategies/implementation.hpp"
 #include "vm.hpp"
 
-#include <growstack/handler/ranges.hpp>
-
 #include <algorithm>
 #include <cerrno>
 
@@ -113,17 +111,10 @@ class GuardMarkers final : public Implementation {
     if (const int error = vm::discard(floor, std::min(end, keep_from) - floor); error != 0 || keep_from <= end) {
       return error;
     }
-    std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
-    if (keep_from <= limit) {
+    if (keep_from <= slot.limit.load(std::memory_order_acquire)) {
       return 0;  // the markers are still there
     }
-    // First the word, then the memory: a thread that faults in between commits again.
-    limit = slot.limit.exchange(keep_from, std::memory_order_acq_rel);
-    const int error = vm::install_markers(end, keep_from - end);
-    if (error != 0) {
-      handler::lower_limit(slot, {limit, keep_from});  // it may all still be there
-    }
-    return error;
+    return give_back(slot, keep_from, [&] { return vm::install_markers(end, keep_from - end); });
   }
 
   /// Between stacks a slot carries markers in its window and over its first pages; the guard is never touched.

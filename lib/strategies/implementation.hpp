@@ -28,6 +28,17 @@ struct Layout {
   std::size_t guard = 0;
 };
 
+/// What a trim does about the limit while `give_back_memory` takes away all below `keep_from`. The word comes first: a
+/// thread that faults in between commits again. And last: what it committed may have been taken away after that, and the
+/// word must never claim what is not there. What remains committed below the limit does no harm.
+template <class GiveBack>
+[[nodiscard]] int give_back(handler::SlotRecord& slot, std::uintptr_t keep_from, GiveBack give_back_memory) noexcept {
+  const std::uintptr_t before = slot.limit.exchange(keep_from, std::memory_order_acq_rel);
+  const int error = give_back_memory();
+  slot.limit.store(error == 0 ? keep_from : before, std::memory_order_release);  // or it is all still there
+  return error;
+}
+
 /// A multiple of the huge pages of x86-64 and, with pages of 4 KiB, aarch64: what one page of page tables describes.
 inline constexpr std::size_t huge_page = std::size_t{2} << 20;
 

@@ -2,7 +2,7 @@
 // fills them with the page of zeros, which costs page tables only. The two differ in who is asked: a monitor thread, or the
 // fault handler by SIGBUS.
 //
-// userfault_signal needs no mapping for a guard: what is never filled is a guard. The monitor cannot let a thread die, so
+// userfault_signal needs no mapping for a guard: what is never filled is one. The monitor cannot let a thread die, so
 // userfault's guard is PROT_NONE.
 #include "errors.hpp"
 #include "residency.hpp"
@@ -55,23 +55,17 @@ class Userfault : public Implementation {
   }
 
   [[nodiscard]] int trim(handler::SlotRecord& slot, std::uintptr_t keep_from) const noexcept final {
-    std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
-    if (keep_from <= limit) {
-      return 0;
-    }
-    // First the word, then the memory: a thread that faults in between commits again.
-    limit = slot.limit.exchange(keep_from, std::memory_order_acq_rel);
-    const int error = vm::discard(limit, keep_from - limit);
-    if (error != 0) {
-      handler::lower_limit(slot, {limit, keep_from});  // it is all still there
-    }
-    return error;
+    const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
+    return keep_from <= limit ? 0 : give_back(slot, keep_from, [&] { return vm::discard(limit, keep_from - limit); });
   }
 
-  /// Filled again at once, for the next call would ask for each page alone.
+  /// Filled again at once, for the next call would ask for each page alone. In a forked child nobody asks: the kernel fills.
   [[nodiscard]] int discard(std::uintptr_t begin, std::size_t size) const noexcept final {
-    const int error = vm::discard(begin, size);
-    return error == 0 ? handler::fill_missing_pages(kind_, Filling::page_of_zeros, begin, begin + size) : error;
+    int error = vm::discard(begin, size);
+    if (error == 0) {
+      error = handler::fill_missing_pages(kind_, Filling::page_of_zeros, begin, begin + size);
+    }
+    return error == ENOENT ? 0 : error;
   }
 
   [[nodiscard]] std::uintptr_t limit(const handler::SlotRecord& slot) const noexcept final {
@@ -166,6 +160,9 @@ class UserfaultSignal final : public Userfault {
   [[nodiscard]] int prepare(const Bounds& bounds) const noexcept override {
     const int error = watch(bounds.guard, bounds.base - bounds.guard);
     if (error == 0) {
+      // What is never filled is a guard already, as long as somebody watches; markers, where the kernel has them, hold also
+      // in a child that closes our descriptor or that nobody prepared (a bare clone).
+      static_cast<void>(vm::install_markers(bounds.guard, bounds.floor - bounds.guard));
       split_for_core_dumps(bounds);
     }
     return error;

@@ -6,7 +6,8 @@
 //
 // A thread of ours keeps each descriptor in a table of its own: when a program closes descriptors that it does not know, the
 // kernel must not forget whose memory this is. A forked child has no userfaultfd until it makes one: of the kind `signal` it
-// does so by itself, before fork(2) returns; memory of the kind `monitor` is filled by the kernel there.
+// does so by itself, before fork(2) returns (not after a bare clone, nor _Fork(3)); memory of the kind `monitor` is filled by
+// the kernel there.
 #pragma once
 
 #include <cstddef>
@@ -34,9 +35,8 @@ void forget_missing_pages(std::uintptr_t begin, std::size_t size) noexcept;
 /// no fault any more.
 enum class Filling : std::uint8_t { page_of_zeros, memory };
 
-/// Fills the pages of [begin, end) that are missing. Any thread, signal handlers included.
-/// Returns 0, also where nobody watches and the kernel fills; or an errno; EBADF or ENOTTY if the program closed the
-/// descriptor.
+/// Fills the pages of [begin, end) that are missing. Any thread, signal handlers included. Returns 0 or an errno: ENOENT where
+/// nobody watches, which in a forked child means that the kernel fills; EBADF or ENOTTY if the program closed the descriptor.
 [[nodiscard]] int fill_missing_pages(UserfaultKind kind, Filling with, std::uintptr_t begin, std::uintptr_t end) noexcept;
 
 /// Whether the monitor gets to see faults inside system calls, too. Any thread, after start_userfault().
