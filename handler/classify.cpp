@@ -68,7 +68,7 @@ Outcome classify(const Fault& fault, const SlotView& slot, std::size_t frame_byt
   if (may_be_lost_signal_frame(fault)) {
     // A non-canonical pointer looks the same. If that is what it was, the instruction faults again after we made room,
     // and then there is room: foreign.
-    if (!on_this_stack || !grows_in_handler(slot.growth) || stack_pointer >= slot.limit + frame_bytes) {
+    if (!on_this_stack || slot.growth == Growth::by_kernel || stack_pointer >= slot.limit + frame_bytes) {
       return Outcome::foreign;
     }
     return slot.limit > slot.floor ? Outcome::lost_signal_frame : Outcome::overflow;

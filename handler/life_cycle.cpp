@@ -87,7 +87,9 @@ int install_action(Watched& target) noexcept {
   if (target.installed && !is_default_or_ignored(previous)) {
     return 0;
   }
-  set_previous_action(target.signal, previous);  // before ours is in force: a fault may come at once
+  if (!is_ours(previous)) {                        // a copy of ours that somebody put back calls nobody
+    set_previous_action(target.signal, previous);  // before ours is in force: a fault may come at once
+  }
   const struct sigaction ours = our_action(previous);
   if (sigaction(target.signal, &ours, nullptr) != 0) {
     return errno;

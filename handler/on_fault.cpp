@@ -125,8 +125,12 @@ bool serve(const Fault& fault) noexcept {
       break;
     case Outcome::discarded:
       // It may be there by now, put there by another thread: then nothing happens, and the instruction is tried again.
-      count(tally.spurious);
       error = pinned.range().operations->commit(pinned.range(), slot, page_of(fault.address));
+      if (error == ENOENT) {
+        count(tally.foreign);  // a mapping that the program made there
+        return false;
+      }
+      count(tally.spurious);
       break;
     case Outcome::foreign:
       count(tally.foreign);

@@ -143,8 +143,21 @@ int register_pages(int descriptor, std::uintptr_t begin, std::size_t size) noexc
 
 // ---- filling ---------------------------------------------------------------------------------------------------------
 
-/// Never written to: reading it gives the kernel's page of zeros.
-alignas(64) const volatile char zeros[std::size_t{256} * 1024] = {};
+/// What is copied from: mapped readable and never written to, hence the kernel's page of zeros. Written under the lock
+/// before the first descriptor is there.
+std::atomic<std::uintptr_t> zeros{0};
+constexpr std::size_t zeros_size = std::size_t{256} * 1024;
+
+int map_zeros() noexcept {
+  if (zeros.load(std::memory_order_relaxed) == 0) {
+    void* const memory = mmap(nullptr, zeros_size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+      return errno;
+    }
+    zeros.store(reinterpret_cast<std::uintptr_t>(memory), std::memory_order_relaxed);
+  }
+  return 0;
+}
 
 /// One ioctl's result as bytes from its begin on that are there now, by us or before; 0 with errno for none.
 std::size_t bytes_there(int result, std::int64_t done, std::size_t wanted) noexcept {
@@ -157,7 +170,7 @@ std::size_t bytes_there(int result, std::int64_t done, std::size_t wanted) noexc
   return errno == EEXIST ? page_size() : 0;
 }
 
-// Both without waking who waits: serve() does, when the limit says what is there.
+// Both without waking who waits: answer() does, when the limit says what is there.
 
 std::size_t map_page_of_zeros(int descriptor, std::uintptr_t begin, std::size_t size) noexcept {
   uffdio_zeropage zero{};
@@ -170,8 +183,8 @@ std::size_t map_page_of_zeros(int descriptor, std::uintptr_t begin, std::size_t 
 std::size_t copy_zeros(int descriptor, std::uintptr_t begin, std::size_t size) noexcept {
   uffdio_copy copy{};
   copy.dst = begin;
-  copy.src = reinterpret_cast<std::uintptr_t>(&zeros[0]);
-  copy.len = std::min(size, sizeof zeros);
+  copy.src = zeros.load(std::memory_order_relaxed);
+  copy.len = std::min(size, zeros_size);
   copy.mode = UFFDIO_COPY_MODE_DONTWAKE;
   const int result = ioctl(descriptor, UFFDIO_COPY, &copy);
   return bytes_there(result, copy.copy, copy.len);
@@ -217,7 +230,7 @@ void ring_bell() noexcept {
 }
 
 /// The monitor cannot tell whose stack pointer is where: every touch above the floor is growth.
-int serve_slot(const Range& range, SlotRecord& slot, std::uintptr_t address) noexcept {
+int fill_for(const Range& range, SlotRecord& slot, std::uintptr_t address) noexcept {
   if (address >= slot.limit.load(std::memory_order_acquire)) {
     const std::uintptr_t page = page_down(address);
     return range.operations->commit(range, slot, {page, page + page_size()});
@@ -239,10 +252,10 @@ void refuse(std::uintptr_t page) noexcept {
 }
 
 /// Every thread that waits sent a message of its own, and waits until this has been called for it.
-void serve(int descriptor, std::uintptr_t address) noexcept {
+void answer(int descriptor, std::uintptr_t address) noexcept {
   const std::uintptr_t page = page_down(address);
   // Without a slot its stack has ended meanwhile: the touch is tried again, in vain.
-  if (const PinnedSlot pinned(address); pinned && serve_slot(pinned.range(), pinned.slot(), address) != 0) {
+  if (const PinnedSlot pinned(address); pinned && fill_for(pinned.range(), pinned.slot(), address) != 0) {
     refuse(page);
   }
   wake(descriptor, page);
@@ -266,7 +279,7 @@ void monitor(int userfault) noexcept {
         wake(userfault, page);
         return;
       }
-      serve(userfault, address);
+      answer(userfault, address);
     }
   }
 }
@@ -350,19 +363,26 @@ void remember(std::uintptr_t begin, std::uintptr_t end) {
   }
 }
 
-void forget(std::uintptr_t begin, std::uintptr_t end) {
+/// Takes no memory but to split a stretch. Where there is none, what is above is forgotten as well: a child's stacks there
+/// are then filled by the kernel.
+void forget(std::uintptr_t begin, std::uintptr_t end) noexcept {
   std::vector<Stretch>& all = watched_by_signal();
-  std::vector<Stretch> kept;
-  kept.reserve(all.size() + 1);
-  for (const Stretch& each : all) {
-    if (each.begin < begin && each.begin < each.end) {
-      kept.push_back({each.begin, std::min(each.end, begin)});
+  for (auto each = all.begin(); each != all.end();) {
+    if (each->end <= begin || each->begin >= end) {
+      ++each;
+      continue;
     }
-    if (each.end > end) {
-      kept.push_back({std::max(each.begin, end), each.end});
+    const Stretch above{end, each->end};
+    each->end = std::max(each->begin, begin);
+    each = each->begin == each->end ? all.erase(each) : each + 1;
+    if (above.begin < above.end) {
+      try {
+        each = all.insert(each, above) + 1;
+      } catch (const std::bad_alloc&) {
+        return;
+      }
     }
   }
-  all.swap(kept);
 }
 
 void watch_again(int descriptor) noexcept {
@@ -402,7 +422,8 @@ struct WatchInChild {
 
 }  // namespace
 
-int start_userfault(UserfaultKind kind) noexcept {
+int start_userfault(UserfaultKind kind, bool& is_refused) noexcept {
+  is_refused = false;
   const LifeCycleLock lock;
   ForkWiped* const shared = fork_wiped();
   if (shared == nullptr) {
@@ -417,8 +438,12 @@ int start_userfault(UserfaultKind kind) noexcept {
     pthread_detach(threads[index_of(kind)]);
   }
   // None yet; or this is a forked child, which has a descriptor at most.
+  if (const int error = map_zeros(); error != 0) {
+    return error;
+  }
   const int userfault = is_still_ours(kind) ? descriptor_of(kind) : open_userfault(kind);
   if (userfault < 0) {
+    is_refused = errno != EMFILE && errno != ENFILE && errno != ENOMEM;
     return errno;
   }
   if (const int error = start_thread(kind, userfault); error != 0) {
@@ -451,11 +476,7 @@ int watch_missing_pages(UserfaultKind kind, std::uintptr_t begin, std::size_t si
 
 void forget_missing_pages(std::uintptr_t begin, std::size_t size) noexcept {
   const LifeCycleLock lock;
-  try {
-    forget(begin, begin + size);
-  } catch (const std::bad_alloc&) {
-    // A child then tries to watch what is not there any more, and is refused.
-  }
+  forget(begin, begin + size);
 }
 
 int fill_missing_pages(UserfaultKind kind, Filling with, std::uintptr_t begin, std::uintptr_t end) noexcept {

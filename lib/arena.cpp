@@ -156,6 +156,18 @@ class Arena {
       static_cast<void>(vm::release(begin_, size_));
       fail_for_memory(error, named("cannot register " + in_bytes(size_) + " of address space"), 0);
     }
+    start_strategy();
+  }
+
+  /// Once more, now that there is a range: uninstall() may have come in between, and cannot from here on.
+  void start_strategy() {
+    try {
+      implementation_.start();
+    } catch (...) {
+      handler::remove_range(*range_);
+      static_cast<void>(vm::release(begin_, size_));
+      throw;
+    }
   }
 
   [[nodiscard]] std::string named(const std::string& what) const {

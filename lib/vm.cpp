@@ -67,8 +67,11 @@ int decommit(std::uintptr_t begin, std::size_t size) noexcept {
 int commit_uncharged(std::uintptr_t begin, std::size_t size) noexcept {
   // In two steps, for RLIMIT_DATA is not asked about a writable mapping that takes the place of another (mmap_region in the
   // kernel's mm/vma.c counts what it replaces as if it were data); once over the limit, every malloc of the program fails.
-  const int error = map_fixed(begin, size, PROT_NONE, MAP_NORESERVE);
-  return error == 0 ? commit(begin, size) : error;
+  int error = map_fixed(begin, size, PROT_NONE, MAP_NORESERVE);
+  if (error == 0) {
+    error = munlock(pointer(begin), size) == 0 ? commit(begin, size) : errno;
+  }
+  return error;
 }
 
 int release(std::uintptr_t begin, std::size_t size) noexcept {
@@ -77,6 +80,10 @@ int release(std::uintptr_t begin, std::size_t size) noexcept {
 
 int set_apart(std::uintptr_t begin, std::size_t size) noexcept {
   return madvise(pointer(begin), size, MADV_RANDOM) == 0 ? 0 : errno;
+}
+
+int leave_out_of_core(std::uintptr_t begin, std::size_t size) noexcept {
+  return madvise(pointer(begin), size, MADV_DONTDUMP) == 0 ? 0 : errno;
 }
 
 int discard(std::uintptr_t begin, std::size_t size) noexcept {
@@ -104,7 +111,11 @@ constexpr int guard_remove = 103;
 }  // namespace
 
 int install_markers(std::uintptr_t begin, std::size_t size) noexcept {
-  return size == 0 || madvise(pointer(begin), size, guard_install) == 0 ? 0 : errno;
+  if (size == 0 || madvise(pointer(begin), size, guard_install) == 0) {
+    return 0;
+  }
+  const bool may_be_locked = errno == EINVAL && munlock(pointer(begin), size) == 0;
+  return may_be_locked && madvise(pointer(begin), size, guard_install) == 0 ? 0 : errno;
 }
 
 int remove_markers(std::uintptr_t begin, std::size_t size) noexcept {

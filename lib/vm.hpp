@@ -37,12 +37,15 @@ using handler::page_up;
 [[nodiscard]] int release(std::uintptr_t begin, std::size_t size) noexcept;
 
 /// Reserved -> Committed, uncharged (MAP_NORESERVE) but counted by RLIMIT_DATA: for strategies that let the kernel decide what
-/// is needed. When it fails, all is Reserved.
+/// is needed. Never locked: after mlockall(MCL_FUTURE) all of it would become resident at once. When it fails, all is Reserved.
 [[nodiscard]] int commit_uncharged(std::uintptr_t begin, std::size_t size) noexcept;
 
 /// Committed stays committed, but becomes a mapping apart from its neighbours: the advice MADV_RANDOM, which for anonymous
 /// memory only lets reclaim take its pages a little earlier, is what the kernel then finds to differ.
 [[nodiscard]] int set_apart(std::uintptr_t begin, std::size_t size) noexcept;
+
+/// A core dump does without it (MADV_DONTDUMP), which also makes it a mapping apart.
+[[nodiscard]] int leave_out_of_core(std::uintptr_t begin, std::size_t size) noexcept;
 
 /// Committed stays committed, but physical memory is given back (MADV_DONTNEED): the next touch finds zeros.
 [[nodiscard]] int discard(std::uintptr_t begin, std::size_t size) noexcept;

@@ -15,6 +15,9 @@ void split_for_core_dumps(const Bounds& bounds) noexcept {
       return;  // no mappings left: only the size of a core is at stake
     }
   }
+  if (reserve > first_piece) {
+    static_cast<void>(vm::leave_out_of_core(bounds.guard, bounds.floor - bounds.guard));  // its markers count as written
+  }
 }
 
 }  // namespace growstack

@@ -15,6 +15,7 @@
 // window nothing that the limit says is relied on, and trim gives everything below the stack pointer back.
 #include "residency.hpp"
 #include "strategies/core_dumps.hpp"
+#include "strategies/guard.hpp"
 #include "strategies/implementation.hpp"
 #include "vm.hpp"
 
@@ -75,21 +76,17 @@ class GuardMarkers final : public Implementation {
     const std::size_t size = bounds.base - bounds.guard;
     int error = vm::commit_uncharged(bounds.guard, size);
     if (error == 0) {
-      error = vm::install_markers(bounds.guard, bounds.floor - bounds.guard);
+      split_for_core_dumps(bounds);
+      error = install_guard(bounds);
       if (error != 0) {
         static_cast<void>(vm::decommit(bounds.guard, size));
       }
-    }
-    if (error == 0) {
-      split_for_core_dumps(bounds);
     }
     return error;
   }
 
   [[nodiscard]] std::string explain(int error) const override {
-    return error == EINVAL ? "MADV_GUARD_INSTALL is not known here (Linux 6.13 has it), or the memory is locked "
-                             "(mlockall(2) with MCL_FUTURE)"
-                           : std::string();
+    return error == EINVAL ? "MADV_GUARD_INSTALL is not known here (Linux 6.13 has it)" : std::string();
   }
 
   [[nodiscard]] int open(const Bounds& bounds, const StackOptions& options, std::uintptr_t& limit) const noexcept override {

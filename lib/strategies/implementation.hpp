@@ -28,14 +28,15 @@ struct Layout {
   std::size_t guard = 0;
 };
 
-/// What a trim does about the limit while `give_back_memory` takes away all below `keep_from`. The word comes first: a
-/// thread that faults in between commits again. And last: what it committed may have been taken away after that, and the
-/// word must never claim what is not there. What remains committed below the limit does no harm.
+/// What a trim does about the limit while `give_back_memory` takes away all below `keep_from`. The word is raised first: a
+/// thread that faults in between commits again. And once more at the end, whether or not that failed: what such a thread
+/// committed may have been taken away after that, and the word must never claim what is not there. What remains committed
+/// below the limit does no harm.
 template <class GiveBack>
 [[nodiscard]] int give_back(handler::SlotRecord& slot, std::uintptr_t keep_from, GiveBack give_back_memory) noexcept {
-  const std::uintptr_t before = slot.limit.exchange(keep_from, std::memory_order_acq_rel);
+  slot.limit.store(keep_from, std::memory_order_release);
   const int error = give_back_memory();
-  slot.limit.store(error == 0 ? keep_from : before, std::memory_order_release);  // or it is all still there
+  slot.limit.store(keep_from, std::memory_order_release);
   return error;
 }
 

@@ -33,15 +33,22 @@ const Implementation* implementation(Strategy strategy) noexcept {
   return nullptr;
 }
 
-std::span<const StrategyDescription> strategies() noexcept {
-  static const auto all = [] {
-    std::array<StrategyDescription, accessors.size()> descriptions;
-    std::transform(accessors.begin(), accessors.end(), descriptions.begin(),
+namespace {
+
+struct Descriptions {
+  Descriptions() {
+    std::transform(accessors.begin(), accessors.end(), all.begin(),
                    [](Accessor accessor) { return accessor().description(); });
-    return descriptions;
-  }();
-  return all;
-}
+  }
+  std::array<StrategyDescription, accessors.size()> all;
+};
+
+/// Made when the program is loaded: a function's static variable may stay half made in a forked child.
+[[gnu::init_priority(103)]] const Descriptions descriptions;
+
+}  // namespace
+
+std::span<const StrategyDescription> strategies() noexcept { return descriptions.all; }
 
 std::string_view name(Strategy strategy) noexcept {
   const Implementation* const found = implementation(strategy);

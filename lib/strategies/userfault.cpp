@@ -7,6 +7,7 @@
 #include "errors.hpp"
 #include "residency.hpp"
 #include "strategies/core_dumps.hpp"
+#include "strategies/guard.hpp"
 #include "strategies/implementation.hpp"
 #include "vm.hpp"
 
@@ -23,25 +24,29 @@ namespace {
 using handler::Filling;
 using handler::UserfaultKind;
 
+std::string why_refused(int error) {
+  switch (error) {
+    case EPERM:
+      return "userfaultfd is forbidden here: by a seccomp filter, as in many containers, or, on kernels before 5.11, "
+             "because "
+             "vm.unprivileged_userfaultfd is 0";
+    case ENOSYS:
+      return "this kernel is built without userfaultfd";
+    default:
+      return "this kernel's userfaultfd does not know what is needed (Linux 5.9 does)";
+  }
+}
+
 class Userfault : public Implementation {
  public:
-  explicit Userfault(UserfaultKind kind) noexcept : kind_(kind) {}
+  constexpr explicit Userfault(UserfaultKind kind) noexcept : kind_(kind) {}
 
   void start() const override {
-    if (const int error = handler::start_userfault(kind_); error != 0) {
-      const std::string what = std::string(description().name) + ": ";
-      switch (error) {
-        case EPERM:
-          fail(error, what +
-                          "userfaultfd is forbidden here: by a seccomp filter, as in many containers, or because "
-                          "vm.unprivileged_userfaultfd is 0 and the kernel is older than 5.11");
-        case ENOSYS:
-          fail(error, what + "this kernel is built without userfaultfd");
-        case EINVAL:
-          fail(error, what + "this kernel's userfaultfd does not know what is needed (Linux 5.9 does)");
-        default:
-          fail_for_thread(error, what + "cannot open a userfaultfd and start its thread", 0);
-      }
+    bool is_refused = false;
+    if (const int error = handler::start_userfault(kind_, is_refused); is_refused) {
+      fail(error, std::string(description().name) + ": " + why_refused(error));
+    } else if (error != 0) {
+      fail_for_thread(error, std::string(description().name) + ": cannot start the thread of a userfaultfd", 0);
     }
   }
 
@@ -50,13 +55,19 @@ class Userfault : public Implementation {
     return handler::fill_missing_pages(kind_, Filling::page_of_zeros, limit, bounds.base);
   }
 
-  [[nodiscard]] int commit(const handler::SlotRecord&, handler::Step step) const noexcept final {
-    return handler::fill_missing_pages(kind_, Filling::memory, step.begin, step.end);
+  /// With memory where the stack is touched; what lies a whole step and more above that was jumped over.
+  [[nodiscard]] int commit(const handler::SlotRecord& slot, handler::Step step) const noexcept final {
+    const std::size_t largest_step = slot.reach.load(std::memory_order_relaxed);
+    const std::uintptr_t middle = step.end - step.begin > largest_step ? step.begin + largest_step : step.end;
+    const int error = handler::fill_missing_pages(kind_, Filling::memory, step.begin, middle);
+    return error == 0 ? handler::fill_missing_pages(kind_, Filling::page_of_zeros, middle, step.end) : error;
   }
 
+  /// All below, not only from the limit on: in a forked child the kernel fills, and nobody lowers the limit.
   [[nodiscard]] int trim(handler::SlotRecord& slot, std::uintptr_t keep_from) const noexcept final {
-    const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
-    return keep_from <= limit ? 0 : give_back(slot, keep_from, [&] { return vm::discard(limit, keep_from - limit); });
+    const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
+    const auto discard_all = [&] { return vm::discard(floor, keep_from - floor); };
+    return keep_from <= slot.limit.load(std::memory_order_acquire) ? discard_all() : give_back(slot, keep_from, discard_all);
   }
 
   /// Filled again at once, for the next call would ask for each page alone. In a forked child nobody asks: the kernel fills.
@@ -84,9 +95,6 @@ class Userfault : public Implementation {
     int error = vm::commit_uncharged(begin, size);
     if (error == 0) {
       error = handler::watch_missing_pages(kind_, begin, size);
-      if (error == 0) {
-        error = vm::discard(begin, size);  // after mlockall(MCL_FUTURE) all of it was there at once, the guard too
-      }
       if (error != 0) {
         static_cast<void>(vm::decommit(begin, size));
       }
@@ -100,7 +108,7 @@ class Userfault : public Implementation {
 
 class UserfaultMonitor final : public Userfault {
  public:
-  UserfaultMonitor() noexcept : Userfault(UserfaultKind::monitor) {}
+  constexpr UserfaultMonitor() noexcept : Userfault(UserfaultKind::monitor) {}
 
   [[nodiscard]] const StrategyDescription& description() const noexcept override {
     static constexpr StrategyDescription text{Strategy::userfault, "userfault",
@@ -111,7 +119,7 @@ class UserfaultMonitor final : public Userfault {
 
   [[nodiscard]] std::string missing_here() const override {
     return handler::serves_system_calls() ? std::string()
-                                          : "faults of the program's own code only, not inside system calls: those take "
+                                          : "faults of the program's own code only, not inside system calls: these take "
                                             "CAP_SYS_PTRACE, vm.unprivileged_userfaultfd=1, or access to /dev/userfaultfd";
   }
 
@@ -140,7 +148,7 @@ class UserfaultMonitor final : public Userfault {
 
 class UserfaultSignal final : public Userfault {
  public:
-  UserfaultSignal() noexcept : Userfault(UserfaultKind::signal) {}
+  constexpr UserfaultSignal() noexcept : Userfault(UserfaultKind::signal) {}
 
   [[nodiscard]] const StrategyDescription& description() const noexcept override {
     static constexpr StrategyDescription text{Strategy::userfault_signal, "userfault_signal",
@@ -160,10 +168,10 @@ class UserfaultSignal final : public Userfault {
   [[nodiscard]] int prepare(const Bounds& bounds) const noexcept override {
     const int error = watch(bounds.guard, bounds.base - bounds.guard);
     if (error == 0) {
+      split_for_core_dumps(bounds);
       // What is never filled is a guard already, as long as somebody watches; markers, where the kernel has them, hold also
       // in a child that closes our descriptor or that nobody prepared (a bare clone).
-      static_cast<void>(vm::install_markers(bounds.guard, bounds.floor - bounds.guard));
-      split_for_core_dumps(bounds);
+      static_cast<void>(install_guard(bounds));
     }
     return error;
   }
@@ -180,12 +188,12 @@ class UserfaultSignal final : public Userfault {
 }  // namespace
 
 const Implementation& userfault_strategy() noexcept {
-  static const UserfaultMonitor instance;
+  static constinit const UserfaultMonitor instance;
   return instance;
 }
 
 const Implementation& userfault_signal_strategy() noexcept {
-  static const UserfaultSignal instance;
+  static constinit const UserfaultSignal instance;
   return instance;
 }
 

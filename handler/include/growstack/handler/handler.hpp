@@ -53,7 +53,8 @@ namespace growstack::handler {
 struct Counters {
   std::uint64_t growth = 0;             ///< faults that grew a stack
   std::uint64_t remote_growth = 0;      ///< of these, by a thread that ran elsewhere
-  std::uint64_t spurious = 0;           ///< faults on memory that another thread had just committed
+  std::uint64_t spurious = 0;           ///< faults on memory that another thread had just committed, or that
+                                        ///< somebody had given back to the kernel (userfault_signal)
   std::uint64_t lost_signal_frame = 0;  ///< signals that the kernel dropped because a stack had no room for their frame
   std::uint64_t foreign = 0;            ///< faults forwarded
   std::uint64_t overflow = 0;           ///< faults at the end of a stack
