@@ -13,6 +13,8 @@
 namespace growstack {
 namespace {
 
+constexpr std::string_view prefix = "growstack: ";
+
 /// The value of a line "Name:   123 kB" of /proc/self/status, in bytes; 0 when it is not there.
 std::uint64_t status_bytes(std::string_view name) {
   std::ifstream status("/proc/self/status");
@@ -88,7 +90,18 @@ std::string limit_hit(int error, std::size_t bytes, const char* meaning_of_eagai
 }  // namespace
 
 void fail(int error, const std::string& message) {
-  throw std::system_error(error, std::generic_category(), "growstack: " + message);
+  throw std::system_error(error, std::generic_category(), std::string(prefix) + message);
+}
+
+std::string reason_of(const std::system_error& error) {
+  std::string reason = error.what();
+  if (reason.starts_with(prefix)) {
+    reason.erase(0, prefix.size());
+  }
+  if (const std::string meaning = ": " + error.code().message(); reason.ends_with(meaning)) {
+    reason.erase(reason.size() - meaning.size());
+  }
+  return reason;
 }
 
 void fail_for_memory(int error, const std::string& what, std::size_t bytes) {

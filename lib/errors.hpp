@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <system_error>
 
 namespace growstack {
 
@@ -16,6 +17,9 @@ namespace growstack {
 
 /// The same where threads are started, too.
 [[noreturn]] void fail_for_thread(int error, const std::string& what, std::size_t bytes);
+
+/// What such an error says, without the name of the library before and the standard's word for the errno after it.
+[[nodiscard]] std::string reason_of(const std::system_error& error);
 
 /// As "8 MiB", exact: the largest unit that divides it.
 [[nodiscard]] std::string in_bytes(std::uint64_t bytes);

@@ -120,7 +120,7 @@ Stack::Stack(const StackOptions& options) {
       state_->fallback_reason = std::move(reasons);
       return;
     } catch (const std::system_error& error) {
-      reasons += (reasons.empty() ? "" : "; ") + std::string(error.what());
+      reasons += (reasons.empty() ? "" : "; ") + reason_of(error);
     }
   }
   asked.strategy = Strategy::pipe_helper;

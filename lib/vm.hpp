@@ -36,8 +36,9 @@ using handler::page_up;
 /// Any -> None.
 [[nodiscard]] int release(std::uintptr_t begin, std::size_t size) noexcept;
 
-/// Reserved -> Committed, uncharged (MAP_NORESERVE) but counted by RLIMIT_DATA: for strategies that let the kernel decide what
-/// is needed. Never locked: after mlockall(MCL_FUTURE) all of it would become resident at once. When it fails, all is Reserved.
+/// Reserved -> Committed, uncharged (MAP_NORESERVE) but counted by RLIMIT_DATA: for strategies that let the kernel decide
+/// what is needed. Never locked: after mlockall(MCL_FUTURE) all of it would become resident at once. When it fails, all is
+/// Reserved.
 [[nodiscard]] int commit_uncharged(std::uintptr_t begin, std::size_t size) noexcept;
 
 /// Committed stays committed, but becomes a mapping apart from its neighbours: the advice MADV_RANDOM, which for anonymous

@@ -158,7 +158,7 @@ std::vector<bool> markers_in(const std::filesystem::path& file, const std::vecto
 }  // namespace
 
 STRATEGIES_WHERE(
-    traits.trims&& traits.lean_cores,
+    traits.trims,
     "the core of a process with three stacks of 256 GiB holds what they use, and nothing of what they reserve") {
   if (const std::string reason = no_core_because(); !reason.empty()) {
     return skip(reason);

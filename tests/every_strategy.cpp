@@ -130,7 +130,7 @@ STRATEGIES_WHERE(traits.starts_empty, "one page is resident once something ran t
   CHECK(stack.counters().growth_faults == 0);
 }
 
-STRATEGIES_WHERE(traits.dies_of != 0, "the guard is neither readable nor writable, all of it") {
+STRATEGIES_WHERE(traits.guarded, "the guard is neither readable nor writable, all of it") {
   const StackOptions options = options_for(Of::traits);
   const Stack stack(options);
   const std::uintptr_t floor = address_of(stack.floor());
@@ -142,7 +142,7 @@ STRATEGIES_WHERE(traits.dies_of != 0, "the guard is neither readable nor writabl
   }
 }
 
-STRATEGIES_WHERE(traits.dies_of == 0, "a stack without a guard is not known by its addresses") {
+STRATEGIES_WHERE(!traits.guarded, "a stack without a guard is not known by its addresses") {
   const Stack stack(options_for(Of::traits));
   growstack::StackBounds bounds;
   CHECK(!growstack::stack_bounds(stack.floor(), bounds));
@@ -445,10 +445,10 @@ std::string quoted_name(const Traits& of) { return '"' + options_for(of).name + 
 
 }  // namespace
 
-STRATEGIES_WHERE(traits.dies_of != 0,
+STRATEGIES_WHERE(traits.guarded,
                  "a recursion without end is reported as the overflow of that stack, and the process dies of its signal") {
   const Ended ended = run_scenario_of("recursion", Of::traits);
-  CHECK(ended.signal == Of::traits.dies_of);
+  CHECK(ended.signal == signal_of_overflow(Of::strategy));
   CHECK(contains(ended.err, "stack overflow"));
   CHECK(contains(ended.err, quoted_name(Of::traits)));
   CHECK(contains(ended.err, "descend_to"));
@@ -460,9 +460,9 @@ EVERY_STRATEGY("the last byte above the floor is no overflow") {
   CHECK(last.err == "");
 }
 
-STRATEGIES_WHERE(traits.dies_of != 0, "overflow begins with the first byte below the floor") {
+STRATEGIES_WHERE(traits.guarded, "overflow begins with the first byte below the floor") {
   const Ended beyond = run_scenario_of("one byte beyond", Of::traits);
-  CHECK(beyond.signal == Of::traits.dies_of);
+  CHECK(beyond.signal == signal_of_overflow(Of::strategy));
   CHECK(contains(beyond.err, "stack overflow"));
   CHECK(contains(beyond.err, quoted_name(Of::traits)));
 }

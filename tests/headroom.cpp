@@ -214,7 +214,7 @@ STRATEGIES_WHERE(traits.trims, "a trim takes back what was ensured, and it can b
 
 // ---- what is refused ---------------------------------------------------------------------------------------------------
 
-STRATEGIES_WHERE(traits.dies_of != 0, "memory below the floor cannot be ensured: ENOMEM, and the stack is as it was") {
+STRATEGIES_WHERE(traits.guarded, "memory below the floor cannot be ensured: ENOMEM, and the stack is as it was") {
   Stack stack(options_for(Of::traits));
   const void* const limit = stack.limit();
   CHECK(ensure_committed(static_cast<const char*>(stack.floor()) - 1, 1) == std::errc::not_enough_memory);

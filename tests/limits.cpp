@@ -241,7 +241,7 @@ const ScenarioOfEach<mappings_used_up> mappings_used_up_scenarios("mappings used
 }  // namespace
 
 STRATEGIES_WHERE(
-    traits.guard_is_mapped_apart && !traits.locks_memory,
+    traits.guard_is_mapped_apart,
     "at vm.max_map_count a stack is refused with the limit and the cure, those that exist go on, and nothing leaks") {
   if (sanitized) {
     return skip("a sanitizer dies when it cannot map memory");
@@ -395,7 +395,7 @@ int refused_call(const Traits& of, bool warm) {
   std::fprintf(stderr, "%s\n", message.c_str());
   require(mapping_count() <= mappings, "no mapping is left");
   require(descriptor_count() <= descriptors, "no descriptor is left");
-  require(thread_count() <= threads, "no thread is left");
+  require(threads_come_down_to(threads), "no thread is left");
   require(growstack::process_counters().arenas == 0, "no arena is left");
   require(works(options), "it works without the refusal");
   return message.empty() ? 0 : 1;

@@ -171,9 +171,9 @@ int overflow_of(const Traits& of) {
 const ScenarioOfEach<overflow_of> overflows("overflow");
 }  // namespace
 
-STRATEGIES_WHERE(traits.dies_of != 0, "every strategy's overflow is reported the same way") {
+STRATEGIES_WHERE(traits.guarded, "every strategy's overflow is reported the same way") {
   const Ended ended = run_scenario_of("overflow", Of::traits);
-  CHECK(ended.signal == Of::traits.dies_of);
+  CHECK(ended.signal == signal_of_overflow(Of::strategy));
   CHECK(contains(ended.err, "stack overflow: thread"));
   CHECK(contains(ended.err, "begins_runaway()"));
 }

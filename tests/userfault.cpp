@@ -230,7 +230,7 @@ GROWSTACK_SCENARIO("monitor put away") {
     call(stack, [] { descend(MiB); });
   }
   const std::size_t threads = thread_count();
-  if (handler::uninstall() != 0 || thread_count() >= threads) {
+  if (handler::uninstall() != 0 || !threads_come_down_to(threads - 1)) {
     return 1;
   }
   return call(options, [] { return descend(4 * MiB); }) == 0 ? 7 : 2;

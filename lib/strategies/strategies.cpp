@@ -2,11 +2,13 @@
 #include <growstack/stack.hpp>
 #include <growstack/strategy.hpp>
 
+#include "errors.hpp"
 #include "strategies/implementation.hpp"
 
 #include <algorithm>
 #include <array>
 #include <exception>
+#include <system_error>
 
 namespace growstack {
 namespace {
@@ -72,6 +74,8 @@ Support supported(Strategy strategy) {
     const Stack probe({.reserve = std::size_t{256} * 1024, .strategy = strategy, .name = "probe"});
     const Implementation* const chosen = implementation(probe.strategy());
     return {.works = true, .reason = chosen == nullptr ? std::string() : chosen->missing_here()};
+  } catch (const std::system_error& error) {
+    return {.works = false, .reason = reason_of(error)};
   } catch (const std::exception& error) {
     return {.works = false, .reason = error.what()};
   }

@@ -160,7 +160,7 @@ class UserfaultSignal final : public Userfault {
 
   void start() const override {
     if (const int error = handler::install(SIGBUS); error != 0) {
-      fail_for_thread(error, "cannot install the SIGBUS handler", 0);
+      fail_for_thread(error, "userfault_signal: cannot install the SIGBUS handler", 0);
     }
     Userfault::start();
   }

@@ -40,8 +40,8 @@ struct Traits {
   int grows_by = 0;
   /// limit() begins at the initial commit, not at the floor.
   bool limit_moves = false;
-  /// What a touch below the floor kills by; 0: there is no guard.
-  int dies_of = SIGSEGV;
+  /// A touch below the floor kills, by signal_of_overflow().
+  bool guarded = true;
   /// The guard is a mapping of its own, without permissions.
   bool guard_is_mapped_apart = true;
   bool trims = true;
@@ -56,8 +56,6 @@ struct Traits {
   /// Its faults make PROT_NONE readable and writable, step by step.
   bool grows_by_protection = false;
   bool huge_pages = false;
-  /// A core holds what a stack uses, and is no larger.
-  bool lean_cores = true;
   bool locks_memory = false;
   /// Memory comes through a userfaultfd: growth fills it.
   bool by_userfaultfd = false;
@@ -95,7 +93,6 @@ inline constexpr Traits traits_of_guard_markers{.strategy = Strategy::guard_mark
                                                 .limit_moves = true,
                                                 .guard_is_mapped_apart = false,
                                                 .exact_reserve = false,
-                                                .lean_cores = false,
                                                 .in_system_calls = InSystemCalls::refused};
 inline constexpr Traits traits_of_userfault{.strategy = Strategy::userfault,
                                             .name = "userfault",
@@ -108,7 +105,6 @@ inline constexpr Traits traits_of_userfault_signal{.strategy = Strategy::userfau
                                                    .growth_events = true,
                                                    .grows_by = SIGBUS,
                                                    .limit_moves = true,
-                                                   .dies_of = SIGBUS,
                                                    .guard_is_mapped_apart = false,
                                                    .by_userfaultfd = true,
                                                    .in_system_calls = InSystemCalls::refused};
@@ -121,11 +117,17 @@ inline constexpr Traits traits_of_locked{
     .strategy = Strategy::locked, .name = "locked", .trims = false, .starts_empty = false, .locks_memory = true};
 inline constexpr Traits traits_of_heap{.strategy = Strategy::heap,
                                        .name = "heap",
-                                       .dies_of = 0,
+                                       .guarded = false,
                                        .guard_is_mapped_apart = false,
                                        .trims = false,
                                        .own_address_space = false,
                                        .starts_empty = false};
+
+/// Where the kernel has guard markers a guard is made of them, or of PROT_NONE. Without them userfault_signal's is memory
+/// that is never filled.
+[[nodiscard]] inline int signal_of_overflow(Strategy strategy) {
+  return strategy == Strategy::userfault_signal && !supported(Strategy::guard_markers).works ? SIGBUS : SIGSEGV;
+}
 
 /// What tests are made of: Of::strategy, Of::traits.
 template <const Traits& of>

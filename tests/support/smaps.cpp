@@ -1,12 +1,14 @@
 #include "support/smaps.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cinttypes>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <stdexcept>
+#include <thread>
 
 namespace growstack::testing {
 namespace {
@@ -87,6 +89,13 @@ std::size_t mapping_count() {
 
 std::size_t descriptor_count() { return entries_of("/proc/self/fd"); }
 std::size_t thread_count() { return entries_of("/proc/self/task"); }
+
+bool threads_come_down_to(std::size_t most) {
+  for (int milliseconds = 0; thread_count() > most && milliseconds < 10'000; ++milliseconds) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return thread_count() <= most;
+}
 
 std::size_t status_bytes(std::string_view name) {
   std::ifstream status("/proc/self/status");

@@ -40,6 +40,9 @@ struct Mapping {
 [[nodiscard]] std::size_t descriptor_count();
 [[nodiscard]] std::size_t thread_count();
 
+/// Whether there are soon no more than that: a thread that was joined is listed for a moment longer.
+[[nodiscard]] bool threads_come_down_to(std::size_t most);
+
 /// A line "Name:  123 kB" of /proc/self/status, as "VmData", in bytes.
 [[nodiscard]] std::size_t status_bytes(std::string_view name);
 
