@@ -10,8 +10,6 @@
 
 #include <fmt/format.h>
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -54,25 +52,9 @@ Cell bytes(double value, std::string note) {
 
 // ---- stacks ----
 
-namespace {
-
-/// Soft to hard, for those that may lock memory only within it.
-void raise_lock_limit() {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_MEMLOCK, &limit) != 0) {
-    throw std::system_error(errno, std::generic_category(), "getrlimit");
-  }
-  limit.rlim_cur = limit.rlim_max;
-  if (setrlimit(RLIMIT_MEMLOCK, &limit) != 0) {
-    throw std::system_error(errno, std::generic_category(), "setrlimit");
-  }
-}
-
-}  // namespace
-
 std::unique_ptr<AnyStack> make(const std::string& subject, std::size_t bytes) {
   constexpr std::size_t kernel_gap = 2 * mib;  // MAP_GROWSDOWN keeps away from what lies below
-  raise_lock_limit();
+  bench::raise_lock_limit();
   bench::raise_stack_limit(bytes + guard_bytes + kernel_gap);
   return make_stack(subject, {.reserve = bytes, .guard = guard_bytes, .initial_commit = {}});
 }

@@ -228,6 +228,7 @@ nlohmann::json to_json(const Charge& charge) {
 nlohmann::json watch_charges(const Question& question) {
   std::unique_ptr<AnyStack> first;
   warm_up(first, question, stack_bytes);
+  static_cast<void>(first->trim());  // it may share a mapping with the one that is looked at
   const std::size_t data_before = status_bytes("VmData");
   const auto stack = make(question.subject, stack_bytes);
   nlohmann::json seen;
