@@ -175,8 +175,9 @@ void report_lost_signal(const SlotRecord& slot, const Fault& fault) noexcept {
   const KeepPendingSignals keep_pending_signals;
   RawLine line;
   line << "growstack: a signal was lost: its handler is without SA_ONSTACK, and there was no room for its frame: ";
+  const std::uintptr_t limit = slot.limit.load(std::memory_order_relaxed);
   name_the_place(line, slot) << ", ";
-  line << fault.stack_pointer - slot.limit.load(std::memory_order_relaxed) << " bytes committed below the stack pointer. "
+  line << fault.stack_pointer - std::min(limit, fault.stack_pointer) << " bytes committed below the stack pointer. "
        << "Give the handler SA_ONSTACK (growstack::handler::add_onstack), or more headroom to the stack. Said once.";
   static_cast<void>(line.write_to_stderr());
 }
