@@ -20,6 +20,8 @@ namespace {
 
 constexpr std::string_view option = "--scenario=";
 
+bool was_skipped = false;
+
 std::map<std::string, int (*)()>& scenarios() {
   static std::map<std::string, int (*)()> all;
   return all;
@@ -129,6 +131,11 @@ int run_requested_scenario(int argc, char** argv) {
   return result;
 }
 
-void skip(const std::string& reason) { std::printf("SKIPPED: %s\n", reason.c_str()); }
+void skip(const std::string& reason) {
+  was_skipped = true;
+  std::printf("SKIPPED: %s\n", reason.c_str());
+}
+
+bool skipped() { return was_skipped; }
 
 }  // namespace growstack::testing

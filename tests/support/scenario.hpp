@@ -49,4 +49,7 @@ int run_requested_scenario(int argc, char** argv);
 /// Says why a test cannot run here; ctest counts it as skipped.
 void skip(const std::string& reason);
 
+/// Whether that was said.
+[[nodiscard]] bool skipped();
+
 }  // namespace growstack::testing
