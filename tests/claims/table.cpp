@@ -100,7 +100,8 @@ Outcome put_on_trial(const std::string& program, const Fields& claim) {
 std::string machine() {
   utsname names{};
   uname(&names);
-  return fmt::format("{} {} {}, glibc {}", names.sysname, names.release, names.machine, gnu_get_libc_version());
+  const std::string release = split(names.release, '-')[0];  // what follows is the distributor's
+  return fmt::format("{} {}, {}, glibc {}", names.sysname, release, names.machine, gnu_get_libc_version());
 }
 
 std::string file_name(const Outcome& outcome) { return std::filesystem::path(outcome.claim[4]).filename(); }
