@@ -71,10 +71,9 @@ int end_of_write_to(char* address) {
 
 // ---- reserving -------------------------------------------------------------------------------------------------------
 
-CLAIM(
-    19, "L, S",
-    "malloc, new and mmap give address space; physical pages come at the first touch. A new char[10 MiB] costs nothing.",
-    "malloc, new and mmap give address space and physical pages come at the first touch, but all of it is charged at once") {
+CLAIM(19, "L, S",
+      "malloc, new and mmap give address space; physical pages come at first touch. A new char[10 MiB] costs nothing.",
+      "malloc, new and mmap give address space and pages come at the first touch, but all of it is charged at once") {
   constexpr std::size_t size = 10 * MiB;
   const SinglePages single_pages;
   // From this size on, its default, malloc maps memory for each request, which is new memory; and new calls malloc. Said
@@ -89,9 +88,12 @@ CLAIM(
   const std::size_t data = status_bytes("VmData") - data_before;
 
   // malloc writes its own word, the size, before what it returns: one page.
-  CHECK(resident_bytes(from_mmap, size) == 0);
-  CHECK(resident_bytes(begin_of_page(from_malloc), size) == page_bytes());
-  CHECK(resident_bytes(begin_of_page(from_new), size) == page_bytes());
+  const std::size_t resident_of_mmap = resident_bytes(from_mmap, size);
+  const std::size_t resident_of_malloc = resident_bytes(begin_of_page(from_malloc), size);
+  const std::size_t resident_of_new = resident_bytes(begin_of_page(from_new), size);
+  CHECK(resident_of_mmap == 0);
+  CHECK(resident_of_malloc == page_bytes());
+  CHECK(resident_of_new == page_bytes());
   for (char* const memory : {from_mmap, from_malloc, from_new}) {
     char* const begin = begin_of_page(memory);
     const std::size_t resident = resident_bytes(begin, size);
@@ -101,14 +103,16 @@ CLAIM(
     CHECK(resident_bytes(begin, size) == resident + 2 * page_bytes());
   }
 
-  // What it costs at once: the charge. It is what RLIMIT_DATA bounds (VmData), and with vm.overcommit_memory = 2 the sum
-  // over all processes has a bound, too, which is reached whether anybody touched the memory or not.
+  // What it costs at once are promises, whether anybody touches the memory or not. The kernel charges it: with
+  // vm.overcommit_memory = 2 there is a bound for all processes together (CommitLimit in /proc/meminfo). And it counts as
+  // data of this process (VmData), which RLIMIT_DATA bounds.
   CHECK(charged >= 3 * size);
   CHECK(data >= 3 * size);
 
   // Two ways to touch all of it without noticing. Parentheses ask for zeros, which new writes, although they are there:
   char* const zeros = new char[size]();
-  CHECK(resident_bytes(begin_of_page(zeros), size) == size);
+  const std::size_t resident_of_zeros = resident_bytes(begin_of_page(zeros), size);
+  CHECK(resident_of_zeros == size);
   // And what was used before, freed, and comes from malloc's own stock again, was touched long ago.
   constexpr std::size_t small = 64 * KiB;
   void* const used = std::malloc(small);
@@ -117,8 +121,9 @@ CLAIM(
   void* const again = std::malloc(small);
   CHECK(resident_bytes(begin_of_page(again), small) == small);
 
-  found(Verdict::holds, "of {} KiB resident: mmap 0, malloc {}, new {}, new with () {}; charged for the first three: {}",
-        size / KiB, page_bytes() / KiB, page_bytes() / KiB, size / KiB, charged / KiB);
+  found(Verdict::holds, "of {} KiB resident: mmap {}, malloc {}, new {}, new with () {}; the first three are charged {}",
+        size / KiB, resident_of_mmap / KiB, resident_of_malloc / KiB, resident_of_new / KiB, resident_of_zeros / KiB,
+        charged / KiB);
   std::free(again);
   delete[] zeros;
   delete[] from_new;
@@ -227,9 +232,8 @@ CLAIM(21, "S", "A guard page costs no physical memory.",
 
 // ---- giving back -----------------------------------------------------------------------------------------------------
 
-CLAIM(
-    22, "M", "MADV_DONTNEED on anonymous memory drops RSS to zero, keeps the mapping, and the next read gives zeros.",
-    "MADV_DONTNEED on private anonymous memory drops RSS to zero, keeps mapping and charge, and the next read gives zeros") {
+CLAIM(22, "M", "MADV_DONTNEED on anonymous memory drops RSS to zero, keeps the mapping, and the next read gives zeros.",
+      "MADV_DONTNEED drops private anonymous memory to RSS zero, keeps mapping and charge, and the next read gives zeros") {
   constexpr std::size_t size = 4 * MiB;
   const SinglePages single_pages;
   char* const memory = lone_memory(size);
@@ -297,7 +301,7 @@ constexpr const char* may_not_lock = "RLIMIT_MEMLOCK (ulimit -l) does not allow 
 }  // namespace
 
 CLAIM(24, "M", "MADV_DONTNEED is refused on locked memory.",
-      "MADV_DONTNEED is refused on locked memory, after the unlocked part before it was dropped") {
+      "MADV_DONTNEED is refused on locked memory, yet drops the unlocked memory below it first") {
   const std::size_t half = 8 * page_bytes();
   char* const memory = lone_memory(2 * half);
   touch_each_page(memory, 2 * half);
