@@ -1,5 +1,540 @@
 // Growing by fault: a stack that gets its memory when it is touched, by a program that is told so.
+//
+// Address space without permissions (PROT_NONE) costs nothing, but a touch of it is SIGSEGV. A program may handle that
+// signal: give the page its permissions, and return. The instruction that touched is then executed again, and finds memory.
+// This is how most of growstack's strategies work. Here it is done with a few lines each, to see what holds of it and what
+// does not; what they leave out, the library is for.
 #include "claims/claim.hpp"
 #include "claims/look.hpp"
+#include "support/descend.hpp"
+#include "support/forked.hpp"
+
+#include <growstack/growstack.hpp>
+
+#include <pthread.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
 
 using namespace growstack::testing;
+
+namespace {
+
+// ---- a handler that grows
+
+// A signal handler gets no argument of ours: what it needs lies in variables of the program.
+char* reserved = nullptr;  // address space without permissions
+std::size_t reserved_size = 0;
+std::size_t page_size = 0;
+std::atomic<int> growths{0};
+
+void reserve(std::size_t size) {
+  page_size = page_bytes();
+  void* const memory = mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  REQUIRE(memory != MAP_FAILED);
+  reserved = static_cast<char*>(memory);
+  reserved_size = size;
+  growths = 0;
+}
+
+/// Makes the page of an address usable.
+void open_page_of(const void* address) {
+  const std::uintptr_t page = reinterpret_cast<std::uintptr_t>(address) / page_size * page_size;
+  if (mprotect(reinterpret_cast<void*>(page), page_size, PROT_READ | PROT_WRITE) != 0) {
+    _exit(102);  // the instruction would fault for ever
+  }
+  ++growths;
+}
+
+void grow_in_handler(int signal, siginfo_t* info, void*) {
+  const auto* const address = static_cast<const char*>(info->si_addr);
+  if (address < reserved || address >= reserved + reserved_size) {
+    std::signal(signal, SIG_DFL);  // not ours: the instruction faults again, and the process dies as it should
+    return;
+  }
+  open_page_of(address);
+}
+
+using SignalHandler = void (*)(int, siginfo_t*, void*);
+
+void handle_faults_with(SignalHandler handler) {
+  struct sigaction action {};
+  action.sa_sigaction = handler;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  REQUIRE(sigaction(SIGSEGV, &action, nullptr) == 0);
+}
+
+/// The handler cannot run on the stack that has no room: it gets one of its own, for this thread. (SA_ONSTACK above.)
+void use_alternate_stack() {
+  constexpr std::size_t size = 64 * KiB;
+  static std::array<char, size> room;
+  const stack_t alternate{.ss_sp = room.data(), .ss_flags = 0, .ss_size = size};
+  REQUIRE(sigaltstack(&alternate, nullptr) == 0);
+}
+
+/// Runs body() with all of `reserved` as its stack.
+void run_on_reserved(void (*body)()) {
+  ucontext_t here;
+  ucontext_t there;
+  getcontext(&there);
+  there.uc_stack = {.ss_sp = reserved, .ss_flags = 0, .ss_size = reserved_size};
+  there.uc_link = &here;  // where to go on when body returns
+  makecontext(&there, body, 0);
+  swapcontext(&here, &there);
+}
+
+std::size_t wrong_bytes = 0;
+
+/// Down to the last page but one: a pattern in each frame, read again on the way back.
+void descend_through_reserved() {
+  wrong_bytes = descend_to(reinterpret_cast<std::uintptr_t>(reserved) + page_size, 2 * KiB);
+}
+
+// ---- a handler that uses mmap at any moment
+
+std::atomic<int> interruptions{0};
+std::atomic<int> failures{0};
+
+/// Maps a page, uses it, makes it read-only, and unmaps it.
+void use_every_call() {
+  const std::size_t size = page_size;
+  void* const memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) {
+    ++failures;
+    return;
+  }
+  *static_cast<volatile char*>(memory) = 1;
+  failures += mprotect(memory, size, PROT_READ) == 0 && munmap(memory, size) == 0 ? 0 : 1;
+}
+
+void interrupt_with_every_call(int) {
+  const int saved = errno;
+  use_every_call();
+  ++interruptions;
+  errno = saved;
+}
+
+}  // namespace
+
+CLAIM(29, "S", "mmap and mprotect cannot be called in a signal handler.",
+      "mmap and mprotect work in a signal handler, although POSIX does not list them") {
+  // A whole stack that is made of nothing but address space, each page by the handler's mprotect. In a child, which keeps
+  // the handler to itself; its exit code is 0 if all went well.
+  constexpr std::size_t size = MiB;
+  const std::size_t pages = size / page_bytes();
+  const int stack_in_child = end_of_child([&] {
+    reserve(size);
+    use_alternate_stack();
+    handle_faults_with(grow_in_handler);
+    run_on_reserved(descend_through_reserved);
+    const auto opened = static_cast<std::size_t>(growths.load());
+    return wrong_bytes == 0 && opened >= pages - 2 && opened <= pages ? 0 : 1;
+  });
+  CHECK(stack_in_child == 0);
+
+  // That handler ran where the program touched memory. Now one that interrupts anywhere, again and again, while the program
+  // makes the same calls, and takes and frees memory. The kernel runs a handler only on its way back to the program, so
+  // never in the middle of the thread's own mmap, with its locks held; and in the C library these calls are a single
+  // instruction, without a lock. (malloc is another matter: that has locks, and must not be called in a handler.)
+  constexpr int wanted = 200;
+  const int interrupted_in_child = end_of_child([&] {
+    page_size = page_bytes();
+    std::signal(SIGUSR1, interrupt_with_every_call);
+    const pthread_t interrupted = pthread_self();
+    std::thread interrupting([&] {
+      while (interruptions < wanted) {
+        pthread_kill(interrupted, SIGUSR1);
+        std::this_thread::sleep_for(std::chrono::microseconds(20));
+      }
+    });
+    while (interruptions < wanted) {
+      use_every_call();
+      void* volatile block = std::malloc(300 * KiB);  // comes from mmap, or from the heap, which brk enlarges
+      std::free(block);
+    }
+    interrupting.join();
+    return failures == 0 ? 0 : 1;
+  });
+  CHECK(interrupted_in_child == 0);
+  found(Verdict::never_did,
+        "a stack of {} KiB was made page by page in a handler; {} interruptions of mmap and malloc by mmap, "
+        "mprotect and munmap: no failure",
+        size / KiB, wanted);
+}
+
+namespace {
+
+// ---- a handler that asks
+
+std::array<int, 2> requests{};
+std::array<int, 2> replies{};
+
+/// What may be called in a signal handler, POSIX lists; read and write are on that list. So it writes the address to a pipe,
+/// and waits until another thread has done the rest.
+void ask_helper(int, siginfo_t* info, void*) {
+  const int saved = errno;
+  char done = 0;
+  if (write(requests[1], &info->si_addr, sizeof info->si_addr) != sizeof info->si_addr || read(replies[0], &done, 1) != 1) {
+    _exit(103);
+  }
+  errno = saved;
+}
+
+/// That thread, which runs no handler, and may call what it likes.
+void help() {
+  void* address = nullptr;
+  while (read(requests[0], &address, sizeof address) == sizeof address) {
+    open_page_of(address);
+    if (write(replies[1], "", 1) != 1) {
+      _exit(104);
+    }
+  }
+}
+
+double median(std::vector<double> samples) {
+  std::sort(samples.begin(), samples.end());
+  return samples.at(samples.size() / 2);
+}
+
+double nanoseconds_of_touch(char* place) {
+  const auto before = std::chrono::steady_clock::now();
+  *static_cast<volatile char*>(place) = 1;
+  return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - before).count();
+}
+
+}  // namespace
+
+CLAIM(30, "S", "A pipe and a helper thread make a stack grow with listed functions only.",
+      "a pipe and a helper thread make a stack grow with listed functions only, for a multiple of the cost") {
+  // Both of these are bare minima. The real ones are growstack's strategies pipe_helper and in_handler, which know whose
+  // page it is, take more than a page at a time, and survive fork, full pipes and a helper that ended.
+  constexpr std::size_t size = MiB;
+  const std::size_t pages = size / page_bytes();
+  std::array<int, 2> ratio{};
+  REQUIRE(pipe(ratio.data()) == 0);
+  const int in_child = end_of_child([&] {
+    if (pipe(requests.data()) != 0 || pipe(replies.data()) != 0) {
+      return 2;
+    }
+    std::thread helper(help);
+    use_alternate_stack();
+    handle_faults_with(ask_helper);
+    reserve(size);
+    run_on_reserved(descend_through_reserved);
+    const auto opened = static_cast<std::size_t>(growths.load());
+    const bool right = wrong_bytes == 0 && opened >= pages - 2 && opened <= pages;
+
+    // One page this way, one page that way, in turns.
+    reserve(size);
+    std::vector<double> asking;
+    std::vector<double> directly;
+    for (std::size_t page = 0; page + 1 < pages; page += 2) {
+      handle_faults_with(ask_helper);
+      asking.push_back(nanoseconds_of_touch(reserved + page * page_size));
+      handle_faults_with(grow_in_handler);
+      directly.push_back(nanoseconds_of_touch(reserved + (page + 1) * page_size));
+    }
+    close(requests[1]);  // the helper's end
+    helper.join();
+    const double found_ratio = median(asking) / median(directly);
+    return right && write(ratio[1], &found_ratio, sizeof found_ratio) == sizeof found_ratio ? 0 : 1;
+  });
+  REQUIRE(in_child == 0);
+  double found_ratio = 0;
+  REQUIRE(read(ratio[0], &found_ratio, sizeof found_ratio) == sizeof found_ratio);
+  found(Verdict::holds,
+        "a stack of {} KiB was made page by page through a pipe; a fault costs {:.1f} times as much as with "
+        "mprotect in the handler",
+        size / KiB, found_ratio);
+}
+
+namespace {
+
+// ---- the kernel touches
+
+char* without_permissions = nullptr;
+char* in_order = nullptr;
+std::atomic<int> handler_calls{0};
+
+void count_and_open(int, siginfo_t* info, void*) {
+  ++handler_calls;
+  open_page_of(info->si_addr);
+}
+
+/// A system call that is to put data somewhere: `fetch` returns what it returns. First it fails, for it is given an address
+/// without permissions; is the data still there, for an address that is in order?
+template <class Fetch>
+bool survives(const Fetch& fetch) {
+  errno = 0;
+  CHECK(fetch(without_permissions) == -1);
+  CHECK(errno == EFAULT);
+  return fetch(in_order) > 0;
+}
+
+}  // namespace
+
+CLAIM(31, "S", "Growing by fault works as well when the kernel touches the memory, in read() for instance.",
+      "a system call that meets memory without permissions fails with EFAULT, no handler runs, and some data is lost") {
+  page_size = page_bytes();
+  void* const memory = mmap(nullptr, page_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  REQUIRE(memory != MAP_FAILED);
+  without_permissions = static_cast<char*>(memory);
+  in_order = map_memory(page_size);  // nobody has touched this either, but it may be written: the kernel fills it for itself
+  use_alternate_stack();
+  struct sigaction before {};
+  sigaction(SIGSEGV, nullptr, &before);
+  handle_faults_with(count_and_open);
+
+  // A signal is for a program that does what it may not. A system call is not the program any more: it can be told by a
+  // return value. So the kernel notices and says EFAULT. Some calls have taken by then what they were to deliver.
+  std::array<int, 2> ends{};
+  REQUIRE(pipe(ends.data()) == 0);
+  REQUIRE(write(ends[1], "data", 4) == 4);
+  CHECK(survives([&](char* place) { return read(ends[0], place, 4); }));
+
+  std::array<int, 2> stream{};
+  REQUIRE(socketpair(AF_UNIX, SOCK_STREAM, 0, stream.data()) == 0);
+  REQUIRE(write(stream[1], "data", 4) == 4);
+  CHECK(survives([&](char* place) { return read(stream[0], place, 4); }));
+
+  // Streams keep what they could not hand over. What comes as a whole is gone:
+  std::array<int, 2> datagrams{};
+  REQUIRE(socketpair(AF_UNIX, SOCK_DGRAM, 0, datagrams.data()) == 0);
+  REQUIRE(write(datagrams[1], "data", 4) == 4);
+  CHECK(!survives([&](char* place) { return recv(datagrams[0], place, 4, MSG_DONTWAIT); }));
+  CHECK(errno == EAGAIN);  // nothing there
+
+  const int count = eventfd(7, EFD_NONBLOCK);
+  REQUIRE(count >= 0);
+  CHECK(!survives([&](char* place) { return read(count, place, sizeof(std::uint64_t)); }));
+  CHECK(errno == EAGAIN);
+
+  const pid_t child = fork();
+  if (child == 0) {
+    _exit(0);
+  }
+  CHECK(!survives([&](char* place) { return waitpid(child, reinterpret_cast<int*>(place), 0); }));
+  CHECK(errno == ECHILD);  // how it ended, nobody will know
+
+  sigset_t awaited;
+  sigemptyset(&awaited);
+  sigaddset(&awaited, SIGUSR1);
+  sigset_t blocked_before;
+  pthread_sigmask(SIG_BLOCK, &awaited, &blocked_before);
+  pthread_kill(pthread_self(), SIGUSR1);
+  const timespec at_once{};
+  CHECK(!survives([&](char* place) { return sigtimedwait(&awaited, reinterpret_cast<siginfo_t*>(place), &at_once); }));
+  CHECK(errno == EAGAIN);
+  pthread_sigmask(SIG_SETMASK, &blocked_before, nullptr);
+
+  // All of this without one call of the handler, which is in force: it runs as soon as the program itself touches.
+  CHECK(handler_calls == 0);
+  *static_cast<volatile char*>(without_permissions) = 1;
+  CHECK(handler_calls == 1);
+  // So memory must be there before the call. The touch was one way; growstack::ensure_committed is the library's.
+  REQUIRE(write(ends[1], "data", 4) == 4);
+  CHECK(read(ends[0], without_permissions, 4) == 4);
+  sigaction(SIGSEGV, &before, nullptr);
+  found(Verdict::never_did,
+        "EFAULT from all six calls; kept: pipe, UNIX stream; lost: UNIX datagram, eventfd, waitpid's status, "
+        "sigtimedwait's signal");
+}
+
+CLAIM(36, "S", "Split stacks cost at every call, and much more at a hot split.",
+      "split stacks compare at every call, and a call where a piece of stack ends costs a multiple") {
+  // Another way to grow: the compiler (gcc -fsplit-stack) has each function ask first whether its frame still fits, and get
+  // another piece of stack elsewhere if it does not. When the function returns, it is back on the piece before. In a loop a
+  // call that just does not fit changes pieces every time: the hot split. How deep a program is when that happens, nobody
+  // sees in its source.
+  //
+  // That is why Go gave it up, and copies the stack to a larger place instead. A C++ program cannot: any pointer may lead to
+  // a variable on the stack, and nobody knows which.
+  const std::string program =
+      (std::filesystem::read_symlink("/proc/self/exe").parent_path() / "claims_split_stack").string();
+  if (access(program.c_str(), X_OK) != 0) {
+    return skip("claims_split_stack was not built: it needs ld.gold or ld.lld");
+  }
+  const std::unique_ptr<FILE, int (*)(FILE*)> output(popen(("'" + program + "'").c_str(), "r"), pclose);
+  REQUIRE(output != nullptr);
+  int compares = 0;
+  int depths = 0;
+  int hot = 0;
+  double usual = 0;
+  double worst = 0;
+  REQUIRE(std::fscanf(output.get(), "%d %d %d %lf %lf", &compares, &depths, &hot, &usual, &worst) == 5);
+  CHECK(compares == 1);  // the function reads where its piece ends, before it does anything else
+  // A function of one frame was called at many depths, one small frame apart. At some its frame was not beside its caller's.
+  CHECK(hot > 0);
+  CHECK(hot < depths / 2);
+  found(Verdict::holds,
+        "a call in a loop costs {:.2f} times as much as without split stacks, at the worst depth {:.0f} times as "
+        "much as that; the frame was elsewhere at {} of {} depths",
+        usual, worst, hot, depths);
+}
+
+namespace {
+
+/// What is resident of one stack before an excursion, after it, and when its memory was given back.
+struct Excursion {
+  std::size_t before = 0;
+  std::size_t after = 0;
+  std::size_t given_back = 0;
+  std::size_t wrong_bytes = 0;
+  bool succeeded = false;
+};
+
+constexpr std::size_t excursion_bytes = 4 * MiB;
+
+/// On the stack of an ordinary thread, whose lowest address and size are given.
+Excursion excursion_of_thread(char* lowest, std::size_t size) {
+  Excursion seen;
+  seen.before = resident_bytes(lowest, size);
+  seen.wrong_bytes = descend(excursion_bytes);
+  seen.after = resident_bytes(lowest, size);
+  // Everything that lies well below the frame of this function is of no more use. MADV_DONTNEED takes the pages away, and
+  // leaves the mapping: the next excursion gets new ones, filled with zeros.
+  constexpr std::size_t headroom = 64 * KiB;
+  const std::uintptr_t useless_end = (GROWSTACK_HERE - headroom) / page_bytes() * page_bytes();
+  seen.succeeded = madvise(lowest, useless_end - reinterpret_cast<std::uintptr_t>(lowest), MADV_DONTNEED) == 0;
+  seen.given_back = resident_bytes(lowest, size);
+  seen.wrong_bytes += descend(excursion_bytes);
+  return seen;
+}
+
+void check(const Excursion& seen) {
+  CHECK(seen.succeeded);
+  CHECK(seen.wrong_bytes == 0);
+  CHECK(seen.before < excursion_bytes / 4);
+  CHECK(seen.after >= excursion_bytes);
+  CHECK(seen.given_back < excursion_bytes / 4);
+}
+
+}  // namespace
+
+CLAIM(37, "S", "Deep stacks can give memory back when the excursion is over.",
+      "a stack can give back what an excursion left below it, if somebody asks for it") {
+  // Pages of 4 KiB only. Where the system gives huge pages to everybody, a touch may fill 2 MiB.
+  prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+  Excursion thread;
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setstacksize(&attributes, 2 * excursion_bytes);
+  pthread_t running{};
+  const auto in_thread = [](void* result) -> void* {
+    pthread_attr_t own;
+    void* lowest = nullptr;
+    std::size_t size = 0;
+    pthread_getattr_np(pthread_self(), &own);
+    pthread_attr_getstack(&own, &lowest, &size);
+    pthread_attr_destroy(&own);
+    *static_cast<Excursion*>(result) = excursion_of_thread(static_cast<char*>(lowest), size);
+    return nullptr;
+  };
+  REQUIRE(pthread_create(&running, &attributes, in_thread, &thread) == 0);
+  pthread_join(running, nullptr);
+  pthread_attr_destroy(&attributes);
+  check(thread);
+
+  // With a stack of growstack's it is one call, and what counted against the limits of the process is given back as well.
+  growstack::Stack stack({.reserve = 2 * excursion_bytes, .strategy = growstack::Strategy::in_handler});
+  Excursion growable;
+  std::size_t committed_deep = 0;
+  std::size_t committed_trimmed = 0;
+  growstack::call(stack, [&] {
+    growable.before = stack.resident();
+    growable.wrong_bytes = descend(excursion_bytes);
+    growable.after = stack.resident();
+    committed_deep = stack.committed();
+    growable.succeeded = !growstack::Stack::trim_current();
+    committed_trimmed = stack.committed();
+    growable.given_back = stack.resident();
+    growable.wrong_bytes += descend(excursion_bytes);
+  });
+  check(growable);
+  CHECK(committed_deep >= excursion_bytes);
+  CHECK(committed_trimmed < excursion_bytes / 4);
+  found(Verdict::holds,
+        "an excursion of {} KiB: a thread's stack has {} KiB resident afterwards, {} after MADV_DONTNEED; a "
+        "growstack stack {}, {} after trim_current",
+        excursion_bytes / KiB, thread.after / KiB, thread.given_back / KiB, growable.after / KiB, growable.given_back / KiB);
+}
+
+namespace {
+
+std::size_t arenas() { return growstack::process_counters().arenas; }
+
+}  // namespace
+
+CLAIM(40, "L", "A slab cache keeps full, partial and empty slabs; a pool of stacks can do the same.",
+      "stacks share slabs of address space, full or partial ones, and an empty one is given back at once") {
+  // A slab is a piece of memory that is cut into places of one size. growstack calls its slabs arenas: each is one
+  // reservation of address space, shared by stacks of one strategy and size.
+  const growstack::StackOptions options{
+      .reserve = 8 * MiB - 64 * KiB, .guard = 64 * KiB, .strategy = growstack::Strategy::in_handler};
+  REQUIRE(arenas() == 0);
+  std::vector<growstack::Stack> first_slab;
+  first_slab.emplace_back(options);
+  CHECK(arenas() == 1);
+  // Partial: it has a place for the next one. It is full when the next one needs another slab.
+  while (arenas() == 1 && first_slab.size() < 10'000) {
+    first_slab.emplace_back(options);
+  }
+  REQUIRE(arenas() == 2);
+  std::vector<growstack::Stack> second_slab;
+  second_slab.push_back(std::move(first_slab.back()));
+  first_slab.pop_back();
+  const std::size_t places = first_slab.size();
+  CHECK(places > 1);
+  // Each slab is in one piece: the stacks of the first one lie beside each other.
+  std::vector<const char*> bases;
+  for (const growstack::Stack& stack : first_slab) {
+    bases.push_back(static_cast<const char*>(stack.base()));
+  }
+  const auto [lowest, highest] = std::minmax_element(bases.begin(), bases.end());
+  CHECK(static_cast<std::size_t>(*highest - *lowest) == (places - 1) * (options.reserve + options.guard));
+
+  // From full to partial: a place that is given back gets the next stack, and no further slab is needed.
+  const void* const given_back = first_slab.front().base();
+  first_slab.erase(first_slab.begin());
+  CHECK(arenas() == 2);
+  std::vector<growstack::Stack> more;
+  while (arenas() == 2 && more.size() < 2 * places) {
+    more.emplace_back(options);
+  }
+  CHECK(more.size() == places + 1);  // one place in the first, all but one in the second, and one in a third slab
+  CHECK(arenas() == 3);
+  CHECK(std::ranges::any_of(more, [&](const growstack::Stack& stack) { return stack.base() == given_back; }));
+
+  // From partial to empty: where a slab cache keeps some of those for the next object, here the address space goes back.
+  const char* const third = static_cast<const char*>(more.back().base());
+  more.pop_back();
+  CHECK(arenas() == 2);
+  CHECK(mapped_bytes(third - options.reserve, third) == 0);
+  more.clear();
+  second_slab.clear();
+  CHECK(arenas() == 1);  // the first is partial again
+  first_slab.clear();
+  CHECK(arenas() == 0);
+  found(Verdict::holds,
+        "{} stacks of {} KiB in a slab: full, the next one opens another; partial, it gets the next one; empty, it "
+        "is unmapped",
+        places, options.reserve / KiB);
+}

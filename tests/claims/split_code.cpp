@@ -1,0 +1,35 @@
+// Compiled twice: as growstack::testing::split with -fsplit-stack, and as ::plain without.
+#include "split_code.hpp"
+
+namespace growstack::testing {
+namespace {
+
+// Not inlined, and something is done after the calls: each must be a call with a frame.
+
+[[gnu::noinline]] int at_depth(std::size_t frames, void (*body)(void*), void* argument) {
+  volatile char here[16];
+  here[0] = 1;
+  if (frames > 0) {
+    return at_depth(frames - 1, body, argument) + here[0];
+  }
+  body(argument);
+  return here[0];
+}
+
+[[gnu::noinline]] std::uintptr_t leaf() {
+  volatile char here[512];
+  here[0] = 1;
+  return reinterpret_cast<std::uintptr_t>(&here[0]);
+}
+
+void call_leaf(std::size_t times) {
+  for (std::size_t number = 0; number < times; ++number) {
+    leaf();
+  }
+}
+
+}  // namespace
+
+const SplitCode GROWSTACK_SPLIT_CODE{.at_depth = at_depth, .leaf = leaf, .call_leaf = call_leaf};
+
+}  // namespace growstack::testing

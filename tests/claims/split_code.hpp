@@ -1,0 +1,21 @@
+// Calls that need stack, compiled twice from split_code.cpp: with gcc's -fsplit-stack and without.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace growstack::testing {
+
+struct SplitCode {
+  /// Calls body(argument) below so many small frames.
+  int (*at_depth)(std::size_t frames, void (*body)(void*), void* argument);
+  /// A function that does next to nothing; where its frame lies.
+  std::uintptr_t (*leaf)();
+  /// Calls it so many times.
+  void (*call_leaf)(std::size_t times);
+};
+
+extern const SplitCode split;
+extern const SplitCode plain;
+
+}  // namespace growstack::testing
