@@ -468,6 +468,7 @@ CLAIM(37, "S", "Deep stacks can give memory back when the excursion is over.",
     growable.given_back = stack.resident();
     growable.wrong_bytes += descend(excursion_bytes);
   });
+  prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
   check(growable);
   CHECK(committed_deep >= excursion_bytes);
   CHECK(committed_trimmed < excursion_bytes / 4);

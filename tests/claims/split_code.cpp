@@ -19,7 +19,7 @@ namespace {
 [[gnu::noinline]] std::uintptr_t leaf() {
   volatile char here[512];
   here[0] = 1;
-  return reinterpret_cast<std::uintptr_t>(&here[0]);
+  return reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
 }
 
 void call_leaf(std::size_t times) {
