@@ -283,7 +283,7 @@ CLAIM(34, "S", "To unmap a MAP_GROWSDOWN stack one must find out how far it grew
 }
 
 CLAIM(35, "L", "MAP_GROWSDOWN obeys RLIMIT_STACK.",
-      "each MAP_GROWSDOWN mapping grows up to the RLIMIT_STACK of the moment, the main thread's stack or not") {
+      "each MAP_GROWSDOWN mapping alone grows up to the RLIMIT_STACK of the moment") {
   constexpr std::size_t limit = MiB;
   constexpr std::size_t room = 8 * MiB;
   if (!set_stack_limit(2 * limit)) {
