@@ -15,6 +15,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -432,15 +433,15 @@ CLAIM(9, "S", "glibc allocates thread stacks with MAP_GROWSDOWN.",
       "glibc maps all of a thread's stack at once, and only the main thread's stack grows down") {
   // MAP_GROWSDOWN makes a mapping that the kernel extends when it is touched below its begin, as it does with the main
   // thread's stack. smaps says gd of it. LinuxThreads, glibc's first thread library, mapped its stacks so in its early
-  // versions. But nothing keeps the room below free: other memory may be mapped there, and the stack cannot
-  // grow any more. So the whole size was mapped from then on.
+  // versions. But nothing keeps the room below free: other memory may be mapped there, and the stack cannot grow any more.
+  // So later libraries map the whole size.
   Mapping stack;
   in_thread(1 * MiB, [&] { stack = mapping_of(running_stack().begin); });
   const char here = 0;
   const Mapping of_main = mapping_of(&here);
   CHECK_FALSE(stack.has_flag("gd"));
   CHECK(of_main.has_flag("gd"));
-  found(Verdict::no_longer, "VmFlags of a thread: {}; of the main thread: {}", stack.flags, of_main.flags);
+  found(Verdict::no_longer, "flags in smaps: {}(a thread's stack), {}(the main thread's)", stack.flags, of_main.flags);
 }
 
 CLAIM(10, "R", "Thread stacks are reserved without swap (MAP_NORESERVE): they are not charged until they are used.",
@@ -522,16 +523,17 @@ CLAIM(11, "R", "A guard larger than one page is wasted, because mmap leaves a re
   // The kernel puts a new mapping right below the one before, if there is room. It keeps distance from one kind only, that
   // which grows down: the main thread's stack has 1 MiB below it (the kernel's parameter stack_guard_gap) where nothing
   // that can be touched will let it grow. A thread's stack has its guard, and right below that whatever came next.
-  const std::size_t page = page_bytes();
+  const std::size_t distance = page_bytes() + 1;
   constexpr std::size_t wide = 64 * KiB;
-  const int inside_small_guard = end_of_touch_below(page, page);
-  const int beyond_small_guard = end_of_touch_below(page, page + 1);
-  const int inside_wide_guard = end_of_touch_below(wide, page + 1);
-  CHECK(inside_small_guard == segmentation_fault);
-  CHECK(beyond_small_guard == 0);  // another thread's stack was written to, and nobody noticed
-  CHECK(inside_wide_guard == segmentation_fault);
-  found(Verdict::never_did, "a write {} bytes below the stack: exit code {} with a guard of one page, {} with 64 KiB",
-        page + 1, beyond_small_guard, inside_wide_guard == segmentation_fault ? "SIGSEGV" : "nothing");
+  const int in_the_guard = end_of_touch_below(page_bytes(), page_bytes());
+  const int beyond_the_guard = end_of_touch_below(page_bytes(), distance);
+  const int with_wide_guard = end_of_touch_below(wide, distance);
+  CHECK(in_the_guard == segmentation_fault);
+  CHECK(beyond_the_guard == 0);  // another thread's stack was written to, and nobody noticed
+  CHECK(with_wide_guard == segmentation_fault);
+  found(Verdict::never_did, "a write {} bytes below a stack: {} if the guard is one page, {} if it is {} KiB", distance,
+        beyond_the_guard == 0 ? "lands in another thread's stack" : "fails",
+        with_wide_guard == segmentation_fault ? "SIGSEGV" : "is not noticed", wide / KiB);
 }
 
 CLAIM(12, "R",
