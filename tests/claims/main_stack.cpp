@@ -94,7 +94,8 @@ GROWSTACK_SCENARIO("main stack: at first") {
   return 0;
 }
 
-CLAIM(13, "RL", "R: the main thread's stack has 2 to 4 resident pages at main(). L: it starts as one page of address space.",
+CLAIM(13, "R, L",
+      "R: the main thread's stack has 2 to 4 resident pages at main(). L: it starts as one page of address space.",
       "the main thread's stack has a few resident pages at main and some 132 KiB of address space") {
   // What is resident at main() are the arguments, and what the dynamic loader and the C library used on this stack before.
   // Up to Linux 2.6.22 the mapping was as large as the arguments needed, often one page. Since then execve adds address
@@ -238,7 +239,7 @@ GROWSTACK_SCENARIO("main stack: what stays") {
   return 0;
 }
 
-CLAIM(16, "RL", "R: pages of the stack stay resident after the function returns. L: the stack shrinks by itself.",
+CLAIM(16, "R, L", "R: pages of the stack stay resident after the function returns. L: the stack shrinks by itself.",
       "the main thread's stack keeps its size and its pages after the function returns and never shrinks by itself") {
   // A return moves the stack pointer up, and the kernel does not look at that register but when there is a fault. So what
   // the stack has grown to, it keeps until the process ends. The memory can be given back by madvise(2), the address space

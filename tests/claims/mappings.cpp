@@ -90,7 +90,7 @@ Costs measure_costs(char* memory, std::size_t pages) {
 
 }  // namespace
 
-CLAIM(32, "SL", "Thousands of mmap calls is nothing. Since Linux 6.1 a maple tree holds the mappings.",
+CLAIM(32, "S, L", "Thousands of mmap calls is nothing. Since Linux 6.1 a maple tree holds the mappings.",
       "a fault hardly gets dearer with 60,000 mappings, but soon after no more are to be had") {
   const std::size_t most = number_in("/proc/sys/vm/max_map_count");
   REQUIRE(most > 2000);

@@ -150,7 +150,7 @@ CLAIM(1, "P", "A thread's stack is one anonymous mapping of the configured size,
   const std::size_t guard = below.protection == "---p" ? below.size() : page_bytes();
   CHECK((below.protection == "---p" || below.begin + guard == pieces[0].begin));
   CHECK(guard == page_bytes());
-  // glibc before 2.35 took the guard out of the size asked for.
+  // Older versions of glibc took the guard out of the size asked for.
   CHECK((stack.size() == asked || stack.size() + guard == asked));
   found(Verdict::holds, "{} KiB asked for: {} KiB {}, below it a guard of {} KiB {}", asked / KiB, pieces[0].size() / KiB,
         pieces[0].protection, guard / KiB, below.protection);
@@ -201,7 +201,7 @@ CLAIM(3, "P", "When a thread exits, all but a few pages of its stack are dropped
         left / KiB, mapped_bytes(stack.begin, stack.end) / KiB);
 }
 
-CLAIM(4, "LR",
+CLAIM(4, "L, R",
       "The next thread of that size gets the cached stack, at the same address, and it may arrive with pages resident.",
       "the next thread of that size gets the cached stack, at the same address, with its pages and what was written there") {
   if (cache_is_tuned()) {
