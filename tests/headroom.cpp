@@ -109,7 +109,7 @@ EVERY_STRATEGY(
       CHECK(stack.committed() == growstack::GrowthPolicy{}.initial_commit);
       break;
     case InSystemCalls::by_right:
-      CHECK(got == (growstack::supported(Of::strategy).reason.empty() ? 8 * KiB : -EFAULT));
+      CHECK(got == (growstack::supported(Of::strategy).reason.empty() ? static_cast<long>(8 * KiB) : -EFAULT));
       break;
   }
 }
