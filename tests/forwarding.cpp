@@ -6,6 +6,7 @@
 
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
+#include "support/smaps.hpp"
 
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -361,16 +362,6 @@ TEST_CASE("system calls are interrupted or restarted as the handler before ours 
 // ---- install and uninstall -----------------------------------------------------------------------------------------------
 
 GROWSTACK_SCENARIO("uninstall puts everything back") {
-  const auto threads = [] {
-    int count = 0;
-    std::FILE* const status = std::fopen("/proc/self/status", "re");
-    char line[256];
-    while (std::fgets(line, sizeof line, status) != nullptr) {
-      std::sscanf(line, "Threads: %d", &count);
-    }
-    std::fclose(status);
-    return count;
-  };
   const auto next_descriptor = [] {
     const int descriptor = dup(0);
     close(descriptor);
@@ -381,10 +372,11 @@ GROWSTACK_SCENARIO("uninstall puts everything back") {
   sigaction(SIGSEGV, &theirs, nullptr);
   const int descriptor_before = next_descriptor();
   for (int round = 0; round < 3; ++round) {
-    if (call(small, [] { return recurse(20000); }) != 20000 || !handler::installed() || threads() != 3) {
+    if (call(small, [] { return recurse(20000); }) != 20000 || !handler::installed() || thread_count() != 3) {
       return 1;
     }
-    if (handler::uninstall() != 0 || handler::installed() || threads() != 1 || next_descriptor() != descriptor_before) {
+    if (handler::uninstall() != 0 || handler::installed() || !threads_come_down_to(1) ||
+        next_descriptor() != descriptor_before) {
       return 2;
     }
     struct sigaction now {};
