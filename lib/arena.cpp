@@ -82,6 +82,7 @@ class Arena {
     const Bounds bounds = bounds_of(index);
     prepare(index, bounds);
     tenants_[index].policy = options.policy;
+    tenants_[index].policy.huge_from = layout_.huge_from;
     tenants_[index].running.store(false, std::memory_order_relaxed);  // a call may have been left by longjmp
     std::uintptr_t limit = 0;
     if (const int error = implementation_.open(bounds, options, limit); error != 0) {
@@ -105,7 +106,7 @@ class Arena {
     const std::uintptr_t limit = implementation_.limit(slot);
     handler::retire(*range_, index);
     sanitizers::forget_stack_contents(limit, slot.base.load(std::memory_order_relaxed) - limit);
-    if (implementation_.close(slot) == 0) {
+    if (implementation_.close(slot, layout_) == 0) {
       free_.push_back(index);  // reserved in the constructor
     } else {
       ++unusable_;  // memory of the old stack is left where a new one would have its guard; it goes with the arena
@@ -137,7 +138,7 @@ class Arena {
   void reserve(std::size_t slots) {
     size_ = round_up(layout_.first + slots * layout_.slot_size, handler::range_alignment);
     make_slots(implementation_.keeps_reservation() ? (size_ - layout_.first) / layout_.slot_size : 1);
-    if (const int error = vm::reserve(size_, handler::range_alignment, begin_); error != 0) {
+    if (const int error = vm::reserve(size_, handler::range_alignment, layout_.pages(), begin_); error != 0) {
       fail_for_memory(error, named("cannot reserve " + in_bytes(size_) + " of address space"),
                       size_ + handler::range_alignment);
     }
@@ -187,7 +188,7 @@ class Arena {
     if (index < prepared_) {
       return;
     }
-    if (const int error = implementation_.prepare(bounds); error != 0) {
+    if (const int error = implementation_.prepare(bounds, layout_); error != 0) {
       fail_for_stack(error, "cannot prepare " + in_bytes(bounds.base - bounds.guard) + " of address space for a stack",
                      bounds.base - bounds.guard);
     }
@@ -235,8 +236,8 @@ class Arena {
 
 namespace {
 
-/// Stacks of one strategy and one size, guard included, share arenas.
-using Key = std::tuple<const Implementation*, std::size_t, std::size_t>;
+/// Stacks of one strategy, one size, guard included, and one kind of pages share arenas.
+using Key = std::tuple<const Implementation*, std::size_t, std::size_t, std::size_t>;
 
 /// Arenas of one key. `open` are those with a free slot; it has room for all, so that giving a slot back needs no memory.
 struct SizeClass {
@@ -273,7 +274,11 @@ class TheRegistry {
 void TheRegistry::lock() noexcept { (*the_registry).lock.lock(); }
 void TheRegistry::unlock() noexcept { (*the_registry).lock.unlock(); }
 
-Key key_of(const Arena& arena) noexcept { return {&arena.implementation(), arena.layout().reserve, arena.layout().guard}; }
+Key key_of(const Implementation& implementation, const Layout& layout) noexcept {
+  return {&implementation, layout.reserve, layout.guard, layout.huge_from};
+}
+
+Key key_of(const Arena& arena) noexcept { return key_of(arena.implementation(), arena.layout()); }
 
 void destroy(Registry& all, Arena* arena) noexcept {
   const auto size_class = all.classes.find(key_of(*arena));
@@ -304,7 +309,7 @@ std::unique_ptr<Arena> new_arena(const Implementation& implementation, const Lay
 }
 
 Arena* make_arena(Registry& all, const Implementation& implementation, const Layout& layout) {
-  const Key key{&implementation, layout.reserve, layout.guard};
+  const Key key = key_of(implementation, layout);
   const auto found = all.classes.find(key);
   auto made = new_arena(implementation, layout, found == all.classes.end() ? 0 : found->second.slots);
   all.arenas.reserve(all.arenas.size() + 1);
@@ -319,7 +324,7 @@ Arena* make_arena(Registry& all, const Implementation& implementation, const Lay
 }
 
 Arena* arena_with_room(Registry& all, const Implementation& implementation, const Layout& layout) {
-  const auto found = all.classes.find({&implementation, layout.reserve, layout.guard});
+  const auto found = all.classes.find(key_of(implementation, layout));
   return found != all.classes.end() && !found->second.open.empty() ? found->second.open.back()
                                                                    : make_arena(all, implementation, layout);
 }
@@ -330,11 +335,16 @@ handler::SlotRecord& Place::slot() const noexcept { return arena->range().slots[
 Tenant& Place::tenant() const noexcept { return arena->tenant(index); }
 const Implementation& Place::implementation() const noexcept { return arena->implementation(); }
 
+int Place::trim(std::uintptr_t keep_from) const noexcept {
+  return arena->implementation().trim(slot(), arena->layout(), keep_from);
+}
+
 Place open_slot(const StackOptions& options) {
   Registry& all = *the_registry;
   const std::lock_guard guard(all.lock);
   const Implementation& strategy = *implementation(options.strategy);
-  Arena* const arena = arena_with_room(all, strategy, strategy.layout(options.reserve, options.guard));
+  Arena* const arena =
+      arena_with_room(all, strategy, strategy.layout(options.reserve, options.guard, options.policy.huge_from));
   const Place place{arena, arena->next_free()};
   try {
     arena->open(options);

@@ -31,6 +31,9 @@ struct Place {
   [[nodiscard]] handler::SlotRecord& slot() const noexcept;
   [[nodiscard]] Tenant& tenant() const noexcept;
   [[nodiscard]] const Implementation& implementation() const noexcept;
+
+  /// Implementation::trim.
+  [[nodiscard]] int trim(std::uintptr_t keep_from) const noexcept;
 };
 
 /// Opens a stack in a slot. The options are validated and in whole pages. Any thread. Throws std::system_error.

@@ -10,6 +10,18 @@ std::uintptr_t down_to(std::uintptr_t floor, std::uintptr_t address, std::size_t
   return address - floor < bytes ? floor : address - bytes;
 }
 
+constexpr std::size_t huge_page = std::size_t{2} << 20;
+
+/// As deep as `grown`, but where huge pages begin only whole ones.
+std::uintptr_t in_whole_pages(const GrowthPolicy& policy, std::uintptr_t base, std::uintptr_t floor,
+                              std::uintptr_t grown) noexcept {
+  if (policy.huge_from == 0 || base - grown <= policy.huge_from) {
+    return grown;
+  }
+  const std::size_t huge = base - policy.huge_from - grown;
+  return down_to(floor, base, policy.huge_from + (huge + huge_page - 1) / huge_page * huge_page);
+}
+
 }  // namespace
 
 std::uintptr_t grown_limit(const GrowthPolicy& policy, std::uintptr_t base, std::uintptr_t floor, std::uintptr_t limit,
@@ -19,7 +31,7 @@ std::uintptr_t grown_limit(const GrowthPolicy& policy, std::uintptr_t base, std:
   const auto geometric = static_cast<std::size_t>(static_cast<double>(base - limit) * (policy.factor - 1.0));
   const std::size_t step = std::clamp(geometric, policy.least_step, std::max(policy.least_step, policy.largest_step));
   const std::uintptr_t wished = down_to(floor, limit, step);
-  return std::max(floor, std::min(needed, wished) & ~(page - 1));
+  return in_whole_pages(policy, base, floor, std::max(floor, std::min(needed, wished) & ~(page - 1)));
 }
 
 }  // namespace growstack

@@ -65,6 +65,9 @@ StackOptions validated(StackOptions options) {
   options.guard = vm::page_up(options.guard);
   policy.least_step = vm::page_up(policy.least_step);
   policy.largest_step = vm::page_up(policy.largest_step);
+  require(policy.huge_from <= huge_page, "GrowthPolicy::huge_from must be at most " + in_bytes(huge_page) +
+                                             " (0: never), not " + in_bytes(policy.huge_from));
+  policy.huge_from = vm::page_up(policy.huge_from);
   policy.initial_commit = std::min(vm::page_up(policy.initial_commit), options.reserve);
   return options;
 }
@@ -89,14 +92,13 @@ void start_handler(const Implementation& implementation) {
 
 /// Keeps what lies above `stack_pointer - margin`; margin is at least the red zone, in any sensible policy far more.
 int trim_below(const Place& place, std::uintptr_t stack_pointer, std::size_t margin) noexcept {
-  handler::SlotRecord& slot = place.slot();
-  const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
+  const std::uintptr_t floor = place.slot().floor.load(std::memory_order_relaxed);
   constexpr std::size_t red_zone = 128;
   const std::size_t kept_below = std::max(margin, red_zone);
   if (stack_pointer - floor <= kept_below) {
     return 0;
   }
-  return place.implementation().trim(slot, vm::page_down(stack_pointer - kept_below));
+  return place.trim(vm::page_down(stack_pointer - kept_below));
 }
 
 }  // namespace
@@ -175,7 +177,7 @@ std::error_code Stack::trim() noexcept {
   }
   const std::uintptr_t top = address_of(base());
   const std::uintptr_t keep_from = top - state_->initial_commit;
-  if (const int error = state_->place.implementation().trim(state_->place.slot(), keep_from); error != 0) {
+  if (const int error = state_->place.trim(keep_from); error != 0) {
     return error_code(error);
   }
   const std::uintptr_t lowest = std::max(keep_from, address_of(limit()));

@@ -13,24 +13,25 @@ namespace {
 
 void* pointer(std::uintptr_t address) noexcept { return reinterpret_cast<void*>(address); }
 
-int map_fixed(std::uintptr_t begin, std::size_t size, int protection, int flags) noexcept {
+/// MAP_STACK says "no huge pages" on new kernels; the advice says what we want on all. Without it old and new pieces of a
+/// stack would be two kinds of mapping that the kernel cannot merge. EINVAL: a kernel without huge pages.
+int advise(std::uintptr_t begin, std::size_t size, Pages pages) noexcept {
+  const int advice = pages == Pages::small ? MADV_NOHUGEPAGE : MADV_HUGEPAGE;
+  return madvise(pointer(begin), size, advice) == 0 || errno == EINVAL ? 0 : errno;
+}
+
+int map_fixed(std::uintptr_t begin, std::size_t size, int flags, Pages pages) noexcept {
   if (size == 0) {
     return 0;
   }
-  // MAP_STACK says "no huge pages" on new kernels; the advice says so on all. With one of them missing, old and new
-  // pieces of a stack would be two kinds of mapping that the kernel cannot merge.
   void* const mapped =
-      mmap(pointer(begin), size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_FIXED | flags, -1, 0);
-  if (mapped == MAP_FAILED) {
-    return errno;
-  }
-  // EINVAL: a kernel without huge pages.
-  return madvise(mapped, size, MADV_NOHUGEPAGE) == 0 || errno == EINVAL ? 0 : errno;
+      mmap(pointer(begin), size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_FIXED | flags, -1, 0);
+  return mapped == MAP_FAILED ? errno : advise(begin, size, pages);
 }
 
 }  // namespace
 
-int reserve(std::size_t size, std::size_t alignment, std::uintptr_t& begin) noexcept {
+int reserve(std::size_t size, std::size_t alignment, Pages pages, std::uintptr_t& begin) noexcept {
   const std::size_t slack = alignment - page_size();
   if (size > SIZE_MAX - slack) {
     return ENOMEM;
@@ -41,10 +42,14 @@ int reserve(std::size_t size, std::size_t alignment, std::uintptr_t& begin) noex
   }
   const auto first = reinterpret_cast<std::uintptr_t>(mapped);
   const std::uintptr_t aligned = (first + alignment - 1) & ~(alignment - 1);
-  int error = 0;
-  if (release(first, aligned - first) != 0 || release(aligned + size, first + size + slack - (aligned + size)) != 0 ||
-      (madvise(pointer(aligned), size, MADV_NOHUGEPAGE) != 0 && errno != EINVAL)) {
-    error = errno;
+  int error = release(first, aligned - first);
+  if (error == 0) {
+    error = release(aligned + size, first + size + slack - (aligned + size));
+  }
+  if (error == 0) {
+    error = advise(aligned, size, pages);
+  }
+  if (error != 0) {
     static_cast<void>(release(first, size + slack));
     return error;
   }
@@ -56,18 +61,18 @@ int commit(std::uintptr_t begin, std::size_t size) noexcept {
   return mprotect(pointer(begin), size, PROT_READ | PROT_WRITE) == 0 ? 0 : errno;
 }
 
-int decommit(std::uintptr_t begin, std::size_t size) noexcept {
-  const int error = map_fixed(begin, size, PROT_NONE, 0);
+int decommit(std::uintptr_t begin, std::size_t size, Pages pages) noexcept {
+  const int error = map_fixed(begin, size, 0, pages);
   if (error == 0) {
     return 0;
   }
   return mprotect(pointer(begin), size, PROT_NONE) == 0 && discard(begin, size) == 0 ? 0 : error;
 }
 
-int commit_uncharged(std::uintptr_t begin, std::size_t size) noexcept {
+int commit_uncharged(std::uintptr_t begin, std::size_t size, Pages pages) noexcept {
   // In two steps, for RLIMIT_DATA is not asked about a writable mapping that takes the place of another (mmap_region in the
   // kernel's mm/vma.c counts what it replaces as if it were data); once over the limit, every malloc of the program fails.
-  int error = map_fixed(begin, size, PROT_NONE, MAP_NORESERVE);
+  int error = map_fixed(begin, size, MAP_NORESERVE, pages);
   if (error == 0) {
     error = munlock(pointer(begin), size) == 0 ? commit(begin, size) : errno;
   }

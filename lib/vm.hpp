@@ -23,15 +23,23 @@ using handler::page_down;
 using handler::page_size;
 using handler::page_up;
 
+/// What physical memory may come in. The advice belongs to the mapping, and the kernel joins only mappings that are alike:
+/// all of a reservation has the same, or each stack would cost a mapping more.
+enum class Pages : std::uint8_t {
+  small,
+  huge_too,  ///< where 2 MiB, at a multiple of that, are Committed, and none of it is in use yet
+};
+
 /// None -> Reserved, at a multiple of `alignment` (itself a multiple of the page size) which the kernel chooses.
-[[nodiscard]] int reserve(std::size_t size, std::size_t alignment, std::uintptr_t& begin) noexcept;
+[[nodiscard]] int reserve(std::size_t size, std::size_t alignment, Pages pages, std::uintptr_t& begin) noexcept;
 
 /// Reserved -> Committed. Idempotent; what is committed already keeps its contents.
 [[nodiscard]] int commit(std::uintptr_t begin, std::size_t size) noexcept;
 
 /// Committed -> Reserved. Maps fresh memory over the old: taking the permission away alone would keep the charge. Where
 /// that fails, for it may need a mapping more than are allowed, permission and memory are taken away, and the charge stays.
-[[nodiscard]] int decommit(std::uintptr_t begin, std::size_t size) noexcept;
+/// `pages` as the reservation has it.
+[[nodiscard]] int decommit(std::uintptr_t begin, std::size_t size, Pages pages) noexcept;
 
 /// Any -> None.
 [[nodiscard]] int release(std::uintptr_t begin, std::size_t size) noexcept;
@@ -39,7 +47,7 @@ using handler::page_up;
 /// Reserved -> Committed, uncharged (MAP_NORESERVE) but counted by RLIMIT_DATA: for strategies that let the kernel decide
 /// what is needed. Never locked: after mlockall(MCL_FUTURE) all of it would become resident at once. When it fails, all is
 /// Reserved.
-[[nodiscard]] int commit_uncharged(std::uintptr_t begin, std::size_t size) noexcept;
+[[nodiscard]] int commit_uncharged(std::uintptr_t begin, std::size_t size, Pages pages) noexcept;
 
 /// Committed stays committed, but becomes a mapping apart from its neighbours: the advice MADV_RANDOM, which for anonymous
 /// memory only lets reclaim take its pages a little earlier, is what the kernel then finds to differ.

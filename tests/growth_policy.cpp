@@ -26,18 +26,18 @@ TEST_CASE("a touch just below the limit doubles what is committed") {
 }
 
 TEST_CASE("no step is larger than the largest nor smaller than the least") {
-  const GrowthPolicy policy{.least_step = 32 * KiB, .largest_step = 1 * MiB, .headroom = 0};
+  const GrowthPolicy policy{.least_step = 32 * KiB, .largest_step = 1 * MiB, .headroom = 0, .huge_from = 0};
   CHECK(committed_after(policy, 4 * KiB, 4 * KiB + 1) == 36 * KiB);
   CHECK(committed_after(policy, 64 * MiB, 64 * MiB + 1) == 65 * MiB);
 }
 
 TEST_CASE("a jump far below the limit commits everything in between and the headroom") {
-  const GrowthPolicy policy{.headroom = 8 * KiB};
+  const GrowthPolicy policy{.headroom = 8 * KiB, .huge_from = 0};
   CHECK(committed_after(policy, 64 * KiB, 100 * MiB) == 100 * MiB + 8 * KiB);
 }
 
 TEST_CASE("a factor of one grows by the least step") {
-  const GrowthPolicy policy{.factor = 1.0, .least_step = 64 * KiB, .headroom = 0};
+  const GrowthPolicy policy{.factor = 1.0, .least_step = 64 * KiB, .headroom = 0, .huge_from = 0};
   CHECK(committed_after(policy, 10 * MiB, 10 * MiB + 1) == 10 * MiB + 64 * KiB);
 }
 
@@ -55,11 +55,36 @@ TEST_CASE("growth ends at the floor, and the last byte above it is usable") {
   CHECK(grown_limit({}, base, floor_, base - 64 * KiB, floor_, page) == floor_);
 }
 
+TEST_CASE("where huge pages begin only whole ones are committed") {
+  const GrowthPolicy policy{.least_step = page, .headroom = 0, .huge_from = 256 * KiB};
+  CHECK(committed_after(policy, 64 * KiB, 64 * KiB + 1) == 128 * KiB);
+  CHECK(committed_after(policy, 128 * KiB, 128 * KiB + 1) == 256 * KiB);
+  CHECK(committed_after(policy, 256 * KiB, 256 * KiB + 1) == 256 * KiB + 2 * MiB);
+  CHECK(committed_after(policy, 64 * KiB, 3 * MiB) == 256 * KiB + 4 * MiB);
+  CHECK(committed_after(policy, 64 * KiB, 256 * KiB + 4 * MiB) == 256 * KiB + 4 * MiB);
+}
+
+TEST_CASE("by default no more is committed than 64 KiB and twice the depth, huge pages or not") {
+  for (std::size_t depth = 64 * KiB + 1; depth < 900 * MiB; depth += depth / 97 + page) {
+    CHECK(committed_after({}, 64 * KiB, depth) <= 64 * KiB + 2 * depth);  // in one jump
+  }
+  std::size_t committed = 64 * KiB;
+  while (committed < 900 * MiB) {  // and page by page
+    const std::size_t depth = committed + 1;
+    committed = committed_after({}, committed, depth);
+    CHECK(committed <= 64 * KiB + 2 * depth);
+  }
+}
+
 TEST_CASE("whatever the policy, the touched page is committed, the limit falls, and never below the floor") {
   for (const double factor : {1.0, 1.25, 2.0, 16.0}) {
     for (const std::size_t step : {page, 64 * KiB, 8 * MiB}) {
       for (const std::size_t headroom : {std::size_t{0}, std::size_t{1}, 8 * KiB, 4096 * MiB}) {
-        const GrowthPolicy policy{.factor = factor, .least_step = step, .largest_step = 2 * step, .headroom = headroom};
+        const GrowthPolicy policy{.factor = factor,
+                                  .least_step = step,
+                                  .largest_step = 2 * step,
+                                  .headroom = headroom,
+                                  .huge_from = step == page ? 0 : 20 * step % (2 * MiB)};
         for (std::uintptr_t limit = base - page; limit > floor_; limit -= 37 * MiB + 3 * page) {
           for (const std::uintptr_t address : {limit - 1, limit - page, (limit + floor_) / 2, floor_ + 1, floor_}) {
             const std::uintptr_t grown = grown_limit(policy, base, floor_, limit, address, page);

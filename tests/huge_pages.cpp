@@ -1,4 +1,5 @@
-// demand_paging_huge: huge pages below the uppermost 2 MiB, small ones there.
+// Huge pages: in deep stacks, not in shallow ones. demand_paging_huge first, then the strategies that grow by SIGSEGV, whose
+// growth policy says where they begin.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -14,9 +15,11 @@
 #include <sys/resource.h>
 
 #include <cinttypes>
+#include <csignal>
 #include <cstdio>
 #include <fstream>
 #include <string>
+#include <vector>
 
 using namespace growstack;
 using namespace growstack::testing;
@@ -24,11 +27,12 @@ using growstack::handler::page_size;
 
 namespace {
 
-constexpr std::size_t MiB = std::size_t{1} << 20U;
+constexpr std::size_t KiB = 1024;
+constexpr std::size_t MiB = 1024 * KiB;
 
 const StackOptions options{.reserve = 32 * MiB, .strategy = Strategy::demand_paging_huge, .name = "in huge pages"};
 
-/// Bytes in huge pages, of the mappings in [begin, end).
+/// Bytes in huge pages, of the mappings that hold a part of [begin, end).
 std::size_t huge_bytes(const void* begin, const void* end) {
   std::ifstream smaps("/proc/self/smaps");
   std::size_t bytes = 0;
@@ -38,13 +42,15 @@ std::size_t huge_bytes(const void* begin, const void* end) {
     std::uintptr_t to = 0;
     std::size_t kilobytes = 0;
     if (std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR " ", &from, &to) == 2) {
-      within = from >= reinterpret_cast<std::uintptr_t>(begin) && to <= reinterpret_cast<std::uintptr_t>(end);
+      within = to > reinterpret_cast<std::uintptr_t>(begin) && from < reinterpret_cast<std::uintptr_t>(end);
     } else if (within && std::sscanf(line.c_str(), "AnonHugePages: %zu kB", &kilobytes) == 1) {
       bytes += kilobytes * 1024;
     }
   }
   return bytes;
 }
+
+std::size_t huge_bytes(const Stack& stack) { return huge_bytes(stack.floor(), stack.base()); }
 
 /// Why there are no huge pages here; empty if there are.
 std::string missing() {
@@ -63,7 +69,7 @@ TEST_CASE("the uppermost 2 MiB are small pages: a shallow stack costs what it to
   CHECK(stack.resident() == page_size());
   call(stack, [] { descend(MiB); });
   CHECK(stack.resident() < MiB + 64 * 1024);
-  CHECK(huge_bytes(stack.floor(), stack.base()) == 0);
+  CHECK(huge_bytes(stack) == 0);
 }
 
 TEST_CASE("deeper the kernel fills 2 MiB at a time, where it has them") {
@@ -75,14 +81,14 @@ TEST_CASE("deeper the kernel fills 2 MiB at a time, where it has them") {
   }
   Stack stack(options);
   CHECK(call(stack, [] { return descend(24 * MiB); }) == 0);
-  if (huge_bytes(stack.floor(), stack.base()) == 0) {
+  if (huge_bytes(stack) == 0) {
     return skip("the kernel found no free huge page");
   }
-  CHECK(huge_bytes(stack.floor(), stack.base()) % huge_page == 0);
+  CHECK(huge_bytes(stack) % huge_page == 0);
   CHECK(stack.resident() <= 24 * MiB + 2 * huge_page);
   CHECK(stack.trim() == std::error_code());
   CHECK(stack.resident() == 0);
-  CHECK(huge_bytes(stack.floor(), stack.base()) == 0);
+  CHECK(huge_bytes(stack) == 0);
 }
 
 TEST_CASE("on a kernel without huge pages the error or the reason says so") {
@@ -95,4 +101,127 @@ TEST_CASE("on a kernel without huge pages the error or the reason says so") {
     }
     CHECK(contains(here.reason, "huge"));
   });
+}
+
+// ---- growth in huge pages ----------------------------------------------------------------------------------------------
+
+namespace {
+
+StackOptions growing(Strategy strategy, std::size_t huge_from, std::size_t reserve = 32 * MiB) {
+  return {.reserve = reserve, .policy = {.huge_from = huge_from}, .strategy = strategy, .name = "grows in huge pages"};
+}
+
+/// Why the kernel gives no huge page to a stack of these options that is deep; empty if it does.
+std::string none_for(const StackOptions& wanted) {
+  if (const std::string reason = missing(); !reason.empty()) {
+    return reason;
+  }
+  if (under_thread_sanitizer) {
+    return "ThreadSanitizer dies of recursion deeper than 60,000 frames";
+  }
+  Stack stack(wanted);
+  call(stack, [] { descend(16 * MiB); });
+  return huge_bytes(stack) == 0 ? "the kernel found no free huge page" : std::string();
+}
+
+}  // namespace
+
+STRATEGIES_WHERE(traits.grows_by == SIGSEGV, "the uppermost 2 MiB come in small pages, what is deeper in huge ones") {
+  const StackOptions wanted = growing(Of::strategy, 2 * MiB);
+  if (const std::string reason = none_for(wanted); !reason.empty()) {
+    return skip(reason);
+  }
+  Stack stack(wanted);
+  CHECK(call(stack, [] { return descend(2 * MiB - 128 * KiB); }) == 0);
+  CHECK(huge_bytes(stack) == 0);
+  CHECK(stack.resident() < 2 * MiB + 64 * KiB);
+  CHECK(call(stack, [] { return descend(20 * MiB); }) == 0);
+  CHECK(huge_bytes(stack) >= 16 * MiB);
+  CHECK(huge_bytes(stack) % huge_page == 0);
+  CHECK(stack.resident() <= 22 * MiB + 64 * KiB);
+}
+
+STRATEGIES_WHERE(traits.grows_by == SIGSEGV && traits.exact_reserve, "huge pages begin where the policy says") {
+  const StackOptions wanted = growing(Of::strategy, 256 * KiB);
+  if (const std::string reason = none_for(wanted); !reason.empty()) {
+    return skip(reason);
+  }
+  Stack stack(wanted);
+  CHECK(call(stack, [] { return descend(192 * KiB); }) == 0);
+  CHECK(huge_bytes(stack) == 0);
+  CHECK(call(stack, [] { return descend(300 * KiB); }) == 0);
+  CHECK(huge_bytes(stack) == huge_page);
+  CHECK(stack.committed() == 256 * KiB + huge_page);
+}
+
+STRATEGIES_WHERE(traits.grows_by == SIGSEGV, "a policy without huge pages has none, and neither has a small stack") {
+  if (under_thread_sanitizer) {
+    return skip("ThreadSanitizer dies of recursion deeper than 60,000 frames");
+  }
+  Stack without(growing(Of::strategy, 0));
+  CHECK(call(without, [] { return descend(20 * MiB); }) == 0);
+  CHECK(huge_bytes(without) == 0);
+  CHECK(without.resident() <= 20 * MiB + 64 * KiB);
+  Stack small(growing(Of::strategy, 256 * KiB, 3 * MiB));
+  CHECK(call(small, [] { return descend(2 * MiB + 512 * KiB); }) == 0);
+  CHECK(huge_bytes(small) == 0);
+}
+
+STRATEGIES_WHERE(traits.grows_by == SIGSEGV, "a trim gives huge pages back whole, and the stack grows in huge pages again") {
+  const StackOptions wanted = growing(Of::strategy, 2 * MiB);
+  if (const std::string reason = none_for(wanted); !reason.empty()) {
+    return skip(reason);
+  }
+  Stack stack(wanted);
+  for (int round = 0; round < 3; ++round) {
+    CHECK(call(stack, [] { return descend(20 * MiB); }) == 0);
+    CHECK(huge_bytes(stack) >= 14 * MiB);
+    CHECK_FALSE(stack.trim());
+    CHECK(stack.resident() == 0);
+    CHECK(huge_bytes(stack) == 0);
+  }
+}
+
+STRATEGIES_WHERE(traits.grows_by == SIGSEGV,
+                 "of the huge page that a running stack is in, a trim gives back what lies below") {
+  const StackOptions wanted = growing(Of::strategy, 2 * MiB);
+  if (const std::string reason = none_for(wanted); !reason.empty()) {
+    return skip(reason);
+  }
+  Stack stack(wanted);
+  for (std::size_t kept = 3 * MiB; kept < 9 * MiB; kept += MiB + 20 * KiB) {
+    CAPTURE(kept);
+    std::size_t after = 0;
+    std::size_t wrong = 0;
+    call(stack, [&] {
+      wrong += descend(20 * MiB);
+      at_stack_pointer(reinterpret_cast<std::uintptr_t>(stack.base()) - kept, [&] {
+        wrong += Stack::trim_current() ? 1 : 0;
+        after = stack.resident();
+        wrong += descend(3 * MiB);  // the way back down: markers or permissions of the trim are in the way
+      });
+      wrong += descend(25 * MiB);
+    });
+    CHECK(wrong == 0);
+    CHECK(after <= kept + 256 * KiB);
+  }
+}
+
+STRATEGIES_WHERE(traits.grows_by == SIGSEGV, "ten stacks with huge pages take no more mappings each than those without") {
+  if (sanitized) {
+    return skip("a sanitizer's shadow memory is mapped piece by piece");
+  }
+  const auto mappings_of_ten = [](std::size_t huge_from) {
+    std::vector<Stack> stacks;
+    stacks.emplace_back(growing(Of::strategy, huge_from));  // and what the first one maps for all
+    const std::size_t before = mapping_count();
+    for (int count = 0; count < 10; ++count) {
+      stacks.emplace_back(growing(Of::strategy, huge_from));
+      call(stacks.back(), [] { descend(20 * MiB); });
+      static_cast<void>(stacks.back().trim());
+      call(stacks.back(), [] { descend(10 * MiB); });
+    }
+    return mapping_count() - before;
+  };
+  CHECK(mappings_of_ten(2 * MiB) <= mappings_of_ten(0) + 2);  // an arena more, for the slots are larger
 }

@@ -77,6 +77,11 @@ TEST_CASE("an initial commit of nothing is refused with its range") {
   CHECK(contains(refusal({.policy = {.initial_commit = SIZE_MAX}}), "GrowthPolicy::initial_commit"));
 }
 
+TEST_CASE("huge pages from a depth of more than one are refused, with the range") {
+  CHECK(
+      contains(refusal({.policy = {.huge_from = 2 * MiB + 1}}), "GrowthPolicy::huge_from must be at most 2 MiB (0: never)"));
+}
+
 TEST_CASE("a headroom beyond every address is refused with its range") {
   CHECK(contains(refusal({.policy = {.headroom = SIZE_MAX}}), "GrowthPolicy::headroom must be at most 64 TiB"));
 }

@@ -13,14 +13,14 @@ std::uintptr_t AlwaysCommitted::high_water(const handler::SlotRecord& slot) cons
   return lowest_resident(floor, slot.base.load(std::memory_order_relaxed) - floor);
 }
 
-int AlwaysCommitted::trim(handler::SlotRecord& slot, std::uintptr_t keep_from) const noexcept {
+int AlwaysCommitted::trim(handler::SlotRecord& slot, const Layout&, std::uintptr_t keep_from) const noexcept {
   const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
   return vm::discard(floor, keep_from - floor);
 }
 
-int AlwaysCommitted::close(const handler::SlotRecord& slot) const noexcept {
+int AlwaysCommitted::close(const handler::SlotRecord& slot, const Layout& layout) const noexcept {
   const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
-  return vm::decommit(floor, slot.base.load(std::memory_order_relaxed) - floor);
+  return vm::decommit(floor, slot.base.load(std::memory_order_relaxed) - floor, layout.pages());
 }
 
 }  // namespace growstack

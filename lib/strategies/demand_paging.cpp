@@ -16,7 +16,7 @@ class DemandPaging final : public AlwaysCommitted {
 
   [[nodiscard]] int open(const Bounds& bounds, const StackOptions&, std::uintptr_t& limit) const noexcept override {
     limit = bounds.floor;
-    const int error = vm::commit_uncharged(bounds.floor, bounds.base - bounds.floor);
+    const int error = vm::commit_uncharged(bounds.floor, bounds.base - bounds.floor, vm::Pages::small);
     if (error == 0) {
       split_for_core_dumps(bounds);
     }

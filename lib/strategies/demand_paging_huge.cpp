@@ -31,7 +31,7 @@ class DemandPagingHuge final : public AlwaysCommitted {
   }
 
   /// The base at a multiple of the huge page, where it can have any.
-  [[nodiscard]] Layout layout(std::size_t reserve, std::size_t guard) const noexcept override {
+  [[nodiscard]] Layout layout(std::size_t reserve, std::size_t guard, std::size_t) const noexcept override {
     const std::size_t slot_size =
         reserve <= huge_page ? reserve + guard : (reserve + guard + huge_page - 1) / huge_page * huge_page;
     return {.first = 0, .slot_size = slot_size, .reserve = reserve, .guard = guard};
@@ -40,11 +40,11 @@ class DemandPagingHuge final : public AlwaysCommitted {
   [[nodiscard]] int open(const Bounds& bounds, const StackOptions&, std::uintptr_t& limit) const noexcept override {
     limit = bounds.floor;
     const std::size_t reserve = bounds.base - bounds.floor;
-    int error = vm::commit_uncharged(bounds.floor, reserve);
+    int error = vm::commit_uncharged(bounds.floor, reserve, vm::Pages::small);
     if (error == 0 && reserve > huge_page) {
       error = vm::want_huge_pages(bounds.floor, reserve - huge_page);
       if (error != 0) {
-        static_cast<void>(vm::decommit(bounds.floor, reserve));
+        static_cast<void>(vm::decommit(bounds.floor, reserve, vm::Pages::small));
       }
     }
     if (error == 0) {

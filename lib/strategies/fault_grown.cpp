@@ -4,21 +4,32 @@
 
 namespace growstack {
 
+Layout FaultGrown::layout(std::size_t reserve, std::size_t guard, std::size_t huge_from) const noexcept {
+  if (huge_from == 0 || reserve < least_for_huge_pages) {
+    return Implementation::layout(reserve, guard, 0);
+  }
+  const std::size_t slot_size = (reserve + guard + huge_page - 1) / huge_page * huge_page;
+  return {
+      .first = huge_from % huge_page, .slot_size = slot_size, .reserve = reserve, .guard = guard, .huge_from = huge_from};
+}
+
 int FaultGrown::open(const Bounds& bounds, const StackOptions& options, std::uintptr_t& limit) const noexcept {
   const std::size_t initial_commit = options.policy.initial_commit;
   limit = bounds.base - initial_commit;
   return vm::commit(limit, initial_commit);
 }
 
-int FaultGrown::trim(handler::SlotRecord& slot, std::uintptr_t keep_from) const noexcept {
+int FaultGrown::trim(handler::SlotRecord& slot, const Layout& layout, std::uintptr_t keep_from) const noexcept {
   const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
-  return keep_from <= limit ? 0 : give_back(slot, keep_from, [&] { return vm::decommit(limit, keep_from - limit); });
+  return keep_from <= limit
+             ? 0
+             : give_back(slot, keep_from, [&] { return vm::decommit(limit, keep_from - limit, layout.pages()); });
 }
 
-int FaultGrown::close(const handler::SlotRecord& slot) const noexcept {
+int FaultGrown::close(const handler::SlotRecord& slot, const Layout& layout) const noexcept {
   // Down to the floor, whatever the limit says: a growth that raced with a trim may have committed below it.
   const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
-  return vm::decommit(floor, slot.base.load(std::memory_order_relaxed) - floor);
+  return vm::decommit(floor, slot.base.load(std::memory_order_relaxed) - floor, layout.pages());
 }
 
 std::uintptr_t FaultGrown::limit(const handler::SlotRecord& slot) const noexcept {

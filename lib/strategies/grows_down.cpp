@@ -60,19 +60,19 @@ class GrowsDown final : public Implementation {
       error = vm::release(bounds.floor, limit - bounds.floor);  // the hole to grow into
     }
     if (error != 0) {
-      static_cast<void>(vm::decommit(limit, initial_commit));
+      static_cast<void>(vm::decommit(limit, initial_commit, vm::Pages::small));
     }
     return error;
   }
 
   /// Unmaps the lower part: that gives back memory and charge, and leaves a hole to grow into again.
-  [[nodiscard]] int trim(handler::SlotRecord& slot, std::uintptr_t keep_from) const noexcept override {
+  [[nodiscard]] int trim(handler::SlotRecord& slot, const Layout&, std::uintptr_t keep_from) const noexcept override {
     const std::uintptr_t start = mapping_start(slot);
     remember_depth(slot, start);
     return start < keep_from ? vm::release(start, keep_from - start) : 0;
   }
 
-  [[nodiscard]] int close(const handler::SlotRecord& slot) const noexcept override {
+  [[nodiscard]] int close(const handler::SlotRecord& slot, const Layout&) const noexcept override {
     const std::uintptr_t start = mapping_start(slot);
     return vm::release(start, slot.base.load(std::memory_order_relaxed) - start);
   }

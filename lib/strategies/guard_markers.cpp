@@ -60,26 +60,27 @@ class GuardMarkers final : public Implementation {
   [[nodiscard]] handler::Growth growth() const noexcept override { return handler::Growth::by_fault; }
 
   /// Slots of some size are multiples of 2 MiB, and the stack gets what that is too much.
-  [[nodiscard]] Layout layout(std::size_t reserve, std::size_t guard) const noexcept override {
+  [[nodiscard]] Layout layout(std::size_t reserve, std::size_t guard, std::size_t huge_from) const noexcept override {
     const std::size_t span = page_table_span();
     if (is_small(reserve + guard)) {
-      return Implementation::layout(reserve, guard);
+      return Implementation::layout(reserve, guard, 0);
     }
     const std::size_t slot_size = round_up(reserve + guard, span);
     return {.first = round_up(guard, span) - guard,  // so that floor, where the guard ends, is at a multiple
             .slot_size = slot_size,
             .reserve = slot_size - guard,
-            .guard = guard};
+            .guard = guard,
+            .huge_from = huge_from == 0 ? 0 : span - guard % span};
   }
 
-  [[nodiscard]] int prepare(const Bounds& bounds) const noexcept override {
+  [[nodiscard]] int prepare(const Bounds& bounds, const Layout& layout) const noexcept override {
     const std::size_t size = bounds.base - bounds.guard;
-    int error = vm::commit_uncharged(bounds.guard, size);
+    int error = vm::commit_uncharged(bounds.guard, size, layout.pages());
     if (error == 0) {
       split_for_core_dumps(bounds);
-      error = install_guard(bounds);
+      error = install_guard(bounds, layout.pages());
       if (error != 0) {
-        static_cast<void>(vm::decommit(bounds.guard, size));
+        static_cast<void>(vm::decommit(bounds.guard, size, layout.pages()));
       }
     }
     return error;
@@ -96,29 +97,39 @@ class GuardMarkers final : public Implementation {
     return error == 0 && limit > end ? vm::install_markers(end, limit - end) : error;
   }
 
+  /// Below the window there are markers only where a trim left some.
   [[nodiscard]] int commit(const handler::SlotRecord& slot, handler::Step step) const noexcept override {
-    const std::uintptr_t begin = std::max(step.begin, window_end(slot));
+    const std::uintptr_t begin = std::max(step.begin, lowest_marker(slot, step.end));
     return begin < step.end ? vm::remove_markers(begin, step.end - begin) : 0;
   }
 
-  [[nodiscard]] int trim(handler::SlotRecord& slot, std::uintptr_t keep_from) const noexcept override {
+  [[nodiscard]] int trim(handler::SlotRecord& slot, const Layout& layout, std::uintptr_t keep_from) const noexcept override {
     note_depth(slot);
     const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
+    const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
     const std::uintptr_t end = window_end(slot);
-    if (const int error = vm::discard(floor, std::min(end, keep_from) - floor); error != 0 || keep_from <= end) {
+    if (const int error = forget_markers_of_trim(slot); error != 0) {
       return error;
     }
-    if (keep_from <= slot.limit.load(std::memory_order_acquire)) {
-      return 0;  // the markers are still there
+    // Kept to below the window: the rest of the last 2 MiB kept gets markers, or khugepaged would fill it. Not where the
+    // window was jumped over, and the limit is still within it: it cannot be in two places.
+    const bool marks_below = layout.pages() == vm::Pages::huge_too && keep_from < end && limit <= end;
+    const std::uintptr_t marked = marks_below ? begin_of_span(keep_from) : end;
+    const int error = vm::discard(floor, std::min(marked, keep_from) - floor);
+    if (error != 0 || keep_from <= marked || (keep_from <= limit && !marks_below)) {
+      return error;  // the markers of the window are still there
     }
-    return give_back(slot, keep_from, [&] { return vm::install_markers(end, keep_from - end); });
+    return give_back(slot, keep_from, [&] { return vm::install_markers(marked, keep_from - marked); });
   }
 
   /// Between stacks a slot carries markers in its window and over its first pages; the guard is never touched.
-  [[nodiscard]] int close(const handler::SlotRecord& slot) const noexcept override {
+  [[nodiscard]] int close(const handler::SlotRecord& slot, const Layout&) const noexcept override {
     const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
     const std::uintptr_t end = window_end(slot);
-    const int error = vm::discard(floor, end - floor);
+    int error = forget_markers_of_trim(slot);
+    if (error == 0) {
+      error = vm::discard(floor, end - floor);
+    }
     return error == 0 ? vm::install_markers(end, slot.base.load(std::memory_order_relaxed) - end) : error;
   }
 
@@ -133,6 +144,22 @@ class GuardMarkers final : public Implementation {
   }
 
  private:
+  static std::uintptr_t begin_of_span(std::uintptr_t address) noexcept {
+    return address / page_table_span() * page_table_span();
+  }
+
+  /// Of the markers that end at the limit, which is at the begin of a span unless a trim left some there.
+  static std::uintptr_t lowest_marker(const handler::SlotRecord& slot, std::uintptr_t limit) noexcept {
+    const std::uintptr_t end = window_end(slot);
+    return limit > end ? end : std::max(begin_of_span(limit), slot.floor.load(std::memory_order_relaxed));
+  }
+
+  static int forget_markers_of_trim(const handler::SlotRecord& slot) noexcept {
+    const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
+    const std::uintptr_t begin = lowest_marker(slot, limit);
+    return limit <= window_end(slot) && begin < limit ? vm::remove_markers(begin, limit - begin) : 0;
+  }
+
   static std::uintptr_t deepest_below_window(const handler::SlotRecord& slot) noexcept {
     const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
     const std::uintptr_t end = window_end(slot);

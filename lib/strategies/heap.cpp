@@ -16,15 +16,15 @@ class Heap final : public AlwaysCommitted {
   }
   [[nodiscard]] bool from_heap() const noexcept override { return true; }
 
-  [[nodiscard]] Layout layout(std::size_t reserve, std::size_t) const noexcept override {
+  [[nodiscard]] Layout layout(std::size_t reserve, std::size_t, std::size_t) const noexcept override {
     return {.first = 0, .slot_size = reserve, .reserve = reserve, .guard = 0};
   }
   [[nodiscard]] int open(const Bounds& bounds, const StackOptions&, std::uintptr_t& limit) const noexcept override {
     limit = bounds.floor;
     return 0;
   }
-  [[nodiscard]] int trim(handler::SlotRecord&, std::uintptr_t) const noexcept override { return ENOTSUP; }
-  [[nodiscard]] int close(const handler::SlotRecord&) const noexcept override { return 0; }
+  [[nodiscard]] int trim(handler::SlotRecord&, const Layout&, std::uintptr_t) const noexcept override { return ENOTSUP; }
+  [[nodiscard]] int close(const handler::SlotRecord&, const Layout&) const noexcept override { return 0; }
 };
 
 }  // namespace

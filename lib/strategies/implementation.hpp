@@ -26,6 +26,10 @@ struct Layout {
   std::size_t slot_size = 0;
   std::size_t reserve = 0;
   std::size_t guard = 0;
+  /// The depth at which a huge page may begin: base - huge_from is at a multiple of one. 0: small pages only.
+  std::size_t huge_from = 0;
+
+  [[nodiscard]] vm::Pages pages() const noexcept { return huge_from == 0 ? vm::Pages::small : vm::Pages::huge_too; }
 };
 
 /// What a trim does about the limit while `give_back_memory` takes away all below `keep_from`. The word is raised first: a
@@ -42,6 +46,9 @@ template <class GiveBack>
 
 /// A multiple of the huge pages of x86-64 and, with pages of 4 KiB, aarch64: what one page of page tables describes.
 inline constexpr std::size_t huge_page = std::size_t{2} << 20;
+
+/// Of a smaller stack little could be huge, and small stacks are many: address space counts.
+inline constexpr std::size_t least_for_huge_pages = 2 * huge_page;
 
 /// Results are 0 or an errno. Any thread; nobody else uses the slot meanwhile, unless it says so.
 class Implementation {
@@ -63,13 +70,16 @@ class Implementation {
   /// Starts what this strategy needs of the process beyond the fault handler. Throws std::system_error.
   virtual void start() const {}
 
-  [[nodiscard]] virtual Layout layout(std::size_t reserve, std::size_t guard) const noexcept {
+  /// `huge_from` is the policy's wish.
+  [[nodiscard]] virtual Layout layout(std::size_t reserve, std::size_t guard, std::size_t huge_from) const noexcept {
+    static_cast<void>(huge_from);
     return {.first = 0, .slot_size = reserve + guard, .reserve = reserve, .guard = guard};
   }
 
   /// Before the first stack of a slot: moves it from Reserved to whatever it is between stacks.
-  [[nodiscard]] virtual int prepare(const Bounds& bounds) const noexcept {
+  [[nodiscard]] virtual int prepare(const Bounds& bounds, const Layout& layout) const noexcept {
     static_cast<void>(bounds);
+    static_cast<void>(layout);
     return 0;
   }
 
@@ -97,7 +107,8 @@ class Implementation {
 
   /// Gives everything below `keep_from` (page aligned) back to the system; the stack can grow there again. May be called
   /// from the stack itself. ENOTSUP where that makes no sense.
-  [[nodiscard]] virtual int trim(handler::SlotRecord& slot, std::uintptr_t keep_from) const noexcept = 0;
+  [[nodiscard]] virtual int trim(handler::SlotRecord& slot, const Layout& layout,
+                                 std::uintptr_t keep_from) const noexcept = 0;
 
   /// Committed stays Committed, and physical memory is given back.
   [[nodiscard]] virtual int discard(std::uintptr_t begin, std::size_t size) const noexcept {
@@ -105,7 +116,7 @@ class Implementation {
   }
 
   /// The stack has ended: back to the state that prepare() left.
-  [[nodiscard]] virtual int close(const handler::SlotRecord& slot) const noexcept = 0;
+  [[nodiscard]] virtual int close(const handler::SlotRecord& slot, const Layout& layout) const noexcept = 0;
 
   /// An arena is about to be unmapped.
   virtual void forget(std::uintptr_t begin, std::size_t size) const noexcept {

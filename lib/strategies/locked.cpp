@@ -46,13 +46,13 @@ class Locked final : public AlwaysCommitted {
       error = vm::lock(bounds.floor, reserve, options.lock_on_fault);
       if (error != 0) {
         error = error == ENOMEM ? EAGAIN : error;  // one of its two words for "no more"; the mapping itself is there
-        static_cast<void>(vm::decommit(bounds.floor, reserve));
+        static_cast<void>(vm::decommit(bounds.floor, reserve, vm::Pages::small));
       }
     }
     return error;
   }
 
-  [[nodiscard]] int trim(handler::SlotRecord&, std::uintptr_t) const noexcept override { return ENOTSUP; }
+  [[nodiscard]] int trim(handler::SlotRecord&, const Layout&, std::uintptr_t) const noexcept override { return ENOTSUP; }
 
  private:
   /// Asks the kernel with address space that costs nothing: an onfault lock is counted like any, and touches no page.

@@ -64,7 +64,7 @@ class Userfault : public Implementation {
   }
 
   /// All below, not only from the limit on: in a forked child the kernel fills, and nobody lowers the limit.
-  [[nodiscard]] int trim(handler::SlotRecord& slot, std::uintptr_t keep_from) const noexcept final {
+  [[nodiscard]] int trim(handler::SlotRecord& slot, const Layout&, std::uintptr_t keep_from) const noexcept final {
     const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
     const auto discard_all = [&] { return vm::discard(floor, keep_from - floor); };
     return keep_from <= slot.limit.load(std::memory_order_acquire) ? discard_all() : give_back(slot, keep_from, discard_all);
@@ -92,11 +92,11 @@ class Userfault : public Implementation {
 
   /// Reserved to memory that we are asked for.
   [[nodiscard]] int watch(std::uintptr_t begin, std::size_t size) const noexcept {
-    int error = vm::commit_uncharged(begin, size);
+    int error = vm::commit_uncharged(begin, size, vm::Pages::small);
     if (error == 0) {
       error = handler::watch_missing_pages(kind_, begin, size);
       if (error != 0) {
-        static_cast<void>(vm::decommit(begin, size));
+        static_cast<void>(vm::decommit(begin, size, vm::Pages::small));
       }
     }
     return error;
@@ -134,15 +134,15 @@ class UserfaultMonitor final : public Userfault {
       split_for_core_dumps(bounds);
       error = Userfault::open(bounds, options, limit);
       if (error != 0) {
-        static_cast<void>(vm::decommit(bounds.floor, size));
+        static_cast<void>(vm::decommit(bounds.floor, size, vm::Pages::small));
       }
     }
     return error;
   }
 
-  [[nodiscard]] int close(const handler::SlotRecord& slot) const noexcept override {
+  [[nodiscard]] int close(const handler::SlotRecord& slot, const Layout&) const noexcept override {
     const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
-    return vm::decommit(floor, slot.base.load(std::memory_order_relaxed) - floor);
+    return vm::decommit(floor, slot.base.load(std::memory_order_relaxed) - floor, vm::Pages::small);
   }
 };
 
@@ -165,19 +165,19 @@ class UserfaultSignal final : public Userfault {
     Userfault::start();
   }
 
-  [[nodiscard]] int prepare(const Bounds& bounds) const noexcept override {
+  [[nodiscard]] int prepare(const Bounds& bounds, const Layout&) const noexcept override {
     const int error = watch(bounds.guard, bounds.base - bounds.guard);
     if (error == 0) {
       split_for_core_dumps(bounds);
       // What is never filled is a guard already, as long as somebody watches; markers, where the kernel has them, hold also
       // in a child that closes our descriptor or that nobody prepared (a bare clone).
-      static_cast<void>(install_guard(bounds));
+      static_cast<void>(install_guard(bounds, vm::Pages::small));
     }
     return error;
   }
 
   /// Between stacks every page of the slot is missing.
-  [[nodiscard]] int close(const handler::SlotRecord& slot) const noexcept override {
+  [[nodiscard]] int close(const handler::SlotRecord& slot, const Layout&) const noexcept override {
     const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
     return vm::discard(floor, slot.base.load(std::memory_order_relaxed) - floor);
   }

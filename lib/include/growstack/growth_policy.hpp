@@ -24,11 +24,16 @@ struct GrowthPolicy {
   /// Kept committed below the address that faulted, so that a signal or a system call that follows finds memory.
   std::size_t headroom = std::size_t{8} * 1024;
 
+  /// From this depth on memory comes in huge pages of 2 MiB, where the kernel has them (transparent_hugepage/enabled is not
+  /// "never"), for pipe_helper, in_handler and guard_markers, and stacks of 4 MiB and more. 0: never. At most 2 MiB.
+  std::size_t huge_from = std::size_t{2} * 1024 * 1024;
+
   bool operator==(const GrowthPolicy&) const = default;
 };
 
 /// The new limit for a touch at `address`, which lies in [floor, limit): page aligned, at most `address`, never below
-/// `floor`. Pure; any thread, signal handlers included. `page` is the page size.
+/// `floor`; below base - huge_from, unless it is the floor, a multiple of 2 MiB away from that. Pure; any thread, signal
+/// handlers included. `page` is the page size.
 [[nodiscard]] std::uintptr_t grown_limit(const GrowthPolicy& policy, std::uintptr_t base, std::uintptr_t floor,
                                          std::uintptr_t limit, std::uintptr_t address, std::size_t page) noexcept;
 
