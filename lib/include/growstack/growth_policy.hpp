@@ -10,8 +10,8 @@ namespace growstack {
 
 /// All sizes in bytes; the library rounds them up to whole pages.
 ///
-/// With the defaults a stack of depth d has at most 64 KiB + 2 d committed, and as much resident as was touched (userfault
-/// and userfault_signal: as much as was committed by growth).
+/// With the defaults a stack of depth d has at most 64 KiB + 2 d committed, and no more resident: what was touched, in pages
+/// of 4 KiB and, deeper than huge_from, of 2 MiB (userfault and userfault_signal: all that was committed by growth).
 struct GrowthPolicy {
   /// Committed when the stack is made; resident is one page once something runs there.
   std::size_t initial_commit = std::size_t{64} * 1024;
