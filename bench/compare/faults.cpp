@@ -34,7 +34,8 @@ constexpr std::size_t reserve = std::size_t{6} * 1024 * 1024;  // more than thes
 // ---- in the child ----
 
 /// Every page is a fault.
-constexpr GrowthPolicy page_by_page{.initial_commit = 1, .factor = 1.0, .least_step = 1, .largest_step = 1, .headroom = 0};
+constexpr GrowthPolicy page_by_page{
+    .initial_commit = 1, .factor = 1.0, .least_step = 1, .largest_step = 1, .headroom = 0, .huge_from = 0};
 
 double kernel_faults() {
   rusage used{};
