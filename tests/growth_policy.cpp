@@ -64,6 +64,13 @@ TEST_CASE("where huge pages begin only whole ones are committed") {
   CHECK(committed_after(policy, 64 * KiB, 256 * KiB + 4 * MiB) == 256 * KiB + 4 * MiB);
 }
 
+TEST_CASE("for throughput huge pages begin at 256 KiB, and a frugal policy has none") {
+  CHECK(committed_after(GrowthPolicy::throughput(), 256 * KiB, 256 * KiB + 1) == 256 * KiB + 2 * MiB);
+  const GrowthPolicy frugal = GrowthPolicy::frugal();
+  CHECK(frugal.initial_commit <= 16 * KiB);
+  CHECK(committed_after(frugal, 3 * MiB, 3 * MiB + 1) == 4 * MiB + 512 * KiB);
+}
+
 TEST_CASE("by default no more is committed than 64 KiB and twice the depth, huge pages or not") {
   for (std::size_t depth = 64 * KiB + 1; depth < 900 * MiB; depth += depth / 97 + page) {
     CHECK(committed_after({}, 64 * KiB, depth) <= 64 * KiB + 2 * depth);  // in one jump

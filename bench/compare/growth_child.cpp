@@ -57,7 +57,7 @@ void give_back_what_glibc_kept(const AnyStack& stack) {
 /// One fresh stack to the depth, in nanoseconds. Making and releasing it is not in the time; the switch to it neither.
 double grow_once(Contender& contender, std::size_t bytes) {
   const auto stack = make_stack(contender.subject, {.reserve = bytes + beyond, .guard = guard});
-  bench::touch_and_free(bytes, pages_taken_by(contender.subject));
+  bench::touch_and_free(bytes, pages_taken_by(contender.subject, bytes));
   std::chrono::duration<double, std::nano> taken{};
   stack->run([&] {
     if (contender.subject == glibc_thread_name) {

@@ -81,7 +81,7 @@ nlohmann::json run_real_program(const nlohmann::json& request, Progress&) {
   const std::string subject = request.at("subject");
   const std::size_t size = request.at("size");
   if (request.at("warm")) {
-    bench::warm_memory(stack_needed(size), pages_taken_by(subject));
+    bench::warm_memory(stack_needed(size), pages_taken_by(subject, stack_needed(size)));
   }
   const auto program = program_named(request.at("program")).make(size);
   Run run{.given = request.at("bytes")};
@@ -160,7 +160,7 @@ Answer ask(const Session& session, const ProgramDescription& program, const Part
   }
   request["subject"] = who.subject.name;
   request["bytes"] = who.bytes;
-  request["warm"] = first || pages_taken_by(who.subject.name) == bench::Pages::huge;
+  request["warm"] = first || pages_taken_by(who.subject.name, stack_needed(input_size(session))) == bench::Pages::huge;
   return ask_child("real", request, session.progress());
 }
 

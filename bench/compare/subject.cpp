@@ -4,11 +4,14 @@
 #include "parts/neighbour.hpp"
 #include "table.hpp"
 
+#include <growstack/growth_policy.hpp>
+
 #include <fmt/format.h>
 
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <array>
 #include <stdexcept>
 
 namespace growstack::compare {
@@ -96,8 +99,12 @@ std::string stack_limit_note(const Subject& subject, std::uint64_t bytes) {
   return {};
 }
 
-bench::Pages pages_taken_by(std::string_view subject) {
-  return subject == name(Strategy::demand_paging_huge) ? bench::Pages::huge : bench::Pages::single;
+bench::Pages pages_taken_by(std::string_view subject, std::uint64_t depth) {
+  constexpr std::array in_huge_pages{Strategy::demand_paging_huge, Strategy::pipe_helper, Strategy::in_handler,
+                                     Strategy::guard_markers};
+  const bool may_be_huge =
+      std::any_of(in_huge_pages.begin(), in_huge_pages.end(), [&](Strategy strategy) { return name(strategy) == subject; });
+  return may_be_huge && depth > GrowthPolicy{}.huge_from ? bench::Pages::huge : bench::Pages::single;
 }
 
 Strategy strategy_named(const std::string& name) {

@@ -47,8 +47,8 @@ void raise_limits_for_stacks(std::uint64_t bytes);
 /// up to RLIMIT_STACK, locked needs RLIMIT_MEMLOCK.)
 [[nodiscard]] std::string stack_limit_note(const Subject& subject, std::uint64_t bytes);
 
-/// What memory must be warmed as for it: bench::touch_and_free.
-[[nodiscard]] bench::Pages pages_taken_by(std::string_view subject);
+/// What memory must be warmed as for a stack of it that gets so deep: bench::touch_and_free.
+[[nodiscard]] bench::Pages pages_taken_by(std::string_view subject, std::uint64_t depth);
 
 /// For a table in which grows_down died of a signal.
 inline constexpr std::string_view why_grows_down_dies =

@@ -28,8 +28,20 @@ struct GrowthPolicy {
   /// "never"), for pipe_helper, in_handler and guard_markers, and stacks of 4 MiB and more. 0: never. At most 2 MiB.
   std::size_t huge_from = std::size_t{2} * 1024 * 1024;
 
+  /// For deep stacks that are few: huge pages from 256 KiB on. A stack of depth d has up to 2 MiB more resident.
+  [[nodiscard]] static constexpr GrowthPolicy throughput() noexcept;
+
+  /// For stacks that are many: never more resident than was touched, and committed in small steps.
+  [[nodiscard]] static constexpr GrowthPolicy frugal() noexcept;
+
   bool operator==(const GrowthPolicy&) const = default;
 };
+
+constexpr GrowthPolicy GrowthPolicy::throughput() noexcept { return {.huge_from = std::size_t{256} * 1024}; }
+
+constexpr GrowthPolicy GrowthPolicy::frugal() noexcept {
+  return {.initial_commit = std::size_t{16} * 1024, .factor = 1.5, .huge_from = 0};
+}
 
 /// The new limit for a touch at `address`, which lies in [floor, limit): page aligned, at most `address`, never below
 /// `floor`; below base - huge_from, unless it is the floor, a multiple of 2 MiB away from that. Pure; any thread, signal
