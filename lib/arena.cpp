@@ -22,8 +22,6 @@ namespace growstack {
 
 namespace {
 
-std::size_t round_up(std::size_t size, std::size_t multiple) noexcept { return (size + multiple - 1) / multiple * multiple; }
-
 /// A range of one slot that the fault handler cannot find: for memory that is none of its business.
 struct UnregisteredRange {
   handler::SlotRecord slot;
@@ -136,7 +134,7 @@ class Arena {
   }
 
   void reserve(std::size_t slots) {
-    size_ = round_up(layout_.first + slots * layout_.slot_size, handler::range_alignment);
+    size_ = vm::round_up(layout_.first + slots * layout_.slot_size, handler::range_alignment);
     make_slots(implementation_.keeps_reservation() ? (size_ - layout_.first) / layout_.slot_size : 1);
     if (const int error = vm::reserve(size_, handler::range_alignment, layout_.pages(), begin_); error != 0) {
       fail_for_memory(error, named("cannot reserve " + in_bytes(size_) + " of address space"),

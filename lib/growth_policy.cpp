@@ -1,5 +1,7 @@
 #include <growstack/growth_policy.hpp>
 
+#include "vm.hpp"
+
 #include <algorithm>
 
 namespace growstack {
@@ -10,8 +12,6 @@ std::uintptr_t down_to(std::uintptr_t floor, std::uintptr_t address, std::size_t
   return address - floor < bytes ? floor : address - bytes;
 }
 
-constexpr std::size_t huge_page = std::size_t{2} << 20;
-
 /// As deep as `grown`, but where huge pages begin only whole ones.
 std::uintptr_t in_whole_pages(const GrowthPolicy& policy, std::uintptr_t base, std::uintptr_t floor,
                               std::uintptr_t grown) noexcept {
@@ -19,7 +19,7 @@ std::uintptr_t in_whole_pages(const GrowthPolicy& policy, std::uintptr_t base, s
     return grown;
   }
   const std::size_t huge = base - policy.huge_from - grown;
-  return down_to(floor, base, policy.huge_from + (huge + huge_page - 1) / huge_page * huge_page);
+  return down_to(floor, base, policy.huge_from + vm::round_up(huge, vm::huge_page));
 }
 
 }  // namespace

@@ -65,8 +65,8 @@ StackOptions validated(StackOptions options) {
   options.guard = vm::page_up(options.guard);
   policy.least_step = vm::page_up(policy.least_step);
   policy.largest_step = vm::page_up(policy.largest_step);
-  require(policy.huge_from <= huge_page, "GrowthPolicy::huge_from must be at most " + in_bytes(huge_page) +
-                                             " (0: never), not " + in_bytes(policy.huge_from));
+  require(policy.huge_from <= vm::huge_page, "GrowthPolicy::huge_from must be at most " + in_bytes(vm::huge_page) +
+                                                 " (0: never), not " + in_bytes(policy.huge_from));
   policy.huge_from = vm::page_up(policy.huge_from);
   policy.initial_commit = std::min(vm::page_up(policy.initial_commit), options.reserve);
   return options;

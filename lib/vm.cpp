@@ -99,9 +99,7 @@ int discard(std::uintptr_t begin, std::size_t size) noexcept {
              : errno;
 }
 
-int want_huge_pages(std::uintptr_t begin, std::size_t size) noexcept {
-  return madvise(pointer(begin), size, MADV_HUGEPAGE) == 0 || errno == EINVAL ? 0 : errno;
-}
+int want_huge_pages(std::uintptr_t begin, std::size_t size) noexcept { return advise(begin, size, Pages::huge_too); }
 
 int lock(std::uintptr_t begin, std::size_t size, bool on_fault) noexcept {
   return mlock2(pointer(begin), size, on_fault ? MLOCK_ONFAULT : 0U) == 0 ? 0 : errno;

@@ -23,6 +23,13 @@ using handler::page_down;
 using handler::page_size;
 using handler::page_up;
 
+/// Of x86-64 and, with pages of 4 KiB, aarch64: what one page of page tables describes.
+inline constexpr std::size_t huge_page = std::size_t{2} << 20;
+
+constexpr std::size_t round_up(std::size_t size, std::size_t multiple) noexcept {
+  return (size + multiple - 1) / multiple * multiple;
+}
+
 /// What physical memory may come in. The advice belongs to the mapping, and the kernel joins only mappings that are alike:
 /// all of a reservation has the same, or each stack would cost a mapping more.
 enum class Pages : std::uint8_t {

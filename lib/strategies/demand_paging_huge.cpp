@@ -32,8 +32,7 @@ class DemandPagingHuge final : public AlwaysCommitted {
 
   /// The base at a multiple of the huge page, where it can have any.
   [[nodiscard]] Layout layout(std::size_t reserve, std::size_t guard, std::size_t) const noexcept override {
-    const std::size_t slot_size =
-        reserve <= huge_page ? reserve + guard : (reserve + guard + huge_page - 1) / huge_page * huge_page;
+    const std::size_t slot_size = reserve <= vm::huge_page ? reserve + guard : vm::round_up(reserve + guard, vm::huge_page);
     return {.first = 0, .slot_size = slot_size, .reserve = reserve, .guard = guard};
   }
 
@@ -41,8 +40,8 @@ class DemandPagingHuge final : public AlwaysCommitted {
     limit = bounds.floor;
     const std::size_t reserve = bounds.base - bounds.floor;
     int error = vm::commit_uncharged(bounds.floor, reserve, vm::Pages::small);
-    if (error == 0 && reserve > huge_page) {
-      error = vm::want_huge_pages(bounds.floor, reserve - huge_page);
+    if (error == 0 && reserve > vm::huge_page) {
+      error = vm::want_huge_pages(bounds.floor, reserve - vm::huge_page);
       if (error != 0) {
         static_cast<void>(vm::decommit(bounds.floor, reserve, vm::Pages::small));
       }

@@ -12,7 +12,9 @@
 // data and one of page tables, however deep its reserve.
 //
 // A frame that is larger than the window jumps over it: it is served, by the kernel, but nobody hears of it. So below the
-// window nothing that the limit says is relied on, and trim gives everything below the stack pointer back.
+// window nothing that the limit says is relied on, and trim gives everything below the stack pointer back. Where huge pages
+// are wished for, a trim to below the window leaves markers on the rest of the last 2 MiB kept; a touch there is growth
+// again.
 #include "residency.hpp"
 #include "strategies/core_dumps.hpp"
 #include "strategies/guard.hpp"
@@ -30,8 +32,6 @@ constexpr std::size_t least_window = std::size_t{256} * 1024;
 
 /// Bytes that one page of page tables describes: 2 MiB with pages of 4 KiB.
 std::size_t page_table_span() noexcept { return vm::page_size() / sizeof(std::uint64_t) * vm::page_size(); }
-
-std::size_t round_up(std::size_t size, std::size_t multiple) noexcept { return (size + multiple - 1) / multiple * multiple; }
 
 /// Stacks too small to have a page-table page of their own are window from top to bottom.
 bool is_small(std::size_t with_guard) noexcept { return with_guard < 2 * page_table_span(); }
@@ -65,8 +65,8 @@ class GuardMarkers final : public Implementation {
     if (is_small(reserve + guard)) {
       return Implementation::layout(reserve, guard, 0);
     }
-    const std::size_t slot_size = round_up(reserve + guard, span);
-    return {.first = round_up(guard, span) - guard,  // so that floor, where the guard ends, is at a multiple
+    const std::size_t slot_size = vm::round_up(reserve + guard, span);
+    return {.first = vm::round_up(guard, span) - guard,  // so that floor, where the guard ends, is at a multiple
             .slot_size = slot_size,
             .reserve = slot_size - guard,
             .guard = guard,

@@ -44,11 +44,8 @@ template <class GiveBack>
   return error;
 }
 
-/// A multiple of the huge pages of x86-64 and, with pages of 4 KiB, aarch64: what one page of page tables describes.
-inline constexpr std::size_t huge_page = std::size_t{2} << 20;
-
 /// Of a smaller stack little could be huge, and small stacks are many: address space counts.
-inline constexpr std::size_t least_for_huge_pages = 2 * huge_page;
+inline constexpr std::size_t least_for_huge_pages = 2 * vm::huge_page;
 
 /// Results are 0 or an errno. Any thread; nobody else uses the slot meanwhile, unless it says so.
 class Implementation {
