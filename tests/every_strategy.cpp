@@ -232,6 +232,24 @@ EVERY_STRATEGY("the last byte above the floor is usable") {
   }
 }
 
+STRATEGIES_WHERE(traits.by_userfaultfd,
+                 "committed memory that the program gave back to the kernel is filled again, with zeros") {
+  Stack stack({.reserve = 8 * MiB, .strategy = Of::strategy});
+  const std::size_t wrong = call(stack, [&] {
+    descend(MiB);
+    char* const given_back = static_cast<char*>(stack.base()) - MiB;
+    given_back[0] = 42;
+    std::size_t bad = madvise(given_back, 512 * KiB, MADV_DONTNEED) == 0 ? 0 : 1;
+    for (std::size_t at = 0; at < 512 * KiB; at += page_size()) {
+      volatile char* const touched = given_back + at;
+      bad += *touched == 0 ? 0 : 1;
+      *touched = 1;
+    }
+    return bad + descend(2 * MiB);
+  });
+  CHECK(wrong == 0);
+}
+
 EVERY_STRATEGY("what is committed stays below 64 KiB and twice the depth") {
   for (const std::size_t depth : {16 * KiB, 64 * KiB, 200 * KiB, MiB, 2 * MiB}) {
     Stack stack(options_for(Of::traits));

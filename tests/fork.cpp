@@ -3,6 +3,7 @@
 
 #include <growstack/growstack.hpp>
 
+#include "support/forked.hpp"
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
 
@@ -25,19 +26,6 @@ namespace {
 
 const StackOptions options{.reserve = std::size_t{64} << 20, .name = "forked"};
 
-/// Exit code of a child that runs `body`; 255 if it died of a signal or did not end.
-template <class Body>
-int in_forked_child(const Body& body) {
-  const pid_t child = fork();
-  if (child == 0) {
-    alarm(30);
-    _exit(body());
-  }
-  int status = 0;
-  waitpid(child, &status, 0);
-  return WIFEXITED(status) ? WEXITSTATUS(status) : 255;
-}
-
 /// Bytes of file descriptor's file, from its beginning.
 std::size_t file_size(int descriptor) { return static_cast<std::size_t>(lseek(descriptor, 0, SEEK_END)); }
 
@@ -51,7 +39,7 @@ int empty_file() {
 GROWSTACK_SCENARIO("a child grows a stack of its parent's") {
   Stack stack(options);
   const auto before = handler::counters();
-  const int child = in_forked_child([&] {
+  const int child = exit_code_of_child([&] {
     const bool grew = call(stack, [] { return recurse(deep); }) == deep;
     const auto after = handler::counters();
     // Nobody answered in the child: it served itself, and did not wait for that.
@@ -68,14 +56,14 @@ TEST_CASE("a forked child grows its copy of a stack by itself, and the parent's 
 
 GROWSTACK_SCENARIO("a child makes a stack") {
   Stack first(options);
-  return in_forked_child([] {
+  return exit_code_of_child([] {
     Stack stack(options);  // starts a helper of the child's own
     const auto before = handler::counters();
     const bool grew = call(stack, [] { return recurse(deep); }) == deep;
     const auto after = handler::counters();
     const bool by_helper = after.by_helper > before.by_helper && after.helper_missing == before.helper_missing;
     return grew && by_helper &&
-                   in_forked_child([] { return call(options, [] { return recurse(deep) == deep ? 7 : 1; }); }) == 7
+                   exit_code_of_child([] { return call(options, [] { return recurse(deep) == deep ? 7 : 1; }); }) == 7
                ? 7
                : 1;
   });
@@ -88,7 +76,7 @@ TEST_CASE("a child that makes a stack gets a helper of its own, and so does its 
 GROWSTACK_SCENARIO("fork from a growable stack") {
   return call(options, [] {
     recurse(1000);
-    const int child = in_forked_child([] { return recurse(deep) == deep ? 7 : 1; });
+    const int child = exit_code_of_child([] { return recurse(deep) == deep ? 7 : 1; });
     return recurse(deep) == deep ? child : 1;
   });
 }
@@ -126,7 +114,7 @@ GROWSTACK_SCENARIO("fork while others grow and make stacks") {
   }
   int bad = 0;
   for (int round = 0; round < 100; ++round) {
-    bad += in_forked_child([] { return call(options, [] { return recurse(2000); }) == 2000 ? 7 : 1; }) == 7 ? 0 : 1;
+    bad += exit_code_of_child([] { return call(options, [] { return recurse(2000); }) == 2000 ? 7 : 1; }) == 7 ? 0 : 1;
   }
   stop = true;
   for (std::thread& thread : threads) {
@@ -203,9 +191,9 @@ TEST_CASE("nor into one that is another pipe") { CHECK(run_scenario("descriptors
 GROWSTACK_SCENARIO("daemon") {
   // The classic: fork twice, close everything, go on in the grandchild with stacks made before.
   Stack stack(options);
-  return in_forked_child([&] {
+  return exit_code_of_child([&] {
     setsid();
-    return in_forked_child([&] {
+    return exit_code_of_child([&] {
       close_range(0, ~0U, 0);
       const bool grew = call(stack, [] { return recurse(deep); }) == deep;
       return grew && call(options, [] { return recurse(deep); }) == deep ? 7 : 1;

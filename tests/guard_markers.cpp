@@ -6,6 +6,7 @@
 
 #include "support/bare_system_call.hpp"
 #include "support/descend.hpp"
+#include "support/each_strategy.hpp"
 #include "support/forked.hpp"
 #include "support/old_kernel.hpp"
 #include "support/sanitized.hpp"
@@ -36,9 +37,6 @@ const StackOptions options{.reserve = 8 * MiB, .strategy = Strategy::guard_marke
 
 std::uintptr_t address_of(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
 
-/// Why a test has nothing to test here; empty if it has.
-std::string missing() { return supported(Strategy::guard_markers).reason; }
-
 /// Pages of the guard that the kernel could read for this process: 0.
 std::size_t readable_in_guard(const Stack& stack) {
   std::array<int, 2> ends{};
@@ -66,34 +64,9 @@ std::string error_of(const StackOptions& asked) {
 
 }  // namespace
 
-#define TEST_OF_GUARD_MARKERS(promise) GROWSTACK_TEST_OF_MARKERS(promise, DOCTEST_ANONYMOUS(growstack_markers_))
-#define GROWSTACK_TEST_OF_MARKERS(promise, anonymous)            \
-  static void anonymous();                                       \
-  TEST_CASE(promise) {                                           \
-    if (const std::string reason = missing(); !reason.empty()) { \
-      return skip(reason);                                       \
-    }                                                            \
-    anonymous();                                                 \
-  }                                                              \
-  static void anonymous()
+#define TEST_OF_GUARD_MARKERS(promise) ONE_STRATEGY(Strategy::guard_markers, promise)
 
 // ---- what it costs -----------------------------------------------------------------------------------------------------
-
-TEST_OF_GUARD_MARKERS("a thousand stacks take a mapping for each arena, not for each stack") {
-  if (sanitized) {
-    return skip("a sanitizer's shadow memory is mapped piece by piece");
-  }
-  std::vector<Stack> stacks;
-  stacks.reserve(1000);
-  const std::size_t before = mapping_count();
-  for (int count = 0; count < 1000; ++count) {
-    stacks.emplace_back(StackOptions{.reserve = MiB, .strategy = Strategy::guard_markers});
-    call(stacks.back(), [] { descend(100 * KiB); });
-  }
-  const std::size_t arenas = process_counters().arenas;
-  CHECK(arenas <= 20);
-  CHECK(mapping_count() <= before + 2 * arenas + 4);
-}
 
 TEST_OF_GUARD_MARKERS("a stack of 8 MiB that was entered once costs a page of memory and one of page tables") {
   if (sanitized) {

@@ -273,6 +273,23 @@ STRATEGIES_WHERE(traits.grows_by_protection, "a stack costs two mappings, howeve
   }
 }
 
+STRATEGIES_WHERE(traits.guarded && !traits.guard_is_mapped_apart,
+                 "a thousand stacks take a mapping for each arena, not for each stack") {
+  if (sanitized) {
+    return skip("a sanitizer's shadow memory is mapped piece by piece");
+  }
+  std::vector<Stack> stacks;
+  stacks.reserve(1000);
+  const std::size_t before = mapping_count();
+  for (int count = 0; count < 1000; ++count) {
+    stacks.emplace_back(StackOptions{.reserve = MiB, .strategy = Of::strategy});
+    call(stacks.back(), [] { descend(100 * KiB); });
+  }
+  const std::size_t arenas = growstack::process_counters().arenas;
+  CHECK(arenas <= 20);
+  CHECK(mapping_count() <= before + 2 * arenas + 4);
+}
+
 // ---- counters --------------------------------------------------------------------------------------------------------
 
 EVERY_STRATEGY("the counters of the process are the sum of its stacks") {

@@ -6,6 +6,7 @@
 
 #include "support/bare_system_call.hpp"
 #include "support/descend.hpp"
+#include "support/each_strategy.hpp"
 #include "support/forked.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
@@ -45,16 +46,7 @@ long system_call_below(const Stack& stack) {
 
 }  // namespace
 
-#define TEST_OF_USERFAULT(promise) GROWSTACK_TEST_OF_USERFAULT(promise, DOCTEST_ANONYMOUS(growstack_userfault_))
-#define GROWSTACK_TEST_OF_USERFAULT(promise, anonymous)                     \
-  static void anonymous();                                                  \
-  TEST_CASE(promise) {                                                      \
-    if (const Support here = supported(Strategy::userfault); !here.works) { \
-      return skip(here.reason);                                             \
-    }                                                                       \
-    anonymous();                                                            \
-  }                                                                         \
-  static void anonymous()
+#define TEST_OF_USERFAULT(promise) ONE_STRATEGY(Strategy::userfault, promise)
 
 // ---- without a signal --------------------------------------------------------------------------------------------------
 
@@ -205,23 +197,6 @@ TEST_OF_USERFAULT("a program that closes all descriptors keeps the stacks growin
   const Ended ended = run_scenario("all descriptors closed", std::chrono::seconds(20));
   CHECK_FALSE(ended.timed_out);
   CHECK(ended.exit_code == 7);
-}
-
-TEST_OF_USERFAULT("committed memory that the program gave back to the kernel is filled again, with zeros") {
-  Stack stack(options);
-  const std::size_t wrong = call(stack, [&] {
-    descend(MiB);
-    char* const given_back = static_cast<char*>(stack.base()) - MiB;
-    given_back[0] = 42;
-    std::size_t bad = madvise(given_back, 512 * KiB, MADV_DONTNEED) == 0 ? 0 : 1;
-    for (std::size_t at = 0; at < 512 * KiB; at += page_size()) {
-      volatile char* const touched = given_back + at;
-      bad += *touched == 0 ? 0 : 1;
-      *touched = 1;
-    }
-    return bad + descend(2 * MiB);
-  });
-  CHECK(wrong == 0);
 }
 
 GROWSTACK_SCENARIO("monitor put away") {

@@ -37,8 +37,6 @@ constexpr std::size_t MiB = 1024 * KiB;
 
 const StackOptions options{.reserve = 8 * MiB, .strategy = Strategy::userfault_signal, .name = "filled"};
 
-std::string missing() { return supported(Strategy::userfault_signal).reason; }
-
 /// A page of a file that has no such page: a touch is a SIGBUS.
 volatile char* beyond_the_file() {
   const int file = memfd_create("truncated", MFD_CLOEXEC);
@@ -54,16 +52,7 @@ volatile char* beyond_the_file() {
 
 }  // namespace
 
-#define TEST_OF_USERFAULT_SIGNAL(promise) GROWSTACK_TEST_OF_SIGNAL(promise, DOCTEST_ANONYMOUS(growstack_signal_))
-#define GROWSTACK_TEST_OF_SIGNAL(promise, anonymous)             \
-  static void anonymous();                                       \
-  TEST_CASE(promise) {                                           \
-    if (const std::string reason = missing(); !reason.empty()) { \
-      return skip(reason);                                       \
-    }                                                            \
-    anonymous();                                                 \
-  }                                                              \
-  static void anonymous()
+#define TEST_OF_USERFAULT_SIGNAL(promise) ONE_STRATEGY(Strategy::userfault_signal, promise)
 
 // ---- SIGBUS that is not ours -------------------------------------------------------------------------------------------
 
@@ -143,23 +132,6 @@ TEST_CASE("no SIGBUS handler is installed where no stack needs it") {
 }
 
 // ---- what programs do to it --------------------------------------------------------------------------------------------
-
-TEST_OF_USERFAULT_SIGNAL("committed memory that the program gave back to the kernel is filled again, with zeros") {
-  Stack stack(options);
-  const std::size_t wrong = call(stack, [&] {
-    descend(MiB);
-    char* const given_back = static_cast<char*>(stack.base()) - MiB;
-    given_back[0] = 42;
-    std::size_t bad = madvise(given_back, 512 * KiB, MADV_DONTNEED) == 0 ? 0 : 1;
-    for (std::size_t at = 0; at < 512 * KiB; at += page_size()) {
-      volatile char* const touched = given_back + at;
-      bad += *touched == 0 ? 0 : 1;
-      *touched = 1;
-    }
-    return bad + descend(2 * MiB);
-  });
-  CHECK(wrong == 0);
-}
 
 GROWSTACK_SCENARIO("grown after the program closed all descriptors") {
   no_core();
@@ -263,7 +235,7 @@ TEST_OF_USERFAULT_SIGNAL("a forked child keeps growing and keeps its guard, and 
 GROWSTACK_SCENARIO("fork from the stack") {
   return call(options, [] {
     descend(100 * KiB);
-    const int child = end_of_child([] { return descend(4 * MiB) == 0 ? 7 : 1; });
+    const int child = exit_code_of_child([] { return descend(4 * MiB) == 0 ? 7 : 1; });
     return descend(4 * MiB) == 0 ? child : 1;
   });
 }
@@ -288,20 +260,4 @@ TEST_OF_USERFAULT_SIGNAL("it takes no privilege") {
     return skip("privileges cannot be given up here");
   }
   CHECK(ended.exit_code == 7);
-}
-
-TEST_OF_USERFAULT_SIGNAL("a thousand stacks take a mapping for each arena, not for each stack") {
-  if (sanitized) {
-    return skip("a sanitizer's shadow memory is mapped piece by piece");
-  }
-  std::vector<Stack> stacks;
-  stacks.reserve(1000);
-  const std::size_t before = mapping_count();
-  for (int count = 0; count < 1000; ++count) {
-    stacks.emplace_back(StackOptions{.reserve = MiB, .strategy = Strategy::userfault_signal});
-    call(stacks.back(), [] { descend(100 * KiB); });
-  }
-  const std::size_t arenas = process_counters().arenas;
-  CHECK(arenas <= 20);
-  CHECK(mapping_count() <= before + 2 * arenas + 4);
 }

@@ -237,3 +237,16 @@ TYPE_TO_STRING_AS("heap", growstack::testing::Heap);
 #define STRATEGIES_WHERE(condition, promise) \
   GROWSTACK_STRATEGIES_WHERE(promise, DOCTEST_ANONYMOUS(growstack_promise_), condition)
 #define EVERY_STRATEGY(promise) STRATEGIES_WHERE(true, promise)
+
+#define GROWSTACK_ONE_STRATEGY(strategy, promise, anonymous)                     \
+  static void anonymous();                                                       \
+  TEST_CASE(promise) {                                                           \
+    if (const growstack::Support here = growstack::supported(strategy); !here) { \
+      return growstack::testing::skip(here.reason);                              \
+    }                                                                            \
+    anonymous();                                                                 \
+  }                                                                              \
+  static void anonymous()
+
+/// For what one strategy alone promises.
+#define ONE_STRATEGY(strategy, promise) GROWSTACK_ONE_STRATEGY(strategy, promise, DOCTEST_ANONYMOUS(growstack_promise_))

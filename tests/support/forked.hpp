@@ -19,6 +19,13 @@ int end_of_child(const Body& body) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
 }
 
+/// The same for who makes an exit code of it, which has 8 bits: 255 for any signal.
+template <class Body>
+int exit_code_of_child(const Body& body) {
+  const int end = end_of_child(body);
+  return end < 1000 ? end : 255;
+}
+
 /// Gives up every privilege: false if that is not possible.
 inline bool become_nobody() {
   constexpr uid_t nobody = 65534;
