@@ -10,6 +10,7 @@
 #include "grow.hpp"
 #include "life_cycle.hpp"
 #include "raw_line.hpp"
+#include "stretches.hpp"
 #include "threads.hpp"
 #include "userfault_threads.hpp"
 
@@ -29,7 +30,6 @@
 #include <chrono>
 #include <cstdlib>
 #include <new>
-#include <vector>
 
 namespace growstack::handler {
 namespace {
@@ -335,58 +335,14 @@ int start_thread(UserfaultKind kind, int userfault) noexcept {
 
 // ---- what a forked child watches anew --------------------------------------------------------------------------------
 
-struct Stretch {
-  std::uintptr_t begin;
-  std::uintptr_t end;
-};
-
-/// Of the kind `signal`, ascending and apart from each other. Under the lock.
-std::vector<Stretch>& watched_by_signal() {
-  static auto& all = *new std::vector<Stretch>;  // never destroyed: stacks with static storage may outlive it
+/// Of the kind `signal`. Under the lock. What is lost for want of memory the kernel fills in a child.
+Stretches& watched_by_signal() {
+  static auto& all = *new Stretches;  // never destroyed: stacks with static storage may outlive it
   return all;
 }
 
-void remember(std::uintptr_t begin, std::uintptr_t end) {
-  std::vector<Stretch>& all = watched_by_signal();
-  auto next = std::lower_bound(all.begin(), all.end(), begin,
-                               [](const Stretch& each, std::uintptr_t address) { return each.end < address; });
-  if (next != all.end() && next->begin <= end) {
-    next->begin = std::min(next->begin, begin);
-    next->end = std::max(next->end, end);
-    const auto after = next + 1;
-    if (after != all.end() && after->begin <= next->end) {
-      next->end = after->end;
-      all.erase(after);
-    }
-  } else {
-    all.insert(next, {begin, end});
-  }
-}
-
-/// Takes no memory but to split a stretch. Where there is none, what is above is forgotten as well: a child's stacks there
-/// are then filled by the kernel.
-void forget(std::uintptr_t begin, std::uintptr_t end) noexcept {
-  std::vector<Stretch>& all = watched_by_signal();
-  for (auto each = all.begin(); each != all.end();) {
-    if (each->end <= begin || each->begin >= end) {
-      ++each;
-      continue;
-    }
-    const Stretch above{end, each->end};
-    each->end = std::max(each->begin, begin);
-    each = each->begin == each->end ? all.erase(each) : each + 1;
-    if (above.begin < above.end) {
-      try {
-        each = all.insert(each, above) + 1;
-      } catch (const std::bad_alloc&) {
-        return;
-      }
-    }
-  }
-}
-
 void watch_again(int descriptor) noexcept {
-  for (const Stretch& each : watched_by_signal()) {
+  for (const Stretch& each : watched_by_signal().all()) {
     static_cast<void>(register_pages(descriptor, each.begin, each.end - each.begin));
   }
 }
@@ -401,7 +357,7 @@ void set_descriptor(UserfaultKind kind, int descriptor) noexcept {
 /// fills, and guard markers, where the kernel has those, are the guard.
 void watch_in_child() noexcept {
   const LifeCycleLock lock;
-  if (fork_wiped() == nullptr || watched_by_signal().empty()) {
+  if (fork_wiped() == nullptr || watched_by_signal().all().empty()) {
     return;
   }
   const int descriptor = open_userfault(UserfaultKind::signal);
@@ -466,7 +422,7 @@ int watch_missing_pages(UserfaultKind kind, std::uintptr_t begin, std::size_t si
   }
   if (kind == UserfaultKind::signal) {
     try {
-      remember(begin, begin + size);
+      watched_by_signal().add({begin, begin + size});
     } catch (const std::bad_alloc&) {
       return ENOMEM;
     }
@@ -476,7 +432,7 @@ int watch_missing_pages(UserfaultKind kind, std::uintptr_t begin, std::size_t si
 
 void forget_missing_pages(std::uintptr_t begin, std::size_t size) noexcept {
   const LifeCycleLock lock;
-  forget(begin, begin + size);
+  watched_by_signal().remove({begin, begin + size});
 }
 
 int fill_missing_pages(UserfaultKind kind, Filling with, std::uintptr_t begin, std::uintptr_t end) noexcept {
