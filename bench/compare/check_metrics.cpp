@@ -1,12 +1,13 @@
 // check_metrics FILE: whether a comparison's JSON has a row for every metric of every strategy and peer, well formed. Says
 // what is missing. Never looks at how large a value is: a slow machine is no error.
+#include "result_file.hpp"
+
 #include <growstack/strategy.hpp>
 
 #include <nlohmann/json.hpp>
 
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <map>
 #include <set>
 #include <string>
@@ -83,16 +84,4 @@ int check(const nlohmann::json& rows) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  if (argc != 2) {
-    std::fprintf(stderr, "usage: check_metrics FILE\n");
-    return EXIT_FAILURE;
-  }
-  std::ifstream file(argv[1]);
-  const auto rows = nlohmann::json::parse(file, nullptr, false);
-  if (!rows.is_array()) {
-    std::fprintf(stderr, "%s is no JSON array\n", argv[1]);
-    return EXIT_FAILURE;
-  }
-  return check(rows);
-}
+int main(int argc, char** argv) { return growstack::compare::check_result_file("check_metrics", argc, argv, check); }

@@ -1,5 +1,7 @@
 // check_promises FILE: whether the JSON of the group promises has every cell of every strategy and peer, and a few that hold
 // by design say so. Says what is missing, or else.
+#include "result_file.hpp"
+
 #include <growstack/strategy.hpp>
 
 #include <nlohmann/json.hpp>
@@ -7,7 +9,6 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <map>
 #include <string>
 #include <string_view>
@@ -129,19 +130,7 @@ void check_strategy(Check& check, const std::string& name) {
   check.is(name, "free_of_stack_limit", name == "grows_down" ? 0 : 1);
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  if (argc != 2) {
-    std::fprintf(stderr, "usage: check_promises FILE\n");
-    return EXIT_FAILURE;
-  }
-  std::ifstream file(argv[1]);
-  const auto rows = nlohmann::json::parse(file, nullptr, false);
-  if (!rows.is_array()) {
-    std::fprintf(stderr, "%s is no JSON array\n", argv[1]);
-    return EXIT_FAILURE;
-  }
+int check_all(const nlohmann::json& rows) {
   Check check(rows);
   for (const growstack::StrategyDescription& strategy : growstack::strategies()) {
     check_strategy(check, std::string(strategy.name));
@@ -156,3 +145,7 @@ int main(int argc, char** argv) {
   check.is("boost_fixedsize", "overflow_reported", 0);
   return check.exit_code();
 }
+
+}  // namespace
+
+int main(int argc, char** argv) { return growstack::compare::check_result_file("check_promises", argc, argv, check_all); }

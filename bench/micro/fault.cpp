@@ -3,6 +3,7 @@
 //
 // In the time: the fault, the signal, the handler, the commit of one page and its filling with zeros, two clock readings.
 // Not in the time: making the stack, which happens anew every 512 pages, and the way to the next page.
+#include "page_by_page.hpp"
 #include "parts/bare_handler.hpp"
 #include "parts/descent.hpp"
 
@@ -10,29 +11,12 @@
 
 #include <benchmark/benchmark.h>
 
-#include <array>
 #include <chrono>
 
 namespace growstack::bench {
 namespace {
 
 using namespace std::chrono_literals;
-
-constexpr std::size_t pages_at_once = 512;
-
-/// One iteration is one page; `refill` times the next 512 of them.
-template <class Refill>
-void iterate(benchmark::State& state, const Refill& refill) {
-  std::array<double, pages_at_once> nanoseconds;
-  std::size_t next = pages_at_once;
-  for (auto _ : state) {
-    if (next == pages_at_once) {
-      refill(nanoseconds);
-      next = 0;
-    }
-    state.SetIterationTime(nanoseconds[next++] * 1e-9);
-  }
-}
 
 void bare_handler(benchmark::State& state) {
   const BareHandler installed;

@@ -11,6 +11,7 @@
 //
 // `mappings`: how many the process has beside its usual fifty. The figures are medians of runs that take turns at random, so
 // that a machine which is slower for a while is so for all of them.
+#include "page_by_page.hpp"
 #include "parts/bare_handler.hpp"
 #include "parts/descent.hpp"
 
@@ -34,8 +35,6 @@ namespace {
 
 using namespace std::chrono_literals;
 using handler::page_size;
-
-constexpr std::size_t pages_at_once = 512;
 
 void require(bool fulfilled, const char* call) {
   if (!fulfilled) {
@@ -95,19 +94,12 @@ class Memory {
   char* begin_ = nullptr;
 };
 
-/// One iteration is one page; `refill` times the next 512 of them.
+/// With the first pages not in the time.
 template <class Refill>
-void iterate(benchmark::State& state, const Refill& refill) {
-  std::array<double, pages_at_once> nanoseconds;
-  refill(nanoseconds);  // warms up
-  std::size_t next = pages_at_once;
-  for (auto _ : state) {
-    if (next == pages_at_once) {
-      refill(nanoseconds);
-      next = 0;
-    }
-    state.SetIterationTime(nanoseconds[next++] * 1e-9);
-  }
+void iterate_warm(benchmark::State& state, const Refill& refill) {
+  std::array<double, pages_at_once> unused;
+  refill(unused);
+  iterate(state, refill);
 }
 
 /// Runs body() in a process with so many mappings.
@@ -124,14 +116,14 @@ void with_mappings(benchmark::State& state, const Body& body) {
 void first_touch(benchmark::State& state) {
   with_mappings(state, [&] {
     Memory memory;
-    iterate(state, [&](std::span<double> nanoseconds) { memory.time_first_touches(nanoseconds); });
+    iterate_warm(state, [&](std::span<double> nanoseconds) { memory.time_first_touches(nanoseconds); });
   });
 }
 
 void growth_fault(benchmark::State& state) {
   with_mappings(state, [&] {
     const BareHandler installed;
-    iterate(state, [](std::span<double> nanoseconds) { time_each_bare_fault(nanoseconds, 0ns); });
+    iterate_warm(state, [](std::span<double> nanoseconds) { time_each_bare_fault(nanoseconds, 0ns); });
   });
 }
 
