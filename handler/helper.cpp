@@ -68,8 +68,10 @@ void* helper_body(void* argument) noexcept {
   const int read_end = start.read_end;
   std::uint32_t identity = start.identity;
   settle_service_thread("stack-helper");
+  ask_for_short_slices();
   const int error = keep_descriptors_only({read_end});
   if (error == 0) {
+    fork_wiped()->helper_processor.store(0, std::memory_order_relaxed);
     fork_wiped()->helper_id.store(static_cast<std::uint32_t>(syscall(SYS_gettid)), std::memory_order_relaxed);
     fork_wiped()->helper_runs.store(identity, std::memory_order_release);
   }

@@ -15,6 +15,10 @@ int start_service_thread(pthread_t& thread, void* (*body)(void*), void* argument
 /// Called first by the thread itself: name, and the affinity that it would otherwise inherit from its creator.
 void settle_service_thread(const char* name) noexcept;
 
+/// Called by the thread itself, which never runs long: the scheduler then lets it go first among equals (Linux 6.12; older
+/// kernels take no notice).
+void ask_for_short_slices() noexcept;
+
 /// Called by the thread itself: a descriptor table of its own with nothing in it but these (ascending). A program that
 /// closes descriptors it does not know cannot take them away, and the thread keeps none of the program's files open.
 /// close_range(2), Linux 5.9, and not unshare(2), which container runtimes forbid. The record locks of the program are safe:

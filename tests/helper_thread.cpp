@@ -3,6 +3,7 @@
 
 #include <growstack/growstack.hpp>
 
+#include "support/injected_error.hpp"
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
 
@@ -131,6 +132,53 @@ TEST_CASE("the helper may run on every processor although the thread that starte
     return;
   }
   CHECK(ended.exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("helper comes along") {
+  cpu_set_t all;
+  sched_getaffinity(0, sizeof all, &all);
+  if (CPU_COUNT(&all) < 2) {
+    return 8;
+  }
+  Stack stack(options);
+  const int helper = std::stoi(thread_with_name("stack-helper"));
+  int visited = 0;
+  for (int processor = 0; processor < CPU_SETSIZE && visited < 4; ++processor) {
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(processor, &one);
+    if (!CPU_ISSET(processor, &all) || sched_setaffinity(0, sizeof one, &one) != 0) {
+      continue;
+    }
+    ++visited;
+    const bool grew = call(stack, [] { return recurse(2000); }) == 2000;
+    cpu_set_t seen;
+    sched_getaffinity(helper, sizeof seen, &seen);
+    if (!grew || !CPU_EQUAL(&seen, &one) || stack.trim()) {
+      return 1;
+    }
+  }
+  return handler::counters().helper_missing == 0 ? 7 : 2;
+}
+
+TEST_CASE("the helper comes to the processor of the thread that faults") {
+  const Ended ended = run_scenario("helper comes along");
+  if (ended.exit_code == 8) {
+    skip("needs two processors");
+    return;
+  }
+  CHECK(ended.exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("helper may not be moved") {
+  growstack::testing::InjectedError::for_good().refuse(SYS_sched_setaffinity, EPERM);
+  Stack stack(options);
+  const bool grew = call(stack, [] { return recurse(2000); }) == 2000;
+  return grew && handler::counters().helper_missing == 0 ? 7 : 2;
+}
+
+TEST_CASE("a helper that may not be moved serves from where it is") {
+  CHECK(run_scenario("helper may not be moved").exit_code == 7);
 }
 
 GROWSTACK_SCENARIO("started by a real-time thread") {
