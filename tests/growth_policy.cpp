@@ -20,9 +20,10 @@ std::size_t committed_after(const GrowthPolicy& policy, std::size_t committed, s
 }
 }  // namespace
 
-TEST_CASE("a touch just below the limit doubles what is committed") {
-  CHECK(committed_after({}, 64 * KiB, 64 * KiB + 1) == 128 * KiB);
-  CHECK(committed_after({}, 1 * MiB, 1 * MiB + 1) == 2 * MiB);
+TEST_CASE("a touch just below the limit makes what is committed four times as large, or as many times as the factor says") {
+  CHECK(committed_after({}, 64 * KiB, 64 * KiB + 1) == 256 * KiB);
+  CHECK(committed_after({}, 512 * KiB, 512 * KiB + 1) == 2 * MiB);
+  CHECK(committed_after({.factor = 2.0}, 64 * KiB, 64 * KiB + 1) == 128 * KiB);
 }
 
 TEST_CASE("no step is larger than the largest nor smaller than the least") {
@@ -56,7 +57,7 @@ TEST_CASE("growth ends at the floor, and the last byte above it is usable") {
 }
 
 TEST_CASE("where huge pages begin only whole ones are committed") {
-  const GrowthPolicy policy{.least_step = page, .headroom = 0, .huge_from = 256 * KiB};
+  const GrowthPolicy policy{.factor = 2.0, .least_step = page, .headroom = 0, .huge_from = 256 * KiB};
   CHECK(committed_after(policy, 64 * KiB, 64 * KiB + 1) == 128 * KiB);
   CHECK(committed_after(policy, 128 * KiB, 128 * KiB + 1) == 256 * KiB);
   CHECK(committed_after(policy, 256 * KiB, 256 * KiB + 1) == 256 * KiB + 2 * MiB);
@@ -71,15 +72,15 @@ TEST_CASE("for throughput huge pages begin at 256 KiB, and a frugal policy has n
   CHECK(committed_after(frugal, 3 * MiB, 3 * MiB + 1) == 4 * MiB + 512 * KiB);
 }
 
-TEST_CASE("by default no more is committed than 64 KiB and twice the depth, huge pages or not") {
+TEST_CASE("by default no more is committed than 64 KiB and four times the depth, huge pages or not") {
   for (std::size_t depth = 64 * KiB + 1; depth < 900 * MiB; depth += depth / 97 + page) {
-    CHECK(committed_after({}, 64 * KiB, depth) <= 64 * KiB + 2 * depth);  // in one jump
+    CHECK(committed_after({}, 64 * KiB, depth) <= 64 * KiB + 4 * depth);  // in one jump
   }
   std::size_t committed = 64 * KiB;
   while (committed < 900 * MiB) {  // and page by page
     const std::size_t depth = committed + 1;
     committed = committed_after({}, committed, depth);
-    CHECK(committed <= 64 * KiB + 2 * depth);
+    CHECK(committed <= 64 * KiB + 4 * depth);
   }
 }
 

@@ -54,11 +54,11 @@ void in_threads(unsigned count, const std::function<void(unsigned)>& body) {
   }
 }
 
-/// Of a stack with 64 KiB committed, that doubles until it is deeper than `depth`, or the kernel takes over.
+/// Of a stack with 64 KiB committed, which are multiplied until it is deeper than `depth`, or the kernel takes over.
 std::uint64_t faults_until(std::size_t depth, const Traits& of) {
   std::uint64_t faults = 0;
   for (std::size_t committed = 64 * KiB; of.growth_events && committed <= depth && committed < of.grown_by_events;
-       committed *= 2) {
+       committed *= of.factor()) {
     ++faults;
   }
   return faults;

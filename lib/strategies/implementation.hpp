@@ -67,6 +67,9 @@ class Implementation {
   /// Starts what this strategy needs of the process beyond the fault handler. Throws std::system_error.
   virtual void start() const {}
 
+  /// Of a growth policy: larger ones count as this.
+  [[nodiscard]] virtual double largest_factor() const noexcept { return 16; }
+
   /// `huge_from` is the policy's wish.
   [[nodiscard]] virtual Layout layout(std::size_t reserve, std::size_t guard, std::size_t huge_from) const noexcept {
     static_cast<void>(huge_from);

@@ -50,6 +50,9 @@ class Userfault : public Implementation {
     }
   }
 
+  /// Everything committed is filled: what is committed ahead of need is memory.
+  [[nodiscard]] double largest_factor() const noexcept final { return 2; }
+
   [[nodiscard]] int open(const Bounds& bounds, const StackOptions& options, std::uintptr_t& limit) const noexcept override {
     limit = bounds.base - options.policy.initial_commit;
     return handler::fill_missing_pages(kind_, Filling::page_of_zeros, limit, bounds.base);

@@ -61,6 +61,8 @@ struct Traits {
   bool by_userfaultfd = false;
   InSystemCalls in_system_calls = InSystemCalls::grows;
 
+  /// By which the committed part grows at a fault unless the policy says otherwise.
+  [[nodiscard]] constexpr std::size_t factor() const { return by_userfaultfd ? 2 : 4; }
   [[nodiscard]] constexpr bool grows_by_events_only() const { return growth_events && grown_by_events == SIZE_MAX; }
 };
 

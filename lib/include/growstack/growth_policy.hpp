@@ -10,14 +10,16 @@ namespace growstack {
 
 /// All sizes in bytes; the library rounds them up to whole pages.
 ///
-/// With the defaults a stack of depth d has at most 64 KiB + 2 d committed, and no more resident: what was touched, in pages
-/// of 4 KiB and, deeper than huge_from, of 2 MiB (userfault and userfault_signal: all that was committed by growth).
+/// With the defaults a stack of depth d has at most 64 KiB + 4 d committed, and at most 64 KiB + 2 d resident: what was
+/// touched, in pages of 4 KiB and, deeper than huge_from, of 2 MiB. (userfault and userfault_signal fill what they commit;
+/// with them both are at most 64 KiB + 2 d.)
 struct GrowthPolicy {
   /// Committed when the stack is made; resident is one page once something runs there.
   std::size_t initial_commit = std::size_t{64} * 1024;
   /// At a fault the committed part becomes this many times as large, within the two steps below. 1 grows by
-  /// `least_step`. From 1 to 16.
-  double factor = 2.0;
+  /// `least_step`. From 1 to 16; userfault and userfault_signal take more than 2 for 2. What is committed and not touched is
+  /// charged (RLIMIT_DATA, vm.overcommit_memory = 2), but costs no memory; what costs time is each fault.
+  double factor = 4.0;
   /// Committed at a fault at least, and at most: a jump below that (a large frame) still gets what it needs.
   std::size_t least_step = std::size_t{16} * 1024;
   std::size_t largest_step = std::size_t{8} * 1024 * 1024;
