@@ -34,4 +34,11 @@ std::uintptr_t grown_limit(const GrowthPolicy& policy, std::uintptr_t base, std:
   return in_whole_pages(policy, base, floor, std::max(floor, std::min(needed, wished) & ~(page - 1)));
 }
 
+std::uintptr_t kept_limit(const GrowthPolicy& policy, std::uintptr_t base, std::uintptr_t floor,
+                          std::uintptr_t stack_pointer, std::size_t margin, std::size_t page) noexcept {
+  const std::size_t in_use = base - stack_pointer;
+  const std::size_t below = std::max(margin, in_use + policy.initial_commit);
+  return in_whole_pages(policy, base, floor, std::max(floor, down_to(floor, stack_pointer, below) & ~(page - 1)));
+}
+
 }  // namespace growstack

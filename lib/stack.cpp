@@ -199,7 +199,11 @@ std::error_code Stack::trim_current() noexcept {
     return error_code(EINVAL);
   }
   const Place place = place_of(pinned);
-  return error_code(trim_below(place, here, std::max(place.tenant().policy.headroom, frames_of_trim_itself)));
+  const handler::SlotRecord& slot = pinned.slot();
+  const GrowthPolicy& policy = place.tenant().policy;
+  return error_code(
+      place.trim(kept_limit(policy, slot.base.load(std::memory_order_relaxed), slot.floor.load(std::memory_order_relaxed),
+                            here, std::max(policy.headroom, frames_of_trim_itself), vm::page_size())));
 }
 
 Place StackAccess::place(const Stack& stack) noexcept { return stack.state_->place; }

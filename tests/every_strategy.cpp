@@ -393,6 +393,27 @@ STRATEGIES_WHERE(traits.trims, "the running stack gives back a deep excursion an
   CHECK(most_left <= 96 * KiB);
 }
 
+STRATEGIES_WHERE(traits.trims, "a running stack that swings within a factor of two is not trimmed each time") {
+  Stack stack(options_for(Of::traits));
+  std::size_t wrong = 0;
+  std::uint32_t faults_of_later_rounds = 0;
+  std::size_t least_left = SIZE_MAX;
+  call(stack, [&] {
+    at_stack_pointer(reinterpret_cast<std::uintptr_t>(stack.base()) - MiB, [&] {
+      for (int round = 0; round < 10; ++round) {
+        const std::uint32_t before = stack.counters().growth_faults;
+        wrong += descend(MiB - 64 * KiB);
+        wrong += Stack::trim_current() ? 1 : 0;
+        faults_of_later_rounds += round == 0 ? 0 : stack.counters().growth_faults - before;
+        least_left = std::min(least_left, stack.resident());
+      }
+    });
+  });
+  CHECK(wrong == 0);
+  CHECK(faults_of_later_rounds == 0);
+  CHECK(least_left >= MiB - 64 * KiB);  // the first MiB was jumped over
+}
+
 STRATEGIES_WHERE(!traits.trims, "a stack that gives nothing back says that this is not supported, and goes on") {
   Stack stack(options_for(Of::traits));
   CHECK(call(stack, [] { return descend(MiB); }) == 0);

@@ -7,6 +7,7 @@
 
 using growstack::grown_limit;
 using growstack::GrowthPolicy;
+using growstack::kept_limit;
 
 namespace {
 constexpr std::size_t page = 4096;
@@ -17,6 +18,10 @@ constexpr std::size_t MiB = 1024 * KiB;
 
 std::size_t committed_after(const GrowthPolicy& policy, std::size_t committed, std::size_t depth) {
   return base - grown_limit(policy, base, floor_, base - committed, base - depth, page);
+}
+
+std::size_t kept_at(const GrowthPolicy& policy, std::size_t depth, std::size_t margin = page) {
+  return base - kept_limit(policy, base, floor_, base - depth, margin, page);
 }
 }  // namespace
 
@@ -107,5 +112,26 @@ TEST_CASE("whatever the policy, the touched page is committed, the limit falls, 
         }
       }
     }
+  }
+}
+
+TEST_CASE("a trim of the running stack keeps as much again as is in use, and the initial commit") {
+  CHECK(kept_at({}, 4 * KiB) == 72 * KiB);
+  CHECK(kept_at({}, 1 * MiB) == 2 * MiB + 64 * KiB + 2 * MiB - 64 * KiB);  // from 2 MiB on in whole huge pages
+  CHECK(kept_at({.huge_from = 0}, 1 * MiB) == 2 * MiB + 64 * KiB);
+  CHECK(kept_at({.huge_from = 0}, 1 * MiB + 1) == 2 * MiB + 64 * KiB + page);
+  CHECK(kept_at(GrowthPolicy::frugal(), 4 * KiB) == 24 * KiB);
+}
+
+TEST_CASE("a trim of the running stack keeps the margin, and ends at the floor") {
+  CHECK(kept_at({.initial_commit = page, .huge_from = 0}, 4 * KiB, 32 * KiB) == 36 * KiB);
+  CHECK(kept_limit({}, base, floor_, floor_ + page, page, page) == floor_);
+  CHECK(kept_limit({}, base, floor_, floor_, 16 * page, page) == floor_);
+}
+
+TEST_CASE("at no depth a trim of the running stack keeps more than growth to there may have made resident") {
+  for (std::size_t depth = page; depth < 400 * MiB; depth += depth / 97 + page) {
+    CHECK(kept_at({}, depth) <= 64 * KiB + 2 * depth + 2 * MiB);
+    CHECK(kept_at({}, depth) >= 2 * depth);
   }
 }

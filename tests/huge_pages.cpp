@@ -183,12 +183,13 @@ STRATEGIES_WHERE(traits.grows_by == SIGSEGV, "a trim gives huge pages back whole
 }
 
 STRATEGIES_WHERE(traits.grows_by == SIGSEGV,
-                 "of the huge page that a running stack is in, a trim gives back what lies below") {
+                 "of the huge page that a suspended stack is in, a trim gives back what lies below") {
   const StackOptions wanted = growing(Of::strategy, 2 * MiB);
   if (const std::string reason = none_for(wanted); !reason.empty()) {
     return skip(reason);
   }
   Stack stack(wanted);
+  Stack other({.strategy = Of::strategy});
   for (std::size_t kept = 3 * MiB; kept < 9 * MiB; kept += MiB + 20 * KiB) {
     CAPTURE(kept);
     std::size_t after = 0;
@@ -196,7 +197,8 @@ STRATEGIES_WHERE(traits.grows_by == SIGSEGV,
     call(stack, [&] {
       wrong += descend(20 * MiB);
       at_stack_pointer(reinterpret_cast<std::uintptr_t>(stack.base()) - kept, [&] {
-        wrong += Stack::trim_current() ? 1 : 0;
+        const void* const stack_pointer = __builtin_frame_address(0);
+        call(other, [&] { wrong += stack.trim(static_cast<const char*>(stack_pointer) - 4 * KiB) ? 1 : 0; });
         after = stack.resident();
         wrong += descend(3 * MiB);  // the way back down: markers or permissions of the trim are in the way
       });
@@ -205,6 +207,28 @@ STRATEGIES_WHERE(traits.grows_by == SIGSEGV,
     CHECK(wrong == 0);
     CHECK(after <= kept + 256 * KiB);
   }
+}
+
+STRATEGIES_WHERE(traits.grows_by == SIGSEGV, "a running stack keeps whole the huge pages that its trim reaches into") {
+  const StackOptions wanted = growing(Of::strategy, 2 * MiB);
+  if (const std::string reason = none_for(wanted); !reason.empty()) {
+    return skip(reason);
+  }
+  Stack stack(wanted);
+  std::size_t wrong = 0;
+  std::size_t huge_after = 0;
+  std::size_t resident_after = 0;
+  call(stack, [&] {
+    at_stack_pointer(reinterpret_cast<std::uintptr_t>(stack.base()) - 3 * MiB, [&] {
+      wrong += descend(20 * MiB);
+      wrong += Stack::trim_current() ? 1 : 0;
+      huge_after = huge_bytes(stack);
+      resident_after = stack.resident();
+    });
+  });
+  CHECK(wrong == 0);
+  CHECK(huge_after == 3 * huge_page);  // kept to twice 3 MiB and 64 KiB
+  CHECK(resident_after <= 8 * MiB);
 }
 
 STRATEGIES_WHERE(traits.grows_by == SIGSEGV, "ten stacks with huge pages take no more mappings each than those without") {

@@ -16,6 +16,12 @@ namespace growstack::testing {
 /// first touch of everything in between.
 void touch_in_one_jump(std::uintptr_t address, unsigned char value = 1);
 
+/// A frame of its own, below all that its caller allocated.
+template <class Body>
+[[gnu::noinline]] void in_own_frame(const Body& body) {
+  body();
+}
+
 /// Runs body() with the stack pointer some bytes below `address`, which lies in the running stack; touches nothing in
 /// between.
 template <class Body>
@@ -23,7 +29,7 @@ template <class Body>
     std::uintptr_t address, const Body& body) {
   void* const room = alloca(GROWSTACK_HERE - address);
   asm volatile("" : : "r"(room) : "memory");
-  body();
+  in_own_frame(body);
 }
 
 /// Calls itself, with a pattern in each frame, until less than `spare` bytes are left above `address`, which lies in the

@@ -51,6 +51,13 @@ constexpr GrowthPolicy GrowthPolicy::frugal() noexcept {
 [[nodiscard]] std::uintptr_t grown_limit(const GrowthPolicy& policy, std::uintptr_t base, std::uintptr_t floor,
                                          std::uintptr_t limit, std::uintptr_t address, std::size_t page) noexcept;
 
+/// The limit down to which Stack::trim_current() keeps a stack that runs at `stack_pointer`: as much again as it has in use,
+/// and initial_commit, but at least `margin` below the stack pointer; where huge pages begin, whole ones. So a stack that
+/// swings within a factor of two is never trimmed, and a trimmed one has no more committed than a fresh one of that depth
+/// may have resident. Page aligned, not below `floor`. Pure; any thread, signal handlers included.
+[[nodiscard]] std::uintptr_t kept_limit(const GrowthPolicy& policy, std::uintptr_t base, std::uintptr_t floor,
+                                        std::uintptr_t stack_pointer, std::size_t margin, std::size_t page) noexcept;
+
 }  // namespace growstack
 
 #pragma GCC visibility pop

@@ -81,8 +81,9 @@ class Stack {
   /// below that is given back. EINVAL if the pointer is not into this stack.
   std::error_code trim(const void* stack_pointer) noexcept;
 
-  /// Of the stack that the caller runs on: everything well below the current frame is given back. EINVAL if that is no
-  /// growstack stack. Not from a signal handler.
+  /// Of the stack that the caller runs on: everything well below the current frame is given back. As much again as is in
+  /// use, and the initial commit, are kept (kept_limit in growth_policy.hpp), so that a stack which trims itself again and
+  /// again does not lose and get the same memory each time. EINVAL if that is no growstack stack. Not from a signal handler.
   static std::error_code trim_current() noexcept;
 
  private:
