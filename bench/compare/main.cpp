@@ -1,4 +1,5 @@
 // growstack_compare: the strategies side by side, on the machine it runs on.
+#include "aims.hpp"
 #include "child.hpp"
 #include "group.hpp"
 
@@ -95,6 +96,7 @@ void run(const Options& options) {
       group.run(session);
     }
   }
+  report_aims(session);
   if (json.is_open()) {
     write_json(json, session);
   }

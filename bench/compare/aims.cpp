@@ -1,0 +1,186 @@
+// What growth is meant to reach, beside what was measured: read from the rows of the groups that were run.
+#include "aims.hpp"
+
+#include "growth.hpp"
+#include "table.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+namespace growstack::compare {
+namespace {
+
+constexpr const char* pipe_helper = "pipe_helper";
+constexpr const char* in_handler = "in_handler";
+constexpr const char* guard_markers = "guard_markers";
+
+class Measured {
+ public:
+  explicit Measured(const std::vector<Row>& rows) : rows_(rows) {}
+
+  [[nodiscard]] std::optional<double> value(const std::string& subject, const std::string& metric) const {
+    const auto found = std::find_if(rows_.begin(), rows_.end(),
+                                    [&](const Row& row) { return row.subject == subject && row.metric == metric; });
+    return found == rows_.end() ? std::nullopt : found->value;
+  }
+
+  [[nodiscard]] std::optional<double> ratio(const std::string& subject, const std::string& metric,
+                                            const std::string& base_subject, const std::string& base_metric) const {
+    const auto dividend = value(subject, metric);
+    const auto divisor = value(base_subject, base_metric);
+    return dividend && divisor && *divisor > 0 ? std::optional(*dividend / *divisor) : std::nullopt;
+  }
+
+ private:
+  const std::vector<Row>& rows_;
+};
+
+/// At most this, and how far from it a figure must be to mean anything (0.03: 3 %).
+struct Aim {
+  double most = 0;
+  double noise = 0;
+};
+
+/// One line: what a strategy reaches, and what it is meant to reach. Without an aim it does not take part.
+struct Figure {
+  std::string title;
+  std::function<std::optional<double>(const std::string& subject)> measured;
+  std::optional<Aim> of_handlers{};  // in_handler and guard_markers
+  std::optional<Aim> of_helper{};    // pipe_helper
+};
+
+double growth_noise(const Measured& measured) {
+  const auto ratio = measured.value(in_handler, "grow_ratio_noise");
+  const auto or_ratio = ratio ? ratio : measured.value(pipe_helper, "grow_ratio_noise");
+  return or_ratio ? std::abs(std::log(*or_ratio)) : 0;
+}
+
+/// Half of the range of the processes' medians.
+double fault_noise(const Measured& measured) {
+  const auto range = measured.ratio(in_handler, "fault_most_ns", in_handler, "fault_least_ns");
+  return range ? std::log(*range) / 2 : 0;
+}
+
+void add_growth(std::vector<Figure>& figures, const Measured& measured) {
+  struct Depth {
+    const char* label;
+    const char* title;
+    double handlers;
+    double helper;
+  };
+  const double noise = growth_noise(measured);
+  const auto add = [&](const std::string& metric, const std::string& title, double handlers, double helper) {
+    figures.push_back(
+        {.title = title,
+         .measured = [&measured, metric](const std::string& subject) { return measured.value(subject, metric); },
+         .of_handlers = Aim{handlers, noise},
+         .of_helper = Aim{helper, noise}});
+  };
+  for (const Depth& depth :
+       {Depth{"16KiB", "16 KiB", 1.05, 1.05}, Depth{"64KiB", "64 KiB", 1.05, 1.05}, Depth{"256KiB", "256 KiB", 1.10, 1.25},
+        Depth{"1MiB", "1 MiB", 1.06, 1.10}, Depth{"2MiB", "2 MiB", 1.04, 1.08}, Depth{"16MiB", "16 MiB", 0.26, 0.27},
+        Depth{"64MiB", "64 MiB", 0.175, 0.185}}) {
+    add(std::string("grow_ratio_") + depth.label, fmt::format("to {}, demand_paging = 1", depth.title), depth.handlers,
+        depth.helper);
+  }
+  add("grow_ratio_1MiB_throughput", "to 1 MiB for throughput, the same", 0.40, 0.45);
+  add("grow_ratio_16MiB_throughput", "to 16 MiB for throughput, the same", 0.16, 0.17);
+  add("grow_to_huge_16MiB", "to 16 MiB, demand_paging_huge = 1", 1.10, 1.15);
+  add("grow_to_huge_64MiB", "to 64 MiB, demand_paging_huge = 1", 1.10, 1.15);
+}
+
+void add_faults(std::vector<Figure>& figures, const Measured& measured) {
+  const double noise = fault_noise(measured);
+  figures.push_back({.title = "one fault, bare handler = 1",
+                     .measured =
+                         [&measured](const std::string& subject) {
+                           return measured.ratio(subject, "fault_ns", subject, "fault_floor_ns");
+                         },
+                     .of_handlers = Aim{1.10, noise}});
+  for (const auto& [metric, title, most] : {std::tuple{"fault_ns", "one fault, in_handler = 1", 1.3},
+                                            std::tuple{"fault_cold_ns", "one fault after 10 ms, in_handler = 1", 2.0}}) {
+    figures.push_back(
+        {.title = title,
+         .measured = [&measured, metric = metric](
+                         const std::string& subject) { return measured.ratio(subject, metric, in_handler, metric); },
+         .of_helper = Aim{most, noise}});
+  }
+}
+
+void add_others(std::vector<Figure>& figures, const Measured& measured) {
+  const auto add = [&](const char* metric, const char* title, double most, double noise) {
+    figures.push_back(
+        {.title = title,
+         .measured = [&measured, metric](const std::string& subject) { return measured.value(subject, metric); },
+         .of_handlers = Aim{most, noise},
+         .of_helper = Aim{most, noise}});
+  };
+  add("steady_call_ratio", "a call in steady state, pthread stack = 1", 1.02, 0);
+  add("oscillate_ratio", "trims while it swings, never trims = 1", 1.2, growth_noise(measured));
+  add("oscillate_resident_ratio", "resident after that, most allowed = 1", 1.0, 0);
+  for (const auto& [program, title] :
+       {std::pair{"regex", "std::regex, demand_paging = 1"}, std::pair{"json", "JSON, demand_paging = 1"}}) {
+    const std::string metric = fmt::format("real_{}_ms", program);
+    figures.push_back({.title = title,
+                       .measured =
+                           [&measured, metric](const std::string& subject) {
+                             return measured.ratio(subject, metric, std::string(name(baseline)), metric);
+                           },
+                       .of_handlers = Aim{1.0, growth_noise(measured)},
+                       .of_helper = Aim{1.0, growth_noise(measured)}});
+  }
+}
+
+std::string verdict(double measured, const Aim& aim) {
+  const double beyond = std::log(measured / aim.most);
+  return std::abs(beyond) < aim.noise ? "~" : beyond <= 0 ? " " : "!";
+}
+
+std::string in_digits(double ratio) { return ratio < 0.3 ? fmt::format("{:.3f}", ratio) : fmt::format("{:.2f}", ratio); }
+
+/// The figure and what became of it, or nothing.
+std::string cell(const Figure& figure, const std::optional<Aim>& aim, const char* subject) {
+  const auto measured = figure.measured(subject);
+  return aim && measured ? in_digits(*measured) + " " + verdict(*measured, *aim) : "";
+}
+
+std::string cell(const std::optional<Aim>& aim) { return aim ? in_digits(aim->most) : ""; }
+
+}  // namespace
+
+void report_aims(Session& session) {
+  const Measured measured(session.rows());
+  std::vector<Figure> figures;
+  add_growth(figures, measured);
+  add_faults(figures, measured);
+  add_others(figures, measured);
+  Table table({"at most", "aim", in_handler, guard_markers, "aim", pipe_helper}, 1);
+  bool any = false;
+  for (const Figure& figure : figures) {
+    const std::vector<std::string> found{cell(figure, figure.of_handlers, in_handler),
+                                         cell(figure, figure.of_handlers, guard_markers),
+                                         cell(figure, figure.of_helper, pipe_helper)};
+    if (std::any_of(found.begin(), found.end(), [](const std::string& each) { return !each.empty(); })) {
+      any = true;
+      table.add({figure.title, cell(figure.of_handlers), found[0], found[1], cell(figure.of_helper), found[2]});
+    }
+  }
+  if (!any) {
+    return;
+  }
+  session.print_title("AIMS", "What growth is meant to reach on a machine of its own, and what it reached here.");
+  session.print(table);
+  session.print_sentences(
+      {"!: missed. ~: nearer to the aim than the same measured twice differs (one fault: than its processes differ), so "
+       "not resolved. The others are reached."});
+}
+
+}  // namespace growstack::compare
