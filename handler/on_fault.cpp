@@ -6,6 +6,7 @@
 //     look-up, classification, plan    our own arithmetic on atomics; classification asks getauxval(3), which reads memory
 //     fstat, write                     signal-safety(7) lists them: the request pipe. write, ppoll and rt_sigtimedwait by
 //                                      syscall(3), because libc's are cancellation points
+//     sched_getcpu, sched_setaffinity  the request pipe: reads a word of the kernel's, and a bare system call
 //     futex, tgkill, rt_tgsigqueueinfo bare system calls through syscall(3), which touches nothing but errno
 //     mprotect, madvise, ioctl         bare system calls; POSIX does not list them, Linux does not mind: they touch no
 //                                      memory of libc's. Which one commits is the range's operation

@@ -1,6 +1,6 @@
 // The threads of the handler library. All of them block every signal, have ordinary stacks, the default scheduling policy
 // and the processors that the process was started on, whatever the thread that happened to start them (its nice value they
-// inherit).
+// inherit); the helper is moved about afterwards, see request_pipe.cpp.
 #pragma once
 
 #include <pthread.h>
