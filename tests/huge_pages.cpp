@@ -32,6 +32,13 @@ constexpr std::size_t MiB = 1024 * KiB;
 
 const StackOptions options{.reserve = 32 * MiB, .strategy = Strategy::demand_paging_huge, .name = "in huge pages"};
 
+StackOptions huge_from(std::size_t depth, std::size_t reserve = 32 * MiB) {
+  return {.reserve = reserve,
+          .policy = {.huge_from = depth},
+          .strategy = Strategy::demand_paging_huge,
+          .name = "in huge pages from there on"};
+}
+
 /// Bytes in huge pages, of the mappings that hold a part of [begin, end).
 std::size_t huge_bytes(const void* begin, const void* end) {
   std::ifstream smaps("/proc/self/smaps");
@@ -89,6 +96,76 @@ TEST_CASE("deeper the kernel fills 2 MiB at a time, where it has them") {
   CHECK(stack.trim() == std::error_code());
   CHECK(stack.resident() == 0);
   CHECK(huge_bytes(stack) == 0);
+}
+
+TEST_CASE("demand_paging_huge begins with huge pages where the policy says") {
+  if (const std::string reason = missing(); !reason.empty()) {
+    return skip(reason);
+  }
+  if (sanitized) {
+    return skip("a sanitizer's own frames are larger");
+  }
+  for (const std::size_t depth : {64 * KiB, 256 * KiB, MiB + 4 * KiB, 2 * MiB}) {
+    CAPTURE(depth);
+    Stack stack(huge_from(depth));
+    CHECK((reinterpret_cast<std::uintptr_t>(stack.base()) - depth) % huge_page == 0);
+    CHECK(stack.reserved() == 32 * MiB);
+    std::size_t just_above = 0;
+    std::size_t just_below = 0;
+    call(stack, [&] {
+      const auto begin = reinterpret_cast<std::uintptr_t>(stack.base()) - depth;
+      touch_in_one_jump(begin);
+      just_above = huge_bytes(stack);
+      touch_in_one_jump(begin - 1);
+      just_below = huge_bytes(stack);
+    });
+    CHECK(just_above == 0);
+    if (just_below == 0) {
+      return skip("the kernel found no free huge page");
+    }
+    CHECK(just_below == huge_page);
+  }
+}
+
+TEST_CASE("demand_paging_huge without huge pages: where the policy says never, and in a stack of less than 4 MiB") {
+  if (under_thread_sanitizer) {
+    return skip("ThreadSanitizer dies of recursion deeper than 60,000 frames");
+  }
+  Stack never(huge_from(0));
+  CHECK(call(never, [] { return descend(20 * MiB); }) == 0);
+  CHECK(huge_bytes(never) == 0);
+  CHECK(never.resident() <= 20 * MiB + 64 * KiB);
+  CHECK_FALSE(never.trim());
+  CHECK(never.resident() == 0);
+  for (const std::size_t depth : {256 * KiB, 2 * MiB}) {
+    Stack small(huge_from(depth, 3 * MiB));
+    CHECK(call(small, [] { return descend(2 * MiB + 512 * KiB); }) == 0);
+    CHECK(huge_bytes(small) == 0);
+  }
+}
+
+TEST_CASE(
+    "demand_paging_huge: stacks whose huge pages begin at different depths live beside each other, one after another") {
+  if (const std::string reason = missing(); !reason.empty()) {
+    return skip(reason);
+  }
+  if (under_thread_sanitizer) {
+    return skip("ThreadSanitizer dies of recursion deeper than 60,000 frames");
+  }
+  for (int round = 0; round < 3; ++round) {
+    std::vector<Stack> stacks;
+    for (const std::size_t depth : {std::size_t{0}, 256 * KiB, 2 * MiB}) {
+      stacks.emplace_back(huge_from(depth));
+      CHECK(call(stacks.back(), [] { return descend(16 * MiB); }) == 0);
+    }
+    CHECK(huge_bytes(stacks[0]) == 0);
+    if (huge_bytes(stacks[1]) == 0) {
+      return skip("the kernel found no free huge page");
+    }
+    for (const Stack& stack : stacks) {
+      CHECK(stack.resident() <= 16 * MiB + 64 * KiB + huge_page);
+    }
+  }
 }
 
 TEST_CASE("on a kernel without huge pages the error or the reason says so") {

@@ -51,7 +51,11 @@ class StrategyStack final : public AnyStack {
 
  private:
   static StackOptions options(Strategy strategy, const StackRequest& request) {
-    StackOptions options{.reserve = request.reserve, .guard = request.guard, .strategy = strategy, .name = "compared"};
+    StackOptions options{.reserve = request.reserve,
+                         .guard = request.guard,
+                         .policy = request.policy,
+                         .strategy = strategy,
+                         .name = "compared"};
     if (request.initial_commit) {
       options.policy.initial_commit = *request.initial_commit;
     }

@@ -2,6 +2,8 @@
 // once and asked of all.
 #pragma once
 
+#include <growstack/growth_policy.hpp>
+
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -43,6 +45,7 @@ struct StackRequest {
   std::size_t reserve = 0;                      ///< bytes that may be used
   std::size_t guard = 0;                        ///< bytes; peers whose guard is not settable take what they have
   std::optional<std::size_t> initial_commit{};  ///< bytes; none: the subject's default
+  GrowthPolicy policy{};                        ///< of the library's own
 };
 
 /// Of the subject of that name: a strategy's, or one of the peers glibc_thread, glibc_thread_setstack, boost_fixedsize,

@@ -48,6 +48,12 @@ std::map<std::string, Metrics> expected() {
   for (const growstack::StrategyDescription& strategy : growstack::strategies()) {
     all[std::string(strategy.name)] = stack + fault + Metrics{"grow_faults_16MiB"};
   }
+  for (const char* const in_huge_pages : {"pipe_helper", "in_handler", "guard_markers"}) {
+    Metrics& its = all.at(in_huge_pages);
+    its = its + for_each_of("grow_ratio_", {"1MiB_throughput", "16MiB_throughput"}) +
+          for_each_of("grow_us_", {"1MiB_throughput", "16MiB_throughput"}) +
+          for_each_of("grow_to_huge_", {"16MiB", "64MiB"});
+  }
   return all;
 }
 

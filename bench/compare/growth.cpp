@@ -17,11 +17,24 @@
 namespace growstack::compare {
 namespace {
 
-std::vector<std::string> metrics() {
+std::string throughput_metric(const char* kind, const Depth& depth) {
+  return kind + std::string(depth.label) + "_throughput";
+}
+
+std::string to_huge_metric(const Depth& depth) { return std::string("grow_to_huge_") + depth.label; }
+
+std::vector<std::string> metrics(const std::string& subject) {
   std::vector<std::string> all;
   for (const Depth& depth : depths) {
     for (const char* const kind : {"grow_ratio_", "grow_us_", "grow_faults_"}) {
       all.push_back(std::string(kind) + depth.label);
+    }
+    if (depth.under_throughput && grows_in_huge_pages(subject)) {
+      all.push_back(throughput_metric("grow_ratio_", depth));
+      all.push_back(throughput_metric("grow_us_", depth));
+    }
+    if (depth.beside_huge && grows_in_huge_pages(subject)) {
+      all.push_back(to_huge_metric(depth));
     }
   }
   all.emplace_back("grow_ratio_noise");
@@ -33,6 +46,7 @@ struct Cell {
   std::optional<double> nanoseconds{};
   std::optional<double> faults{};
   std::optional<double> ratio{};
+  std::optional<double> to_huge{};
   std::string refusal{};
 };
 
@@ -40,11 +54,12 @@ struct Cell {
 struct Findings {
   std::map<std::string, std::map<std::string, Cell>> cells{};
   std::vector<std::pair<std::string, std::string>> failures{};
+  std::string why_no_huge_pages{};  // of this machine; empty if it has them
 
   [[nodiscard]] bool has(const std::string& subject) const { return cells.contains(subject); }
   [[nodiscard]] Cell at(const std::string& subject, const char* depth) const {
     const auto found = cells.find(subject);
-    return found == cells.end() ? Cell{} : found->second.at(depth);
+    return found == cells.end() || !found->second.contains(depth) ? Cell{} : found->second.at(depth);
   }
   [[nodiscard]] std::optional<double> microseconds(const std::string& subject, const char* depth) const {
     const auto nanoseconds = at(subject, depth).nanoseconds;
@@ -61,9 +76,13 @@ struct Findings {
         if (result.contains("refusal")) {
           cell.refusal = result.at("refusal").get<std::string>();
         } else {
-          cell.nanoseconds = result.at("ns").get<double>();
-          cell.faults = result.contains("faults") ? std::optional(result.at("faults").get<double>()) : std::nullopt;
-          cell.ratio = result.contains("ratio") ? std::optional(result.at("ratio").get<double>()) : std::nullopt;
+          const auto number = [&](const char* member) {
+            return result.contains(member) ? std::optional(result.at(member).get<double>()) : std::nullopt;
+          };
+          cell.nanoseconds = number("ns");
+          cell.faults = number("faults");
+          cell.ratio = number("ratio");
+          cell.to_huge = number("to_huge");
         }
       }
     }
@@ -138,6 +157,49 @@ constexpr const char* no_faults_of_ours = "it has no faults";
 constexpr std::string_view split_stack_note =
     "calls with frames of 200 bytes; the ratio is to the same calls without split stacks on demand_paging";
 
+std::string throughput_note(const Findings& findings) {
+  const std::string pages =
+      findings.why_no_huge_pages.empty()
+          ? fmt::format("in huge pages from {} on, {} from {} less the guard on",
+                        in_units(GrowthPolicy::throughput().huge_from), name(Strategy::guard_markers), in_units(huge_page))
+          : fmt::format("in small pages all the same ({})", findings.why_no_huge_pages);
+  return fmt::format("under GrowthPolicy::throughput(), on a stack of at least {}, {}", in_units(least_for_huge_pages),
+                     pages);
+}
+
+void add_throughput_rows(Session& session, const Findings& findings, const Subject& subject, const Depth& depth) {
+  const Cell cell = findings.at(throughput_name(subject.name), depth.label);
+  const auto add = [&](const char* kind, std::optional<double> value, const char* unit) {
+    session.add({.subject = subject.name,
+                 .metric = throughput_metric(kind, depth),
+                 .value = value,
+                 .unit = unit,
+                 .note = cell.refusal.empty() ? throughput_note(findings) : cell.refusal});
+  };
+  add("grow_ratio_", cell.ratio, "ratio");
+  add("grow_us_", findings.microseconds(throughput_name(subject.name), depth.label), "us");
+}
+
+/// Of the ratio to demand_paging_huge, or why there is none.
+std::string to_huge_note(const Findings& findings, const Cell& cell, const Depth& depth) {
+  if (cell.to_huge) {
+    return findings.why_no_huge_pages.empty() ? "" : fmt::format("both in small pages ({})", findings.why_no_huge_pages);
+  }
+  const std::string its_refusal = findings.at(huge_name, depth.label).refusal;
+  return !cell.refusal.empty() ? cell.refusal
+         : its_refusal.empty() ? huge_name + " did not take part in these rounds"
+                               : huge_name + ": " + its_refusal;
+}
+
+void add_to_huge_row(Session& session, const Findings& findings, const Subject& subject, const Depth& depth) {
+  const Cell cell = findings.at(subject.name, depth.label);
+  session.add({.subject = subject.name,
+               .metric = to_huge_metric(depth),
+               .value = cell.to_huge,
+               .unit = "ratio",
+               .note = to_huge_note(findings, cell, depth)});
+}
+
 void add_rows(Session& session, const Findings& findings, const Subject& subject) {
   const std::string note =
       subject.name == split_stack_name ? std::string(split_stack_note) : stack_limit_note(subject, deepest_reserve);
@@ -155,6 +217,12 @@ void add_rows(Session& session, const Findings& findings, const Subject& subject
     add("grow_ratio_", findings.ratio(subject.name, depth.label), "ratio");
     add("grow_us_", findings.microseconds(subject.name, depth.label), "us");
     add("grow_faults_", cell.faults, "faults");
+    if (depth.under_throughput && grows_in_huge_pages(subject.name)) {
+      add_throughput_rows(session, findings, subject, depth);
+    }
+    if (depth.beside_huge && grows_in_huge_pages(subject.name)) {
+      add_to_huge_row(session, findings, subject, depth);
+    }
   }
   const Noise worst = noise(findings);
   session.add({.subject = subject.name,
@@ -180,7 +248,13 @@ std::vector<std::string> line(const std::string& name, const ValueAt& value_at, 
 }
 
 bool had_faults_of_ours(const Findings& findings, const std::string& name) {
-  return findings.at(name, depths.back().label).faults.value_or(0) > 0;
+  return std::any_of(depths.begin(), depths.end(),
+                     [&](const Depth& depth) { return findings.at(name, depth.label).faults.value_or(0) > 0; });
+}
+
+bool is_beside_huge(const Findings& findings, const std::string& name) {
+  return std::any_of(depths.begin(), depths.end(),
+                     [&](const Depth& depth) { return findings.at(name, depth.label).to_huge.has_value(); });
 }
 
 Table table_of(const Findings& findings, const std::vector<std::string>& names) {
@@ -202,9 +276,16 @@ Table table_of(const Findings& findings, const std::vector<std::string>& names) 
   section(
       "time, us", [&](const std::string& name, const char* depth) { return findings.microseconds(name, depth); },
       short_number, everybody);
+  const auto two_decimals = [](double ratio) { return fmt::format("{:.2f}", ratio); };
   section(
       "time, demand_paging = 1", [&](const std::string& name, const char* depth) { return findings.ratio(name, depth); },
-      [](double ratio) { return fmt::format("{:.2f}", ratio); }, everybody);
+      two_decimals, everybody);
+  if (std::any_of(names.begin(), names.end(), [&](const std::string& name) { return is_beside_huge(findings, name); })) {
+    section(
+        "time, demand_paging_huge = 1",
+        [&](const std::string& name, const char* depth) { return findings.at(name, depth).to_huge; }, two_decimals,
+        is_beside_huge);
+  }
   if (std::any_of(names.begin(), names.end(), [&](const std::string& name) { return had_faults_of_ours(findings, name); })) {
     section(
         "growth faults of ours; the others have none",
@@ -273,6 +354,10 @@ std::vector<std::string> what_to_see(const Findings& findings, const std::vector
   for (const std::string& each : others) {
     sentences.push_back(refusal_sentence(findings, each));
   }
+  if (std::any_of(names.begin(), names.end(),
+                  [&](const std::string& each) { return findings.has(throughput_name(each)); })) {
+    sentences.push_back(fmt::format("throughput: {}.", throughput_note(findings)));
+  }
   if (findings.has(std::string(split_stack_name))) {
     sentences.push_back(fmt::format("{}: {}.", split_stack_name, split_stack_note));
   }
@@ -282,7 +367,7 @@ std::vector<std::string> what_to_see(const Findings& findings, const std::vector
 /// Those asked for, and why some have no figures.
 Findings measure(Session& session, const std::vector<Subject>& subjects) {
   std::vector<std::string> together;
-  Findings findings;
+  Findings findings{.why_no_huge_pages = session.lacking(Strategy::demand_paging_huge)};
   for (const Subject& subject : subjects) {
     if (!subject.unsupported.empty()) {
       findings.failures.emplace_back(subject.name, subject.unsupported);
@@ -300,12 +385,15 @@ Findings measure(Session& session, const std::vector<Subject>& subjects) {
   return findings;
 }
 
-/// The baseline last, and once more.
+/// The baseline last, and once more; each under its second policy below the first.
 std::vector<std::string> in_order(const std::vector<Subject>& subjects) {
   std::vector<std::string> names;
   for (const Subject& subject : subjects) {
     if (subject.strategy != baseline) {
       names.push_back(subject.name);
+    }
+    if (grows_in_huge_pages(subject.name)) {
+      names.push_back(throughput_name(subject.name));
     }
   }
   names.emplace_back(name(baseline));
@@ -332,7 +420,7 @@ void compare_growth(Session& session) {
   const std::vector<std::string> names = in_order(subjects);
   Table table = table_of(findings, names);
   for (const auto& [name, reason] : findings.failures) {
-    session.add_missing(name, metrics(), reason);
+    session.add_missing(name, metrics(name), reason);
     table.add_sentence({name}, reason);
   }
   session.print_title("GROWTH",

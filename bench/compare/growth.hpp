@@ -13,15 +13,22 @@ namespace growstack::compare {
 struct Depth {
   const char* label;  // of metrics
   std::size_t bytes;
-  unsigned fewer;  // rounds than at the shallow depths, by this factor
+  unsigned fewer;                 // rounds than at the shallow depths, by this factor
+  bool under_throughput = false;  // those that grow in huge pages also under GrowthPolicy::throughput()
+  bool beside_huge = false;       // and compared with demand_paging_huge, too
 };
 
 inline constexpr std::size_t kibibyte = 1024;
 inline constexpr std::size_t mebibyte = 1024 * kibibyte;
-inline constexpr std::array depths{Depth{"16KiB", 16 * kibibyte, 1},   Depth{"64KiB", 64 * kibibyte, 1},
-                                   Depth{"256KiB", 256 * kibibyte, 1}, Depth{"1MiB", 1 * mebibyte, 1},
-                                   Depth{"2MiB", 2 * mebibyte, 1},     Depth{"16MiB", 16 * mebibyte, 4},
-                                   Depth{"64MiB", 64 * mebibyte, 6}};
+inline constexpr std::size_t huge_page = 2 * mebibyte;
+inline constexpr std::array depths{
+    Depth{"16KiB", 16 * kibibyte, 1},
+    Depth{"64KiB", 64 * kibibyte, 1},
+    Depth{"256KiB", 256 * kibibyte, 1},
+    Depth{.label = "1MiB", .bytes = 1 * mebibyte, .fewer = 1, .under_throughput = true},
+    Depth{"2MiB", 2 * mebibyte, 1},
+    Depth{.label = "16MiB", .bytes = 16 * mebibyte, .fewer = 4, .under_throughput = true, .beside_huge = true},
+    Depth{.label = "64MiB", .bytes = 64 * mebibyte, .fewer = 6, .beside_huge = true}};
 
 /// Reserved beyond the depth, so that nothing ends there.
 inline constexpr std::size_t beyond = 256 * kibibyte;
@@ -36,7 +43,16 @@ inline unsigned stacks_per_sample(std::size_t bytes) {
   return static_cast<unsigned>(std::clamp<std::size_t>(mebibyte / bytes, 1, most));
 }
 
+/// A smaller stack has no huge pages, whatever the policy says.
+inline constexpr std::size_t least_for_huge_pages = 4 * mebibyte;
+
 /// The baseline a second time, as if it were another strategy: how far the two are apart is what the figures are worth.
 inline const std::string again_name = std::string(name(baseline)) + "_again";
+
+/// Of one that grows in huge pages, which takes part a second time, under GrowthPolicy::throughput().
+inline std::string throughput_name(const std::string& subject) { return subject + ", throughput"; }
+
+/// Growth in huge pages without faults of ours.
+inline const std::string huge_name{name(Strategy::demand_paging_huge)};
 
 }  // namespace growstack::compare

@@ -31,7 +31,8 @@ constexpr std::size_t guard = 64 * kibibyte;
 
 struct Contender {
   std::string name;
-  std::string subject;  // what it is: the baseline takes part twice
+  std::string subject;  // what it is: some take part twice
+  GrowthPolicy policy{};
   std::vector<double> nanoseconds{};
   std::uint64_t faults = 0;
   std::string refusal{};
@@ -54,10 +55,25 @@ void give_back_what_glibc_kept(const AnyStack& stack) {
   }
 }
 
+std::size_t reserve_for(const Contender& contender, std::size_t bytes) {
+  return contender.policy == GrowthPolicy() ? bytes + beyond : std::max(bytes + beyond, least_for_huge_pages);
+}
+
+/// What the stack will take: small pages, and below them whole huge ones. Rounded up to these, for the kernel does not align
+/// a mapping of another size.
+void warm_for(const Contender& contender, std::size_t bytes) {
+  const bench::Pages pages = pages_taken_by(contender.subject, bytes, contender.policy);
+  const auto in_huge_pages = [](std::size_t size) { return (size + huge_page - 1) / huge_page * huge_page; };
+  const std::size_t in_small_pages = contender.policy.huge_from;
+  bench::touch_and_free(
+      pages == bench::Pages::single ? bytes : in_huge_pages(in_small_pages + in_huge_pages(bytes - in_small_pages)), pages);
+}
+
 /// One fresh stack to the depth, in nanoseconds. Making and releasing it is not in the time; the switch to it neither.
 double grow_once(Contender& contender, std::size_t bytes) {
-  const auto stack = make_stack(contender.subject, {.reserve = bytes + beyond, .guard = guard});
-  bench::touch_and_free(bytes, pages_taken_by(contender.subject, bytes));
+  const auto stack =
+      make_stack(contender.subject, {.reserve = reserve_for(contender, bytes), .guard = guard, .policy = contender.policy});
+  warm_for(contender, bytes);
   std::chrono::duration<double, std::nano> taken{};
   stack->run([&] {
     if (contender.subject == glibc_thread_name) {
@@ -101,7 +117,25 @@ void run_round(std::vector<Contender>& contenders, std::size_t bytes, std::mt199
   }
 }
 
-nlohmann::json result_of(const Contender& contender, const Contender& base) {
+std::vector<Contender> contenders_at(const Depth& depth, const std::vector<std::string>& subjects) {
+  std::vector<Contender> all;
+  for (const std::string& name : subjects) {
+    all.push_back({.name = name, .subject = name == again_name ? std::string(growstack::name(baseline)) : name});
+    if (depth.under_throughput && grows_in_huge_pages(name)) {
+      all.push_back({.name = throughput_name(name), .subject = name, .policy = GrowthPolicy::throughput()});
+    }
+  }
+  return all;
+}
+
+const Contender* find(const std::vector<Contender>& contenders, std::string_view name) {
+  const auto found =
+      std::find_if(contenders.begin(), contenders.end(), [&](const Contender& each) { return each.name == name; });
+  return found != contenders.end() ? &*found : nullptr;
+}
+
+/// `huge`: demand_paging_huge, where it is to be compared with that, too; or none.
+nlohmann::json result_of(const Contender& contender, const Contender& base, const Contender* huge) {
   if (!contender.refusal.empty()) {
     return {{"refusal", contender.refusal}};
   }
@@ -109,13 +143,19 @@ nlohmann::json result_of(const Contender& contender, const Contender& base) {
   if (const auto ratio = bench::median_ratio(contender.nanoseconds, base.nanoseconds)) {
     result["ratio"] = *ratio;
   }
+  const auto to_huge =
+      huge != nullptr ? bench::median_ratio(contender.nanoseconds, huge->nanoseconds) : std::optional<double>();
+  if (to_huge) {
+    result["to_huge"] = *to_huge;
+  }
   return result;
 }
 
 }  // namespace
 
-/// {"subjects": [...], "rounds": n} to {subject: {depth: {"ns", "faults", "ratio"} or {"refusal"}}}. The baseline is one of
-/// them.
+/// {"subjects": [...], "rounds": n} to {name: {depth: {"ns", "faults", "ratio", "to_huge"} or {"refusal"}}}: of the
+/// subjects, the baseline is one of them, and of those that throughput_name names. "to_huge" where demand_paging_huge takes
+/// part.
 nlohmann::json measure_growth(const nlohmann::json& request, Progress& progress) {
   raise_limits_for_stacks(deepest_reserve);
   make_malloc_forget();
@@ -123,10 +163,7 @@ nlohmann::json measure_growth(const nlohmann::json& request, Progress& progress)
   std::mt19937 order;  // the same orders every time
   nlohmann::json results;
   for (const Depth& depth : depths) {
-    std::vector<Contender> contenders;
-    for (const std::string name : request.at("subjects")) {
-      contenders.push_back({.name = name, .subject = name == again_name ? std::string(growstack::name(baseline)) : name});
-    }
+    std::vector<Contender> contenders = contenders_at(depth, request.at("subjects"));
     bench::warm_memory(2 * deepest_reserve);
     for (Contender& contender : contenders) {
       try_growing(contender, depth.bytes, false);
@@ -136,10 +173,11 @@ nlohmann::json measure_growth(const nlohmann::json& request, Progress& progress)
       progress.say(fmt::format("growth: {:>6} deep, {} rounds,", depth.label, rounds_here), round, rounds_here);
       run_round(contenders, depth.bytes, order);
     }
-    const auto base = std::find_if(contenders.begin(), contenders.end(),
-                                   [](const Contender& each) { return each.name == name(baseline); });
+    const Contender& base = *find(contenders, name(baseline));
+    const Contender* const huge = depth.beside_huge ? find(contenders, huge_name) : nullptr;
     for (const Contender& contender : contenders) {
-      results[contender.name][depth.label] = result_of(contender, *base);
+      results[contender.name][depth.label] =
+          result_of(contender, base, grows_in_huge_pages(contender.name) ? huge : nullptr);
     }
   }
   return results;

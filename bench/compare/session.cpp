@@ -36,6 +36,12 @@ std::optional<Subject> Session::peer(std::string_view name) const {
   return found != subjects_.end() && includes(name) ? std::optional(*found) : std::nullopt;
 }
 
+std::string Session::lacking(Strategy strategy) const {
+  const auto found =
+      std::find_if(subjects_.begin(), subjects_.end(), [&](const Subject& each) { return each.strategy == strategy; });
+  return found != subjects_.end() ? found->lacking : std::string();
+}
+
 unsigned Session::rounds(unsigned full, unsigned quick) const {
   return options_.rounds.value_or(options_.quick ? quick : full);
 }

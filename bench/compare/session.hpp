@@ -29,6 +29,9 @@ class Session {
   [[nodiscard]] std::optional<Subject> peer(std::string_view name) const;
   [[nodiscard]] bool includes(std::string_view name) const;
 
+  /// What a strategy lacks here though it works, whether or not --only names it; empty for nothing.
+  [[nodiscard]] std::string lacking(Strategy strategy) const;
+
   /// How often to measure: --rounds, or one of these two.
   [[nodiscard]] unsigned rounds(unsigned full, unsigned quick) const;
 

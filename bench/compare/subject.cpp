@@ -4,8 +4,6 @@
 #include "parts/neighbour.hpp"
 #include "table.hpp"
 
-#include <growstack/growth_policy.hpp>
-
 #include <fmt/format.h>
 
 #include <sys/resource.h>
@@ -99,12 +97,17 @@ std::string stack_limit_note(const Subject& subject, std::uint64_t bytes) {
   return {};
 }
 
-bench::Pages pages_taken_by(std::string_view subject, std::uint64_t depth) {
-  constexpr std::array in_huge_pages{Strategy::demand_paging_huge, Strategy::pipe_helper, Strategy::in_handler,
-                                     Strategy::guard_markers};
+bool grows_in_huge_pages(std::string_view subject) {
+  constexpr std::array all{Strategy::pipe_helper, Strategy::in_handler, Strategy::guard_markers};
+  return std::any_of(all.begin(), all.end(), [&](Strategy strategy) { return name(strategy) == subject; });
+}
+
+bench::Pages pages_taken_by(std::string_view subject, std::uint64_t depth, const GrowthPolicy& policy) {
   const bool may_be_huge =
-      std::any_of(in_huge_pages.begin(), in_huge_pages.end(), [&](Strategy strategy) { return name(strategy) == subject; });
-  return may_be_huge && depth > GrowthPolicy{}.huge_from ? bench::Pages::huge : bench::Pages::single;
+      policy.huge_from != 0 && (grows_in_huge_pages(subject) || subject == name(Strategy::demand_paging_huge));
+  // Those of guard_markers begin near the same depth under any policy that has some.
+  const std::size_t huge_from = subject == name(Strategy::guard_markers) ? GrowthPolicy{}.huge_from : policy.huge_from;
+  return may_be_huge && depth > huge_from ? bench::Pages::huge : bench::Pages::single;
 }
 
 Strategy strategy_named(const std::string& name) {

@@ -4,6 +4,7 @@
 #include "parts/memory.hpp"
 #include "progress.hpp"
 
+#include <growstack/growth_policy.hpp>
 #include <growstack/strategy.hpp>
 
 #include <nlohmann/json.hpp>
@@ -47,8 +48,11 @@ void raise_limits_for_stacks(std::uint64_t bytes);
 /// up to RLIMIT_STACK, locked needs RLIMIT_MEMLOCK.)
 [[nodiscard]] std::string stack_limit_note(const Subject& subject, std::uint64_t bytes);
 
+/// Whether it grows by faults of ours, and in huge pages where the policy wishes for them.
+[[nodiscard]] bool grows_in_huge_pages(std::string_view subject);
+
 /// What memory must be warmed as for a stack of it that gets so deep: bench::touch_and_free.
-[[nodiscard]] bench::Pages pages_taken_by(std::string_view subject, std::uint64_t depth);
+[[nodiscard]] bench::Pages pages_taken_by(std::string_view subject, std::uint64_t depth, const GrowthPolicy& policy = {});
 
 /// For a table in which grows_down died of a signal.
 inline constexpr std::string_view why_grows_down_dies =

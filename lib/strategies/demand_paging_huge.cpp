@@ -1,5 +1,6 @@
-// demand_paging_huge: demand paging's best case. The uppermost 2 MiB in small pages, so that a shallow stack costs what it
-// touches, and huge pages below: one page fault for 2 MiB. Costs a third mapping.
+// demand_paging_huge: demand paging's best case. The uppermost part in small pages, so that a shallow stack costs what it
+// touches, and huge pages below, from the depth that the policy says: one page fault for 2 MiB. Costs a third mapping:
+// all of the stack is readable and writable from the start, so its uppermost part has to decline huge pages.
 #include "strategies/always_committed.hpp"
 #include "strategies/core_dumps.hpp"
 
@@ -20,8 +21,9 @@ bool huge_pages_are_off() {
 class DemandPagingHuge final : public AlwaysCommitted {
  public:
   [[nodiscard]] const StrategyDescription& description() const noexcept override {
-    static constexpr StrategyDescription text{Strategy::demand_paging_huge, "demand_paging_huge",
-                                              "demand paging with huge pages below the uppermost 2 MiB", "5.9"};
+    static constexpr StrategyDescription text{
+        Strategy::demand_paging_huge, "demand_paging_huge",
+        "demand paging with huge pages, below the uppermost 2 MiB or where the policy says", "5.9"};
     return text;
   }
 
@@ -30,20 +32,19 @@ class DemandPagingHuge final : public AlwaysCommitted {
                                 : std::string();
   }
 
-  /// The base at a multiple of the huge page, where it can have any.
-  [[nodiscard]] Layout layout(std::size_t reserve, std::size_t guard, std::size_t) const noexcept override {
-    const std::size_t slot_size = reserve <= vm::huge_page ? reserve + guard : vm::round_up(reserve + guard, vm::huge_page);
-    return {.first = 0, .slot_size = slot_size, .reserve = reserve, .guard = guard};
+  [[nodiscard]] Layout layout(std::size_t reserve, std::size_t guard, std::size_t huge_from) const noexcept override {
+    return layout_with_huge_pages(reserve, guard, huge_from);
   }
 
-  [[nodiscard]] int open(const Bounds& bounds, const StackOptions&, std::uintptr_t& limit) const noexcept override {
+  [[nodiscard]] int open(const Bounds& bounds, const StackOptions& options, std::uintptr_t& limit) const noexcept override {
     limit = bounds.floor;
     const std::size_t reserve = bounds.base - bounds.floor;
+    const Layout mine = layout(reserve, bounds.floor - bounds.guard, options.policy.huge_from);
     int error = vm::commit_uncharged(bounds.floor, reserve, vm::Pages::small);
-    if (error == 0 && reserve > vm::huge_page) {
-      error = vm::want_huge_pages(bounds.floor, reserve - vm::huge_page);
+    if (error == 0 && mine.pages() == vm::Pages::huge_too) {
+      error = vm::want_huge_pages(bounds.floor, reserve - mine.huge_from);
       if (error != 0) {
-        static_cast<void>(vm::decommit(bounds.floor, reserve, vm::Pages::small));
+        static_cast<void>(vm::decommit(bounds.floor, reserve, mine.pages()));
       }
     }
     if (error == 0) {

@@ -5,15 +5,7 @@
 namespace growstack {
 
 Layout FaultGrown::layout(std::size_t reserve, std::size_t guard, std::size_t huge_from) const noexcept {
-  if (huge_from == 0 || reserve < least_for_huge_pages) {
-    return Implementation::layout(reserve, guard, 0);
-  }
-  const std::size_t slot_size = vm::round_up(reserve + guard, vm::huge_page);
-  return {.first = huge_from % vm::huge_page,
-          .slot_size = slot_size,
-          .reserve = reserve,
-          .guard = guard,
-          .huge_from = huge_from};
+  return layout_with_huge_pages(reserve, guard, huge_from);
 }
 
 int FaultGrown::open(const Bounds& bounds, const StackOptions& options, std::uintptr_t& limit) const noexcept {

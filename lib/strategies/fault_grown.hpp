@@ -9,8 +9,6 @@ namespace growstack {
 class FaultGrown : public Implementation {
  public:
   [[nodiscard]] handler::Growth growth() const noexcept final { return handler::Growth::by_fault; }
-  /// With huge pages where the policy wishes for them and the stack is large enough: base lies so that the depth at which
-  /// they begin is at a multiple of theirs.
   [[nodiscard]] Layout layout(std::size_t reserve, std::size_t guard, std::size_t huge_from) const noexcept final;
   [[nodiscard]] int open(const Bounds& bounds, const StackOptions& options, std::uintptr_t& limit) const noexcept final;
   [[nodiscard]] int trim(handler::SlotRecord& slot, const Layout& layout, std::uintptr_t keep_from) const noexcept final;

@@ -47,6 +47,20 @@ template <class GiveBack>
 /// Of a smaller stack little could be huge, and small stacks are many: address space counts.
 inline constexpr std::size_t least_for_huge_pages = 2 * vm::huge_page;
 
+/// With huge pages where the policy wishes for them and the stack is large enough: base lies so that the depth at which
+/// they begin is at a multiple of theirs.
+[[nodiscard]] constexpr Layout layout_with_huge_pages(std::size_t reserve, std::size_t guard,
+                                                      std::size_t huge_from) noexcept {
+  if (huge_from == 0 || reserve < least_for_huge_pages) {
+    return {.first = 0, .slot_size = reserve + guard, .reserve = reserve, .guard = guard};
+  }
+  return {.first = huge_from % vm::huge_page,
+          .slot_size = vm::round_up(reserve + guard, vm::huge_page),
+          .reserve = reserve,
+          .guard = guard,
+          .huge_from = huge_from};
+}
+
 /// Results are 0 or an errno. Any thread; nobody else uses the slot meanwhile, unless it says so.
 class Implementation {
  public:

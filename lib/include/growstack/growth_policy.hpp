@@ -27,7 +27,9 @@ struct GrowthPolicy {
   std::size_t headroom = std::size_t{8} * 1024;
 
   /// From this depth on memory comes in huge pages of 2 MiB, where the kernel has them (transparent_hugepage/enabled is not
-  /// "never"), for pipe_helper, in_handler and guard_markers, and stacks of 4 MiB and more. 0: never. At most 2 MiB.
+  /// "never"), for pipe_helper, in_handler, guard_markers and demand_paging_huge, and stacks of 4 MiB and more. 0: never,
+  /// and demand_paging_huge is demand_paging then. At most 2 MiB. guard_markers heeds only whether it is 0: its huge pages
+  /// begin at a depth of 2 MiB less the guard, if that is smaller.
   std::size_t huge_from = std::size_t{2} * 1024 * 1024;
 
   /// For deep stacks that are few: huge pages from 256 KiB on. A stack of depth d has up to 2 MiB more resident.

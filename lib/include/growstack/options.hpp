@@ -16,7 +16,8 @@ struct StackOptions {
   /// Never committed, below the floor: a touch there is overflow. At least one page. A frame larger than this can jump over
   /// it, unless it was compiled with -fstack-clash-protection.
   std::size_t guard = std::size_t{64} * 1024;
-  /// Strategies that grow without faults of ours take only `initial_commit` from it, or nothing.
+  /// Strategies that grow without faults of ours take only `initial_commit` from it, or nothing; demand_paging_huge takes
+  /// `huge_from`.
   GrowthPolicy policy{};
   Strategy strategy = Strategy::pipe_helper;
   /// For Strategy::locked: lock pages as they are touched (MLOCK_ONFAULT) rather than all of them at once. Each page then
