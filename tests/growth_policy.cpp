@@ -70,8 +70,8 @@ TEST_CASE("where huge pages begin only whole ones are committed") {
   CHECK(committed_after(policy, 64 * KiB, 256 * KiB + 4 * MiB) == 256 * KiB + 4 * MiB);
 }
 
-TEST_CASE("for throughput huge pages begin at 256 KiB, and a frugal policy has none") {
-  CHECK(committed_after(GrowthPolicy::throughput(), 256 * KiB, 256 * KiB + 1) == 256 * KiB + 2 * MiB);
+TEST_CASE("for throughput huge pages begin at 128 KiB, and a frugal policy has none") {
+  CHECK(committed_after(GrowthPolicy::throughput(), 64 * KiB, 64 * KiB + 1) == 128 * KiB + 2 * MiB);
   const GrowthPolicy frugal = GrowthPolicy::frugal();
   CHECK(frugal.initial_commit <= 16 * KiB);
   CHECK(committed_after(frugal, 3 * MiB, 3 * MiB + 1) == 4 * MiB + 512 * KiB);

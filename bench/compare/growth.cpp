@@ -158,11 +158,9 @@ constexpr std::string_view split_stack_note =
     "calls with frames of 200 bytes; the ratio is to the same calls without split stacks on demand_paging";
 
 std::string throughput_note(const Findings& findings) {
-  const std::string pages =
-      findings.why_no_huge_pages.empty()
-          ? fmt::format("in huge pages from {} on, {} from {} less the guard on",
-                        in_units(GrowthPolicy::throughput().huge_from), name(Strategy::guard_markers), in_units(huge_page))
-          : fmt::format("in small pages all the same ({})", findings.why_no_huge_pages);
+  const std::string pages = findings.why_no_huge_pages.empty()
+                                ? fmt::format("in huge pages from {} on", in_units(GrowthPolicy::throughput().huge_from))
+                                : fmt::format("in small pages all the same ({})", findings.why_no_huge_pages);
   return fmt::format("under GrowthPolicy::throughput(), on a stack of at least {}, {}", in_units(least_for_huge_pages),
                      pages);
 }

@@ -105,9 +105,7 @@ bool grows_in_huge_pages(std::string_view subject) {
 bench::Pages pages_taken_by(std::string_view subject, std::uint64_t depth, const GrowthPolicy& policy) {
   const bool may_be_huge =
       policy.huge_from != 0 && (grows_in_huge_pages(subject) || subject == name(Strategy::demand_paging_huge));
-  // Those of guard_markers begin near the same depth under any policy that has some.
-  const std::size_t huge_from = subject == name(Strategy::guard_markers) ? GrowthPolicy{}.huge_from : policy.huge_from;
-  return may_be_huge && depth > huge_from ? bench::Pages::huge : bench::Pages::single;
+  return may_be_huge && depth > policy.huge_from ? bench::Pages::huge : bench::Pages::single;
 }
 
 Strategy strategy_named(const std::string& name) {

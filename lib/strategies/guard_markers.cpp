@@ -28,7 +28,7 @@ namespace growstack {
 namespace {
 
 /// Of a window at least, also where base lies close above the end of its page-table page.
-constexpr std::size_t least_window = std::size_t{256} * 1024;
+constexpr std::size_t least_window = std::size_t{128} * 1024;
 
 /// Bytes that one page of page tables describes: 2 MiB with pages of 4 KiB.
 std::size_t page_table_span() noexcept { return vm::page_size() / sizeof(std::uint64_t) * vm::page_size(); }
@@ -65,12 +65,16 @@ class GuardMarkers final : public Implementation {
     if (is_small(reserve + guard)) {
       return Implementation::layout(reserve, guard, 0);
     }
+    // Of the page-table page that base shares with the guard above it: so much of the stack, all that there is room for
+    // unless huge pages shall begin sooner.
+    const std::size_t room = span - guard % span;
+    const std::size_t uppermost = huge_from == 0 ? room : std::min(room, std::max(huge_from, least_window));
     const std::size_t slot_size = vm::round_up(reserve + guard, span);
-    return {.first = vm::round_up(guard, span) - guard,  // so that floor, where the guard ends, is at a multiple
+    return {.first = uppermost % span,
             .slot_size = slot_size,
             .reserve = slot_size - guard,
             .guard = guard,
-            .huge_from = huge_from == 0 ? 0 : span - guard % span};
+            .huge_from = huge_from == 0 ? 0 : uppermost};
   }
 
   [[nodiscard]] int prepare(const Bounds& bounds, const Layout& layout) const noexcept override {

@@ -28,11 +28,11 @@ struct GrowthPolicy {
 
   /// From this depth on memory comes in huge pages of 2 MiB, where the kernel has them (transparent_hugepage/enabled is not
   /// "never"), for pipe_helper, in_handler, guard_markers and demand_paging_huge, and stacks of 4 MiB and more. 0: never,
-  /// and demand_paging_huge is demand_paging then. At most 2 MiB. guard_markers heeds only whether it is 0: its huge pages
-  /// begin at a depth of 2 MiB less the guard, if that is smaller.
+  /// and demand_paging_huge is demand_paging then. At most 2 MiB; for guard_markers from 128 KiB to 2 MiB less the
+  /// guard.
   std::size_t huge_from = std::size_t{2} * 1024 * 1024;
 
-  /// For deep stacks that are few: huge pages from 256 KiB on. A stack of depth d has up to 2 MiB more resident.
+  /// For deep stacks that are few: huge pages from 128 KiB on. A stack of depth d has up to 2 MiB more resident.
   [[nodiscard]] static constexpr GrowthPolicy throughput() noexcept;
 
   /// For stacks that are many: never more resident than was touched, and committed in small steps.
@@ -41,7 +41,7 @@ struct GrowthPolicy {
   bool operator==(const GrowthPolicy&) const = default;
 };
 
-constexpr GrowthPolicy GrowthPolicy::throughput() noexcept { return {.huge_from = std::size_t{256} * 1024}; }
+constexpr GrowthPolicy GrowthPolicy::throughput() noexcept { return {.huge_from = std::size_t{128} * 1024}; }
 
 constexpr GrowthPolicy GrowthPolicy::frugal() noexcept {
   return {.initial_commit = std::size_t{16} * 1024, .factor = 1.5, .huge_from = 0};
