@@ -23,6 +23,7 @@ constexpr std::array tasks{Task{"try_strategy", try_strategy},
                            Task{"growth", measure_growth},
                            Task{"split_stack", ask_split_stack},
                            Task{"steady_call", measure_steady_call},
+                           Task{"oscillation", measure_oscillation},
                            Task{"faults", measure_faults},
                            Task{"libsigsegv", ask_libsigsegv},
                            Task{"real", run_real_program},
@@ -32,6 +33,7 @@ constexpr std::array tasks{Task{"try_strategy", try_strategy},
 void compare_growth_and_faults(Session& session) {
   compare_growth(session);
   compare_steady_call(session);
+  compare_oscillation(session);
   compare_faults(session);
 }
 

@@ -15,6 +15,9 @@ namespace growstack::bench {
 /// by page. Calls `at_depth` there, if there is one, and comes back.
 void descend(std::uintptr_t lowest, const std::function<void()>& at_depth = nullptr);
 
+/// Writes to every cache line between the caller's frame and `lowest`, as code does that fills its frames, and comes back.
+void descend_writing(std::uintptr_t lowest);
+
 /// Of a stack on which each touch of time_each_page is a fault.
 inline constexpr GrowthPolicy page_by_page{
     .initial_commit = 1, .factor = 1.0, .least_step = 1, .largest_step = 1, .headroom = 0, .huge_from = 0};
