@@ -24,6 +24,7 @@ constexpr std::array tasks{Task{"try_strategy", try_strategy},
                            Task{"split_stack", ask_split_stack},
                            Task{"steady_call", measure_steady_call},
                            Task{"oscillation", measure_oscillation},
+                           Task{"growth_threads", measure_growth_threads},
                            Task{"faults", measure_faults},
                            Task{"libsigsegv", ask_libsigsegv},
                            Task{"real", run_real_program},
@@ -34,6 +35,7 @@ void compare_growth_and_faults(Session& session) {
   compare_growth(session);
   compare_steady_call(session);
   compare_oscillation(session);
+  compare_growth_threads(session);
   compare_faults(session);
 }
 
