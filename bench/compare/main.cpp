@@ -27,6 +27,7 @@ constexpr std::array tasks{Task{"try_strategy", try_strategy},
                            Task{"growth_threads", measure_growth_threads},
                            Task{"faults", measure_faults},
                            Task{"libsigsegv", ask_libsigsegv},
+                           Task{"fault_mappings", measure_fault_mappings},
                            Task{"real", run_real_program},
                            Task{"promise", answer_promise}};
 
@@ -37,6 +38,7 @@ void compare_growth_and_faults(Session& session) {
   compare_oscillation(session);
   compare_growth_threads(session);
   compare_faults(session);
+  compare_fault_mappings(session);
 }
 
 constexpr std::array groups{Group{"stages", compare_stages}, Group{"growth", compare_growth_and_faults},
