@@ -6,8 +6,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <initializer_list>
 #include <map>
 #include <set>
 #include <string>
@@ -31,6 +33,21 @@ Metrics for_each_of(const char* kind, const Metrics& labels) {
   return all;
 }
 
+/// Of the parts of the group growth that concern a strategy.
+Metrics growth_parts(growstack::Strategy strategy) {
+  using enum growstack::Strategy;
+  const auto is_one_of = [&](std::initializer_list<growstack::Strategy> these) {
+    return std::find(these.begin(), these.end(), strategy) != these.end();
+  };
+  const Metrics oscillation{"oscillate_ratio", "oscillate_faults", "oscillate_resident_ratio", "oscillate_far_ratio"};
+  const Metrics threads =
+      for_each_of("grow_threads_", {"1", "2", "4", "8"}) + for_each_of("grow_threads_ratio_", {"1", "2", "4", "8"});
+  Metrics all{"steady_call_ratio", "steady_call_instructions_ratio"};
+  all = is_one_of({locked, heap}) ? all : all + threads;
+  all = is_one_of({locked, heap, grows_down}) ? all : all + oscillation;
+  return is_one_of({pipe_helper, in_handler, guard_markers, demand_paging}) ? all + Metrics{"fault_mappings_ratio"} : all;
+}
+
 /// What each subject must have a row for.
 std::map<std::string, Metrics> expected() {
   const Metrics growth = for_each_of("grow_ratio_", {"noise", "16KiB", "64KiB", "256KiB", "1MiB", "2MiB", "16MiB", "64MiB"});
@@ -46,7 +63,7 @@ std::map<std::string, Metrics> expected() {
                                      {"libsigsegv", fault},
                                      {"bare_handler", fault}};
   for (const growstack::StrategyDescription& strategy : growstack::strategies()) {
-    all[std::string(strategy.name)] = stack + fault + Metrics{"grow_faults_16MiB"};
+    all[std::string(strategy.name)] = stack + fault + growth_parts(strategy.strategy) + Metrics{"grow_faults_16MiB"};
   }
   for (const char* const in_huge_pages : {"pipe_helper", "in_handler", "guard_markers"}) {
     Metrics& its = all.at(in_huge_pages);

@@ -33,10 +33,6 @@ constexpr std::size_t reserve = std::size_t{6} * 1024 * 1024;  // more than thes
 
 // ---- in the child ----
 
-/// Every page is a fault.
-constexpr GrowthPolicy page_by_page{
-    .initial_commit = 1, .factor = 1.0, .least_step = 1, .largest_step = 1, .headroom = 0, .huge_from = 0};
-
 double kernel_faults() {
   rusage used{};
   if (getrusage(RUSAGE_THREAD, &used) != 0) {
@@ -47,7 +43,7 @@ double kernel_faults() {
 
 /// Touches so many pages of a fresh stack. Who served them: we, or the kernel alone, or nobody if they were there.
 nlohmann::json time_on_fresh_stack(Strategy strategy, std::size_t pages, std::chrono::nanoseconds idle) {
-  Stack stack({.reserve = reserve, .policy = page_by_page, .strategy = strategy, .name = "faults"});
+  Stack stack({.reserve = reserve, .policy = bench::page_by_page, .strategy = strategy, .name = "faults"});
   std::vector<double> nanoseconds(pages);
   double faults = 0;
   call(stack, [&] {

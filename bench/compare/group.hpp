@@ -20,7 +20,11 @@ void report_machine(Session& session);
 void compare_stages(Session& session);
 void compare_growth(Session& session);
 void compare_hot_call(Session& session);
+void compare_steady_call(Session& session);
+void compare_oscillation(Session& session);
+void compare_growth_threads(Session& session);
 void compare_faults(Session& session);
+void compare_fault_mappings(Session& session);
 void compare_real_programs(Session& session);
 void compare_promises(Session& session);
 
@@ -29,6 +33,10 @@ nlohmann::json measure_stages(const nlohmann::json& request, Progress& progress)
 nlohmann::json measure_growth(const nlohmann::json& request, Progress& progress);
 nlohmann::json ask_split_stack(const nlohmann::json& request, Progress& progress);
 nlohmann::json ask_libsigsegv(const nlohmann::json& request, Progress& progress);
+nlohmann::json measure_steady_call(const nlohmann::json& request, Progress& progress);
+nlohmann::json measure_oscillation(const nlohmann::json& request, Progress& progress);
+nlohmann::json measure_growth_threads(const nlohmann::json& request, Progress& progress);
+nlohmann::json measure_fault_mappings(const nlohmann::json& request, Progress& progress);
 nlohmann::json measure_faults(const nlohmann::json& request, Progress& progress);
 nlohmann::json run_real_program(const nlohmann::json& request, Progress& progress);
 nlohmann::json answer_promise(const nlohmann::json& request, Progress& progress);

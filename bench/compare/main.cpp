@@ -19,15 +19,27 @@
 namespace growstack::compare {
 namespace {
 
-constexpr std::array tasks{Task{"try_strategy", try_strategy}, Task{"stages", measure_stages},
-                           Task{"growth", measure_growth},     Task{"split_stack", ask_split_stack},
-                           Task{"faults", measure_faults},     Task{"libsigsegv", ask_libsigsegv},
-                           Task{"real", run_real_program},     Task{"promise", answer_promise}};
+constexpr std::array tasks{Task{"try_strategy", try_strategy},
+                           Task{"stages", measure_stages},
+                           Task{"growth", measure_growth},
+                           Task{"split_stack", ask_split_stack},
+                           Task{"steady_call", measure_steady_call},
+                           Task{"oscillation", measure_oscillation},
+                           Task{"growth_threads", measure_growth_threads},
+                           Task{"faults", measure_faults},
+                           Task{"libsigsegv", ask_libsigsegv},
+                           Task{"fault_mappings", measure_fault_mappings},
+                           Task{"real", run_real_program},
+                           Task{"promise", answer_promise}};
 
-/// "growth" is two: to a depth, and one fault.
+/// "growth" is several: to a depth, calls once it is there, back and forth, by several threads, and one fault.
 void compare_growth_and_faults(Session& session) {
   compare_growth(session);
+  compare_steady_call(session);
+  compare_oscillation(session);
+  compare_growth_threads(session);
   compare_faults(session);
+  compare_fault_mappings(session);
 }
 
 constexpr std::array groups{Group{"stages", compare_stages}, Group{"growth", compare_growth_and_faults},

@@ -24,8 +24,6 @@ void bare_handler(benchmark::State& state) {
 }
 
 void strategy(benchmark::State& state, Strategy strategy) {
-  constexpr GrowthPolicy page_by_page{
-      .initial_commit = 1, .factor = 1.0, .least_step = 1, .largest_step = 1, .headroom = 0, .huge_from = 0};
   iterate(state, [&](std::span<double> nanoseconds) {
     Stack stack({.reserve = std::size_t{16} * 1024 * 1024, .policy = page_by_page, .strategy = strategy, .name = "fault"});
     call(stack, [&] { time_each_page(nanoseconds, 0ns); });

@@ -11,6 +11,7 @@
 //
 // `mappings`: how many the process has beside its usual fifty. The figures are medians of runs that take turns at random, so
 // that a machine which is slower for a while is so for all of them.
+#include "parts/mappings.hpp"
 #include "page_by_page.hpp"
 #include "parts/bare_handler.hpp"
 #include "parts/descent.hpp"
@@ -41,30 +42,6 @@ void require(bool fulfilled, const char* call) {
     throw std::system_error(errno, std::generic_category(), call);
   }
 }
-
-/// As many mappings as stacks with guards would be: pages in a row, with permissions and without in turns.
-class Mappings {
- public:
-  explicit Mappings(std::size_t count) : size_(count * page_size()) {
-    void* const memory = mmap(nullptr, size_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    require(memory != MAP_FAILED, "mmap");
-    begin_ = static_cast<char*>(memory);
-    for (std::size_t offset = 0; offset < size_; offset += 2 * page_size()) {
-      if (mprotect(begin_ + offset, page_size(), PROT_READ | PROT_WRITE) != 0) {
-        const int error = errno;
-        munmap(begin_, size_);
-        throw std::system_error(error, std::generic_category(), "so many mappings (vm.max_map_count)");
-      }
-    }
-  }
-  ~Mappings() { munmap(begin_, size_); }
-  Mappings(const Mappings&) = delete;
-  Mappings& operator=(const Mappings&) = delete;
-
- private:
-  std::size_t size_;
-  char* begin_ = nullptr;
-};
 
 /// Read-write memory, whose pages can be had fresh again.
 class Memory {

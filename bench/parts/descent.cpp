@@ -33,6 +33,19 @@ std::uintptr_t address_of(volatile char* pointer) { return reinterpret_cast<std:
   }
 }
 
+[[gnu::noinline]] void descend_writing(std::uintptr_t lowest) {
+  constexpr std::size_t cache_line = 64;
+  const std::size_t block = page_size() - alignment;
+  volatile char* begin = nullptr;
+  do {
+    begin = static_cast<volatile char*>(__builtin_alloca(block));
+    // Downwards, and the lowest byte of the block too: no line lies between two of these writes.
+    for (std::size_t left = (block - 1) / cache_line + 1; left-- > 0;) {
+      begin[left * cache_line] = 1;
+    }
+  } while (address_of(begin) >= lowest + page_size());
+}
+
 double time_touch(volatile char* page) {
   const auto before = std::chrono::steady_clock::now();
   *page = 1;
