@@ -82,6 +82,7 @@ class Arena {
     tenants_[index].policy = options.policy;
     tenants_[index].policy.huge_from = layout_.huge_from;
     tenants_[index].policy.factor = std::min(options.policy.factor, implementation_.largest_factor());
+    tenants_[index].trim_while_running = {};
     tenants_[index].running.store(false, std::memory_order_relaxed);  // a call may have been left by longjmp
     std::uintptr_t limit = 0;
     if (const int error = implementation_.open(bounds, options, limit); error != 0) {

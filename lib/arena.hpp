@@ -8,6 +8,8 @@
 #include <growstack/handler/ranges.hpp>
 #include <growstack/options.hpp>
 
+#include <pthread.h>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -15,10 +17,26 @@
 
 namespace growstack {
 
-/// What the library keeps of a stack beside its slot record. Constant while the slot is live, but for `running`.
+/// The last trim of a stack by the code that ran on it, with the limit and the page faults that its thread had met by then:
+/// as long as these are the same, nothing can have come to lie below what was kept. (But by another thread's touch; then a
+/// later trim finds it.)
+struct TrimWhileRunning {
+  pthread_t thread{};
+  long page_faults = -1;
+  std::uintptr_t limit = 0;
+  std::uintptr_t kept_from = 0;
+
+  [[nodiscard]] bool leaves_nothing_to_do_for(const TrimWhileRunning& next) const noexcept {
+    return page_faults >= 0 && thread == next.thread && page_faults == next.page_faults && limit == next.limit &&
+           next.kept_from <= kept_from;
+  }
+};
+
+/// What the library keeps of a stack beside its slot record. Constant while the slot is live, but for the last two.
 struct Tenant {
-  GrowthPolicy policy;               ///< in whole pages
-  std::atomic<bool> running{false};  ///< a call() runs on it
+  GrowthPolicy policy;                    ///< in whole pages
+  std::atomic<bool> running{false};       ///< a call() runs on it
+  TrimWhileRunning trim_while_running{};  ///< for whoever runs on it
 };
 
 class Arena;

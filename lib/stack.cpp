@@ -8,6 +8,8 @@
 
 #include <growstack/handler/handler.hpp>
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <string>
@@ -99,6 +101,29 @@ int trim_below(const Place& place, std::uintptr_t stack_pointer, std::size_t mar
     return 0;
   }
   return place.trim(vm::page_down(stack_pointer - kept_below));
+}
+
+long page_faults_of_this_thread() noexcept {
+  rusage used{};
+  return getrusage(RUSAGE_THREAD, &used) == 0 ? used.ru_minflt + used.ru_majflt : -1;
+}
+
+TrimWhileRunning trim_now(const Place& place, std::uintptr_t keep_from) noexcept {
+  return {.thread = pthread_self(),
+          .page_faults = page_faults_of_this_thread(),
+          .limit = place.slot().limit.load(std::memory_order_acquire),
+          .kept_from = keep_from};
+}
+
+/// Asking the kernel what there is takes many times as long as asking whether there was a page fault at all.
+int trim_if_page_faults_tell(const Place& place, std::uintptr_t keep_from) noexcept {
+  TrimWhileRunning& last = place.tenant().trim_while_running;
+  if (last.leaves_nothing_to_do_for(trim_now(place, keep_from))) {
+    return 0;
+  }
+  const int error = place.trim(keep_from);
+  last = error == 0 ? trim_now(place, keep_from) : TrimWhileRunning{};
+  return error;
 }
 
 }  // namespace
@@ -201,9 +226,11 @@ std::error_code Stack::trim_current() noexcept {
   const Place place = place_of(pinned);
   const handler::SlotRecord& slot = pinned.slot();
   const GrowthPolicy& policy = place.tenant().policy;
-  return error_code(
-      place.trim(kept_limit(policy, slot.base.load(std::memory_order_relaxed), slot.floor.load(std::memory_order_relaxed),
-                            here, std::max(policy.headroom, frames_of_trim_itself), vm::page_size())));
+  const std::uintptr_t keep_from =
+      kept_limit(policy, slot.base.load(std::memory_order_relaxed), slot.floor.load(std::memory_order_relaxed), here,
+                 std::max(policy.headroom, frames_of_trim_itself), vm::page_size());
+  return error_code(place.implementation().may_grow_unseen() ? trim_if_page_faults_tell(place, keep_from)
+                                                             : place.trim(keep_from));
 }
 
 Place StackAccess::place(const Stack& stack) noexcept { return stack.state_->place; }

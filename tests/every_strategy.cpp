@@ -414,6 +414,26 @@ STRATEGIES_WHERE(traits.trims, "a running stack that swings within a factor of t
   CHECK(least_left >= MiB - 64 * KiB);  // the first MiB was jumped over
 }
 
+STRATEGIES_WHERE(traits.trims,
+                 "a running stack that trims itself for nothing still notices when there is something to give back") {
+  Stack stack(options_for(Of::traits));
+  std::size_t wrong = 0;
+  std::size_t most_left = 0;
+  call(stack, [&] {
+    const std::uintptr_t deep = reinterpret_cast<std::uintptr_t>(stack.floor()) + 64 * KiB;
+    for (int round = 0; round < 5; ++round) {
+      for (int times = 0; times < 3; ++times) {
+        wrong += Stack::trim_current() ? 1 : 0;
+      }
+      touch_in_one_jump(deep);  // of which guard_markers hears nothing
+      wrong += Stack::trim_current() ? 1 : 0;
+      most_left = std::max(most_left, stack.resident());
+    }
+  });
+  CHECK(wrong == 0);
+  CHECK(most_left <= 96 * KiB);
+}
+
 STRATEGIES_WHERE(!traits.trims, "a stack that gives nothing back says that this is not supported, and goes on") {
   Stack stack(options_for(Of::traits));
   CHECK(call(stack, [] { return descend(MiB); }) == 0);

@@ -124,6 +124,9 @@ class Implementation {
   [[nodiscard]] virtual int trim(handler::SlotRecord& slot, const Layout& layout,
                                  std::uintptr_t keep_from) const noexcept = 0;
 
+  /// True if memory may be there below the limit, or be gone from above it, without an event: a trim has to ask the kernel.
+  [[nodiscard]] virtual bool may_grow_unseen() const noexcept { return true; }
+
   /// Committed stays Committed, and physical memory is given back.
   [[nodiscard]] virtual int discard(std::uintptr_t begin, std::size_t size) const noexcept {
     return vm::discard(begin, size);
