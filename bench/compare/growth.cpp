@@ -401,6 +401,21 @@ std::vector<std::string> in_order(const std::vector<Subject>& subjects) {
 
 }  // namespace
 
+namespace {
+
+/// What a ratio of the others is worth, depth by depth.
+void add_noise_rows(Session& session, const Findings& findings) {
+  for (const Depth& depth : depths) {
+    session.add({.subject = std::string(name(baseline)),
+                 .metric = std::string("grow_ratio_again_") + depth.label,
+                 .value = findings.ratio(again_name, depth.label),
+                 .unit = "ratio",
+                 .note = "the same thing measured twice"});
+  }
+}
+
+}  // namespace
+
 void compare_growth(Session& session) {
   std::vector<Subject> subjects = session.stacks();
   if (const auto split_stack = session.peer(split_stack_name)) {
@@ -415,6 +430,7 @@ void compare_growth(Session& session) {
       add_rows(session, findings, subject);
     }
   }
+  add_noise_rows(session, findings);
   const std::vector<std::string> names = in_order(subjects);
   Table table = table_of(findings, names);
   for (const auto& [name, reason] : findings.failures) {
