@@ -6,6 +6,7 @@
 #include "parts/descent.hpp"
 #include "parts/memory.hpp"
 #include "parts/samples.hpp"
+#include "parts/turns.hpp"
 
 #include <fmt/format.h>
 
@@ -18,8 +19,6 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdint>
-#include <exception>
-#include <numeric>
 #include <random>
 #include <stdexcept>
 #include <system_error>
@@ -88,33 +87,14 @@ double grow_once(Contender& contender, std::size_t bytes) {
   return taken.count();
 }
 
-void try_growing(Contender& contender, std::size_t bytes, bool counts) {
-  if (!contender.refusal.empty()) {
-    return;
+/// The mean of a few stacks, in nanoseconds.
+double grow_some(Contender& contender, std::size_t bytes) {
+  const unsigned stacks = stacks_per_sample(bytes);
+  double sum = 0;
+  for (unsigned each = 0; each < stacks; ++each) {
+    sum += grow_once(contender, bytes);
   }
-  try {
-    const unsigned stacks = stacks_per_sample(bytes);
-    double sum = 0;
-    for (unsigned each = 0; each < stacks; ++each) {
-      sum += grow_once(contender, bytes);
-    }
-    if (counts) {
-      contender.nanoseconds.push_back(sum / stacks);
-    }
-  } catch (const std::exception& error) {
-    contender.refusal = error.what();
-  }
-}
-
-/// Everybody's turn, in another order each round: with a fixed rotation somebody would always run after the same neighbour,
-/// and find the kernel's lists of free pages as that one leaves them.
-void run_round(std::vector<Contender>& contenders, std::size_t bytes, std::mt19937& order) {
-  std::vector<std::size_t> turns(contenders.size());
-  std::iota(turns.begin(), turns.end(), std::size_t{0});
-  std::shuffle(turns.begin(), turns.end(), order);
-  for (const std::size_t turn : turns) {
-    try_growing(contenders[turn], bytes, true);
-  }
+  return sum / stacks;
 }
 
 std::vector<Contender> contenders_at(const Depth& depth, const std::vector<std::string>& subjects) {
@@ -165,13 +145,13 @@ nlohmann::json measure_growth(const nlohmann::json& request, Progress& progress)
   for (const Depth& depth : depths) {
     std::vector<Contender> contenders = contenders_at(depth, request.at("subjects"));
     bench::warm_memory(2 * deepest_reserve);
-    for (Contender& contender : contenders) {
-      try_growing(contender, depth.bytes, false);
-    }
+    // Once without counting.
+    bench::take_turns(contenders, order, [&](Contender& contender) { grow_some(contender, depth.bytes); });
     const unsigned rounds_here = rounds_at(depth, rounds);
     for (unsigned round = 0; round < rounds_here; ++round) {
       progress.say(fmt::format("growth: {:>6} deep, {} rounds,", depth.label, rounds_here), round, rounds_here);
-      run_round(contenders, depth.bytes, order);
+      bench::take_turns(contenders, order,
+                        [&](Contender& contender) { contender.nanoseconds.push_back(grow_some(contender, depth.bytes)); });
     }
     const Contender& base = *find(contenders, name(baseline));
     const Contender* const huge = depth.beside_huge ? find(contenders, huge_name) : nullptr;
