@@ -22,7 +22,7 @@ struct ForkWiped {
   /// Not 0 while a helper reads the pipe (its identity). Written by the helper; read by faulting threads: a stale value
   /// costs them a wait of bounded length, a stale 0 a commit of their own.
   std::atomic<std::uint32_t> helper_runs{0};
-  std::atomic<std::uint32_t> helper_id{0};          ///< its thread id; written by the helper before helper_runs
+  std::atomic<std::uint32_t> helper_id{0};  ///< its thread id; written by the helper before helper_runs
   /// The processor that it was last told to run on, + 1; 0 for any. Written by faulting threads.
   std::atomic<std::uint32_t> helper_processor{0};
   std::atomic<std::uint32_t> helper_joinable{0};    ///< written under the life-cycle lock
