@@ -23,8 +23,10 @@ struct ForkWiped {
   /// costs them a wait of bounded length, a stale 0 a commit of their own.
   std::atomic<std::uint32_t> helper_runs{0};
   std::atomic<std::uint32_t> helper_id{0};  ///< its thread id; written by the helper before helper_runs
-  /// The processor that it was last told to run on, + 1; 0 for any. Written by faulting threads.
+  /// The processor that it was last told to run on, + 1; 0 for any so far, and `any_processor` for any from now on. Written
+  /// by faulting threads.
   std::atomic<std::uint32_t> helper_processor{0};
+  static constexpr std::uint32_t any_processor = UINT32_MAX;
   std::atomic<std::uint32_t> helper_joinable{0};    ///< written under the life-cycle lock
   std::atomic<std::uint32_t> reporter_joinable{0};  ///< written under the life-cycle lock
   std::atomic<std::uint32_t> report_state{0};       ///< ReportState, a futex: see reporter.hpp

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
 
 namespace growstack::handler {
 namespace {
@@ -86,19 +87,31 @@ class ClaimedReply {
 /// A thread can be killed alone: by a seccomp filter.
 bool is_alive(std::uint32_t thread) noexcept { return syscall(SYS_tgkill, getpid(), thread, 0) == 0 || errno != ESRCH; }
 
+void let_helper_run_on(ForkWiped& shared, const cpu_set_t& processors) noexcept {
+  syscall(SYS_sched_setaffinity, shared.helper_id.load(std::memory_order_relaxed), sizeof processors, &processors);
+}
+
 /// A wake-up on another processor takes 40 to 75 us: that one sleeps, and has to be woken itself. On this one, which the
 /// faulting thread is about to leave to the helper, it takes 10. Where that is refused, the kernel chooses as it does.
 void bring_helper_here(ForkWiped& shared) noexcept {
   const auto here = static_cast<std::uint32_t>(sched_getcpu() + 1);
-  const std::uint32_t helper = shared.helper_id.load(std::memory_order_relaxed);
-  if (shared.helper_processor.load(std::memory_order_relaxed) == here || !is_alive(helper)) {
+  const std::uint32_t last = shared.helper_processor.load(std::memory_order_relaxed);
+  if (last == here || last == ForkWiped::any_processor || !is_alive(shared.helper_id.load(std::memory_order_relaxed))) {
     return;
   }
   shared.helper_processor.store(here, std::memory_order_relaxed);
   cpu_set_t only_here;
   CPU_ZERO(&only_here);
   CPU_SET(here - 1, &only_here);
-  syscall(SYS_sched_setaffinity, helper, sizeof only_here, &only_here);
+  let_helper_run_on(shared, only_here);
+}
+
+/// Real-time threads keep it from running there: once is enough.
+void let_helper_go(ForkWiped& shared) noexcept {
+  shared.helper_processor.store(ForkWiped::any_processor, std::memory_order_relaxed);
+  cpu_set_t any;
+  std::memset(&any, 0xFF, sizeof any);  // the kernel takes those that there are
+  let_helper_run_on(shared, any);
 }
 
 /// True when the helper is done, false when the request could be withdrawn or the helper is dead.
@@ -115,6 +128,7 @@ bool wait_for(ForkWiped& shared, Reply& reply, std::uint32_t sequence) noexcept 
       shared.helper_runs.store(0, std::memory_order_release);
       return reply.word.load(std::memory_order_acquire) == reply_word(sequence, ReplyState::done);
     }
+    let_helper_go(shared);
     word = reply_word(sequence, ReplyState::pending);
     if (reply.word.compare_exchange_strong(word, reply_word(sequence, ReplyState::withdrawn), std::memory_order_acquire)) {
       return false;

@@ -240,6 +240,52 @@ TEST_CASE("a helper that gets no processor delays a fault, and does not hang it:
   CHECK(std::stoi(ended.out) > 0);
 }
 
+GROWSTACK_SCENARIO("helper's processor is taken") {
+  // One processor is kept busy by a real-time thread, and the faulting thread, of higher rank, is confined to it: brought
+  // there the helper does not run, on another it does.
+  cpu_set_t all;
+  sched_getaffinity(0, sizeof all, &all);
+  if (CPU_COUNT(&all) < 2 || !CPU_ISSET(0, &all)) {
+    return 8;
+  }
+  Stack stack(options);
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(0, &one);
+  const sched_param low{.sched_priority = 1};
+  const sched_param high{.sched_priority = 2};
+  std::atomic<bool> stop{false};
+  if (sched_setaffinity(0, sizeof one, &one) != 0 || sched_setscheduler(0, SCHED_FIFO, &high) != 0) {
+    return errno == EPERM ? 8 : 1;
+  }
+  std::thread busy([&] {
+    sched_setscheduler(0, SCHED_FIFO, &low);
+    while (!stop) {
+    }
+  });
+  std::uint64_t missing_at_first = 0;
+  bool grew = true;
+  for (int round = 0; round < 5; ++round) {
+    grew = grew && call(stack, [] { return recurse(2000); }) == 2000 && !stack.trim();
+    missing_at_first = round == 0 ? handler::counters().helper_missing : missing_at_first;
+  }
+  const std::uint64_t missing = handler::counters().helper_missing;
+  stop = true;
+  busy.join();
+  std::printf("%d %d\n", static_cast<int>(missing_at_first), static_cast<int>(missing));
+  return grew && missing_at_first == 1 && missing == 1 ? 7 : 2;
+}
+
+TEST_CASE("a helper that gets no processor beside the fault is let go to others, once and for all") {
+  const Ended ended = run_scenario("helper's processor is taken");
+  if (ended.exit_code == 8) {
+    skip("needs the privilege to use SCHED_FIFO, and two processors");
+    return;
+  }
+  CHECK(ended.out == "1 1\n");
+  CHECK(ended.exit_code == 7);
+}
+
 GROWSTACK_SCENARIO("more faulting threads than reply words") {
   std::vector<std::thread> threads;
   std::atomic<int> good{0};
