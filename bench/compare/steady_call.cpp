@@ -13,7 +13,10 @@
 
 #include <fmt/format.h>
 
+#include <sched.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cmath>
 #include <cstddef>
@@ -22,6 +25,7 @@
 #include <optional>
 #include <random>
 #include <string>
+#include <system_error>
 #include <vector>
 
 namespace growstack::compare {
@@ -115,6 +119,17 @@ void measure_once(Contender& contender) {
   });
 }
 
+/// A thread is started on the processor that has nothing to do, and that one may be a quarter faster or slower at the time:
+/// all stay on this one, threads that are made from now on included.
+void stay_on_this_processor() {
+  cpu_set_t only_this;
+  CPU_ZERO(&only_this);
+  CPU_SET(static_cast<std::size_t>(std::max(0, sched_getcpu())), &only_this);
+  if (sched_setaffinity(0, sizeof only_this, &only_this) != 0) {
+    throw std::system_error(errno, std::generic_category(), "sched_setaffinity");
+  }
+}
+
 /// The base takes part twice.
 std::vector<Contender> contenders_of(const nlohmann::json& subjects) {
   std::vector<Contender> contenders;
@@ -146,6 +161,7 @@ nlohmann::json result_of(const Contender& contender, const Contender& base) {
 /// {"refusal"}}. glibc_thread is one of them, and its result has {"again": ...}.
 nlohmann::json measure_steady_call(const nlohmann::json& request, Progress& progress) {
   raise_limits_for_stacks(reserve);
+  stay_on_this_processor();
   bench::warm_memory(4 * reserve);
   const unsigned rounds = request.at("rounds");
   std::vector<Contender> contenders = contenders_of(request.at("subjects"));
