@@ -15,6 +15,7 @@
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <fstream>
@@ -46,7 +47,8 @@ std::set<std::string> entries(const std::string& path) {
   return names;
 }
 
-std::string thread_with_name(const std::string& name) {
+/// Empty if there is none now.
+std::string find_thread(const std::string& name) {
   for (const std::string& id : entries("/proc/self/task")) {
     std::ifstream file("/proc/self/task/" + id + "/comm");
     std::string found;
@@ -55,6 +57,17 @@ std::string thread_with_name(const std::string& name) {
     }
   }
   return {};
+}
+
+/// A thread names itself, some time after it was started.
+std::string thread_with_name(const std::string& name) {
+  constexpr int most_tries = 5000;
+  std::string id = find_thread(name);
+  for (int tries = 0; id.empty() && tries < most_tries; ++tries) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    id = find_thread(name);
+  }
+  return id;
 }
 
 std::string status_of(const std::string& thread, const std::string& field) {
