@@ -2,11 +2,13 @@
 #include "aims.hpp"
 
 #include "growth.hpp"
+#include "parts/samples.hpp"
 #include "table.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <functional>
 #include <optional>
@@ -30,6 +32,11 @@ class Measured {
     const auto found = std::find_if(rows_.begin(), rows_.end(),
                                     [&](const Row& row) { return row.subject == subject && row.metric == metric; });
     return found == rows_.end() ? std::nullopt : found->value;
+  }
+
+  /// As long as this lives.
+  [[nodiscard]] std::function<std::optional<double>(const std::string& subject)> values_of(const std::string& metric) const {
+    return [this, metric](const std::string& subject) { return value(subject, metric); };
   }
 
   [[nodiscard]] std::optional<double> ratio(const std::string& subject, const std::string& metric,
@@ -60,7 +67,7 @@ struct Figure {
 /// How far demand_paging measured twice differs from itself at a depth.
 double growth_noise(const Measured& measured, const char* depth) {
   const auto ratio = measured.value(std::string(name(baseline)), std::string("grow_ratio_again_") + depth);
-  return ratio ? std::abs(std::log(*ratio)) : 0;
+  return ratio ? bench::from_one(*ratio) : 0;
 }
 
 /// Half of the range of the processes' medians.
@@ -69,28 +76,23 @@ double fault_noise(const Measured& measured) {
   return range ? std::log(*range) / 2 : 0;
 }
 
+/// One for each of `depths`.
+constexpr std::array<double, depths.size()> of_handlers_at{1.05, 1.05, 1.10, 1.06, 1.04, 0.26, 0.175};
+constexpr std::array<double, depths.size()> of_helper_at{1.05, 1.05, 1.25, 1.10, 1.08, 0.27, 0.185};
+
 void add_growth(std::vector<Figure>& figures, const Measured& measured) {
-  struct Depth {
-    const char* label;
-    const char* title;
-    double handlers;
-    double helper;
-  };
   const auto add = [&](const std::string& metric, const char* depth, const std::string& title, double handlers,
                        double helper) {
     const double noise = growth_noise(measured, depth);
-    figures.push_back(
-        {.title = title,
-         .measured = [&measured, metric](const std::string& subject) { return measured.value(subject, metric); },
-         .of_handlers = Aim{handlers, noise},
-         .of_helper = Aim{helper, noise}});
+    figures.push_back({.title = title,
+                       .measured = measured.values_of(metric),
+                       .of_handlers = Aim{handlers, noise},
+                       .of_helper = Aim{helper, noise}});
   };
-  for (const Depth& depth :
-       {Depth{"16KiB", "16 KiB", 1.05, 1.05}, Depth{"64KiB", "64 KiB", 1.05, 1.05}, Depth{"256KiB", "256 KiB", 1.10, 1.25},
-        Depth{"1MiB", "1 MiB", 1.06, 1.10}, Depth{"2MiB", "2 MiB", 1.04, 1.08}, Depth{"16MiB", "16 MiB", 0.26, 0.27},
-        Depth{"64MiB", "64 MiB", 0.175, 0.185}}) {
-    add(std::string("grow_ratio_") + depth.label, depth.label, fmt::format("to {}, demand_paging = 1", depth.title),
-        depth.handlers, depth.helper);
+  for (std::size_t index = 0; index < depths.size(); ++index) {
+    const Depth& depth = depths[index];
+    add(std::string("grow_ratio_") + depth.label, depth.label,
+        fmt::format("to {}, demand_paging = 1", in_units(depth.bytes)), of_handlers_at[index], of_helper_at[index]);
   }
   add("grow_ratio_1MiB_throughput", "1MiB", "to 1 MiB for throughput, the same", 0.40, 0.45);
   add("grow_ratio_16MiB_throughput", "16MiB", "to 16 MiB for throughput, the same", 0.16, 0.17);
@@ -118,11 +120,10 @@ void add_faults(std::vector<Figure>& figures, const Measured& measured) {
 
 void add_others(std::vector<Figure>& figures, const Measured& measured) {
   const auto add = [&](const char* metric, const char* title, double most, double noise) {
-    figures.push_back(
-        {.title = title,
-         .measured = [&measured, metric](const std::string& subject) { return measured.value(subject, metric); },
-         .of_handlers = Aim{most, noise},
-         .of_helper = Aim{most, noise}});
+    figures.push_back({.title = title,
+                       .measured = measured.values_of(metric),
+                       .of_handlers = Aim{most, noise},
+                       .of_helper = Aim{most, noise}});
   };
   add("steady_call_ratio", "a call in steady state, pthread stack = 1", 1.02, 0);
   add("oscillate_ratio", "trims while it swings, never trims = 1", 1.2, growth_noise(measured, depths.back().label));

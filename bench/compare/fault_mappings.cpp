@@ -16,7 +16,6 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <cmath>
 #include <cstddef>
 #include <exception>
 #include <random>
@@ -148,25 +147,19 @@ std::string sentence(const Outcome& outcome) {
     return {};
   }
   const double ratio = value(outcome, "ratio");
-  const bool is_noise = std::abs(std::log(ratio)) <= std::abs(std::log(value(outcome, "noise")));
+  const bool is_noise = bench::from_one(ratio) <= bench::from_one(value(outcome, "noise"));
   return fmt::format("A page of {} costs {:.2f} times as much with {} other mappings as with {}{}.", outcome.subject.name,
                      ratio, grouped(std::uint64_t{many}), few, is_noise ? ", which is no more than noise" : "");
 }
 
-std::vector<Subject> subjects_of(const Session& session) {
-  std::vector<Subject> chosen;
-  for (const Subject& subject : session.strategies()) {
-    if (std::find(strategies_here.begin(), strategies_here.end(), subject.strategy) != strategies_here.end()) {
-      chosen.push_back(subject);
-    }
-  }
-  return chosen;
+bool takes_part(Strategy strategy) {
+  return std::find(strategies_here.begin(), strategies_here.end(), strategy) != strategies_here.end();
 }
 
 }  // namespace
 
 void compare_fault_mappings(Session& session) {
-  const std::vector<Subject> subjects = subjects_of(session);
+  const std::vector<Subject> subjects = session.strategies(takes_part);
   if (subjects.empty()) {
     return;
   }

@@ -3,11 +3,11 @@
 #include "group.hpp"
 
 #include "child.hpp"
+#include "parts/samples.hpp"
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <functional>
 #include <iterator>
 #include <map>
@@ -146,7 +146,7 @@ Noise noise(const Findings& findings) {
   Noise worst;
   for (const Depth& depth : depths) {
     const auto ratio = findings.ratio(again_name, depth.label);
-    if (ratio && (worst.where == nullptr || std::abs(std::log(*ratio)) > std::abs(std::log(worst.ratio)))) {
+    if (ratio && (worst.where == nullptr || bench::from_one(*ratio) > bench::from_one(worst.ratio))) {
       worst = {*ratio, &depth};
     }
   }
@@ -293,9 +293,7 @@ Table table_of(const Findings& findings, const std::vector<std::string>& names) 
   return table;
 }
 
-std::string in_percent(double ratio) { return fmt::format("{:.1f} %", 100 * std::abs(ratio - 1)); }
-
-bool is_noise(double ratio, const Noise& noise) { return std::abs(std::log(ratio)) <= std::abs(std::log(noise.ratio)); }
+bool is_noise(double ratio, const Noise& noise) { return bench::from_one(ratio) <= bench::from_one(noise.ratio); }
 
 /// "x takes 1.31 times as long as demand_paging at 1 MiB and 1.05 times at 64 MiB."; nothing for one that is no different.
 std::string ratio_sentence(const Findings& findings, const std::string& name, const Noise& noise) {

@@ -1,5 +1,6 @@
 // Growth by several threads at once: what they have in common, the kernel's lock of the address space and a helper, shows.
 #include "group.hpp"
+#include "growth.hpp"
 
 #include "parts/descent.hpp"
 #include "parts/memory.hpp"
@@ -32,8 +33,6 @@
 namespace growstack::compare {
 namespace {
 
-constexpr std::size_t kibibyte = 1024;
-constexpr std::size_t mebibyte = 1024 * kibibyte;
 constexpr std::size_t depth = 1 * mebibyte;
 constexpr std::size_t reserve = depth + 256 * kibibyte;
 constexpr std::array thread_counts{1U, 2U, 4U, 8U};
@@ -44,8 +43,6 @@ constexpr unsigned stacks_each(unsigned threads) { return threads == 1 ? 8 : 4; 
 
 /// These do not grow: locked has its memory from the start, and heap from malloc, which keeps what stacks before had.
 constexpr std::array left_out{Strategy::locked, Strategy::heap};
-
-const std::string again_name = std::string(name(baseline)) + "_again";
 
 // ---- in the child ----
 
@@ -273,10 +270,10 @@ std::string noise_sentence(const nlohmann::json& base) {
   double worst = 1;
   for (const unsigned threads : thread_counts) {
     const auto again = ratio(base.at("again"), threads);
-    worst = again && std::abs(std::log(*again)) > std::abs(std::log(worst)) ? *again : worst;
+    worst = again && bench::from_one(*again) > bench::from_one(worst) ? *again : worst;
   }
-  return fmt::format("Measured twice, {} differs from itself by up to {:.1f} %: smaller differences mean nothing.",
-                     name(baseline), 100 * std::abs(worst - 1));
+  return fmt::format("Measured twice, {} differs from itself by up to {}: smaller differences mean nothing.", name(baseline),
+                     in_percent(worst));
 }
 
 /// As many threads as have a processor each, of those measured; 1 if there is only one.
@@ -307,20 +304,12 @@ std::string scaling_sentence(const std::vector<Outcome>& outcomes) {
       threads, processors(), listed(gains), name(baseline));
 }
 
-std::vector<Subject> subjects_of(const Session& session) {
-  std::vector<Subject> chosen;
-  for (const Subject& subject : session.strategies()) {
-    if (std::find(left_out.begin(), left_out.end(), subject.strategy) == left_out.end()) {
-      chosen.push_back(subject);
-    }
-  }
-  return chosen;
-}
+bool takes_part(Strategy strategy) { return std::find(left_out.begin(), left_out.end(), strategy) == left_out.end(); }
 
 }  // namespace
 
 void compare_growth_threads(Session& session) {
-  const std::vector<Subject> subjects = subjects_of(session);
+  const std::vector<Subject> subjects = session.strategies(takes_part);
   if (subjects.empty()) {
     return;
   }

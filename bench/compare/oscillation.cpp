@@ -1,5 +1,6 @@
 // A stack that swings: what it costs to give memory back at each return, beside never doing so.
 #include "group.hpp"
+#include "growth.hpp"
 
 #include "parts/descent.hpp"
 #include "parts/memory.hpp"
@@ -27,8 +28,6 @@
 namespace growstack::compare {
 namespace {
 
-constexpr std::size_t kibibyte = 1024;
-constexpr std::size_t mebibyte = 1024 * kibibyte;
 constexpr std::size_t reserve = 64 * mebibyte;
 
 /// From one depth to another and back.
@@ -264,14 +263,12 @@ Table resident_table(const std::vector<Outcome>& outcomes) {
   return table;
 }
 
-double from_one(double ratio) { return std::abs(std::log(ratio)); }
-
 /// The A/A ratio that is farthest from 1.
 double noise(const std::vector<Outcome>& outcomes) {
   double worst = 1;
   for (const Outcome& outcome : outcomes) {
     for (const Swing& swing : swings) {
-      if (outcome.ok() && from_one(value(outcome, swing, "noise")) > from_one(worst)) {
+      if (outcome.ok() && bench::from_one(value(outcome, swing, "noise")) > bench::from_one(worst)) {
         worst = value(outcome, swing, "noise");
       }
     }
@@ -293,17 +290,18 @@ std::string those(const std::vector<Outcome>& outcomes, const std::function<bool
 std::vector<std::string> what_to_see(const std::vector<Outcome>& outcomes) {
   const double worst = noise(outcomes);
   std::vector<std::string> sentences{
-      fmt::format("Two stacks that never trim differ from each other by up to {:.1f} %: smaller differences mean nothing.",
-                  100 * std::abs(worst - 1))};
+      fmt::format("Two stacks that never trim differ from each other by up to {}: smaller differences mean nothing.",
+                  in_percent(worst))};
   const auto say = [&](const char* text, const std::string& who) {
     if (!who.empty()) {
       sentences.push_back(fmt::format(fmt::runtime(text), who));
     }
   };
   say("A trim at each return from twice the depth costs nothing that stands out of that: {}.",
-      those(outcomes, [&](const Outcome& each) { return value(each, worse(each), "ratio") <= std::exp(from_one(worst)); }));
+      those(outcomes,
+            [&](const Outcome& each) { return value(each, worse(each), "ratio") <= std::exp(bench::from_one(worst)); }));
   for (const Outcome& outcome : outcomes) {
-    if (outcome.ok() && value(outcome, worse(outcome), "ratio") > std::exp(from_one(worst))) {
+    if (outcome.ok() && value(outcome, worse(outcome), "ratio") > std::exp(bench::from_one(worst))) {
       sentences.push_back(fmt::format("{} takes up to {:.2f} times as long if it trims at each return from twice the depth.",
                                       outcome.subject.name, value(outcome, worse(outcome), "ratio")));
     }
@@ -314,20 +312,14 @@ std::vector<std::string> what_to_see(const std::vector<Outcome>& outcomes) {
   return sentences;
 }
 
-std::vector<Subject> subjects_of(const Session& session) {
-  std::vector<Subject> chosen;
-  for (const Subject& subject : session.strategies()) {
-    if (std::find(strategies_here.begin(), strategies_here.end(), subject.strategy) != strategies_here.end()) {
-      chosen.push_back(subject);
-    }
-  }
-  return chosen;
+bool takes_part(Strategy strategy) {
+  return std::find(strategies_here.begin(), strategies_here.end(), strategy) != strategies_here.end();
 }
 
 }  // namespace
 
 void compare_oscillation(Session& session) {
-  const std::vector<Subject> subjects = subjects_of(session);
+  const std::vector<Subject> subjects = session.strategies(takes_part);
   if (subjects.empty()) {
     return;
   }

@@ -17,9 +17,13 @@ bool Session::includes(std::string_view name) const {
 }
 
 std::vector<Subject> Session::strategies() const {
+  return strategies([](Strategy) { return true; });
+}
+
+std::vector<Subject> Session::strategies(const std::function<bool(Strategy)>& takes_part) const {
   std::vector<Subject> chosen;
   std::copy_if(subjects_.begin(), subjects_.end(), std::back_inserter(chosen),
-               [&](const Subject& each) { return each.strategy && includes(each.name); });
+               [&](const Subject& each) { return each.strategy && takes_part(*each.strategy) && includes(each.name); });
   return chosen;
 }
 

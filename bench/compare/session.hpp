@@ -7,6 +7,7 @@
 #include "subject.hpp"
 #include "table.hpp"
 
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -25,6 +26,8 @@ class Session {
 
   /// Those that --only names, or all: strategies, whatever make_stack knows, and a peer by its name.
   [[nodiscard]] std::vector<Subject> strategies() const;
+  /// Of the strategies those of which it is true.
+  [[nodiscard]] std::vector<Subject> strategies(const std::function<bool(Strategy)>& takes_part) const;
   [[nodiscard]] std::vector<Subject> stacks() const;
   [[nodiscard]] std::optional<Subject> peer(std::string_view name) const;
   [[nodiscard]] bool includes(std::string_view name) const;

@@ -18,7 +18,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -245,7 +244,7 @@ std::vector<std::string> what_to_see(const SideBySide& found) {
   std::string no_count;
   for (const Outcome& outcome : found.outcomes) {
     const auto ratio = outcome.ok() ? number(outcome.result, "ratio") : std::nullopt;
-    if (ratio && std::abs(std::log(*ratio)) >= std::abs(std::log(farthest))) {
+    if (ratio && bench::from_one(*ratio) >= bench::from_one(farthest)) {
       farthest = *ratio;
       who = outcome.subject.name;
     }

@@ -111,6 +111,8 @@ std::string short_number(double number) {
   return fmt::format("{:.{}f}", number, number >= 9.995 ? 1 : 2);
 }
 
+std::string in_percent(double ratio) { return fmt::format("{:.1f} %", 100 * std::abs(ratio - 1)); }
+
 std::string in_units(std::uint64_t bytes) {
   constexpr std::array<std::string_view, 5> units{"bytes", "KiB", "MiB", "GiB", "TiB"};
   std::size_t unit = 0;

@@ -46,6 +46,9 @@ class Table {
 /// With about three significant digits: "0.42", "13.5", "1,234".
 [[nodiscard]] std::string short_number(double number);
 
+/// How far a ratio is from 1: "2.8 %".
+[[nodiscard]] std::string in_percent(double ratio);
+
 /// Bytes in the largest unit that divides them: "64 MiB".
 [[nodiscard]] std::string in_units(std::uint64_t bytes);
 

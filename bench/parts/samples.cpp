@@ -1,6 +1,7 @@
 #include "parts/samples.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <functional>
 
@@ -25,5 +26,7 @@ std::optional<double> median_ratio(const std::vector<double>& times, const std::
   std::transform(times.begin(), times.end(), base.begin(), ratios.begin(), std::divides<>());
   return median(ratios);
 }
+
+double from_one(double ratio) { return std::abs(std::log(ratio)); }
 
 }  // namespace growstack::bench

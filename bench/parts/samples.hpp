@@ -14,4 +14,7 @@ namespace growstack::bench {
 /// in all rounds.
 [[nodiscard]] std::optional<double> median_ratio(const std::vector<double>& times, const std::vector<double>& base);
 
+/// How far a ratio is from 1, either way: twice as much is as far as half.
+[[nodiscard]] double from_one(double ratio);
+
 }  // namespace growstack::bench
