@@ -80,6 +80,46 @@ std::string status_of(const std::string& thread, const std::string& field) {
   return {};
 }
 
+/// EPERM without the privilege.
+bool become_real_time(int priority) {
+  const sched_param parameters{.sched_priority = priority};
+  return sched_setscheduler(0, SCHED_FIFO, &parameters) == 0;
+}
+
+/// A real-time thread of the lowest rank that never rests, on the processors of who made it.
+class BusyThread {
+ public:
+  BusyThread()
+      : thread_([this] {
+          become_real_time(1);
+          while (!stop_) {
+          }
+        }) {}
+  ~BusyThread() {
+    stop_ = true;
+    thread_.join();
+  }
+  BusyThread(const BusyThread&) = delete;
+  BusyThread& operator=(const BusyThread&) = delete;
+
+ private:
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
+
+cpu_set_t own_processors() {
+  cpu_set_t processors;
+  sched_getaffinity(0, sizeof processors, &processors);
+  return processors;
+}
+
+cpu_set_t only(int processor) {
+  cpu_set_t processors;
+  CPU_ZERO(&processors);
+  CPU_SET(static_cast<std::size_t>(processor), &processors);
+  return processors;
+}
+
 }  // namespace
 
 GROWSTACK_SCENARIO("helper's signals") {
@@ -123,11 +163,8 @@ TEST_CASE("the helper has nothing open but its end of the pipe: it keeps none of
 }
 
 GROWSTACK_SCENARIO("helper started by a pinned thread") {
-  cpu_set_t all;
-  cpu_set_t one;
-  sched_getaffinity(0, sizeof all, &all);
-  CPU_ZERO(&one);
-  CPU_SET(0, &one);
+  const cpu_set_t all = own_processors();
+  const cpu_set_t one = only(0);
   if (CPU_COUNT(&all) < 2 || !CPU_ISSET(0, &all)) {
     return 8;
   }
@@ -148,8 +185,7 @@ TEST_CASE("the helper may run on every processor although the thread that starte
 }
 
 GROWSTACK_SCENARIO("helper comes along") {
-  cpu_set_t all;
-  sched_getaffinity(0, sizeof all, &all);
+  const cpu_set_t all = own_processors();
   if (CPU_COUNT(&all) < 2) {
     return 8;
   }
@@ -157,9 +193,7 @@ GROWSTACK_SCENARIO("helper comes along") {
   const int helper = std::stoi(thread_with_name("stack-helper"));
   int visited = 0;
   for (int processor = 0; processor < CPU_SETSIZE && visited < 4; ++processor) {
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(processor, &one);
+    const cpu_set_t one = only(processor);
     if (!CPU_ISSET(processor, &all) || sched_setaffinity(0, sizeof one, &one) != 0) {
       continue;
     }
@@ -195,8 +229,7 @@ TEST_CASE("a helper that may not be moved serves from where it is") {
 }
 
 GROWSTACK_SCENARIO("started by a real-time thread") {
-  const sched_param low{.sched_priority = 1};
-  if (sched_setscheduler(0, SCHED_FIFO, &low) != 0) {
+  if (!become_real_time(1)) {
     return errno == EPERM ? 8 : 1;
   }
   Stack stack(options);
@@ -216,28 +249,17 @@ GROWSTACK_SCENARIO("helper gets no processor") {
   // Confined to one processor, which a real-time thread of higher rank keeps busy: only the faulting thread itself,
   // of higher rank still, can run.
   Stack stack(options);
-  cpu_set_t one;
-  CPU_ZERO(&one);
-  CPU_SET(0, &one);
+  const cpu_set_t one = only(0);
   const int helper = std::stoi(thread_with_name("stack-helper"));
   if (sched_setaffinity(0, sizeof one, &one) != 0 || sched_setaffinity(helper, sizeof one, &one) != 0) {
     return 1;
   }
-  const sched_param low{.sched_priority = 1};
-  const sched_param high{.sched_priority = 2};
-  std::atomic<bool> stop{false};
-  if (sched_setscheduler(0, SCHED_FIFO, &high) != 0) {
+  if (!become_real_time(2)) {
     return errno == EPERM ? 8 : 1;
   }
-  std::thread busy([&] {
-    sched_setscheduler(0, SCHED_FIFO, &low);
-    while (!stop) {
-    }
-  });
+  const BusyThread busy;
   const bool grew = call(stack, [] { return recurse(2000); }) == 2000;
   const auto missing = handler::counters().helper_missing;
-  stop = true;
-  busy.join();
   std::printf("%d\n", static_cast<int>(missing));
   return grew ? 7 : 2;
 }
@@ -256,26 +278,16 @@ TEST_CASE("a helper that gets no processor delays a fault, and does not hang it:
 GROWSTACK_SCENARIO("helper's processor is taken") {
   // One processor is kept busy by a real-time thread, and the faulting thread, of higher rank, is confined to it: brought
   // there the helper does not run, on another it does.
-  cpu_set_t all;
-  sched_getaffinity(0, sizeof all, &all);
+  const cpu_set_t all = own_processors();
   if (CPU_COUNT(&all) < 2 || !CPU_ISSET(0, &all)) {
     return 8;
   }
   Stack stack(options);
-  cpu_set_t one;
-  CPU_ZERO(&one);
-  CPU_SET(0, &one);
-  const sched_param low{.sched_priority = 1};
-  const sched_param high{.sched_priority = 2};
-  std::atomic<bool> stop{false};
-  if (sched_setaffinity(0, sizeof one, &one) != 0 || sched_setscheduler(0, SCHED_FIFO, &high) != 0) {
+  const cpu_set_t one = only(0);
+  if (sched_setaffinity(0, sizeof one, &one) != 0 || !become_real_time(2)) {
     return errno == EPERM ? 8 : 1;
   }
-  std::thread busy([&] {
-    sched_setscheduler(0, SCHED_FIFO, &low);
-    while (!stop) {
-    }
-  });
+  const BusyThread busy;
   std::uint64_t missing_at_first = 0;
   bool grew = true;
   for (int round = 0; round < 5; ++round) {
@@ -283,8 +295,6 @@ GROWSTACK_SCENARIO("helper's processor is taken") {
     missing_at_first = round == 0 ? handler::counters().helper_missing : missing_at_first;
   }
   const std::uint64_t missing = handler::counters().helper_missing;
-  stop = true;
-  busy.join();
   std::printf("%d %d\n", static_cast<int>(missing_at_first), static_cast<int>(missing));
   return grew && missing_at_first == 1 && missing == 1 ? 7 : 2;
 }
