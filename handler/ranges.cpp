@@ -54,7 +54,8 @@ int make_writable(Entry* first, Entry* last) noexcept {
 
 // ---- type-stable records ---------------------------------------------------------------------------------------------
 
-/// Memory that is only ever handed out: what lies in it may be read for ever. Under the life-cycle lock.
+/// Memory that is only ever handed out: what lies in it may be read for ever. All zeros at first, as fresh slot records and
+/// pins are: they need no other construction, and those that are never used cost no memory. Under the life-cycle lock.
 class RecordStore {
  public:
   using Map = void* (*)(std::size_t) noexcept;
@@ -119,10 +120,6 @@ Range* take_range(std::uint32_t slots) noexcept {
   range->slots = static_cast<SlotRecord*>(slot_memory);
   range->pins = static_cast<std::atomic<std::uint32_t>*>(pin_memory);
   range->capacity = slots;
-  for (std::uint32_t index = 0; index < slots; ++index) {
-    new (&range->slots[index]) SlotRecord;
-    new (&range->pins[index]) std::atomic<std::uint32_t>{0};
-  }
   return range;
 }
 
@@ -207,6 +204,12 @@ void remove_range(Range& range) noexcept {
 
 std::size_t range_count() noexcept { return ranges_in_use.load(std::memory_order_relaxed); }
 
+void set_name(SlotRecord& slot, std::string_view name) noexcept {
+  const std::size_t length = std::min(name.size(), max_name_length);
+  std::memcpy(slot.name, name.data(), length);
+  slot.name[length] = '\0';
+}
+
 void publish(Range& range, std::uint32_t index, const SlotDescription& description) noexcept {
   SlotRecord& slot = range.slots[index];
   slot.base.store(description.base, std::memory_order_relaxed);
@@ -219,9 +222,9 @@ void publish(Range& range, std::uint32_t index, const SlotDescription& descripti
   slot.growth_faults.store(0, std::memory_order_relaxed);
   slot.remote_growth_faults.store(0, std::memory_order_relaxed);
   slot.unseen_growth.store(0, std::memory_order_relaxed);
-  const std::size_t length = std::min(description.name.size(), max_name_length);
-  std::memcpy(slot.name, description.name.data(), length);
-  slot.name[length] = '\0';
+  slot.owner.store(range.owner, std::memory_order_relaxed);
+  slot.marks.store(0, std::memory_order_relaxed);
+  set_name(slot, description.name);
   slot.generation.fetch_add(1, std::memory_order_release);
 }
 
@@ -291,6 +294,7 @@ void lower_limit(SlotRecord& slot, Step step) noexcept {
   // Above the end of the step it was raised by a trim, which took away what lies between: the limit must not claim that.
   lower(slot.limit, step.end);
   lower(slot.high_water, UINTPTR_MAX);
+  slot.marks.fetch_or(grown_mark, std::memory_order_release);
 }
 
 }  // namespace growstack::handler

@@ -62,6 +62,9 @@ void name_the_cause(RawLine& line, const SlotRecord& slot, const Fault& fault, i
     case ENOMEM:
       line << "a stack could not grow (ENOMEM: vm.max_map_count, RLIMIT_DATA, RLIMIT_AS or the overcommit limit is reached)";
       break;
+    case EDQUOT:
+      line << "a stack could not grow (the budget of its pool or of the process is used up)";
+      break;
     case EBADF:
     case ENOTTY:
       line << "a stack could not grow (the program closed the descriptor of growstack's userfaultfd)";

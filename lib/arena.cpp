@@ -6,21 +6,15 @@
 
 #include <growstack/handler/report.hpp>
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <cerrno>
-#include <map>
+#include <cstdlib>
 #include <memory>
-#include <mutex>
 #include <new>
 #include <system_error>
-#include <tuple>
 #include <utility>
 
 namespace growstack {
-
-namespace {
 
 /// A range of one slot that the fault handler cannot find: for memory that is none of its business.
 struct UnregisteredRange {
@@ -36,364 +30,300 @@ struct UnregisteredRange {
   }
 };
 
-}  // namespace
+constexpr handler::Operations Arena::operations{
+    .plan = &Arena::plan, .commit = &Arena::commit, .on_overflow = handler::report_overflow};
 
-/// Made and destroyed under the registry's lock; lists of free slots likewise.
-class Arena {
- public:
-  /// Reserves room for at least that many slots and registers it. Throws std::system_error, std::bad_alloc.
-  Arena(const Implementation& implementation, const Layout& layout, std::size_t slots)
-      : implementation_(implementation), layout_(layout) {
-    if (implementation_.from_heap()) {
-      take_from_heap();
-    } else {
-      reserve(slots);
-    }
+Arena::Arena(const Kind& kind, Account& account, std::size_t slots) : kind_(kind), account_(account) {
+  if (implementation().from_heap()) {
+    take_from_heap();
+  } else {
+    reserve(slots);
   }
-
-  ~Arena() {
-    if (unregistered_ != nullptr) {
-      ::operator delete(reinterpret_cast<void*>(begin_), std::align_val_t(vm::page_size()));
-    } else {
-      handler::remove_range(*range_);
-      implementation_.forget(begin_, left_);
-      static_cast<void>(vm::release(begin_, left_));
-    }
-  }
-
-  Arena(const Arena&) = delete;
-  Arena& operator=(const Arena&) = delete;
-
-  [[nodiscard]] const Implementation& implementation() const noexcept { return implementation_; }
-  [[nodiscard]] const Layout& layout() const noexcept { return layout_; }
-  [[nodiscard]] handler::Range& range() const noexcept { return *range_; }
-  [[nodiscard]] Tenant& tenant(std::uint32_t index) noexcept { return tenants_[index]; }
-  [[nodiscard]] std::size_t slot_count() const noexcept { return tenants_.size(); }
-  [[nodiscard]] bool full() const noexcept { return free_.empty(); }
-  [[nodiscard]] bool empty() const noexcept { return free_.size() + unusable_ == tenants_.size(); }
-
-  /// The slot that open() will use next.
-  [[nodiscard]] std::uint32_t next_free() const noexcept { return free_.back(); }
-
-  void open(const StackOptions& options) {
-    const std::uint32_t index = next_free();
-    const Bounds bounds = bounds_of(index);
-    prepare(index, bounds);
-    tenants_[index].policy = options.policy;
-    tenants_[index].policy.huge_from = layout_.huge_from;
-    tenants_[index].policy.factor = std::min(options.policy.factor, implementation_.largest_factor());
-    tenants_[index].trim_while_running = {};
-    tenants_[index].running.store(false, std::memory_order_relaxed);  // a call may have been left by longjmp
-    std::uintptr_t limit = 0;
-    if (const int error = implementation_.open(bounds, options, limit); error != 0) {
-      const std::size_t asked = implementation_.asked_by_open(bounds, options);
-      fail_for_stack(error, "cannot commit " + in_bytes(asked) + " of a stack", asked);
-    }
-    handler::publish(*range_, index,
-                     {.base = bounds.base,
-                      .floor = bounds.floor,
-                      .guard = bounds.guard,
-                      .limit = limit,
-                      .reach = options.policy.largest_step,
-                      .growth = implementation_.growth(),
-                      .name = options.name});
-    free_.pop_back();
-    left_ = implementation_.keeps_reservation() ? size_ : bounds.floor - begin_;
-  }
-
-  void close(std::uint32_t index) noexcept {
-    const handler::SlotRecord& slot = range_->slots[index];
-    const std::uintptr_t limit = implementation_.limit(slot);
-    handler::retire(*range_, index);
-    sanitizers::forget_stack_contents(limit, slot.base.load(std::memory_order_relaxed) - limit);
-    if (implementation_.close(slot, layout_) == 0) {
-      free_.push_back(index);  // reserved in the constructor
-    } else {
-      ++unusable_;  // memory of the old stack is left where a new one would have its guard; it goes with the arena
-    }
-  }
-
- private:
-  void make_slots(std::size_t count) {
-    tenants_ = std::vector<Tenant>(count);
-    free_.reserve(count);
-    for (std::size_t index = count; index > 0; --index) {
-      free_.push_back(static_cast<std::uint32_t>(index - 1));
-    }
-  }
-
-  void take_from_heap() {
-    make_slots(1);
-    auto range = std::make_unique<UnregisteredRange>();
-    range_ = &range->range;
-    range_->owner = this;
-    size_ = layout_.slot_size;
-    begin_ = reinterpret_cast<std::uintptr_t>(::operator new(size_, std::align_val_t(vm::page_size()), std::nothrow));
-    if (begin_ == 0) {
-      fail_for_memory(ENOMEM, named("cannot allocate " + in_bytes(size_)), size_);
-    }
-    unregistered_ = std::move(range);
-  }
-
-  void reserve(std::size_t slots) {
-    size_ = vm::round_up(layout_.first + slots * layout_.slot_size, handler::range_alignment);
-    make_slots(implementation_.keeps_reservation() ? (size_ - layout_.first) / layout_.slot_size : 1);
-    if (const int error = vm::reserve(size_, handler::range_alignment, layout_.pages(), begin_); error != 0) {
-      fail_for_memory(error, named("cannot reserve " + in_bytes(size_) + " of address space"),
-                      size_ + handler::range_alignment);
-    }
-    left_ = size_;
-    // A strategy with one slot per arena gets a range of one slot too, at its upper end.
-    const std::size_t range_slot_size = implementation_.keeps_reservation() ? layout_.slot_size : size_;
-    if (const int error = handler::add_range({.begin = begin_,
-                                              .size = size_,
-                                              .first_slot = layout_.first,
-                                              .slot_size = range_slot_size,
-                                              .operations = &operations,
-                                              .committer = implementation_.committer(),
-                                              .owner = this},
-                                             range_);
-        error != 0) {
-      static_cast<void>(vm::release(begin_, size_));
-      fail_for_memory(error, named("cannot register " + in_bytes(size_) + " of address space"), 0);
-    }
-    start_strategy();
-  }
-
-  /// Once more, now that there is a range: uninstall() may have come in between, and cannot from here on.
-  void start_strategy() {
-    try {
-      implementation_.start();
-    } catch (...) {
-      handler::remove_range(*range_);
-      static_cast<void>(vm::release(begin_, size_));
-      throw;
-    }
-  }
-
-  [[nodiscard]] std::string named(const std::string& what) const {
-    return std::string(implementation_.description().name) + ": " + what;
-  }
-
-  /// An error of prepare() or open().
-  [[noreturn]] void fail_for_stack(int error, const std::string& what, std::size_t bytes) const {
-    if (const std::string explanation = implementation_.explain(error); !explanation.empty()) {
-      fail(error, named(explanation));
-    }
-    fail_for_memory(error, named(what), bytes);
-  }
-
-  /// Slots are used for the first time in their order, because the last one given back is the first one taken again.
-  void prepare(std::uint32_t index, const Bounds& bounds) {
-    if (index < prepared_) {
-      return;
-    }
-    if (const int error = implementation_.prepare(bounds, layout_); error != 0) {
-      fail_for_stack(error, "cannot prepare " + in_bytes(bounds.base - bounds.guard) + " of address space for a stack",
-                     bounds.base - bounds.guard);
-    }
-    prepared_ = index + 1;
-  }
-
-  [[nodiscard]] Bounds bounds_of(std::uint32_t index) const noexcept {
-    const std::uintptr_t base = implementation_.keeps_reservation()
-                                    ? begin_ + layout_.first + (index + std::size_t{1}) * layout_.slot_size
-                                    : begin_ + size_;
-    const std::uintptr_t floor = base - layout_.reserve;
-    return {.base = base, .floor = floor, .guard = floor - layout_.guard};
-  }
-
-  static handler::Step plan(const handler::Range& range, const handler::SlotRecord& slot, std::uintptr_t address) noexcept {
-    const auto index = static_cast<std::uint32_t>(&slot - range.slots);
-    const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
-    if (address >= limit) {
-      return {limit, limit};  // another thread was first
-    }
-    return {grown_limit(static_cast<Arena*>(range.owner)->tenant(index).policy, slot.base.load(std::memory_order_relaxed),
-                        slot.floor.load(std::memory_order_relaxed), limit, address, vm::page_size()),
-            limit};
-  }
-
-  static int commit(const handler::Range& range, const handler::SlotRecord& slot, handler::Step step) noexcept {
-    return static_cast<Arena*>(range.owner)->implementation_.commit(slot, step);
-  }
-
-  static constexpr handler::Operations operations{
-      .plan = &Arena::plan, .commit = &Arena::commit, .on_overflow = handler::report_overflow};
-
-  const Implementation& implementation_;
-  const Layout layout_;
-  std::unique_ptr<UnregisteredRange> unregistered_;
-  std::size_t size_ = 0;
-  std::uintptr_t begin_ = 0;
-  handler::Range* range_ = nullptr;
-  std::vector<Tenant> tenants_;
-  std::vector<std::uint32_t> free_;
-  std::uint32_t prepared_ = 0;  ///< slots that had a stack at least once
-  std::size_t unusable_ = 0;
-  std::size_t left_ = 0;  ///< bytes from begin_ that are still to be released once every slot is closed
-};
-
-namespace {
-
-/// Stacks of one strategy, one size, guard included, and one kind of pages share arenas.
-using Key = std::tuple<const Implementation*, std::size_t, std::size_t, std::size_t>;
-
-/// Arenas of one key. `open` are those with a free slot; it has room for all, so that giving a slot back needs no memory.
-struct SizeClass {
-  std::size_t arenas = 0;
-  std::size_t slots = 0;  ///< of all of them
-  std::vector<Arena*> open;
-};
-
-struct Registry {
-  std::mutex lock;
-  std::vector<std::unique_ptr<Arena>> arenas;
-  std::map<Key, SizeClass> classes;
-};
-
-/// Made when the program is loaded, because a child forked while another thread makes it would find it half made for ever.
-/// Never destroyed: stacks with static storage may outlive it.
-class TheRegistry {
- public:
-  TheRegistry() : registry_(*new Registry) {
-    // A child must not inherit the lock from a thread that it does not have.
-    static_cast<void>(pthread_atfork(lock, unlock, unlock));
-  }
-  Registry& operator*() const noexcept { return registry_; }
-
- private:
-  static void lock() noexcept;
-  static void unlock() noexcept;
-
-  Registry& registry_;
-};
-
-[[gnu::init_priority(102)]] const TheRegistry the_registry;
-
-void TheRegistry::lock() noexcept { (*the_registry).lock.lock(); }
-void TheRegistry::unlock() noexcept { (*the_registry).lock.unlock(); }
-
-Key key_of(const Implementation& implementation, const Layout& layout) noexcept {
-  return {&implementation, layout.reserve, layout.guard, layout.huge_from};
 }
 
-Key key_of(const Arena& arena) noexcept { return key_of(arena.implementation(), arena.layout()); }
-
-void destroy(Registry& all, Arena* arena) noexcept {
-  const auto size_class = all.classes.find(key_of(*arena));
-  std::erase(size_class->second.open, arena);
-  size_class->second.slots -= arena->slot_count();
-  if (--size_class->second.arenas == 0) {
-    all.classes.erase(size_class);
+Arena::~Arena() {
+  if (unregistered_ != nullptr) {
+    ::operator delete(reinterpret_cast<void*>(begin_), std::align_val_t(vm::page_size()));
+  } else {
+    handler::remove_range(*range_);
+    implementation().forget(begin_, left_);
+    static_cast<void>(vm::release(begin_, left_));
   }
-  const auto found =
-      std::find_if(all.arenas.begin(), all.arenas.end(), [&](const auto& each) { return each.get() == arena; });
-  std::swap(*found, all.arenas.back());
-  all.arenas.pop_back();
 }
 
-/// An arena is as large as all before it of its class together: a single stack takes the least that can be had, and many
-/// take few mappings. Where so much is not to be had (RLIMIT_AS), the least will do.
-std::unique_ptr<Arena> new_arena(const Implementation& implementation, const Layout& layout, std::size_t slots_so_far) {
-  constexpr std::size_t most_slots = 65536;
-  constexpr std::size_t most_bytes = std::size_t{1} << 40;
-  const std::size_t slots = std::min({slots_so_far, most_slots, most_bytes / layout.slot_size});
-  if (slots > 1 && implementation.keeps_reservation()) {
-    try {
-      return std::make_unique<Arena>(implementation, layout, slots);
-    } catch (const std::system_error&) {
-    }
+void Arena::Free::operator()(void* memory) const noexcept { std::free(memory); }  // trivially destructible, all of them
+
+void Arena::make_tenants(std::uint32_t count) {
+  static_assert(std::is_trivially_destructible_v<Tenant>);
+  // Not touched until a slot is used: most of a large arena may never be.
+  tenants_.reset(static_cast<Tenant*>(std::calloc(count, sizeof(Tenant))));
+  if (tenants_ == nullptr) {
+    throw std::bad_alloc();
   }
-  return std::make_unique<Arena>(implementation, layout, 1);
+  free_ = IndexSet(count);
+  slot_count_ = count;
 }
 
-Arena* make_arena(Registry& all, const Implementation& implementation, const Layout& layout) {
-  const Key key = key_of(implementation, layout);
-  const auto found = all.classes.find(key);
-  auto made = new_arena(implementation, layout, found == all.classes.end() ? 0 : found->second.slots);
-  all.arenas.reserve(all.arenas.size() + 1);
-  SizeClass& size_class = all.classes[key];
-  size_class.open.reserve(size_class.arenas + 1);
-  // Nothing fails from here on.
-  size_class.open.push_back(made.get());
-  ++size_class.arenas;
-  size_class.slots += made->slot_count();
-  all.arenas.push_back(std::move(made));
-  return all.arenas.back().get();
+void Arena::take_from_heap() {
+  make_tenants(1);
+  auto range = std::make_unique<UnregisteredRange>();
+  range_ = &range->range;
+  range_->owner = this;
+  size_ = layout().slot_size;
+  begin_ = reinterpret_cast<std::uintptr_t>(::operator new(size_, std::align_val_t(vm::page_size()), std::nothrow));
+  if (begin_ == 0) {
+    fail_for_memory(ENOMEM, named("cannot allocate " + in_bytes(size_)), size_);
+  }
+  unregistered_ = std::move(range);
 }
 
-Arena* arena_with_room(Registry& all, const Implementation& implementation, const Layout& layout) {
-  const auto found = all.classes.find(key_of(implementation, layout));
-  return found != all.classes.end() && !found->second.open.empty() ? found->second.open.back()
-                                                                   : make_arena(all, implementation, layout);
+void Arena::reserve(std::size_t slots) {
+  const Layout& layout = kind_.layout;
+  size_ = vm::round_up(layout.first + slots * layout.slot_size, handler::range_alignment);
+  const bool shares = implementation().keeps_reservation();
+  make_tenants(shares ? static_cast<std::uint32_t>((size_ - layout.first) / layout.slot_size) : 1);
+  if (const int error = vm::reserve(size_, handler::range_alignment, layout.pages(), begin_); error != 0) {
+    fail_for_memory(error, named("cannot reserve " + in_bytes(size_) + " of address space"),
+                    size_ + handler::range_alignment);
+  }
+  left_ = size_;
+  if (const int error = handler::add_range({.begin = begin_,
+                                            .size = size_,
+                                            .first_slot = layout.first,
+                                            // A strategy with one slot per arena gets a range of one slot too, at its
+                                            // upper end.
+                                            .slot_size = shares ? layout.slot_size : size_,
+                                            .operations = &operations,
+                                            .committer = implementation().committer(),
+                                            .owner = this},
+                                           range_);
+      error != 0) {
+    static_cast<void>(vm::release(begin_, size_));
+    fail_for_memory(error, named("cannot register " + in_bytes(size_) + " of address space"), 0);
+  }
+  start_strategy();
 }
 
-}  // namespace
-
-handler::SlotRecord& Place::slot() const noexcept { return arena->range().slots[index]; }
-Tenant& Place::tenant() const noexcept { return arena->tenant(index); }
-const Implementation& Place::implementation() const noexcept { return arena->implementation(); }
-
-int Place::trim(std::uintptr_t keep_from) const noexcept {
-  return arena->implementation().trim(slot(), arena->layout(), keep_from);
-}
-
-Place open_slot(const StackOptions& options) {
-  Registry& all = *the_registry;
-  const std::lock_guard guard(all.lock);
-  const Implementation& strategy = *implementation(options.strategy);
-  Arena* const arena =
-      arena_with_room(all, strategy, strategy.layout(options.reserve, options.guard, options.policy.huge_from));
-  const Place place{arena, arena->next_free()};
+/// Once more, now that there is a range: uninstall() may have come in between, and cannot from here on.
+void Arena::start_strategy() {
   try {
-    arena->open(options);
+    implementation().start();
   } catch (...) {
-    if (arena->empty()) {
-      destroy(all, arena);
-    }
+    handler::remove_range(*range_);
+    static_cast<void>(vm::release(begin_, size_));
     throw;
   }
-  if (arena->full()) {
-    std::erase(all.classes.find(key_of(*arena))->second.open, arena);
-  }
-  return place;
 }
 
-void close_slot(const Place& place) noexcept {
-  Registry& all = *the_registry;
-  const std::lock_guard guard(all.lock);
-  Arena* const arena = place.arena;
-  const bool was_full = arena->full();
-  arena->close(place.index);
-  if (arena->empty()) {
-    destroy(all, arena);
-  } else if (was_full && !arena->full()) {
-    all.classes.find(key_of(*arena))->second.open.push_back(arena);
-  }
+std::string Arena::named(const std::string& what) const {
+  return std::string(implementation().description().name) + ": " + what;
 }
 
-ArenaTotals arena_totals() {
-  Registry& all = *the_registry;
-  const std::lock_guard guard(all.lock);
-  ArenaTotals totals{.arenas = all.arenas.size()};
-  for (const std::unique_ptr<Arena>& arena : all.arenas) {
-    const handler::Range& range = arena->range();
-    for (std::uint32_t index = 0; index < range.slot_count.load(std::memory_order_relaxed); ++index) {
-      const handler::SlotRecord& slot = range.slots[index];
-      if (slot.generation.load(std::memory_order_acquire) % 2 == 1) {
-        const std::uintptr_t base = slot.base.load(std::memory_order_relaxed);
-        ++totals.stacks;
-        totals.reserved += base - slot.floor.load(std::memory_order_relaxed);
-        totals.committed += base - arena->implementation().limit(slot);
-      }
+/// An error of prepare() or open().
+void Arena::fail_for_stack(int error, const std::string& what, std::size_t bytes) const {
+  if (const std::string explanation = implementation().explain(error); !explanation.empty()) {
+    fail(error, named(explanation));
+  }
+  fail_for_memory(error, named(what), bytes);
+}
+
+// ---- stacks --------------------------------------------------------------------------------------------------------------
+
+Place Arena::open(const StackOptions& options) {
+  const std::uint32_t index = free_.empty() ? fresh_ : free_.least();
+  const Bounds bounds = bounds_of(index);
+  prepare(index, bounds);
+  std::uintptr_t limit = 0;
+  if (const int error = implementation().open(bounds, layout(), options, limit); error != 0) {
+    const std::size_t asked = implementation().asked_by_open(bounds, options);
+    fail_for_stack(error, "cannot commit " + in_bytes(asked) + " of a stack", asked);
+  }
+  free_.erase(index);
+  publish(index, bounds, options, limit);
+  charge_new_stack(index, bounds, limit);
+  left_ = implementation().keeps_reservation() ? size_ : bounds.floor - begin_;
+  return place(index);
+}
+
+std::uint32_t Arena::open_in_row(std::uint32_t count, const StackOptions& options, std::uint32_t& first) {
+  count = std::min(count, slot_count_ - fresh_);
+  if (count == 0 || account_.left() / count < options.policy.initial_commit ||
+      implementation().open_in_row(bounds_of(fresh_), count, layout(), options) != 0) {
+    return 0;
+  }
+  first = fresh_;
+  for (; fresh_ < first + count; ++fresh_) {
+    new (&tenants_[fresh_]) Tenant;
+    const Bounds bounds = bounds_of(fresh_);
+    const std::uintptr_t limit = bounds.base - options.policy.initial_commit;
+    publish(fresh_, bounds, options, limit);
+    static_cast<void>(charge_down_to(range_->slots[fresh_], limit));
+  }
+  return count;
+}
+
+void Arena::publish(std::uint32_t index, const Bounds& bounds, const StackOptions& options, std::uintptr_t limit) noexcept {
+  tenants_[index] = {};
+  ++open_count_;
+  handler::publish(*range_, index,
+                   {.base = bounds.base,
+                    .floor = bounds.floor,
+                    .guard = bounds.guard,
+                    .limit = limit,
+                    .reach = options.policy.largest_step,
+                    .growth = implementation().growth(),
+                    .name = options.name});
+}
+
+void Arena::close(std::uint32_t index) noexcept {
+  handler::SlotRecord& slot = range_->slots[index];
+  const std::uintptr_t limit = implementation().limit(slot, layout());
+  handler::retire(*range_, index);
+  --open_count_;
+  account_.credit(slot.owners_word.exchange(0, std::memory_order_relaxed));
+  sanitizers::forget_stack_contents(limit, slot.base.load(std::memory_order_relaxed) - limit);
+  if (implementation().close(slot, layout()) == 0) {
+    free_.insert(index);
+  }  // else memory of the old stack is left where a new one would have its guard: it goes with the arena
+}
+
+bool Arena::dismantle(std::uint32_t most) noexcept {
+  const std::uint32_t first = fresh_ - std::min(fresh_, most);
+  for (std::uint32_t index = first; index < fresh_; ++index) {
+    handler::SlotRecord& slot = range_->slots[index];
+    if (slot.generation.load(std::memory_order_relaxed) % 2 == 1) {
+      handler::retire(*range_, index);
+      account_.credit(slot.owners_word.exchange(0, std::memory_order_relaxed));
+      --open_count_;
     }
   }
-  return totals;
+  fresh_ = first;
+  const std::size_t kept = bounds_of(first).guard - begin_;
+  implementation().forget(begin_ + kept, left_ - kept);
+  if (vm::release(begin_ + kept, left_ - kept) == 0) {  // else all of it goes in the end
+    left_ = kept;
+  }
+  return fresh_ == 0;
 }
 
-Place place_of(const handler::PinnedSlot& pinned) noexcept {
-  return {static_cast<Arena*>(pinned.range().owner), pinned.index()};
+/// A slot is prepared when it is used for the first time, which they are in their order.
+void Arena::prepare(std::uint32_t index, const Bounds& bounds) {
+  if (index < fresh_) {
+    return;
+  }
+  if (const int error = implementation().prepare(bounds, layout()); error != 0) {
+    fail_for_stack(error, "cannot prepare " + in_bytes(bounds.base - bounds.guard) + " of address space for a stack",
+                   bounds.base - bounds.guard);
+  }
+  new (&tenants_[index]) Tenant;
+  free_.insert(index);
+  fresh_ = index + 1;
+}
+
+Bounds Arena::bounds_of(std::uint32_t index) const noexcept {
+  const std::uintptr_t base = implementation().keeps_reservation()
+                                  ? begin_ + layout().first + (index + std::size_t{1}) * layout().slot_size
+                                  : begin_ + size_;
+  const std::uintptr_t floor = base - layout().reserve;
+  return {.base = base, .floor = floor, .guard = floor - layout().guard};
+}
+
+// ---- accounts ------------------------------------------------------------------------------------------------------------
+
+std::size_t Arena::bytes_from(const handler::SlotRecord& slot, std::uintptr_t limit) const noexcept {
+  return slot.base.load(std::memory_order_relaxed) - implementation().committed_from(slot, layout(), limit);
+}
+
+/// What a slot is charged is kept as one number, not as differences: two threads that grow the same stack, or one that
+/// grows it while another trims it, may leave it wrong for a while, and never for good.
+bool Arena::charge_down_to(handler::SlotRecord& slot, std::uintptr_t limit) noexcept {
+  const std::size_t wanted = bytes_from(slot, limit);
+  std::size_t charged = slot.owners_word.load(std::memory_order_relaxed);
+  while (charged < wanted) {
+    if (!account_.charge(wanted - charged)) {
+      return false;
+    }
+    if (slot.owners_word.compare_exchange_strong(charged, wanted, std::memory_order_relaxed)) {
+      return true;
+    }
+    account_.credit(wanted - charged);
+  }
+  return true;
+}
+
+void Arena::settle(handler::SlotRecord& slot) noexcept {
+  const std::size_t wanted = bytes_from(slot, slot.limit.load(std::memory_order_acquire));
+  std::size_t charged = slot.owners_word.load(std::memory_order_relaxed);
+  if (charged > wanted && slot.owners_word.compare_exchange_strong(charged, wanted, std::memory_order_relaxed)) {
+    account_.credit(charged - wanted);
+  }
+}
+
+void Arena::charge_new_stack(std::uint32_t index, const Bounds& bounds, std::uintptr_t limit) {
+  if (!charge_down_to(range_->slots[index], limit)) {
+    const std::size_t asked = bytes_from(range_->slots[index], limit);
+    close(index);
+    fail(ENOMEM, named("a stack commits " + in_bytes(asked) + " of " + in_bytes(bounds.base - bounds.floor) +
+                       " at once, and the budget is used up: ") +
+                     account_.explanation());
+  }
+}
+
+// ---- what faults ask for -------------------------------------------------------------------------------------------------
+
+handler::Step Arena::plan(const handler::Range& range, const handler::SlotRecord& slot, std::uintptr_t address) noexcept {
+  const auto& arena = *static_cast<const Arena*>(range.owner);
+  const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
+  if (address >= limit) {
+    return {limit, limit};  // another thread was first
+  }
+  const std::uintptr_t base = slot.base.load(std::memory_order_relaxed);
+  const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
+  const auto grown = [&](const GrowthPolicy& policy) {
+    return grown_limit(policy, base, floor, limit, address, vm::page_size());
+  };
+  const std::uintptr_t wished = grown(arena.kind().policy);
+  if (arena.account_.left() >= arena.bytes_from(slot, wished) - arena.bytes_from(slot, limit)) [[likely]] {
+    return {wished, limit};
+  }
+  // A budget is used to its last page.
+  GrowthPolicy frugal = arena.kind().policy;
+  frugal.factor = 1;
+  frugal.least_step = vm::page_size();
+  frugal.headroom = 0;
+  return {grown(frugal), limit};
+}
+
+int Arena::commit(const handler::Range& range, const handler::SlotRecord& slot, handler::Step step) noexcept {
+  auto& arena = *static_cast<Arena*>(range.owner);
+  handler::SlotRecord& charged = range.slots[&slot - range.slots];
+  if (!arena.charge_down_to(charged, step.begin)) {
+    return EDQUOT;
+  }
+  const int error = arena.implementation().commit(slot, arena.layout(), step);
+  if (error != 0) {
+    arena.settle(charged);
+  }
+  return error;
+}
+
+// ---- places --------------------------------------------------------------------------------------------------------------
+
+Kind Kind::of(const StackOptions& options) noexcept {
+  Kind kind{.implementation = growstack::implementation(options.strategy), .policy = options.policy};
+  kind.layout = kind.implementation->layout(options);
+  kind.policy.huge_from = kind.layout.huge_from;
+  kind.policy.factor = std::min(options.policy.factor, kind.implementation->largest_factor());
+  return kind;
+}
+
+std::uintptr_t Place::limit() const noexcept { return implementation().limit(slot(), arena().layout()); }
+std::uintptr_t Place::high_water() const noexcept { return implementation().high_water(slot(), arena().layout()); }
+
+int Place::trim(std::uintptr_t keep_from) const noexcept {
+  const int error = implementation().trim(slot(), arena().layout(), keep_from);
+  arena().settle(slot());
+  return error;
 }
 
 }  // namespace growstack

@@ -24,17 +24,17 @@ struct BorrowedStack {
 /// Marks a stack as running for the time of a call.
 class Running {
  public:
-  explicit Running(std::atomic<bool>& flag) : flag_(flag) {
-    if (flag_.exchange(true, std::memory_order_acquire)) {
+  explicit Running(std::atomic<std::uint32_t>& marks) : marks_(marks) {
+    if ((marks_.fetch_or(running_mark, std::memory_order_acquire) & running_mark) != 0) {
       fail(EBUSY, "a call runs on this stack already: use another stack");
     }
   }
-  ~Running() { flag_.store(false, std::memory_order_release); }
+  ~Running() { marks_.fetch_and(~running_mark, std::memory_order_release); }
   Running(const Running&) = delete;
   Running& operator=(const Running&) = delete;
 
  private:
-  std::atomic<bool>& flag_;
+  std::atomic<std::uint32_t>& marks_;
 };
 
 /// A signal without SA_ONSTACK may come at the first instruction there. A stack too small for that is the caller's choice.
@@ -51,7 +51,7 @@ void run_on(Stack& stack, void (*body)(void*) noexcept, void* argument) {
     fail_for_memory(error, "cannot set up an alternate signal stack", handler::alternate_stack_size());
   }
   keep_room_for_a_signal(stack);
-  const Running running(StackAccess::place(stack).tenant().running);
+  const Running running(StackAccess::place(stack).slot().marks);
 
   namespace context = boost::context;
   context::stack_context whole;

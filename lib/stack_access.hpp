@@ -9,7 +9,8 @@ namespace growstack {
 
 class StackAccess {
  public:
-  static Place place(const Stack& stack) noexcept;
+  static Place place(const Stack& stack) noexcept { return Place(stack.slot_); }
+  static Stack stack_at(const Place& place) noexcept { return Stack(&place.slot()); }
 };
 
 }  // namespace growstack

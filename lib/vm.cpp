@@ -1,6 +1,8 @@
 #include "vm.hpp"
 
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -119,6 +121,32 @@ int install_markers(std::uintptr_t begin, std::size_t size) noexcept {
   }
   const bool may_be_locked = errno == EINVAL && munlock(pointer(begin), size) == 0;
   return may_be_locked && madvise(pointer(begin), size, guard_install) == 0 ? 0 : errno;
+}
+
+int MarkerList::install(std::uintptr_t begin, std::size_t size) noexcept {
+  if (size == 0) {
+    return 0;
+  }
+  const int error = count_ == ranges_.size() ? finish() : 0;
+  ranges_[count_++] = {.iov_base = pointer(begin), .iov_len = size};
+  return error;
+}
+
+int MarkerList::finish() noexcept {
+  std::size_t bytes = 0;
+  for (std::size_t index = 0; index < count_; ++index) {
+    bytes += ranges_[index].iov_len;
+  }
+  constexpr int pidfd_self = -10001;
+  const long done = syscall(SYS_process_madvise, pidfd_self, ranges_.data(), count_, guard_install, 0U);
+  int error = 0;
+  if (done < 0 || static_cast<std::size_t>(done) != bytes) {
+    for (std::size_t index = 0; error == 0 && index < count_; ++index) {
+      error = install_markers(reinterpret_cast<std::uintptr_t>(ranges_[index].iov_base), ranges_[index].iov_len);
+    }
+  }
+  count_ = 0;
+  return error;
 }
 
 int remove_markers(std::uintptr_t begin, std::size_t size) noexcept {

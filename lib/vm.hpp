@@ -14,6 +14,9 @@
 
 #include <growstack/handler/pages.hpp>
 
+#include <sys/uio.h>
+
+#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -77,6 +80,19 @@ enum class Pages : std::uint8_t {
 /// SIGSEGV with SEGV_MAPERR. Drops what is there; idempotent; survives MADV_DONTNEED and fork. EINVAL on older kernels, and
 /// on locked memory.
 [[nodiscard]] int install_markers(std::uintptr_t begin, std::size_t size) noexcept;
+
+/// The same for many ranges: collected, and installed many at a time where the kernel lets a process advise itself so
+/// (process_madvise(2) with PIDFD_SELF, Linux 6.14).
+class MarkerList {
+ public:
+  /// Some time before the end of finish().
+  [[nodiscard]] int install(std::uintptr_t begin, std::size_t size) noexcept;
+  [[nodiscard]] int finish() noexcept;
+
+ private:
+  std::array<iovec, 128> ranges_;
+  std::size_t count_ = 0;
+};
 
 /// The way back (MADV_GUARD_REMOVE). What has no markers stays as it is. May run in a signal handler.
 [[nodiscard]] int remove_markers(std::uintptr_t begin, std::size_t size) noexcept;

@@ -352,7 +352,7 @@ STRATEGIES_WHERE(traits.trims, "a suspended stack keeps what lives above its sta
     fiber = std::move(fiber).resume();
     const std::size_t live = address_of(stack.base()) - stack_pointer;
     CHECK(stack.resident() >= 4 * MiB);
-    CHECK(stack.trim(reinterpret_cast<const void*>(stack_pointer)) == std::error_code());
+    CHECK(stack.trim_below(reinterpret_cast<const void*>(stack_pointer)) == std::error_code());
     CHECK(stack.resident() >= 300 * KiB);
     CHECK(stack.resident() <= live + 16 * KiB);
     if (Of::traits.limit_moves) {
@@ -366,11 +366,11 @@ STRATEGIES_WHERE(traits.trims, "a suspended stack keeps what lives above its sta
 STRATEGIES_WHERE(traits.trims, "a pointer that is not into the stack cannot be its stack pointer") {
   Stack stack(options_for(Of::traits));
   const int elsewhere = 0;
-  CHECK(stack.trim(&elsewhere) == std::errc::invalid_argument);
-  CHECK(stack.trim(static_cast<const char*>(stack.floor()) - 1) == std::errc::invalid_argument);
-  CHECK(stack.trim(static_cast<const char*>(stack.base()) + 1) == std::errc::invalid_argument);
-  CHECK(stack.trim(stack.base()) == std::error_code());
-  CHECK(stack.trim(stack.floor()) == std::error_code());
+  CHECK(stack.trim_below(&elsewhere) == std::errc::invalid_argument);
+  CHECK(stack.trim_below(static_cast<const char*>(stack.floor()) - 1) == std::errc::invalid_argument);
+  CHECK(stack.trim_below(static_cast<const char*>(stack.base()) + 1) == std::errc::invalid_argument);
+  CHECK(stack.trim_below(stack.base()) == std::error_code());
+  CHECK(stack.trim_below(stack.floor()) == std::error_code());
 }
 
 STRATEGIES_WHERE(traits.trims, "the running stack gives back a deep excursion and goes on") {

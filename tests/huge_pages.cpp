@@ -275,7 +275,7 @@ STRATEGIES_WHERE(traits.grows_by == SIGSEGV,
       wrong += descend(20 * MiB);
       at_stack_pointer(reinterpret_cast<std::uintptr_t>(stack.base()) - kept, [&] {
         const void* const stack_pointer = __builtin_frame_address(0);
-        call(other, [&] { wrong += stack.trim(static_cast<const char*>(stack_pointer) - 4 * KiB) ? 1 : 0; });
+        call(other, [&] { wrong += stack.trim_below(static_cast<const char*>(stack_pointer) - 4 * KiB) ? 1 : 0; });
         after = stack.resident();
         wrong += descend(3 * MiB);  // the way back down: markers or permissions of the trim are in the way
       });

@@ -265,7 +265,7 @@ STRATEGIES_WHERE(traits.grows_by_protection, "a stack costs two mappings, howeve
     stacks.emplace_back(options_for(Of::strategy));
     for (int round = 0; round < 3; ++round) {
       call(stacks.back(), [round] { descend(static_cast<std::size_t>(1 + round) * MiB); });
-      REQUIRE(!stacks.back().trim(static_cast<const char*>(stacks.back().base()) - 512 * KiB));
+      REQUIRE(!stacks.back().trim_below(static_cast<const char*>(stacks.back().base()) - 512 * KiB));
     }
   }
   for (const Stack& stack : stacks) {

@@ -185,7 +185,7 @@ TEST_CASE("a headroom as large as the stack commits all of it at the first growt
 TEST_CASE("a headroom that is not whole pages works, and so does a stack that trims with it") {
   Stack stack({.policy = {.headroom = 1}});
   CHECK(call(stack, [] { return descend(MiB); }) == 0);
-  CHECK(stack.trim(static_cast<const char*>(stack.base()) - 100 * KiB) == std::error_code());
+  CHECK(stack.trim_below(static_cast<const char*>(stack.base()) - 100 * KiB) == std::error_code());
   CHECK(stack.committed() <= 100 * KiB + page_size());
 }
 

@@ -4,11 +4,7 @@
 
 namespace growstack {
 
-std::uintptr_t AlwaysCommitted::limit(const handler::SlotRecord& slot) const noexcept {
-  return slot.floor.load(std::memory_order_relaxed);
-}
-
-std::uintptr_t AlwaysCommitted::high_water(const handler::SlotRecord& slot) const noexcept {
+std::uintptr_t AlwaysCommitted::high_water(const handler::SlotRecord& slot, const Layout&) const noexcept {
   const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
   return lowest_resident(floor, slot.base.load(std::memory_order_relaxed) - floor);
 }

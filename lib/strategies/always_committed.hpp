@@ -12,10 +12,8 @@ class AlwaysCommitted : public Implementation {
   [[nodiscard]] std::size_t asked_by_open(const Bounds& bounds, const StackOptions&) const noexcept final {
     return bounds.base - bounds.floor;
   }
-  /// The floor.
-  [[nodiscard]] std::uintptr_t limit(const handler::SlotRecord& slot) const noexcept final;
   /// No event tells how deep it went: the deepest page that is resident now is all there is to see.
-  [[nodiscard]] std::uintptr_t high_water(const handler::SlotRecord& slot) const noexcept final;
+  [[nodiscard]] std::uintptr_t high_water(const handler::SlotRecord& slot, const Layout& layout) const noexcept final;
   /// Unmaps physical memory; ENOTSUP for those that do not let it go.
   [[nodiscard]] int trim(handler::SlotRecord& slot, const Layout& layout, std::uintptr_t keep_from) const noexcept override;
   [[nodiscard]] int close(const handler::SlotRecord& slot, const Layout& layout) const noexcept override;

@@ -14,7 +14,8 @@ class DemandPaging final : public AlwaysCommitted {
     return text;
   }
 
-  [[nodiscard]] int open(const Bounds& bounds, const StackOptions&, std::uintptr_t& limit) const noexcept override {
+  [[nodiscard]] int open(const Bounds& bounds, const Layout&, const StackOptions&,
+                         std::uintptr_t& limit) const noexcept override {
     limit = bounds.floor;
     const int error = vm::commit_uncharged(bounds.floor, bounds.base - bounds.floor, vm::Pages::small);
     if (error == 0) {

@@ -32,19 +32,19 @@ class DemandPagingHuge final : public AlwaysCommitted {
                                 : std::string();
   }
 
-  [[nodiscard]] Layout layout(std::size_t reserve, std::size_t guard, std::size_t huge_from) const noexcept override {
-    return layout_with_huge_pages(reserve, guard, huge_from);
+  [[nodiscard]] Layout layout(const StackOptions& options) const noexcept override {
+    return layout_with_huge_pages(options);
   }
 
-  [[nodiscard]] int open(const Bounds& bounds, const StackOptions& options, std::uintptr_t& limit) const noexcept override {
+  [[nodiscard]] int open(const Bounds& bounds, const Layout& layout, const StackOptions&,
+                         std::uintptr_t& limit) const noexcept override {
     limit = bounds.floor;
     const std::size_t reserve = bounds.base - bounds.floor;
-    const Layout mine = layout(reserve, bounds.floor - bounds.guard, options.policy.huge_from);
     int error = vm::commit_uncharged(bounds.floor, reserve, vm::Pages::small);
-    if (error == 0 && mine.pages() == vm::Pages::huge_too) {
-      error = vm::want_huge_pages(bounds.floor, reserve - mine.huge_from);
+    if (error == 0 && layout.pages() == vm::Pages::huge_too) {
+      error = vm::want_huge_pages(bounds.floor, reserve - layout.huge_from);
       if (error != 0) {
-        static_cast<void>(vm::decommit(bounds.floor, reserve, mine.pages()));
+        static_cast<void>(vm::decommit(bounds.floor, reserve, layout.pages()));
       }
     }
     if (error == 0) {

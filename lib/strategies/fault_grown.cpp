@@ -4,11 +4,10 @@
 
 namespace growstack {
 
-Layout FaultGrown::layout(std::size_t reserve, std::size_t guard, std::size_t huge_from) const noexcept {
-  return layout_with_huge_pages(reserve, guard, huge_from);
-}
+Layout FaultGrown::layout(const StackOptions& options) const noexcept { return layout_with_huge_pages(options); }
 
-int FaultGrown::open(const Bounds& bounds, const StackOptions& options, std::uintptr_t& limit) const noexcept {
+int FaultGrown::open(const Bounds& bounds, const Layout&, const StackOptions& options,
+                     std::uintptr_t& limit) const noexcept {
   const std::size_t initial_commit = options.policy.initial_commit;
   limit = bounds.base - initial_commit;
   return vm::commit(limit, initial_commit);
@@ -25,14 +24,6 @@ int FaultGrown::close(const handler::SlotRecord& slot, const Layout& layout) con
   // Down to the floor, whatever the limit says: a growth that raced with a trim may have committed below it.
   const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
   return vm::decommit(floor, slot.base.load(std::memory_order_relaxed) - floor, layout.pages());
-}
-
-std::uintptr_t FaultGrown::limit(const handler::SlotRecord& slot) const noexcept {
-  return slot.limit.load(std::memory_order_acquire);
-}
-
-std::uintptr_t FaultGrown::high_water(const handler::SlotRecord& slot) const noexcept {
-  return slot.high_water.load(std::memory_order_acquire);
 }
 
 }  // namespace growstack

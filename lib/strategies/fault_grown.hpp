@@ -9,13 +9,12 @@ namespace growstack {
 class FaultGrown : public Implementation {
  public:
   [[nodiscard]] handler::Growth growth() const noexcept final { return handler::Growth::by_fault; }
-  [[nodiscard]] Layout layout(std::size_t reserve, std::size_t guard, std::size_t huge_from) const noexcept final;
-  [[nodiscard]] int open(const Bounds& bounds, const StackOptions& options, std::uintptr_t& limit) const noexcept final;
+  [[nodiscard]] Layout layout(const StackOptions& options) const noexcept final;
+  [[nodiscard]] int open(const Bounds& bounds, const Layout& layout, const StackOptions& options,
+                         std::uintptr_t& limit) const noexcept final;
   [[nodiscard]] bool may_grow_unseen() const noexcept final { return false; }
   [[nodiscard]] int trim(handler::SlotRecord& slot, const Layout& layout, std::uintptr_t keep_from) const noexcept final;
   [[nodiscard]] int close(const handler::SlotRecord& slot, const Layout& layout) const noexcept final;
-  [[nodiscard]] std::uintptr_t limit(const handler::SlotRecord& slot) const noexcept final;
-  [[nodiscard]] std::uintptr_t high_water(const handler::SlotRecord& slot) const noexcept final;
 
  protected:
   ~FaultGrown() = default;

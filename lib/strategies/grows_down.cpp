@@ -47,7 +47,8 @@ class GrowsDown final : public Implementation {
     }
   }
 
-  [[nodiscard]] int open(const Bounds& bounds, const StackOptions& options, std::uintptr_t& limit) const noexcept override {
+  [[nodiscard]] int open(const Bounds& bounds, const Layout&, const StackOptions& options,
+                         std::uintptr_t& limit) const noexcept override {
     const std::size_t initial_commit = options.policy.initial_commit;
     limit = bounds.base - initial_commit;
     void* const mapped = mmap(reinterpret_cast<void*>(limit), initial_commit, PROT_READ | PROT_WRITE,
@@ -77,9 +78,11 @@ class GrowsDown final : public Implementation {
     return vm::release(start, slot.base.load(std::memory_order_relaxed) - start);
   }
 
-  [[nodiscard]] std::uintptr_t limit(const handler::SlotRecord& slot) const noexcept override { return mapping_start(slot); }
+  [[nodiscard]] std::uintptr_t limit(const handler::SlotRecord& slot, const Layout&) const noexcept override {
+    return mapping_start(slot);
+  }
 
-  [[nodiscard]] std::uintptr_t high_water(const handler::SlotRecord& slot) const noexcept override {
+  [[nodiscard]] std::uintptr_t high_water(const handler::SlotRecord& slot, const Layout&) const noexcept override {
     return std::min(mapping_start(slot), slot.high_water.load(std::memory_order_relaxed));
   }
 

@@ -30,23 +30,18 @@ namespace {
 /// Of a window at least, also where base lies close above the end of its page-table page.
 constexpr std::size_t least_window = std::size_t{128} * 1024;
 
+/// Markers take time when a stack is made, some 20 ns each: those who begin small, because they are many, get fewer. (Where
+/// huge pages begin depends on where the window ends.)
+constexpr std::size_t most_window_to_initial_commit = 32;
+
 /// Bytes that one page of page tables describes: 2 MiB with pages of 4 KiB.
 std::size_t page_table_span() noexcept { return vm::page_size() / sizeof(std::uint64_t) * vm::page_size(); }
 
 /// Stacks too small to have a page-table page of their own are window from top to bottom.
 bool is_small(std::size_t with_guard) noexcept { return with_guard < 2 * page_table_span(); }
 
-std::uintptr_t window_end(std::uintptr_t base, std::uintptr_t floor, std::uintptr_t guard) noexcept {
-  if (is_small(base - guard)) {
-    return floor;
-  }
-  const std::uintptr_t highest = base - least_window;
-  return std::max(floor, highest / page_table_span() * page_table_span());
-}
-
-std::uintptr_t window_end(const handler::SlotRecord& slot) noexcept {
-  return window_end(slot.base.load(std::memory_order_relaxed), slot.floor.load(std::memory_order_relaxed),
-                    slot.guard.load(std::memory_order_relaxed));
+std::uintptr_t window_end(const handler::SlotRecord& slot, const Layout& layout) noexcept {
+  return slot.base.load(std::memory_order_relaxed) - layout.window;
 }
 
 class GuardMarkers final : public Implementation {
@@ -60,21 +55,26 @@ class GuardMarkers final : public Implementation {
   [[nodiscard]] handler::Growth growth() const noexcept override { return handler::Growth::by_fault; }
 
   /// Slots of some size are multiples of 2 MiB, and the stack gets what that is too much.
-  [[nodiscard]] Layout layout(std::size_t reserve, std::size_t guard, std::size_t huge_from) const noexcept override {
+  [[nodiscard]] Layout layout(const StackOptions& options) const noexcept override {
     const std::size_t span = page_table_span();
-    if (is_small(reserve + guard)) {
-      return Implementation::layout(reserve, guard, 0);
+    const std::size_t guard = options.guard;
+    if (is_small(options.reserve + guard)) {
+      Layout small = Implementation::layout(options);
+      small.window = options.reserve;
+      return small;
     }
+    const std::size_t huge_from = options.policy.huge_from;
     // Of the page-table page that base shares with the guard above it: so much of the stack, all that there is room for
     // unless huge pages shall begin sooner.
     const std::size_t room = span - guard % span;
     const std::size_t uppermost = huge_from == 0 ? room : std::min(room, std::max(huge_from, least_window));
-    const std::size_t slot_size = vm::round_up(reserve + guard, span);
+    const std::size_t slot_size = vm::round_up(options.reserve + guard, span);
     return {.first = uppermost % span,
             .slot_size = slot_size,
             .reserve = slot_size - guard,
             .guard = guard,
-            .huge_from = huge_from == 0 ? 0 : uppermost};
+            .huge_from = huge_from == 0 ? 0 : uppermost,
+            .window = window(options, uppermost < least_window ? uppermost + span : uppermost, slot_size - guard)};
   }
 
   [[nodiscard]] int prepare(const Bounds& bounds, const Layout& layout) const noexcept override {
@@ -94,25 +94,47 @@ class GuardMarkers final : public Implementation {
     return error == EINVAL ? "MADV_GUARD_INSTALL is not known here (Linux 6.13 has it)" : std::string();
   }
 
-  [[nodiscard]] int open(const Bounds& bounds, const StackOptions& options, std::uintptr_t& limit) const noexcept override {
+  [[nodiscard]] int open(const Bounds& bounds, const Layout& layout, const StackOptions& options,
+                         std::uintptr_t& limit) const noexcept override {
     limit = bounds.base - options.policy.initial_commit;
-    const std::uintptr_t end = window_end(bounds.base, bounds.floor, bounds.guard);
+    const std::uintptr_t end = bounds.base - layout.window;
     const int error = vm::remove_markers(limit, bounds.base - limit);  // of close()
     return error == 0 && limit > end ? vm::install_markers(end, limit - end) : error;
   }
 
+  [[nodiscard]] int open_in_row(const Bounds& lowest, std::uint32_t count, const Layout& layout,
+                                const StackOptions& options) const noexcept override {
+    const std::size_t size = (count - std::size_t{1}) * layout.slot_size + (lowest.base - lowest.guard);
+    if (needs_more_than_markers(layout)) {
+      return ENOTSUP;
+    }
+    int error = vm::commit_uncharged(lowest.guard, size, layout.pages());
+    if (error == 0) {
+      error = mark_in_row(lowest, count, layout, options.policy.initial_commit);
+      if (error != 0) {
+        static_cast<void>(vm::decommit(lowest.guard, size, layout.pages()));
+      }
+    }
+    return error;
+  }
+
+  [[nodiscard]] int discard_in_row(std::uintptr_t begin, std::uintptr_t end) const noexcept override {
+    return vm::discard(begin, end - begin);
+  }
+
   /// Below the window there are markers only where a trim left some.
-  [[nodiscard]] int commit(const handler::SlotRecord& slot, handler::Step step) const noexcept override {
-    const std::uintptr_t begin = std::max(step.begin, lowest_marker(slot, step.end));
+  [[nodiscard]] int commit(const handler::SlotRecord& slot, const Layout& layout,
+                           handler::Step step) const noexcept override {
+    const std::uintptr_t begin = std::max(step.begin, lowest_marker(slot, layout, step.end));
     return begin < step.end ? vm::remove_markers(begin, step.end - begin) : 0;
   }
 
   [[nodiscard]] int trim(handler::SlotRecord& slot, const Layout& layout, std::uintptr_t keep_from) const noexcept override {
-    note_depth(slot);
+    note_depth(slot, layout);
     const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
     const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
-    const std::uintptr_t end = window_end(slot);
-    if (const int error = forget_markers_of_trim(slot); error != 0) {
+    const std::uintptr_t end = window_end(slot, layout);
+    if (const int error = forget_markers_of_trim(slot, layout); error != 0) {
       return error;
     }
     // Kept to below the window: the rest of the last 2 MiB kept gets markers, or khugepaged would fill it. Not where the
@@ -127,10 +149,10 @@ class GuardMarkers final : public Implementation {
   }
 
   /// Between stacks a slot carries markers in its window and over its first pages; the guard is never touched.
-  [[nodiscard]] int close(const handler::SlotRecord& slot, const Layout&) const noexcept override {
+  [[nodiscard]] int close(const handler::SlotRecord& slot, const Layout& layout) const noexcept override {
     const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
-    const std::uintptr_t end = window_end(slot);
-    int error = forget_markers_of_trim(slot);
+    const std::uintptr_t end = window_end(slot, layout);
+    int error = forget_markers_of_trim(slot, layout);
     if (error == 0) {
       error = vm::discard(floor, end - floor);
     }
@@ -138,43 +160,80 @@ class GuardMarkers final : public Implementation {
   }
 
   /// Once the window is used up there is nothing between it and the floor that could not be touched.
-  [[nodiscard]] std::uintptr_t limit(const handler::SlotRecord& slot) const noexcept override {
-    const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
-    return limit <= window_end(slot) ? slot.floor.load(std::memory_order_relaxed) : limit;
+  [[nodiscard]] std::uintptr_t committed_from(const handler::SlotRecord& slot, const Layout& layout,
+                                              std::uintptr_t limit) const noexcept override {
+    return limit <= window_end(slot, layout) ? slot.floor.load(std::memory_order_relaxed) : limit;
   }
 
-  [[nodiscard]] std::uintptr_t high_water(const handler::SlotRecord& slot) const noexcept override {
-    return std::min(slot.high_water.load(std::memory_order_acquire), deepest_below_window(slot));
+  [[nodiscard]] std::uintptr_t high_water(const handler::SlotRecord& slot, const Layout& layout) const noexcept override {
+    return std::min(slot.high_water.load(std::memory_order_acquire), deepest_below_window(slot, layout));
   }
 
  private:
+  static std::size_t window(const StackOptions& options, std::size_t most, std::size_t reserve) noexcept {
+    const std::size_t wished = options.policy.huge_from != 0
+                                   ? most
+                                   : std::max(least_window, most_window_to_initial_commit * options.policy.initial_commit);
+    return std::min({most, wished, reserve});
+  }
+
+  /// What prepare() does to a guard or for a core dump where stacks or guards are large.
+  static bool needs_more_than_markers(const Layout& layout) noexcept {
+    constexpr std::size_t large = std::size_t{4} << 20;
+    constexpr std::size_t deep = std::size_t{256} << 20;
+    return layout.guard > large || layout.reserve > deep;
+  }
+
+  /// Guards and windows, which in small slots lie side by side.
+  static int mark_in_row(const Bounds& lowest, std::uint32_t count, const Layout& layout,
+                         std::size_t initial_commit) noexcept {
+    vm::MarkerList markers;
+    int error = 0;
+    for (std::uint32_t index = 0; error == 0 && index < count; ++index) {
+      const std::uintptr_t base = lowest.base + index * layout.slot_size;
+      const std::uintptr_t floor = base - layout.reserve;
+      const std::size_t marked = layout.window - std::min(layout.window, initial_commit);
+      if (layout.window == layout.reserve) {
+        error = markers.install(floor - layout.guard, layout.guard + marked);
+      } else {
+        error = markers.install(floor - layout.guard, layout.guard);
+        error = error == 0 ? markers.install(base - layout.window, marked) : error;
+      }
+    }
+    return error == 0 ? markers.finish() : error;
+  }
+
   static std::uintptr_t begin_of_span(std::uintptr_t address) noexcept {
     return address / page_table_span() * page_table_span();
   }
 
   /// Of the markers that end at the limit, which is at the begin of a span unless a trim left some there.
-  static std::uintptr_t lowest_marker(const handler::SlotRecord& slot, std::uintptr_t limit) noexcept {
-    const std::uintptr_t end = window_end(slot);
-    return limit > end ? end : std::max(begin_of_span(limit), slot.floor.load(std::memory_order_relaxed));
+  static std::uintptr_t lowest_marker(const handler::SlotRecord& slot, const Layout& layout, std::uintptr_t limit) noexcept {
+    const std::uintptr_t end = window_end(slot, layout);
+    if (limit > end) {
+      return end;
+    }
+    return layout.huge_from == 0 ? limit : std::max(begin_of_span(limit), slot.floor.load(std::memory_order_relaxed));
   }
 
-  static int forget_markers_of_trim(const handler::SlotRecord& slot) noexcept {
+  static int forget_markers_of_trim(const handler::SlotRecord& slot, const Layout& layout) noexcept {
     const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
-    const std::uintptr_t begin = lowest_marker(slot, limit);
-    return limit <= window_end(slot) && begin < limit ? vm::remove_markers(begin, limit - begin) : 0;
+    const std::uintptr_t begin = lowest_marker(slot, layout, limit);
+    return limit <= window_end(slot, layout) && begin < limit ? vm::remove_markers(begin, limit - begin) : 0;
   }
 
-  static std::uintptr_t deepest_below_window(const handler::SlotRecord& slot) noexcept {
+  static std::uintptr_t deepest_below_window(const handler::SlotRecord& slot, const Layout& layout) noexcept {
     const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
-    const std::uintptr_t end = window_end(slot);
+    const std::uintptr_t end = window_end(slot, layout);
     const std::uintptr_t lowest = lowest_resident(floor, end - floor);
     return lowest == end ? slot.base.load(std::memory_order_relaxed) : lowest;
   }
 
   /// Before a trim takes the evidence away.
-  static void note_depth(handler::SlotRecord& slot) noexcept {
-    const std::uintptr_t deepest = deepest_below_window(slot);
-    if (deepest < window_end(slot) && slot.limit.load(std::memory_order_acquire) > window_end(slot)) {
+  static void note_depth(handler::SlotRecord& slot, const Layout& layout) noexcept {
+    const std::uintptr_t deepest = deepest_below_window(slot, layout);
+    const std::uintptr_t end = window_end(slot, layout);
+    if (deepest < end && slot.limit.load(std::memory_order_acquire) > end) {
       slot.unseen_growth.fetch_add(1, std::memory_order_relaxed);
     }
     std::uintptr_t seen = slot.high_water.load(std::memory_order_relaxed);

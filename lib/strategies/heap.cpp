@@ -16,10 +16,11 @@ class Heap final : public AlwaysCommitted {
   }
   [[nodiscard]] bool from_heap() const noexcept override { return true; }
 
-  [[nodiscard]] Layout layout(std::size_t reserve, std::size_t, std::size_t) const noexcept override {
-    return {.first = 0, .slot_size = reserve, .reserve = reserve, .guard = 0};
+  [[nodiscard]] Layout layout(const StackOptions& options) const noexcept override {
+    return {.first = 0, .slot_size = options.reserve, .reserve = options.reserve, .guard = 0};
   }
-  [[nodiscard]] int open(const Bounds& bounds, const StackOptions&, std::uintptr_t& limit) const noexcept override {
+  [[nodiscard]] int open(const Bounds& bounds, const Layout&, const StackOptions&,
+                         std::uintptr_t& limit) const noexcept override {
     limit = bounds.floor;
     return 0;
   }

@@ -6,6 +6,7 @@
 
 #include "vm.hpp"
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -28,8 +29,12 @@ struct Layout {
   std::size_t guard = 0;
   /// The depth at which a huge page may begin: base - huge_from is at a multiple of one. 0: small pages only.
   std::size_t huge_from = 0;
+  /// guard_markers: the depth to which every growth is an event.
+  std::size_t window = 0;
 
   [[nodiscard]] vm::Pages pages() const noexcept { return huge_from == 0 ? vm::Pages::small : vm::Pages::huge_too; }
+
+  auto operator<=>(const Layout&) const = default;
 };
 
 /// What a trim does about the limit while `give_back_memory` takes away all below `keep_from`. The word is raised first: a
@@ -49,15 +54,16 @@ inline constexpr std::size_t least_for_huge_pages = 2 * vm::huge_page;
 
 /// With huge pages where the policy wishes for them and the stack is large enough: base lies so that the depth at which
 /// they begin is at a multiple of theirs.
-[[nodiscard]] constexpr Layout layout_with_huge_pages(std::size_t reserve, std::size_t guard,
-                                                      std::size_t huge_from) noexcept {
-  if (huge_from == 0 || reserve < least_for_huge_pages) {
-    return {.first = 0, .slot_size = reserve + guard, .reserve = reserve, .guard = guard};
+[[nodiscard]] inline Layout layout_with_huge_pages(const StackOptions& options) noexcept {
+  const std::size_t huge_from = options.policy.huge_from;
+  const std::size_t whole = options.reserve + options.guard;
+  if (huge_from == 0 || options.reserve < least_for_huge_pages) {
+    return {.first = 0, .slot_size = whole, .reserve = options.reserve, .guard = options.guard};
   }
   return {.first = huge_from % vm::huge_page,
-          .slot_size = vm::round_up(reserve + guard, vm::huge_page),
-          .reserve = reserve,
-          .guard = guard,
+          .slot_size = vm::round_up(whole, vm::huge_page),
+          .reserve = options.reserve,
+          .guard = options.guard,
           .huge_from = huge_from};
 }
 
@@ -84,10 +90,8 @@ class Implementation {
   /// Of a growth policy: larger ones count as this.
   [[nodiscard]] virtual double largest_factor() const noexcept { return 16; }
 
-  /// `huge_from` is the policy's wish.
-  [[nodiscard]] virtual Layout layout(std::size_t reserve, std::size_t guard, std::size_t huge_from) const noexcept {
-    static_cast<void>(huge_from);
-    return {.first = 0, .slot_size = reserve + guard, .reserve = reserve, .guard = guard};
+  [[nodiscard]] virtual Layout layout(const StackOptions& options) const noexcept {
+    return {.first = 0, .slot_size = options.reserve + options.guard, .reserve = options.reserve, .guard = options.guard};
   }
 
   /// Before the first stack of a slot: moves it from Reserved to whatever it is between stacks.
@@ -95,6 +99,18 @@ class Implementation {
     static_cast<void>(bounds);
     static_cast<void>(layout);
     return 0;
+  }
+
+  /// prepare() and open() of `count` slots side by side that had no stack yet, the lowest of which is `lowest`, in fewer
+  /// system calls than one by one; each is open down to its initial commit. ENOTSUP: one by one it is. When it fails, all
+  /// slots are as before.
+  [[nodiscard]] virtual int open_in_row(const Bounds& lowest, std::uint32_t count, const Layout& layout,
+                                        const StackOptions& options) const noexcept {
+    static_cast<void>(lowest);
+    static_cast<void>(count);
+    static_cast<void>(layout);
+    static_cast<void>(options);
+    return ENOTSUP;
   }
 
   /// What an errno of prepare() or open() means in particular, as the end of a message; empty for nothing beyond the usual.
@@ -110,12 +126,14 @@ class Implementation {
   }
 
   /// Makes a stack of the slot and tells the limit it starts with. When it fails, the slot is as before.
-  [[nodiscard]] virtual int open(const Bounds& bounds, const StackOptions& options,
+  [[nodiscard]] virtual int open(const Bounds& bounds, const Layout& layout, const StackOptions& options,
                                  std::uintptr_t& limit) const noexcept = 0;
 
   /// Growth by fault: moves `step` from Reserved to Committed. Signal handlers included.
-  [[nodiscard]] virtual int commit(const handler::SlotRecord& slot, handler::Step step) const noexcept {
+  [[nodiscard]] virtual int commit(const handler::SlotRecord& slot, const Layout& layout,
+                                   handler::Step step) const noexcept {
     static_cast<void>(slot);
+    static_cast<void>(layout);
     return vm::commit(step.begin, step.end - step.begin);
   }
 
@@ -132,6 +150,15 @@ class Implementation {
     return vm::discard(begin, size);
   }
 
+  /// Gives back the memory of all that is Committed in [begin, end), which ends with the base of a stack and begins with the
+  /// floor of the same or of one below; nothing runs there, and none of them ever grew or each was trimmed. All of them
+  /// stay open. ENOTSUP: they are to be closed instead, for open ones cost more than memory.
+  [[nodiscard]] virtual int discard_in_row(std::uintptr_t begin, std::uintptr_t end) const noexcept {
+    static_cast<void>(begin);
+    static_cast<void>(end);
+    return ENOTSUP;
+  }
+
   /// The stack has ended: back to the state that prepare() left.
   [[nodiscard]] virtual int close(const handler::SlotRecord& slot, const Layout& layout) const noexcept = 0;
 
@@ -141,9 +168,22 @@ class Implementation {
     static_cast<void>(size);
   }
 
+  /// The lowest address that counts as committed when the slot's limit is `limit`. Signal handlers included.
+  [[nodiscard]] virtual std::uintptr_t committed_from(const handler::SlotRecord& slot, const Layout& layout,
+                                                      std::uintptr_t limit) const noexcept {
+    static_cast<void>(slot);
+    static_cast<void>(layout);
+    return limit;
+  }
+
   /// Lowest committed address now, and the lowest ever. Any thread at any time.
-  [[nodiscard]] virtual std::uintptr_t limit(const handler::SlotRecord& slot) const noexcept = 0;
-  [[nodiscard]] virtual std::uintptr_t high_water(const handler::SlotRecord& slot) const noexcept = 0;
+  [[nodiscard]] virtual std::uintptr_t limit(const handler::SlotRecord& slot, const Layout& layout) const noexcept {
+    return committed_from(slot, layout, slot.limit.load(std::memory_order_acquire));
+  }
+  [[nodiscard]] virtual std::uintptr_t high_water(const handler::SlotRecord& slot, const Layout& layout) const noexcept {
+    static_cast<void>(layout);
+    return slot.high_water.load(std::memory_order_acquire);
+  }
 
   /// False for a strategy that cannot keep the address space between its slots and below them: it gets one slot per
   /// arena, and of that arena only [begin, floor) is left after close().

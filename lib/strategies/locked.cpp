@@ -38,7 +38,8 @@ class Locked final : public AlwaysCommitted {
                : std::string();
   }
 
-  [[nodiscard]] int open(const Bounds& bounds, const StackOptions& options, std::uintptr_t& limit) const noexcept override {
+  [[nodiscard]] int open(const Bounds& bounds, const Layout&, const StackOptions& options,
+                         std::uintptr_t& limit) const noexcept override {
     limit = bounds.floor;
     const std::size_t reserve = bounds.base - bounds.floor;
     int error = vm::commit(bounds.floor, reserve);

@@ -53,13 +53,14 @@ class Userfault : public Implementation {
   /// Everything committed is filled: what is committed ahead of need is memory.
   [[nodiscard]] double largest_factor() const noexcept final { return 2; }
 
-  [[nodiscard]] int open(const Bounds& bounds, const StackOptions& options, std::uintptr_t& limit) const noexcept override {
+  [[nodiscard]] int open(const Bounds& bounds, const Layout&, const StackOptions& options,
+                         std::uintptr_t& limit) const noexcept override {
     limit = bounds.base - options.policy.initial_commit;
     return handler::fill_missing_pages(kind_, Filling::page_of_zeros, limit, bounds.base);
   }
 
   /// With memory where the stack is touched; what lies a whole step and more above that was jumped over.
-  [[nodiscard]] int commit(const handler::SlotRecord& slot, handler::Step step) const noexcept final {
+  [[nodiscard]] int commit(const handler::SlotRecord& slot, const Layout&, handler::Step step) const noexcept final {
     const std::size_t largest_step = slot.reach.load(std::memory_order_relaxed);
     const std::uintptr_t middle = step.end - step.begin > largest_step ? step.begin + largest_step : step.end;
     const int error = handler::fill_missing_pages(kind_, Filling::memory, step.begin, middle);
@@ -80,13 +81,6 @@ class Userfault : public Implementation {
       error = handler::fill_missing_pages(kind_, Filling::page_of_zeros, begin, begin + size);
     }
     return error == ENOENT ? 0 : error;
-  }
-
-  [[nodiscard]] std::uintptr_t limit(const handler::SlotRecord& slot) const noexcept final {
-    return slot.limit.load(std::memory_order_acquire);
-  }
-  [[nodiscard]] std::uintptr_t high_water(const handler::SlotRecord& slot) const noexcept final {
-    return slot.high_water.load(std::memory_order_acquire);
   }
 
  protected:
@@ -130,12 +124,13 @@ class UserfaultMonitor final : public Userfault {
     return bounds.base - bounds.floor;
   }
 
-  [[nodiscard]] int open(const Bounds& bounds, const StackOptions& options, std::uintptr_t& limit) const noexcept override {
+  [[nodiscard]] int open(const Bounds& bounds, const Layout& layout, const StackOptions& options,
+                         std::uintptr_t& limit) const noexcept override {
     const std::size_t size = bounds.base - bounds.floor;
     int error = watch(bounds.floor, size);
     if (error == 0) {
       split_for_core_dumps(bounds);
-      error = Userfault::open(bounds, options, limit);
+      error = Userfault::open(bounds, layout, options, limit);
       if (error != 0) {
         static_cast<void>(vm::decommit(bounds.floor, size, vm::Pages::small));
       }

@@ -22,4 +22,5 @@
 #include <growstack/headroom.hpp>
 #include <growstack/options.hpp>
 #include <growstack/stack.hpp>
+#include <growstack/stack_pool.hpp>
 #include <growstack/strategy.hpp>

@@ -1,6 +1,7 @@
 // How far to grow at a fault: a value and a pure function.
 #pragma once
 
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 
@@ -38,13 +39,25 @@ struct GrowthPolicy {
   /// For stacks that are many: never more resident than was touched, and committed in small steps.
   [[nodiscard]] static constexpr GrowthPolicy frugal() noexcept;
 
-  bool operator==(const GrowthPolicy&) const = default;
+  /// For stacks of a StackPool: from 8 KiB by doubling, so that the depth they reached is known to a factor of two by events
+  /// alone.
+  [[nodiscard]] static constexpr GrowthPolicy pooled() noexcept;
+
+  auto operator<=>(const GrowthPolicy&) const = default;
 };
 
 constexpr GrowthPolicy GrowthPolicy::throughput() noexcept { return {.huge_from = std::size_t{128} * 1024}; }
 
 constexpr GrowthPolicy GrowthPolicy::frugal() noexcept {
   return {.initial_commit = std::size_t{16} * 1024, .factor = 1.5, .huge_from = 0};
+}
+
+constexpr GrowthPolicy GrowthPolicy::pooled() noexcept {
+  return {.initial_commit = std::size_t{8} * 1024,
+          .factor = 2,
+          .least_step = std::size_t{8} * 1024,
+          .headroom = std::size_t{4} * 1024,
+          .huge_from = 0};
 }
 
 /// The new limit for a touch at `address`, which lies in [floor, limit): page aligned, at most `address`, never below

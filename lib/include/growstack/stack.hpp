@@ -7,8 +7,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
+
+namespace growstack::handler {
+struct SlotRecord;
+}
 
 #pragma GCC visibility push(default)  // exported from a shared library
 
@@ -40,9 +46,16 @@ class Stack {
   /// MCL_FUTURE). Throws std::system_error: EINVAL (an option out of range), ENOMEM (the message names the limit and the
   /// cure), or what keeps the strategy from working here.
   explicit Stack(const StackOptions& options = {});
-  ~Stack() = default;  ///< Releases exactly what was reserved. Nothing may run on the stack.
-  Stack(Stack&&) noexcept = default;
-  Stack& operator=(Stack&&) noexcept = default;
+  /// Releases exactly what was reserved, or gives the stack back to its pool (growstack/stack_pool.hpp). Nothing may run on
+  /// it.
+  ~Stack() {
+    if (slot_ != nullptr) {
+      give_back();
+    }
+  }
+  Stack(Stack&& other) noexcept
+      : slot_(std::exchange(other.slot_, nullptr)), fallback_reason_(std::move(other.fallback_reason_)) {}
+  Stack& operator=(Stack&& other) noexcept;
   Stack(const Stack&) = delete;
   Stack& operator=(const Stack&) = delete;
 
@@ -77,9 +90,9 @@ class Stack {
   /// EBUSY while a call() runs on it; otherwise success or the errno of mmap(2), munmap(2), madvise(2).
   std::error_code trim() noexcept;
 
-  /// Of a stack that is suspended with its stack pointer at `stack_pointer`: everything more than the policy's headroom
-  /// below that is given back. EINVAL if the pointer is not into this stack.
-  std::error_code trim(const void* stack_pointer) noexcept;
+  /// Of a stack that is suspended with its stack pointer at `stack_pointer`: all memory below that is given back, and what
+  /// is committed more than the policy's headroom below it. EINVAL if the pointer is not into this stack.
+  std::error_code trim_below(const void* stack_pointer) noexcept;
 
   /// Of the stack that the caller runs on: everything well below the current frame is given back. As much again as is in
   /// use, and the initial commit, are kept (kept_limit in growth_policy.hpp), so that a stack which trims itself again and
@@ -88,13 +101,11 @@ class Stack {
 
  private:
   friend class StackAccess;
-  struct [[gnu::visibility("hidden")]] State;
-  struct Close {
-    void operator()(State* state) const noexcept;
-  };
-  /// With a strategy that is not `automatic`.
-  void open(const StackOptions& options);
-  std::unique_ptr<State, Close> state_;
+  explicit Stack(handler::SlotRecord* slot) noexcept : slot_(slot) {}
+  void give_back() noexcept;
+
+  handler::SlotRecord* slot_ = nullptr;                 ///< null: moved from
+  std::unique_ptr<const std::string> fallback_reason_;  ///< null: none, or the pool's
 };
 
 /// Where a stack lies; the words are those of the picture in growstack/handler/slot.hpp.
@@ -124,6 +135,12 @@ struct ProcessCounters {
   std::uint64_t growth_faults = 0;  ///< of these and of all stacks before; more of the kind: handler::counters()
 };
 [[nodiscard]] ProcessCounters process_counters();
+
+/// Committed bytes that all stacks of this process may have together; SIZE_MAX, which it is at first: as many as the system
+/// lets them. A stack that cannot be made within it throws ENOMEM; one that cannot grow within it has overflowed, and is
+/// reported so. Those that are there already stay. Any thread.
+void set_process_budget(std::size_t bytes) noexcept;
+[[nodiscard]] std::size_t process_budget() noexcept;
 
 }  // namespace growstack
 

@@ -45,6 +45,9 @@ struct SlotDescription {
 /// Makes slot `index` live: from here on its faults are ours. One caller per slot at a time.
 void publish(Range& range, std::uint32_t index, const SlotDescription& description) noexcept;
 
+/// Another name for a stack that lives there: its owner does so while nobody runs on it.
+void set_name(SlotRecord& slot, std::string_view name) noexcept;
+
 /// Ends the slot's tenancy and waits until no faulting thread works in it. Not from a signal handler.
 void retire(Range& range, std::uint32_t index) noexcept;
 

@@ -62,6 +62,8 @@ struct alignas(128) SlotRecord {
   std::atomic<std::size_t> reach{0};
   /// Odd while a stack lives here. The owner's publish() and retire() move it; everyone else only compares.
   std::atomic<std::uint32_t> generation{0};
+  /// grown_mark, set by whoever lowers `limit`; the other bits are the owner's. publish() clears them all.
+  std::atomic<std::uint32_t> marks{0};
   /// Growth faults of this tenancy. Written by faulting threads, read by anyone; only ever a statistic.
   std::atomic<std::uint32_t> growth_faults{0};
   /// Of these, the ones by a thread whose stack pointer was elsewhere.
@@ -69,8 +71,13 @@ struct alignas(128) SlotRecord {
   /// Times that the stack was found deeper than any fault had told. Written by the owner, read by anyone.
   std::atomic<std::uint32_t> unseen_growth{0};
   std::atomic<Growth> growth{Growth::by_fault};
+  /// Range::owner, from publish() on.
+  std::atomic<void*> owner{nullptr};
+  /// For the owner: nothing here reads or writes it.
+  std::atomic<std::size_t> owners_word{0};
   char name[max_name_length + 1] = {};
 };
+inline constexpr std::uint32_t grown_mark = 1U << 31U;
 static_assert(sizeof(SlotRecord) == 128, "two cache lines: a million of them must stay affordable");
 
 /// What a range's owner supplies. Every function may run in a signal handler: no locks, no allocation.

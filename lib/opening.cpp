@@ -1,0 +1,77 @@
+#include "opening.hpp"
+
+#include "vm.hpp"
+
+#include <growstack/handler/handler.hpp>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace growstack {
+namespace {
+
+/// A stack's address space must lie in the table, with an arena's alignment to spare.
+constexpr std::size_t largest_reserve = std::size_t{64} << 40;  // 64 TiB
+
+void require(bool fulfilled, const std::string& message) {
+  if (!fulfilled) {
+    fail(EINVAL, message);
+  }
+}
+
+}  // namespace
+
+StackOptions validated(StackOptions options) {
+  require(options.strategy == Strategy::automatic || implementation(options.strategy) != nullptr,
+          "StackOptions::strategy is none of the enumeration");
+  require(
+      options.reserve > 0 && options.reserve <= largest_reserve,
+      "StackOptions::reserve must be from 1 byte to " + in_bytes(largest_reserve) + ", not " + in_bytes(options.reserve));
+  require(options.guard > 0 && options.guard <= largest_reserve,
+          "StackOptions::guard must be from 1 byte to " + in_bytes(largest_reserve) + ", not " + in_bytes(options.guard) +
+              ": a stack without a guard corrupts memory");
+  GrowthPolicy& policy = options.policy;
+  require(policy.factor >= 1.0 && policy.factor <= 16.0,
+          "GrowthPolicy::factor must be from 1 to 16, not " + std::to_string(policy.factor));
+  require(policy.least_step > 0 && policy.least_step <= policy.largest_step && policy.largest_step <= largest_reserve,
+          "GrowthPolicy::least_step must be at least 1 byte and at most largest_step, which is at most " +
+              in_bytes(largest_reserve));
+  require(policy.initial_commit > 0 && policy.initial_commit <= largest_reserve,
+          "GrowthPolicy::initial_commit must be from 1 byte to " + in_bytes(largest_reserve) + ", not " +
+              in_bytes(policy.initial_commit));
+  require(policy.headroom <= largest_reserve,
+          "GrowthPolicy::headroom must be at most " + in_bytes(largest_reserve) + ", not " + in_bytes(policy.headroom));
+  options.reserve = vm::page_up(options.reserve);
+  options.guard = vm::page_up(options.guard);
+  policy.least_step = vm::page_up(policy.least_step);
+  policy.largest_step = vm::page_up(policy.largest_step);
+  require(policy.huge_from <= vm::huge_page, "GrowthPolicy::huge_from must be at most " + in_bytes(vm::huge_page) +
+                                                 " (0: never), not " + in_bytes(policy.huge_from));
+  policy.huge_from = vm::page_up(policy.huge_from);
+  policy.initial_commit = std::min(vm::page_up(policy.initial_commit), options.reserve);
+  return options;
+}
+
+namespace {
+
+/// More than the handler's threads and records map at once.
+constexpr std::size_t handler_needs = std::size_t{24} * 1024 * 1024;
+
+}  // namespace
+
+void start_handler(const Implementation& implementation) {
+  if (const int error = handler::install(); error != 0) {
+    fail_for_thread(error, "cannot install the SIGSEGV handler", handler_needs);
+  }
+  if (implementation.committer() == handler::Committer::helper) {
+    if (const int error = handler::start_helper(); error != 0) {
+      fail_for_thread(error, "cannot start the helper thread", handler_needs);
+    }
+  }
+  implementation.start();
+  if (const int error = handler::attach_thread(); error != 0) {
+    fail_for_memory(error, "cannot set up an alternate signal stack", handler::alternate_stack_size());
+  }
+}
+
+}  // namespace growstack
