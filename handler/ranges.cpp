@@ -281,7 +281,9 @@ bool is_committed(std::uintptr_t inside, std::uintptr_t address) noexcept {
 }
 
 bool in_vacant_slot(const Range& range, std::uintptr_t address) noexcept {
-  return look_up(address) == &range && !PinnedSlot(address);
+  // What lies beside the slots is not the range's, though it is in no other.
+  return look_up(address) == &range && address >= range.first_slot.load(std::memory_order_relaxed) &&
+         slot_index(range, address) < range.slot_count.load(std::memory_order_relaxed) && !PinnedSlot(address);
 }
 
 void lower_limit(SlotRecord& slot, Step step) noexcept {

@@ -46,8 +46,8 @@ Arena::~Arena() {
     ::operator delete(reinterpret_cast<void*>(begin_), std::align_val_t(vm::page_size()));
   } else {
     handler::remove_range(*range_);
-    implementation().forget(begin_, left_);
-    static_cast<void>(vm::release(begin_, left_));
+    implementation().forget(held_, left_);
+    static_cast<void>(vm::release(held_, left_));
   }
 }
 
@@ -86,7 +86,7 @@ void Arena::reserve(std::size_t slots) {
     fail_for_memory(error, named("cannot reserve " + in_bytes(size_) + " of address space"),
                     size_ + handler::range_alignment);
   }
-  left_ = size_;
+  hold_slots_only();
   if (const int error = handler::add_range({.begin = begin_,
                                             .size = size_,
                                             .first_slot = layout.first,
@@ -98,10 +98,28 @@ void Arena::reserve(std::size_t slots) {
                                             .owner = this},
                                            range_);
       error != 0) {
-    static_cast<void>(vm::release(begin_, size_));
+    static_cast<void>(vm::release(held_, left_));
     fail_for_memory(error, named("cannot register " + in_bytes(size_) + " of address space"), 0);
   }
   start_strategy();
+}
+
+/// What is too much above and below the slots would be a mapping each.
+void Arena::hold_slots_only() noexcept {
+  held_ = begin_;
+  left_ = size_;
+  if (!implementation().keeps_reservation()) {
+    return;
+  }
+  const std::size_t first = layout().first;
+  const std::size_t end = first + slot_count_ * layout().slot_size;
+  if (vm::release(begin_ + end, size_ - end) == 0) {
+    left_ = end;
+  }
+  if (vm::release(begin_, first) == 0) {
+    held_ += first;
+    left_ -= first;
+  }
 }
 
 /// Once more, now that there is a range: uninstall() may have come in between, and cannot from here on.
@@ -110,7 +128,7 @@ void Arena::start_strategy() {
     implementation().start();
   } catch (...) {
     handler::remove_range(*range_);
-    static_cast<void>(vm::release(begin_, size_));
+    static_cast<void>(vm::release(held_, left_));
     throw;
   }
 }
@@ -141,7 +159,9 @@ Place Arena::open(const StackOptions& options) {
   free_.erase(index);
   publish(index, bounds, options, limit);
   charge_new_stack(index, bounds, limit);
-  left_ = implementation().keeps_reservation() ? size_ : bounds.floor - begin_;
+  if (!implementation().keeps_reservation()) {
+    left_ = bounds.floor - held_;
+  }
   return place(index);
 }
 
@@ -198,9 +218,9 @@ bool Arena::dismantle(std::uint32_t most) noexcept {
     }
   }
   fresh_ = first;
-  const std::size_t kept = bounds_of(first).guard - begin_;
-  implementation().forget(begin_ + kept, left_ - kept);
-  if (vm::release(begin_ + kept, left_ - kept) == 0) {  // else all of it goes in the end
+  const std::size_t kept = first * layout().slot_size;
+  implementation().forget(held_ + kept, left_ - kept);
+  if (vm::release(held_ + kept, left_ - kept) == 0) {  // else all of it goes in the end
     left_ = kept;
   }
   return fresh_ == 0;

@@ -134,6 +134,7 @@ class Arena {
  private:
   void take_from_heap();
   void reserve(std::size_t slots);
+  void hold_slots_only() noexcept;
   void start_strategy();
   void make_tenants(std::uint32_t count);
   [[nodiscard]] std::string named(const std::string& what) const;
@@ -163,7 +164,8 @@ class Arena {
   std::uint32_t fresh_ = 0;                  ///< slots from here on never had a stack
   IndexSet free_{0};                         ///< of those before, the ones without a stack
   std::uint32_t open_count_ = 0;
-  std::size_t left_ = 0;  ///< bytes from begin_ that are still to be released once every slot is closed
+  std::uintptr_t held_ = 0;  ///< where what is mapped begins
+  std::size_t left_ = 0;     ///< bytes from there that are still to be released once every slot is closed
 };
 
 inline std::uint32_t Place::index() const noexcept { return static_cast<std::uint32_t>(slot_ - arena().range().slots); }

@@ -7,12 +7,15 @@
 namespace growstack {
 
 std::unique_ptr<Arena> ArenaSet::new_arena() const {
-  const std::size_t wished = std::max(sizes_.first, slots_ * sizes_.factor);
-  const std::size_t slots = std::min({wished, sizes_.most, sizes_.most_bytes / kind_.layout.slot_size});
-  if (slots > 1 && kind_.implementation->keeps_reservation()) {
+  constexpr std::size_t smaller_by = 8;
+  const std::size_t slot_size = kind_.layout.slot_size;
+  const std::size_t wished = slots_ == 0 ? std::min(sizes_.first, sizes_.first_bytes / slot_size) : slots_ * sizes_.factor;
+  std::size_t slots = std::min({wished, sizes_.most, sizes_.most_bytes / slot_size});
+  while (slots > 1 && kind_.implementation->keeps_reservation()) {
     try {
       return std::make_unique<Arena>(kind_, account_, slots);
-    } catch (const std::system_error&) {
+    } catch (const std::exception&) {  // no address space, or no memory for its records
+      slots /= smaller_by;
     }
   }
   return std::make_unique<Arena>(kind_, account_, 1);

@@ -8,11 +8,13 @@
 
 namespace growstack {
 
-/// How large arenas are made. Where so much address space is not to be had (RLIMIT_AS), the least will do.
+/// How large arenas are made, in slots and in bytes of address space. Where so much is not to be had (RLIMIT_AS), smaller
+/// ones are tried, down to the least: 64 MiB.
 struct ArenaSizes {
-  std::size_t first = 1;     ///< slots; an arena has always as many as 64 MiB have room for
-  std::size_t factor = 1;    ///< the next has so many times the slots of all before together
-  std::size_t most = 65536;  ///< slots
+  std::size_t first = 1;
+  std::size_t first_bytes = 1;
+  std::size_t factor = 1;  ///< the next has so many times the slots of all before together
+  std::size_t most = 65536;
   std::size_t most_bytes = std::size_t{1} << 40;
 };
 
@@ -24,6 +26,7 @@ class ArenaSet {
   [[nodiscard]] const Kind& kind() const noexcept { return kind_; }
   [[nodiscard]] const std::vector<std::unique_ptr<Arena>>& arenas() const noexcept { return arenas_; }
 
+  [[nodiscard]] bool has_room() const noexcept { return !with_room_.empty(); }
   /// One with a free slot: an old one, or a new one. Throws std::system_error, std::bad_alloc.
   Arena& with_room();
 

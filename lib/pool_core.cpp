@@ -97,9 +97,12 @@ constexpr std::uint32_t dismantled_at_a_time = 256;
 
 constexpr std::chrono::nanoseconds never = std::chrono::nanoseconds::max();
 
-/// Of a pool's arenas: few, for each is a mapping.
-constexpr ArenaSizes arena_sizes{
-    .first = 256, .factor = 7, .most = std::size_t{1} << 22, .most_bytes = std::size_t{16} << 40};
+/// Few, for each takes two mappings: 2^20 stacks lie in three of them.
+constexpr ArenaSizes arena_sizes{.first = 4096,
+                                 .first_bytes = std::size_t{64} << 30,
+                                 .factor = 15,
+                                 .most = std::size_t{1} << 22,
+                                 .most_bytes = std::size_t{16} << 40};
 
 }  // namespace
 
@@ -128,6 +131,9 @@ PoolCache* PoolCore::other_cache_here() const noexcept {
 PoolCache* PoolCore::make_cache_here() {
   if (PoolCache* const cache = cache_here(); cache != nullptr || cache_table.is_over) {
     return cache;
+  }
+  if (const int error = handler::attach_thread(); error != 0) {
+    fail_for_memory(error, "cannot set up an alternate signal stack", handler::alternate_stack_size());
   }
   make_room_for(identity_.index);
   auto made = std::make_unique<PoolCache>(options_.name);
@@ -344,9 +350,6 @@ void PoolCore::look_at_clock(PoolCache& cache) noexcept {
 // ---- through the lock ----------------------------------------------------------------------------------------------------
 
 Place PoolCore::acquire_slowly(std::string_view name) {
-  if (const int error = handler::attach_thread(); error != 0) {
-    fail_for_memory(error, "cannot set up an alternate signal stack", handler::alternate_stack_size());
-  }
   PoolCache* const cache = make_cache_here();
   const Lock lock(mutex_);
   const std::size_t number = name.empty() ? 0 : number_of(name);
@@ -447,9 +450,12 @@ std::uint32_t PoolCore::make(Batch& made) {
                      ", and so many are out: raise it, or give stacks back sooner");
   }
   const Implementation& strategy = *arenas_->kind().implementation;
-  start_handler(strategy);
+  const bool needs_arena = !arenas_->has_room();
+  if (needs_arena) {
+    start_handler(strategy);
+  }
   Arena& arena = arenas_->with_room();
-  if (arena.pool == nullptr) {
+  if (needs_arena) {
     start_handler(strategy);  // if it was uninstalled meanwhile; now that there is a range it cannot be any more
   }
   try {
