@@ -218,7 +218,7 @@ bool Arena::dismantle(std::uint32_t most) noexcept {
     }
   }
   fresh_ = first;
-  const std::size_t kept = first * layout().slot_size;
+  const std::size_t kept = bounds_of(first).guard - held_;
   implementation().forget(held_ + kept, left_ - kept);
   if (vm::release(held_ + kept, left_ - kept) == 0) {  // else all of it goes in the end
     left_ = kept;

@@ -48,7 +48,9 @@ class Place {
   Place() = default;
   explicit Place(handler::SlotRecord* slot) noexcept : slot_(slot) {}
 
+  explicit operator bool() const noexcept { return slot_ != nullptr; }
   [[nodiscard]] handler::SlotRecord& slot() const noexcept { return *slot_; }
+  [[nodiscard]] handler::SlotRecord* record() const noexcept { return slot_; }
   [[nodiscard]] Arena& arena() const noexcept { return *static_cast<Arena*>(slot_->owner.load(std::memory_order_relaxed)); }
   [[nodiscard]] std::uint32_t index() const noexcept;
   [[nodiscard]] Tenant& tenant() const noexcept;
@@ -57,6 +59,10 @@ class Place {
 
   [[nodiscard]] std::uintptr_t base() const noexcept { return slot_->base.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uintptr_t floor() const noexcept { return slot_->floor.load(std::memory_order_relaxed); }
+
+  [[nodiscard]] bool has_default_name() const noexcept {
+    return (slot_->marks.load(std::memory_order_relaxed) & name_mask) == 0;
+  }
 
   /// Lowest committed address now, and the lowest ever.
   [[nodiscard]] std::uintptr_t limit() const noexcept;

@@ -10,14 +10,20 @@ namespace growstack {
 
 class BiasedLock {
  public:
-  /// For the owner: false while somebody else has it, or wants it. Never waits.
-  [[nodiscard]] bool try_enter() noexcept {
+  /// For the owner: false while somebody else has it, or wants it, or where the owner has to pay. Never waits.
+  [[nodiscard]] bool try_enter_at_once() noexcept {
     busy_.store(true, std::memory_order_relaxed);
     // The load must not overtake the store. For the compiler this is enough, and for the processor the other side takes
     // care.
     std::atomic_signal_fence(std::memory_order_seq_cst);
-    return state_.load(std::memory_order_acquire) == biased || try_enter_with_care();
+    if (state_.load(std::memory_order_acquire) == biased) [[likely]] {
+      return true;
+    }
+    leave();
+    return false;
   }
+  /// Also where the owner has to pay.
+  [[nodiscard]] bool try_enter() noexcept { return try_enter_at_once() || try_enter_with_care(); }
   void leave() noexcept { busy_.store(false, std::memory_order_release); }
 
   /// For anybody else, one at a time: waits until the owner has left, and keeps it from entering.

@@ -26,9 +26,8 @@ class NameTally {
 
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
 
-  /// A tenancy that stayed warm. Tells how many did.
-  std::uint64_t count_ended_warm() noexcept { return add(ended_warm_, 1); }
-  [[nodiscard]] std::uint64_t ended_warm() const noexcept { return ended_warm_.load(std::memory_order_relaxed); }
+  /// A tenancy that stayed warm.
+  void count_ended_warm() noexcept { add(ended_warm_, 1); }
 
   /// The tenancy of a stack that had `depth` bytes committed when it was deepest.
   void count_ended(std::size_t depth) noexcept {
@@ -48,10 +47,8 @@ class NameTally {
  private:
   using Count = std::atomic<std::uint64_t>;
   /// There is one writer: no need for an instruction that locks the bus.
-  static std::uint64_t add(Count& count, std::uint64_t more) noexcept {
-    const std::uint64_t sum = count.load(std::memory_order_relaxed) + more;
-    count.store(sum, std::memory_order_relaxed);
-    return sum;
+  static void add(Count& count, std::uint64_t more) noexcept {
+    count.store(count.load(std::memory_order_relaxed) + more, std::memory_order_relaxed);
   }
 
   std::string name_;
@@ -62,15 +59,14 @@ class NameTally {
 
 /// Owned by the thread whose table points to it; the pool reaches into it while it has seized the lock. What is atomic may
 /// be read without it.
-struct PoolCache {
+struct alignas(64) PoolCache {  // no two threads write to one line
   static constexpr std::size_t capacity = 32;
   static constexpr std::size_t batch = capacity / 2;   ///< moved from or to the pool at a time
   static constexpr unsigned ended_between_looks = 16;  ///< at the clock
   static constexpr std::size_t most_names = 256;
 
   BiasedLock lock;
-  std::uint64_t ended_marked = 0;                 ///< the tenancies that had a name, or grew
-  std::uint64_t next_look = ended_between_looks;  ///< when so many tenancies have ended warm
+  unsigned until_look = ended_between_looks;  ///< tenancies
   std::atomic<std::uint32_t> count{0};
   std::array<Place, capacity> stacks{};
   std::atomic<std::uint64_t> pool{0};  ///< identity of the pool; 0: it is gone
@@ -99,11 +95,45 @@ struct PoolCache {
     count.store(left, std::memory_order_relaxed);
     return stacks[left];
   }
-  void push(const Place& place) noexcept {
+  void push(Place place) noexcept {
     const std::uint32_t index = count.load(std::memory_order_relaxed);
     stacks[index] = place;
     count.store(index + 1, std::memory_order_relaxed);
   }
+  /// The next stack, if all is as usual: nobody else is here, there is one, and it has the pool's name.
+  [[nodiscard]] Place take() noexcept {
+    Place taken;
+    if (lock.try_enter_at_once()) {
+      if (const std::uint32_t available = count.load(std::memory_order_relaxed);
+          available != 0 && stacks[available - 1].has_default_name()) {
+        taken = stacks[available - 1];
+        count.store(available - 1, std::memory_order_relaxed);
+      }
+      lock.leave();
+    }
+    return taken;
+  }
+
+  /// One without marks, if all is as usual: nobody else is here, there is room, and it is not time to look.
+  [[nodiscard]] bool put(Place place) noexcept {
+    if (!lock.try_enter_at_once()) {
+      return false;
+    }
+    const std::uint32_t used = count.load(std::memory_order_relaxed);
+    const bool fits = used != capacity && until_look > 1;
+    if (fits) {
+      stacks[used] = place;
+      count.store(used + 1, std::memory_order_relaxed);
+      --until_look;
+      own.count_ended_warm();
+    }
+    lock.leave();
+    return fits;
+  }
+
+  /// For each tenancy that ends in another way than by put().
+  [[nodiscard]] bool is_time_to_look() noexcept { return until_look <= 1 || --until_look == 0; }
+
   [[nodiscard]] bool empty() const noexcept { return count.load(std::memory_order_relaxed) == 0; }
   [[nodiscard]] bool full() const noexcept { return count.load(std::memory_order_relaxed) == capacity; }
 };

@@ -4,7 +4,6 @@
 #include "opening.hpp"
 #include "residency.hpp"
 #include "sanitizers.hpp"
-#include "stack_access.hpp"
 #include "vm.hpp"
 
 #include <growstack/handler/handler.hpp>
@@ -106,18 +105,7 @@ constexpr ArenaSizes arena_sizes{.first = 4096,
 
 }  // namespace
 
-[[gnu::always_inline]] inline PoolCache* PoolCore::cache_here() const noexcept {
-  const CacheTable& table = cache_table;
-  if (table.last_pool != identity_.number) [[unlikely]] {
-    return other_cache_here();
-  }
-  if (table.last == nullptr) {
-    __builtin_unreachable();
-  }
-  return table.last;
-}
-
-PoolCache* PoolCore::other_cache_here() const noexcept {
+PoolCache* PoolCore::cache_here() const noexcept {
   CacheTable& table = cache_table;
   PoolCache* const cache = identity_.index < table.size ? table.caches[identity_.index] : nullptr;
   if (cache == nullptr || cache->pool.load(std::memory_order_relaxed) != identity_.number) {
@@ -142,7 +130,8 @@ PoolCache* PoolCore::make_cache_here() {
     const Lock lock(mutex_);
     caches_.push_back(made.get());
   }
-  // What is there belongs to a pool that is no more.
+  // What is there belongs to a pool that is no more, as may what was used last.
+  cache_table.last_pool = 0;
   delete std::exchange(cache_table.caches[identity_.index], made.release());
   return cache_here();
 }
@@ -217,67 +206,35 @@ void PoolCore::end_idle_stacks() noexcept {
 
 // ---- a warm pair ---------------------------------------------------------------------------------------------------------
 
-// Some ten nanoseconds for both, most of which is waiting for what was stored just before. So a pair does no more than it
-// must: it finds the thread's cache, marks it busy and leaves it; one counter; the clock once in a while.
+// Some ten nanoseconds for both, most of which is waiting for what was stored just before: nothing but two words of the
+// thread's table, the cache and the slot is touched, and no register saved. Whatever is not as usual is another function's.
 
-Place PoolCore::acquire() {
-  PoolCache* const cache = cache_here();
-  if (cache == nullptr || !cache->lock.try_enter()) [[unlikely]] {
-    return acquire_slowly({});
+[[gnu::always_inline]] inline Place PoolCore::acquire() {
+  const CacheTable& table = cache_table;
+  if (table.last_pool == identity_.number) [[likely]] {
+    if (const Place place = table.last->take(); place) [[likely]] {
+      return place;
+    }
   }
-  if (cache->empty()) [[unlikely]] {
-    cache->lock.leave();
-    return acquire_slowly({});
-  }
-  const Place place = cache->pop();
-  cache->lock.leave();
-  if ((place.slot().marks.load(std::memory_order_relaxed) & name_mask) != 0) [[unlikely]] {
-    name_it(place, 0, options_.name);
-  }
-  return place;
+  return acquire(options_.name);
 }
 
-Place PoolCore::acquire(std::string_view name) {
-  PoolCache* const cache = cache_here();
-  if (cache == nullptr || !cache->lock.try_enter()) [[unlikely]] {
-    return acquire_slowly(name);
-  }
-  const std::size_t number = cache->number_of(name);
-  if (cache->empty() || number == PoolCache::most_names) [[unlikely]] {
-    cache->lock.leave();
-    return acquire_slowly(name);
-  }
-  const Place place = cache->pop();
-  cache->lock.leave();
-  if ((place.slot().marks.load(std::memory_order_relaxed) & name_mask) != number) {
-    name_it(place, number, name);
-  }
-  return place;
-}
-
-[[gnu::always_inline]] inline void PoolCore::release(const Place& place) noexcept {
+[[gnu::always_inline]] inline void PoolCore::release(Place place) noexcept {
   sanitizers::forget_stack_contents(place.base() - options_.policy.initial_commit, options_.policy.initial_commit);
-  PoolCache* const cache = cache_here();
-  if (place.slot().marks.load(std::memory_order_acquire) != 0 || cache == nullptr || !cache->lock.try_enter()) [[unlikely]] {
-    release_marked(place);
-    return;
+  const CacheTable& table = cache_table;
+  if (table.last_pool == identity_.number && place.slot().marks.load(std::memory_order_acquire) == 0) [[likely]] {
+    if (table.last->put(place)) [[likely]] {
+      return;
+    }
   }
-  if (cache->full()) [[unlikely]] {
-    cache->lock.leave();
-    release_slowly(place, options_.policy.initial_commit);
-    return;
-  }
-  cache->push(place);
-  const bool look = cache->own.count_ended_warm() >= cache->next_look;
-  cache->lock.leave();
-  if (look) [[unlikely]] {
-    look_at_clock(*cache);
-  }
+  release_with_care(place);
 }
 
-/// Here, so that this way is one function.
-void Stack::give_back() noexcept {
-  const Place place = StackAccess::place(*this);
+// Each way one function.
+handler::SlotRecord* StackPool::acquire_slot() { return core_->acquire().record(); }
+
+void Stack::give_back(handler::SlotRecord* slot) noexcept {
+  const Place place(slot);
   if (PoolCore* const pool = place.arena().pool; pool != nullptr) {
     pool->release(place);
   } else {
@@ -285,8 +242,25 @@ void Stack::give_back() noexcept {
   }
 }
 
-/// One that has grown, or has another name than the pool's, or that was left by longjmp.
-void PoolCore::release_marked(const Place& place) noexcept {
+Place PoolCore::acquire(std::string_view name) {
+  PoolCache* const cache = cache_here();
+  if (cache == nullptr || !cache->lock.try_enter()) {
+    return acquire_slowly(name);
+  }
+  const std::size_t number = cache->number_of(name);
+  if (cache->empty() || number == PoolCache::most_names) {
+    cache->lock.leave();
+    return acquire_slowly(name);
+  }
+  const Place place = cache->pop();
+  cache->lock.leave();
+  name_it(place, number, name);
+  return place;
+}
+
+/// One that has grown, or has another name than the pool's, or was left by longjmp; or into a cache that is full, or of
+/// another pool than the last. And the clock's turn.
+void PoolCore::release_with_care(Place place) noexcept {
   std::atomic<std::uint32_t>& marks = place.slot().marks;
   const std::size_t depth = (marks.load(std::memory_order_relaxed) & (handler::grown_mark | grows_unseen_mark)) != 0
                                 ? trim_grown(place)
@@ -305,8 +279,7 @@ void PoolCore::release_marked(const Place& place) noexcept {
   }
   cache->push(place);
   tally->count_ended(depth);
-  const bool look =
-      ++cache->ended_marked % PoolCache::ended_between_looks == 0 || cache->own.ended_warm() + 1 >= cache->next_look;
+  const bool look = cache->is_time_to_look();
   cache->lock.leave();
   if (look) {
     look_at_clock(*cache);
@@ -314,7 +287,7 @@ void PoolCore::release_marked(const Place& place) noexcept {
 }
 
 /// To the warm size. Tells how deep it was.
-std::size_t PoolCore::trim_grown(const Place& place) noexcept {
+std::size_t PoolCore::trim_grown(Place place) noexcept {
   handler::SlotRecord& slot = place.slot();
   const std::uintptr_t base = place.base();
   const std::size_t depth = std::max(base - place.high_water(), vm::page_size());
@@ -330,11 +303,13 @@ std::size_t PoolCore::trim_grown(const Place& place) noexcept {
   return depth;
 }
 
-void PoolCore::name_it(const Place& place, std::size_t number, std::string_view name) noexcept {
+void PoolCore::name_it(Place place, std::size_t number, std::string_view name) noexcept {
   std::atomic<std::uint32_t>& marks = place.slot().marks;
-  marks.store((marks.load(std::memory_order_relaxed) & ~name_mask) | static_cast<std::uint32_t>(number),
-              std::memory_order_relaxed);
-  handler::set_name(place.slot(), name);
+  const std::uint32_t now = marks.load(std::memory_order_relaxed);
+  if ((now & name_mask) != number) {
+    marks.store((now & ~name_mask) | static_cast<std::uint32_t>(number), std::memory_order_relaxed);
+    handler::set_name(place.slot(), name);
+  }
 }
 
 void PoolCore::look_at_clock(PoolCache& cache) noexcept {
@@ -344,7 +319,7 @@ void PoolCore::look_at_clock(PoolCache& cache) noexcept {
     const Lock lock(mutex_, std::try_to_lock);
     has_more_to_do = !lock || follow_demand(now);
   }
-  cache.next_look = cache.own.ended_warm() + (has_more_to_do ? 1 : PoolCache::ended_between_looks);
+  cache.until_look = has_more_to_do ? 1 : PoolCache::ended_between_looks;
 }
 
 // ---- through the lock ----------------------------------------------------------------------------------------------------
@@ -352,7 +327,7 @@ void PoolCore::look_at_clock(PoolCache& cache) noexcept {
 Place PoolCore::acquire_slowly(std::string_view name) {
   PoolCache* const cache = make_cache_here();
   const Lock lock(mutex_);
-  const std::size_t number = name.empty() ? 0 : number_of(name);
+  const std::size_t number = number_of(name);
   ++misses_;
   Place place;
   if (cache != nullptr && !cache->empty()) {
@@ -372,14 +347,12 @@ Place PoolCore::acquire_slowly(std::string_view name) {
   }
   target_ = std::max(target_, out());
   static_cast<void>(tally_of(cache, number));
-  if ((place.slot().marks.load(std::memory_order_relaxed) & name_mask) != number) {
-    name_it(place, number, tallies_[number]->name());
-  }
+  name_it(place, number, tallies_[number]->name());
   static_cast<void>(follow_demand(coarse_now()));
   return place;
 }
 
-void PoolCore::release_slowly(const Place& place, std::size_t depth) noexcept {
+void PoolCore::release_slowly(Place place, std::size_t depth) noexcept {
   PoolCache* cache = nullptr;
   try {
     cache = abandoned_ ? nullptr : make_cache_here();
@@ -500,7 +473,7 @@ std::uint32_t PoolCore::make_in(Arena& arena, Batch& made) {
   return count;
 }
 
-void PoolCore::put_idle(const Place& place) noexcept {
+void PoolCore::put_idle(Place place) noexcept {
   place.arena().warm.insert(place.index());
   ++warm_;
 }
@@ -577,6 +550,7 @@ void PoolCore::adopt_cache(PoolCache& cache) noexcept {
 void PoolCore::detach_caches() noexcept {
   const Lock lock(mutex_);
   for (PoolCache* const cache : caches_) {
+    cache->lock.seize();  // for good: a stack that outlives the pool must not be put there
     drain(*cache);
     cache->pool.store(0, std::memory_order_relaxed);
   }

@@ -48,7 +48,7 @@ class PoolCore {
 
   [[nodiscard]] Place acquire();
   [[nodiscard]] Place acquire(std::string_view name);
-  void release(const Place& place) noexcept;
+  void release(Place place) noexcept;
   void trim() noexcept;
 
   [[nodiscard]] PoolStatistics statistics() const;
@@ -73,13 +73,12 @@ class PoolCore {
   using Lock = std::unique_lock<std::mutex>;
 
   [[nodiscard]] PoolCache* cache_here() const noexcept;
-  [[nodiscard]] PoolCache* other_cache_here() const noexcept;
   [[nodiscard]] PoolCache* make_cache_here();
   [[nodiscard]] Place acquire_slowly(std::string_view name);
-  void release_slowly(const Place& place, std::size_t depth) noexcept;
-  void release_marked(const Place& place) noexcept;
-  [[nodiscard]] std::size_t trim_grown(const Place& place) noexcept;
-  static void name_it(const Place& place, std::size_t number, std::string_view name) noexcept;
+  void release_slowly(Place place, std::size_t depth) noexcept;
+  void release_with_care(Place place) noexcept;
+  [[nodiscard]] std::size_t trim_grown(Place place) noexcept;
+  static void name_it(Place place, std::size_t number, std::string_view name) noexcept;
   void look_at_clock(PoolCache& cache) noexcept;
 
   // Under the lock:
@@ -88,7 +87,7 @@ class PoolCore {
   [[nodiscard]] std::uint32_t make(Batch& made);
   [[nodiscard]] std::uint32_t make_in(Arena& arena, Batch& made);
   [[nodiscard]] std::uint32_t take_or_make(Batch& taken);
-  void put_idle(const Place& place) noexcept;
+  void put_idle(Place place) noexcept;
   void put_oldest_idle(PoolCache& cache, std::uint32_t how_many) noexcept;
   void drain(PoolCache& cache) noexcept;
   void drain_caches() noexcept;

@@ -106,7 +106,7 @@ Place open_slot(const StackOptions& options) {
   }
 }
 
-void close_slot(const Place& place) noexcept {
+void close_slot(Place place) noexcept {
   Registry& all = *the_registry;
   const std::lock_guard guard(all.lock);
   Arena& arena = place.arena();

@@ -14,7 +14,7 @@ class PoolCore;
 [[nodiscard]] Place open_slot(const StackOptions& options);
 
 /// Gives the memory of such a stack back, and its address space when it was the last of its arena. Any thread.
-void close_slot(const Place& place) noexcept;
+void close_slot(Place place) noexcept;
 
 struct PoolCache;
 

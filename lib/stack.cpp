@@ -36,7 +36,7 @@ std::error_code error_code(int error) noexcept { return {error, std::system_cate
 constexpr std::size_t red_zone = 128;
 
 /// Keeps `margin` committed below the stack pointer, but of the memory there only what is in use.
-int trim_below(const Place& place, std::uintptr_t stack_pointer, std::size_t margin) noexcept {
+int trim_below(Place place, std::uintptr_t stack_pointer, std::size_t margin) noexcept {
   const std::size_t below = stack_pointer - place.floor();
   const std::uintptr_t keep_from = vm::page_down(stack_pointer - std::min(below, std::max(margin, red_zone)));
   if (const int error = place.trim(keep_from); error != 0) {
@@ -52,7 +52,7 @@ long page_faults_of_this_thread() noexcept {
   return getrusage(RUSAGE_THREAD, &used) == 0 ? used.ru_minflt + used.ru_majflt : -1;
 }
 
-TrimWhileRunning trim_now(const Place& place, std::uintptr_t keep_from) noexcept {
+TrimWhileRunning trim_now(Place place, std::uintptr_t keep_from) noexcept {
   const long page_faults = page_faults_of_this_thread();
   if (page_faults < 0) {
     return {.circumstances = 0, .kept_from = keep_from};
@@ -65,7 +65,7 @@ TrimWhileRunning trim_now(const Place& place, std::uintptr_t keep_from) noexcept
 }
 
 /// Asking the kernel what there is takes many times as long as asking whether there was a page fault at all.
-int trim_if_page_faults_tell(const Place& place, std::uintptr_t keep_from) noexcept {
+int trim_if_page_faults_tell(Place place, std::uintptr_t keep_from) noexcept {
   TrimWhileRunning& last = place.tenant().trim_while_running;
   if (last.leaves_nothing_to_do_for(trim_now(place, keep_from))) {
     return 0;
@@ -93,7 +93,7 @@ Stack::Stack(const StackOptions& options) {
 Stack& Stack::operator=(Stack&& other) noexcept {
   if (this != &other) {
     if (slot_ != nullptr) {
-      give_back();
+      give_back(slot_);
     }
     slot_ = std::exchange(other.slot_, nullptr);
     fallback_reason_ = std::move(other.fallback_reason_);
@@ -101,8 +101,6 @@ Stack& Stack::operator=(Stack&& other) noexcept {
   return *this;
 }
 
-void* Stack::base() const noexcept { return pointer(StackAccess::place(*this).base()); }
-void* Stack::floor() const noexcept { return pointer(StackAccess::place(*this).floor()); }
 void* Stack::limit() const noexcept { return pointer(StackAccess::place(*this).limit()); }
 
 std::size_t Stack::reserved() const noexcept { return address_of(base()) - address_of(floor()); }

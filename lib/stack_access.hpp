@@ -10,7 +10,7 @@ namespace growstack {
 class StackAccess {
  public:
   static Place place(const Stack& stack) noexcept { return Place(stack.slot_); }
-  static Stack stack_at(const Place& place) noexcept { return Stack(&place.slot()); }
+  static Stack stack_at(Place place) noexcept { return Stack(place.record()); }
 };
 
 }  // namespace growstack

@@ -1,7 +1,6 @@
 #include <growstack/stack_pool.hpp>
 
 #include "pool_core.hpp"
-#include "stack_access.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -38,8 +37,7 @@ void StackPool::Close::operator()(PoolCore* core) const noexcept { core->abandon
 StackPool::StackPool(const PoolOptions& options) : core_(new PoolCore(options)) {}
 StackPool::~StackPool() = default;
 
-Stack StackPool::acquire() { return StackAccess::stack_at(core_->acquire()); }
-Stack StackPool::acquire(std::string_view name) { return StackAccess::stack_at(core_->acquire(name)); }
+handler::SlotRecord* StackPool::acquire_slot(std::string_view name) { return core_->acquire(name).record(); }
 
 void StackPool::trim() noexcept { core_->trim(); }
 

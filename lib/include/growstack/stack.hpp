@@ -1,6 +1,7 @@
 // A stack that grows, as an object.
 #pragma once
 
+#include <growstack/handler/slot.hpp>
 #include <growstack/options.hpp>
 
 #include <cstddef>
@@ -11,10 +12,6 @@
 #include <string_view>
 #include <system_error>
 #include <utility>
-
-namespace growstack::handler {
-struct SlotRecord;
-}
 
 #pragma GCC visibility push(default)  // exported from a shared library
 
@@ -50,7 +47,7 @@ class Stack {
   /// it.
   ~Stack() {
     if (slot_ != nullptr) {
-      give_back();
+      give_back(slot_);
     }
   }
   Stack(Stack&& other) noexcept
@@ -60,12 +57,14 @@ class Stack {
   Stack& operator=(const Stack&) = delete;
 
   /// Highest address: a stack pointer starts here. Multiple of the page size.
-  [[nodiscard]] void* base() const noexcept;
+  [[nodiscard]] void* base() const noexcept { return reinterpret_cast<void*>(slot_->base.load(std::memory_order_relaxed)); }
   /// Lowest committed address now. Equal to floor() for strategies without growth events (demand_paging, locked, heap), and
   /// for guard_markers once its window of markers is used up; grows_down reads it from /proc/self/maps.
   [[nodiscard]] void* limit() const noexcept;
   /// Lowest address the stack may ever use; below it lies the guard.
-  [[nodiscard]] void* floor() const noexcept;
+  [[nodiscard]] void* floor() const noexcept {
+    return reinterpret_cast<void*>(slot_->floor.load(std::memory_order_relaxed));
+  }
 
   /// Bytes from floor() to base().
   [[nodiscard]] std::size_t reserved() const noexcept;
@@ -101,8 +100,9 @@ class Stack {
 
  private:
   friend class StackAccess;
+  friend class StackPool;
   explicit Stack(handler::SlotRecord* slot) noexcept : slot_(slot) {}
-  void give_back() noexcept;
+  static void give_back(handler::SlotRecord* slot) noexcept;
 
   handler::SlotRecord* slot_ = nullptr;                 ///< null: moved from
   std::unique_ptr<const std::string> fallback_reason_;  ///< null: none, or the pool's
