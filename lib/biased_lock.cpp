@@ -18,7 +18,7 @@ bool register_for_barriers() noexcept {
 const bool BiasedLock::others_make_barrier = register_for_barriers();
 
 bool BiasedLock::try_enter_with_care() noexcept {
-  busy_.exchange(true, std::memory_order_seq_cst);
+  busy_.exchange(1, std::memory_order_seq_cst);
   if (state_.load(std::memory_order_seq_cst) != seized) {
     return true;
   }
@@ -31,7 +31,7 @@ void BiasedLock::seize() noexcept {
   if (others_make_barrier) {
     static_cast<void>(syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0));  // registered: cannot fail
   }
-  while (busy_.load(std::memory_order_seq_cst)) {
+  while (busy_.load(std::memory_order_seq_cst) != 0) {
     sched_yield();
   }
 }

@@ -12,7 +12,7 @@ class BiasedLock {
  public:
   /// For the owner: false while somebody else has it, or wants it, or where the owner has to pay. Never waits.
   [[nodiscard]] bool try_enter_at_once() noexcept {
-    busy_.store(true, std::memory_order_relaxed);
+    busy_.store(1, std::memory_order_relaxed);
     // The load must not overtake the store. For the compiler this is enough, and for the processor the other side takes
     // care.
     std::atomic_signal_fence(std::memory_order_seq_cst);
@@ -24,17 +24,17 @@ class BiasedLock {
   }
   /// Also where the owner has to pay.
   [[nodiscard]] bool try_enter() noexcept { return try_enter_at_once() || try_enter_with_care(); }
-  void leave() noexcept { busy_.store(false, std::memory_order_release); }
+  void leave() noexcept { busy_.store(0, std::memory_order_release); }
 
   /// For anybody else, one at a time: waits until the owner has left, and keeps it from entering.
   void seize() noexcept;
   void release() noexcept { state_.store(others_make_barrier ? biased : fair, std::memory_order_release); }
 
   /// In a forked child: the owner may have been inside, and is no more.
-  void reset() noexcept { busy_.store(false, std::memory_order_relaxed); }
+  void reset() noexcept { busy_.store(0, std::memory_order_relaxed); }
 
  private:
-  enum State : std::uint8_t {
+  enum State : std::uint32_t {
     biased,  ///< who seizes it sees to the barrier
     fair,    ///< the owner does
     seized,
@@ -44,8 +44,8 @@ class BiasedLock {
 
   static const bool others_make_barrier;
 
-  std::atomic<bool> busy_{false};
-  std::atomic<State> state_{others_make_barrier ? biased : fair};
+  alignas(8) std::atomic<std::uint32_t> busy_{0};
+  alignas(8) std::atomic<State> state_{others_make_barrier ? biased : fair};
 };
 
 }  // namespace growstack

@@ -59,7 +59,7 @@ class NameTally {
 
 /// Owned by the thread whose table points to it; the pool reaches into it while it has seized the lock. What is atomic may
 /// be read without it.
-struct alignas(64) PoolCache {  // no two threads write to one line
+struct alignas(64) PoolCache {
   static constexpr std::size_t capacity = 32;
   static constexpr std::size_t batch = capacity / 2;   ///< moved from or to the pool at a time
   static constexpr unsigned ended_between_looks = 16;  ///< at the clock
