@@ -217,12 +217,13 @@ bool Arena::dismantle(std::uint32_t most) noexcept {
       --open_count_;
     }
   }
-  fresh_ = first;
-  const std::size_t kept = bounds_of(first).guard - held_;
-  implementation().forget(held_ + kept, left_ - kept);
-  if (vm::release(held_ + kept, left_ - kept) == 0) {  // else all of it goes in the end
-    left_ = kept;
+  if (first > 0) {  // else all of it goes with the arena
+    const std::uintptr_t begin = bounds_of(first).base - layout().slot_size;
+    const std::size_t size = bounds_of(fresh_ - 1).base - begin;
+    implementation().forget(begin, size);
+    static_cast<void>(vm::decommit(begin, size, layout().pages()));
   }
+  fresh_ = first;
   return fresh_ == 0;
 }
 

@@ -128,8 +128,9 @@ class Arena {
   /// date after a trim.
   void settle(handler::SlotRecord& slot) noexcept;
 
-  /// Of one that will have no stack any more, and whose open ones are all idle: ends the stacks of up to `most` slots and
-  /// unmaps them, from the upper end down. True when nothing is left.
+  /// Of one that will have no stack any more, and whose open ones are all idle: ends the stacks of up to `most` slots, from
+  /// the upper end down, and gives their memory and page tables back. The address space goes with the arena: as long as its
+  /// range is registered, nobody else's stacks may lie there. True when no stack is left.
   [[nodiscard]] bool dismantle(std::uint32_t most) noexcept;
 
   /// The pool that it belongs to; null for one of single stacks. And of the pool's stacks those that are open and idle.

@@ -94,6 +94,9 @@ std::chrono::nanoseconds coarse_now() noexcept {
 constexpr std::size_t given_back_at_a_time = 64;
 constexpr std::uint32_t dismantled_at_a_time = 256;
 
+/// Of no pool.
+constexpr std::uint64_t no_number = UINT64_MAX;
+
 constexpr std::chrono::nanoseconds never = std::chrono::nanoseconds::max();
 
 /// Few, for each takes two mappings: 2^20 stacks lie in three of them.
@@ -184,14 +187,22 @@ PoolCore::PoolCore(const PoolOptions& options)
 PoolCore::~PoolCore() { end_idle_stacks(); }
 
 void PoolCore::abandon() noexcept {
-  forget_pool(*this, identity_);
+  detach_caches_of(*this);
   Lock lock(mutex_);
   abandoned_ = true;
-  const bool is_last = out() == 0;
-  lock.unlock();
-  if (is_last) {
-    delete this;
+  identity_.number = no_number;  // threads remember the cache that they used last, and its pool by number
+  end_if_nobody_is_out(lock);
+}
+
+/// Until then only those live on that are out.
+void PoolCore::end_if_nobody_is_out(Lock& lock) noexcept {
+  if (out() > 0) {
+    give_back_all();
+    return;
   }
+  lock.unlock();
+  forget_pool(identity_.index);
+  delete this;
 }
 
 /// Of stacks that nobody is in, all together: their arenas go.
@@ -370,9 +381,8 @@ void PoolCore::release_slowly(Place place, std::size_t depth) noexcept {
   }
   if (!abandoned_) {
     static_cast<void>(follow_demand(coarse_now()));
-  } else if (out() == 0) {
-    lock.unlock();
-    delete this;
+  } else {
+    end_if_nobody_is_out(lock);
   }
 }
 
@@ -550,7 +560,6 @@ void PoolCore::adopt_cache(PoolCache& cache) noexcept {
 void PoolCore::detach_caches() noexcept {
   const Lock lock(mutex_);
   for (PoolCache* const cache : caches_) {
-    cache->lock.seize();  // for good: a stack that outlives the pool must not be put there
     drain(*cache);
     cache->pool.store(0, std::memory_order_relaxed);
   }
@@ -658,6 +667,11 @@ void PoolCore::dismantle_a_piece(std::uint32_t most) noexcept {
 void PoolCore::trim() noexcept {
   const Lock lock(mutex_);
   drain_caches();
+  give_back_all();
+  target_ = out();
+}
+
+void PoolCore::give_back_all() noexcept {
   give_back(warm_);
   const auto& arenas = arenas_->arenas();
   for (std::size_t index = arenas.size(); index-- > 0;) {
@@ -668,7 +682,6 @@ void PoolCore::trim() noexcept {
   while (!dismantled_.empty()) {
     dismantle_a_piece(UINT32_MAX);
   }
-  target_ = out();
 }
 
 // ---- observers -----------------------------------------------------------------------------------------------------------

@@ -97,6 +97,8 @@ class PoolCore {
   [[nodiscard]] bool follow_demand(std::chrono::nanoseconds now) noexcept;
   [[nodiscard]] std::size_t excess() const noexcept;
   void give_back(std::size_t most) noexcept;
+  void give_back_all() noexcept;
+  void end_if_nobody_is_out(Lock& lock) noexcept;
   void cool_in_row(Arena& arena, std::uint32_t first, std::uint32_t last) noexcept;
   void begin_to_dismantle(Arena& arena) noexcept;
   void dismantle_a_piece(std::uint32_t most) noexcept;

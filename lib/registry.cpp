@@ -127,11 +127,15 @@ PoolIdentity register_pool(PoolCore& pool) {
   return {.index = static_cast<std::uint32_t>(free - all.pools.begin()), .number = ++all.pools_so_far};
 }
 
-void forget_pool(PoolCore& pool, const PoolIdentity& identity) noexcept {
+void detach_caches_of(PoolCore& pool) noexcept {
+  const std::lock_guard guard((*the_registry).lock);
+  pool.detach_caches();
+}
+
+void forget_pool(std::uint32_t index) noexcept {
   Registry& all = *the_registry;
   const std::lock_guard guard(all.lock);
-  pool.detach_caches();
-  all.pools[identity.index] = nullptr;
+  all.pools[index] = nullptr;
 }
 
 void give_up_cache(std::uint32_t index, PoolCache& cache) noexcept {

@@ -27,8 +27,9 @@ struct PoolIdentity {
 /// Pools take part in totals and forks, and adopt the caches of threads that end. Throws std::bad_alloc.
 [[nodiscard]] PoolIdentity register_pool(PoolCore& pool);
 
-/// Its caches belong to nobody afterwards.
-void forget_pool(PoolCore& pool, const PoolIdentity& identity) noexcept;
+/// The pool has ended: its caches belong to nobody afterwards. Its core still takes part, until the last stack is back.
+void detach_caches_of(PoolCore& pool) noexcept;
+void forget_pool(std::uint32_t index) noexcept;
 
 /// A thread ends that has a cache of the pool with that index, if that is still there.
 void give_up_cache(std::uint32_t index, PoolCache& cache) noexcept;

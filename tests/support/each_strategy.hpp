@@ -59,6 +59,8 @@ struct Traits {
   bool locks_memory = false;
   /// Memory comes through a userfaultfd: growth fills it.
   bool by_userfaultfd = false;
+  /// A StackPool takes it.
+  bool pools = true;
   InSystemCalls in_system_calls = InSystemCalls::grows;
 
   /// By which the committed part grows at a fault unless the policy says otherwise.
@@ -111,7 +113,7 @@ inline constexpr Traits traits_of_userfault_signal{.strategy = Strategy::userfau
                                                    .by_userfaultfd = true,
                                                    .in_system_calls = InSystemCalls::refused};
 inline constexpr Traits traits_of_grows_down{
-    .strategy = Strategy::grows_down, .name = "grows_down", .limit_moves = true, .charged = true};
+    .strategy = Strategy::grows_down, .name = "grows_down", .limit_moves = true, .charged = true, .pools = false};
 inline constexpr Traits traits_of_demand_paging{.strategy = Strategy::demand_paging, .name = "demand_paging"};
 inline constexpr Traits traits_of_demand_paging_huge{
     .strategy = Strategy::demand_paging_huge, .name = "demand_paging_huge", .huge_pages = true};
@@ -123,7 +125,8 @@ inline constexpr Traits traits_of_heap{.strategy = Strategy::heap,
                                        .guard_is_mapped_apart = false,
                                        .trims = false,
                                        .own_address_space = false,
-                                       .starts_empty = false};
+                                       .starts_empty = false,
+                                       .pools = false};
 
 /// Where the kernel has guard markers a guard is made of them, or of PROT_NONE. Without them userfault_signal's is memory
 /// that is never filled.
