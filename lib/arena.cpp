@@ -12,6 +12,7 @@
 #include <memory>
 #include <new>
 #include <system_error>
+#include <tuple>
 #include <utility>
 
 namespace growstack {
@@ -329,6 +330,16 @@ int Arena::commit(const handler::Range& range, const handler::SlotRecord& slot, 
 }
 
 // ---- places --------------------------------------------------------------------------------------------------------------
+
+bool Kind::operator<(const Kind& other) const noexcept {
+  // What is left out of the layout follows from the rest.
+  const auto all = [](const Kind& kind) {
+    return std::tie(kind.implementation, kind.layout.reserve, kind.layout.guard, kind.policy.initial_commit,
+                    kind.policy.factor, kind.policy.least_step, kind.policy.largest_step, kind.policy.headroom,
+                    kind.policy.huge_from);
+  };
+  return all(*this) < all(other);
+}
 
 Kind Kind::of(const StackOptions& options) noexcept {
   Kind kind{.implementation = growstack::implementation(options.strategy), .policy = options.policy};

@@ -84,7 +84,8 @@ struct Kind {
   /// Of validated options, whose strategy is not `automatic`.
   [[nodiscard]] static Kind of(const StackOptions& options) noexcept;
 
-  auto operator<=>(const Kind&) const = default;
+  /// Some order; of equal ones neither is less.
+  bool operator<(const Kind& other) const noexcept;
 };
 
 /// For memory that the fault handler shall know nothing of: what stands in for its range.

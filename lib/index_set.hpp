@@ -70,7 +70,7 @@ class IndexSet {
   static std::uint64_t bit(std::uint32_t index) noexcept { return std::uint64_t{1} << (index % bits); }
 
   template <class BitOf>
-  std::uint32_t member(BitOf bit_of) const noexcept {
+  [[nodiscard]] std::uint32_t member(BitOf bit_of) const noexcept {
     std::uint32_t index = 0;
     for (auto words = levels_.rbegin(); words != levels_.rend(); ++words) {
       index = index * bits + static_cast<std::uint32_t>(bit_of((*words)[index]));

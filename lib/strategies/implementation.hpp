@@ -33,8 +33,6 @@ struct Layout {
   std::size_t window = 0;
 
   [[nodiscard]] vm::Pages pages() const noexcept { return huge_from == 0 ? vm::Pages::small : vm::Pages::huge_too; }
-
-  auto operator<=>(const Layout&) const = default;
 };
 
 /// What a trim does about the limit while `give_back_memory` takes away all below `keep_from`. The word is raised first: a

@@ -1,7 +1,6 @@
 // How far to grow at a fault: a value and a pure function.
 #pragma once
 
-#include <compare>
 #include <cstddef>
 #include <cstdint>
 
@@ -43,7 +42,7 @@ struct GrowthPolicy {
   /// alone.
   [[nodiscard]] static constexpr GrowthPolicy pooled() noexcept;
 
-  auto operator<=>(const GrowthPolicy&) const = default;
+  bool operator==(const GrowthPolicy&) const = default;
 };
 
 constexpr GrowthPolicy GrowthPolicy::throughput() noexcept { return {.huge_from = std::size_t{128} * 1024}; }
