@@ -35,10 +35,16 @@ std::error_code error_code(int error) noexcept { return {error, std::system_cate
 /// The ABI's, below the stack pointer: somebody's data.
 constexpr std::size_t red_zone = 128;
 
+/// The next tenant of a pool's stack shall find the warm size committed.
+std::uintptr_t least_kept_from(const Place& place) noexcept {
+  return place.arena().pool == nullptr ? place.base() : place.base() - place.policy().initial_commit;
+}
+
 /// Keeps `margin` committed below the stack pointer, but of the memory there only what is in use.
 int trim_below(Place place, std::uintptr_t stack_pointer, std::size_t margin) noexcept {
   const std::size_t below = stack_pointer - place.floor();
-  const std::uintptr_t keep_from = vm::page_down(stack_pointer - std::min(below, std::max(margin, red_zone)));
+  const std::uintptr_t keep_from =
+      std::min(vm::page_down(stack_pointer - std::min(below, std::max(margin, red_zone))), least_kept_from(place));
   if (const int error = place.trim(keep_from); error != 0) {
     return error;
   }

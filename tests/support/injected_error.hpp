@@ -46,7 +46,19 @@ class InjectedError {
     install(program);
   }
 
-  /// The same if its argument of that index (from 0), of which the kernel reads 32 bits, is `value`.
+  /// From now on every system call kills the process, but for the one that ends it.
+  void forbid_all() {
+    std::array<sock_filter, 4> program{{
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+    }};
+    install(program);
+  }
+
+  /// From now on the system call fails with `error` if its argument of that index (from 0), of which the kernel reads 32
+  /// bits, is `value`.
   void refuse_argument(long system_call, unsigned index, std::uint32_t value, int error) {
     const auto argument = static_cast<unsigned>(offsetof(seccomp_data, args) + index * sizeof(std::uint64_t));
     std::array<sock_filter, 8> program{{

@@ -1,0 +1,114 @@
+// What the tests of pools share: which strategies a pool takes, small questions about its stacks, and about their guards.
+#pragma once
+
+#include <growstack/growstack.hpp>
+#include <growstack/stack_pool.hpp>
+
+#include "support/bare_system_call.hpp"
+#include "support/each_strategy.hpp"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <vector>
+
+/// A promise of pools of every strategy.
+#define EVERY_POOL(promise) STRATEGIES_WHERE(traits.pools, promise)
+#define POOLS_WHERE(condition, promise) STRATEGIES_WHERE(traits.pools && (condition), promise)
+
+namespace growstack::testing {
+
+[[nodiscard]] inline std::uintptr_t address_of(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
+
+/// Bytes of a pool's stack that stay committed between tenants, unless the test says otherwise.
+inline constexpr std::size_t warm_size = GrowthPolicy::pooled().initial_commit;
+
+/// A byte in the part of a stack that stays between tenants. Committed from the start: nobody's fault handler is asked.
+[[nodiscard]] inline volatile unsigned char& warm_byte(const Stack& stack) {
+  return *(static_cast<volatile unsigned char*>(stack.base()) - 64);
+}
+
+/// The message of the std::system_error that it throws; empty if it throws none.
+template <class Body>
+std::string error_of(Body body) {
+  try {
+    body();
+    return {};
+  } catch (const std::system_error& error) {
+    return error.what();
+  }
+}
+
+/// Ends the scenario, saying what was not as it should be.
+inline void require(bool fulfilled, const std::string& what) {
+  if (!fulfilled) {
+    std::fprintf(stderr, "NOT FULFILLED: %s\n", what.c_str());
+    std::exit(101);
+  }
+}
+
+/// Asks the kernel whether bytes could be read, without touching them: a pipe that takes what is there.
+class Probe {
+ public:
+  Probe() {
+    if (pipe2(ends_.data(), O_NONBLOCK | O_CLOEXEC) != 0) {
+      std::perror("pipe2");
+      std::exit(100);
+    }
+  }
+  ~Probe() {
+    close(ends_[0]);
+    close(ends_[1]);
+  }
+  Probe(const Probe&) = delete;
+  Probe& operator=(const Probe&) = delete;
+
+  [[nodiscard]] bool readable(std::uintptr_t address) {
+    const bool is_readable = bare_write(ends_[1], address, 1) == 1;
+    if (is_readable) {
+      char taken = 0;
+      static_cast<void>(read(ends_[0], &taken, 1));
+    }
+    return is_readable;
+  }
+
+  /// The uppermost and the lowest byte of the guard are nobody's.
+  [[nodiscard]] bool guarded(const Stack& stack, std::size_t guard = PoolOptions{}.guard) {
+    const std::uintptr_t floor = address_of(stack.floor());
+    return !readable(floor - 1) && !readable(floor - guard);
+  }
+
+ private:
+  std::array<int, 2> ends_{};
+};
+
+/// Pages of [begin, end) in physical memory, the shared page of zeros included; nothing if they are not mapped.
+[[nodiscard]] inline std::optional<std::size_t> pages_in_memory(std::uintptr_t begin, std::uintptr_t end) {
+  const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  std::vector<unsigned char> pages((end - begin) / page);
+  if (mincore(reinterpret_cast<void*>(begin), end - begin, pages.data()) != 0) {
+    return std::nullopt;
+  }
+  std::size_t count = 0;
+  for (const unsigned char each : pages) {
+    count += each & 1U;
+  }
+  return count;
+}
+
+/// Stacks that a pool has.
+[[nodiscard]] inline std::size_t stacks_of(const PoolStatistics& figures) {
+  return figures.live + figures.cached + figures.cold;
+}
+
+}  // namespace growstack::testing
