@@ -273,10 +273,15 @@ Place PoolCore::acquire(std::string_view name) {
 /// another pool than the last. And the clock's turn.
 void PoolCore::release_with_care(Place place) noexcept {
   std::atomic<std::uint32_t>& marks = place.slot().marks;
-  const std::size_t depth = (marks.load(std::memory_order_relaxed) & (handler::grown_mark | grows_unseen_mark)) != 0
-                                ? trim_grown(place)
-                                : options_.policy.initial_commit;
-  const std::uint32_t number = marks.fetch_and(name_mask | grows_unseen_mark, std::memory_order_relaxed) & name_mask;
+  const std::uint32_t marked = marks.load(std::memory_order_relaxed);
+  const std::uint32_t number = marked & name_mask;
+  std::size_t depth = options_.policy.initial_commit;
+  if (marked != number) {
+    if ((marked & (handler::grown_mark | grows_unseen_mark)) != 0) {
+      depth = trim_grown(place);
+    }
+    marks.fetch_and(name_mask | grows_unseen_mark, std::memory_order_relaxed);
+  }
   PoolCache* const cache = cache_here();
   if (cache == nullptr || !cache->lock.try_enter()) {
     release_slowly(place, depth);
