@@ -108,7 +108,11 @@ constexpr ArenaSizes arena_sizes{.first = 4096,
 
 }  // namespace
 
-PoolCache* PoolCore::cache_here() const noexcept {
+inline PoolCache* PoolCore::cache_here() const noexcept {
+  return cache_table.last_pool == identity_.number ? cache_table.last : find_cache_here();
+}
+
+PoolCache* PoolCore::find_cache_here() const noexcept {
   CacheTable& table = cache_table;
   PoolCache* const cache = identity_.index < table.size ? table.caches[identity_.index] : nullptr;
   if (cache == nullptr || cache->pool.load(std::memory_order_relaxed) != identity_.number) {

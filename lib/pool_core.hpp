@@ -73,6 +73,7 @@ class PoolCore {
   using Lock = std::unique_lock<std::mutex>;
 
   [[nodiscard]] PoolCache* cache_here() const noexcept;
+  [[nodiscard]] PoolCache* find_cache_here() const noexcept;
   [[nodiscard]] PoolCache* make_cache_here();
   [[nodiscard]] Place acquire_slowly(std::string_view name);
   void release_slowly(Place place, std::size_t depth) noexcept;
