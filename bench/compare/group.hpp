@@ -43,6 +43,7 @@ nlohmann::json measure_oscillation(const nlohmann::json& request, Progress& prog
 nlohmann::json measure_growth_threads(const nlohmann::json& request, Progress& progress);
 nlohmann::json measure_fault_mappings(const nlohmann::json& request, Progress& progress);
 nlohmann::json measure_spawn(const nlohmann::json& request, Progress& progress);
+nlohmann::json warm_for_stacks(const nlohmann::json& request, Progress& progress);
 nlohmann::json measure_live_stacks(const nlohmann::json& request, Progress& progress);
 nlohmann::json measure_burst(const nlohmann::json& request, Progress& progress);
 nlohmann::json measure_idle_fibers(const nlohmann::json& request, Progress& progress);

@@ -154,6 +154,13 @@ bool detects_overflow(Crowd& crowd, std::size_t count) {
 
 }  // namespace
 
+/// {"bytes"} to nothing.
+nlohmann::json warm_for_stacks(const nlohmann::json& request, Progress& progress) {
+  progress.say("scale: warming the memory");
+  bench::warm_memory(request.at("bytes"));
+  return nlohmann::json::object();
+}
+
 /// {"subject", "stacks", "reserve", "guard", "seconds", "thorough"} to {"count", "why_no_more", "create_ns", "bytes_each",
 /// "mappings", "guards"}; a thorough one's has "grown_ok" and "overflow_detected" as well.
 nlohmann::json measure_live_stacks(const nlohmann::json& request, Progress& progress) {
@@ -213,10 +220,18 @@ struct Found {
   [[nodiscard]] double value(const char* member) const { return result.at(member).get<double>(); }
 };
 
+std::size_t wanted(const Session& session) { return session.stacks_at_once(1'000'000, 100'000); }
+
+/// As much as most of them will have, for otherwise it would cost those that come first. It is no matter if it fails.
+void warm_memory(const Session& session) {
+  const std::size_t bytes = wanted(session) * 2 * handler::page_size();
+  static_cast<void>(ask_child("warm_for_stacks", {{"bytes", bytes}}, session.progress()));
+}
+
 Found ask(const Session& session, const Subject& subject, const Size& size) {
   constexpr std::size_t most_threads = 10'000;  // each has a stack of the kernel's, too
   const std::size_t most = subject.name == glibc_thread_name ? most_threads : SIZE_MAX;
-  Found found{.subject = subject, .size = size, .wanted = std::min(most, session.stacks_at_once(1'000'000, 100'000))};
+  Found found{.subject = subject, .size = size, .wanted = std::min(most, wanted(session))};
   if (!subject.unsupported.empty()) {
     found.failure = subject.unsupported;
     return found;
@@ -226,7 +241,7 @@ Found ask(const Session& session, const Subject& subject, const Size& size) {
                                    {"stacks", found.wanted},
                                    {"reserve", size.reserve},
                                    {"guard", size.guard},
-                                   {"seconds", session.options().quick ? 5 : 30},
+                                   {"seconds", session.options().quick ? 10 : 60},
                                    {"thorough", found.is_thorough()}},
                                   session.progress());
   found.result = answer.result;
@@ -337,6 +352,7 @@ void compare_live_stacks(Session& session) {
   if (subjects.empty()) {
     return;
   }
+  warm_memory(session);
   std::vector<Found> all;
   for (const Subject& subject : subjects) {
     all.push_back(ask(session, subject, small()));

@@ -157,18 +157,19 @@ void compare_spawn(Session& session) {
   if (subjects.empty()) {
     return;
   }
-  const SideBySide found = measure_side_by_side(session, "spawn", subjects, boost_pooled_name, session.rounds(60, 10));
+  const SideBySide found = measure_side_by_side(session, "spawn", subjects, boost_pooled_name, session.rounds(100, 20));
   for (const Outcome& outcome : found.outcomes) {
     add_rows(session, outcome);
   }
   session.print_title(
       "SPAWN",
-      fmt::format("A fiber of Boost.Context gets a stack of {} that is warm, and a guard page where there are guards, "
-                  "writes 256 bytes there, ends, and the stack goes back: to a StackPool, to a peer's allocator, and as a "
-                  "thread, which is created and joined. A pair is acquire() and the return alone; two threads do as many "
-                  "times as many of them as one; of {} pairs so many made a system call. Medians of rounds in which all "
-                  "take turns.",
-                  in_units(pooled_reserve), grouped(std::uint64_t{pairs_counted})));
+      fmt::format(
+          "A fiber of Boost.Context gets a stack of {} that is warm, and a guard page where there are guards, "
+          "writes 256 bytes there, ends, and the stack goes back: to a StackPool, to a peer's allocator, and as a "
+          "thread, which is created and joined. A pair is acquire() and the return alone; two threads do as many "
+          "times as many of them as one, in the fastest tenth of the rounds; of {} pairs so many made a system call. "
+          "Medians of rounds in which all take turns.",
+          in_units(pooled_reserve), grouped(std::uint64_t{pairs_counted})));
   session.print(table_of(found.outcomes));
   if (found.any_ok()) {
     session.print_sentences(what_to_see(found));

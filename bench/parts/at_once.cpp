@@ -1,10 +1,15 @@
 #include "parts/at_once.hpp"
 
+#include <sched.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
+#include <cstddef>
 #include <future>
 #include <latch>
 #include <system_error>
+#include <thread>
 #include <vector>
 
 namespace growstack::bench {
@@ -24,7 +29,10 @@ Span take_part(unsigned thread, const ThreadStep& prepare, const ThreadStep& wor
     all_are_here.count_down();
     throw;
   }
-  all_are_here.arrive_and_wait();
+  all_are_here.count_down();
+  while (!all_are_here.try_wait()) {  // awake: to wake up would take longer for some than for others
+    std::this_thread::yield();
+  }
   Span span{.begin = Clock::now(), .end = {}};
   work(thread);
   span.end = Clock::now();
@@ -58,6 +66,25 @@ double time_at_once(unsigned threads, const ThreadStep& prepare, const ThreadSte
     whole = {.begin = std::min(whole.begin, span.begin), .end = std::max(whole.end, span.end)};
   }
   return std::chrono::duration<double, std::nano>(whole.end - whole.begin).count();
+}
+
+void stay_on_processor(unsigned number) {
+  constexpr pid_t this_thread = 0;
+  cpu_set_t usable;
+  if (sched_getaffinity(this_thread, sizeof usable, &usable) != 0) {
+    throw std::system_error(errno, std::generic_category(), "sched_getaffinity");
+  }
+  unsigned left = number % static_cast<unsigned>(CPU_COUNT(&usable));
+  std::size_t processor = 0;
+  while (!CPU_ISSET(processor, &usable) || left-- > 0) {
+    ++processor;
+  }
+  cpu_set_t chosen;
+  CPU_ZERO(&chosen);
+  CPU_SET(processor, &chosen);
+  if (sched_setaffinity(this_thread, sizeof chosen, &chosen) != 0) {
+    throw std::system_error(errno, std::generic_category(), "sched_setaffinity");
+  }
 }
 
 }  // namespace growstack::bench
