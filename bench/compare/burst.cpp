@@ -149,7 +149,8 @@ Table table_of(const nlohmann::json& result) {
 
 std::vector<std::string> what_to_see(const nlohmann::json& result) {
   const nlohmann::json& calls = result.at("system_calls");
-  return {fmt::format("A stack that was deep was given back in {} ns.", grouped(result.at("return_ns").get<double>())),
+  return {fmt::format("{} stacks; one that was deep was given back in {} ns.",
+                      grouped(result.at("count").get<std::uint64_t>()), grouped(result.at("return_ns").get<double>())),
           fmt::format("A second later {} stacks are live or warm, and {:.2f} times as much is resident as {} for each.",
                       grouped(result.at("kept").get<std::uint64_t>()), ratio(result),
                       in_units(result.at("warm_size").get<std::uint64_t>())),

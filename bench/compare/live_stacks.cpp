@@ -22,7 +22,10 @@
 #include <cstdint>
 #include <exception>
 #include <functional>
+#include <map>
+#include <optional>
 #include <random>
+#include <stdexcept>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -271,9 +274,15 @@ std::vector<Metric> metrics_of(const Found& found) {
   return all;
 }
 
-/// Why there are not as many as were wanted.
-std::string shortfall(const Found& found) {
+/// Why there are not as many as were wanted; without the name of who says so.
+std::string why_no_more(const Found& found) {
   const std::string why = found.result.at("why_no_more");
+  const std::string prefix = fmt::format("growstack: {}: ", found.subject.name);
+  return why.starts_with(prefix) ? why.substr(prefix.size()) : why;
+}
+
+std::string shortfall(const Found& found) {
+  const std::string why = why_no_more(found);
   return why.empty() ? "" : fmt::format("of {}: {}", grouped(std::uint64_t{found.wanted}), why);
 }
 
@@ -322,6 +331,14 @@ std::string sentence_about_guards(const Found& found) {
                                    : "";
 }
 
+std::string sentence_about_cost(const Found& found) {
+  return found.subject.strategy == many
+             ? fmt::format("{} stacks of {} of {} take {} mappings together and {:.2f} KiB each.",
+                           grouped(found.value("count")), in_units(found.size.reserve), found.subject.name,
+                           grouped(std::max(0.0, found.value("mappings"))), found.value("bytes_each") / kibibyte)
+             : "";
+}
+
 std::string sentence_about_use(const Found& found) {
   if (!found.is_thorough()) {
     return {};
@@ -331,16 +348,29 @@ std::string sentence_about_use(const Found& found) {
                      found.value("overflow_detected") == 1 ? "was reported" : "was NOT reported");
 }
 
-std::vector<std::string> what_to_see(const std::vector<Found>& all) {
-  std::vector<std::string> sentences;
+/// One for each reason: who ended of it.
+std::vector<std::string> sentences_about_ends(const std::vector<Found>& all) {
+  std::map<std::string, std::vector<std::string>> ended_of;
   for (const Found& found : all) {
-    if (!found.ok()) {
-      continue;
+    if (found.ok() && !why_no_more(found).empty()) {
+      ended_of[why_no_more(found)].push_back(found.subject.name);
     }
-    const std::string why = shortfall(found);
-    sentences.push_back(why.empty() ? "" : fmt::format("{}: {} {}", found.subject.name, grouped(found.value("count")), why));
-    sentences.push_back(sentence_about_guards(found));
-    sentences.push_back(sentence_about_use(found));
+  }
+  std::vector<std::string> sentences;
+  for (const auto& [why, who] : ended_of) {
+    sentences.push_back(fmt::format("What ended {}: {}.", listed(who), why));
+  }
+  return sentences;
+}
+
+std::vector<std::string> what_to_see(const std::vector<Found>& all) {
+  std::vector<std::string> sentences = sentences_about_ends(all);
+  for (const Found& found : all) {
+    if (found.ok()) {
+      sentences.push_back(sentence_about_guards(found));
+      sentences.push_back(sentence_about_cost(found));
+      sentences.push_back(sentence_about_use(found));
+    }
   }
   return sentences;
 }

@@ -99,7 +99,7 @@ void release_on_another_thread(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations() * state.range(0));
 }
 
-BENCHMARK_CAPTURE(acquire_release, guard_markers, Strategy::guard_markers);
+BENCHMARK_CAPTURE(acquire_release, automatic, Strategy::automatic);
 BENCHMARK_CAPTURE(acquire_release, in_handler, Strategy::in_handler);
 BENCHMARK_CAPTURE(acquire_release, pipe_helper, Strategy::pipe_helper);
 BENCHMARK_CAPTURE(acquire_release, demand_paging, Strategy::demand_paging);
