@@ -26,6 +26,7 @@
 #include <random>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <vector>
 
@@ -89,33 +90,41 @@ class Process {
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
 
-  /// Nanoseconds.
+  /// Nanoseconds. Throws what kept it from having its stacks.
   double ask() {
     const char question = 0;
-    double answer = 0;
-    if (send(socket_, &question, 1, MSG_NOSIGNAL) != 1 ||
-        recv(socket_, &answer, sizeof answer, MSG_WAITALL) != sizeof answer) {
-      throw std::runtime_error("a process with stacks ended");
+    Reply reply;
+    if (send(socket_, &question, 1, MSG_NOSIGNAL) != 1 || recv(socket_, &reply, sizeof reply, MSG_WAITALL) != sizeof reply) {
+      throw std::runtime_error("a process with stacks died");
     }
-    return answer;
+    if (reply.refusal.front() != '\0') {
+      throw std::runtime_error(reply.refusal.data());
+    }
+    return reply.nanoseconds;
   }
 
  private:
+  struct Reply {
+    double nanoseconds = 0;
+    std::array<char, 256> refusal{};  // empty if there is none
+  };
+
   [[noreturn]] static void serve(int socket, std::size_t other_stacks) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    Reply reply;
     try {
       StackPool pool(small_stacks(std::string(name(many))));
       const std::vector<Stack> stacks = others(pool, other_stacks);
       char question = 0;
       while (recv(socket, &question, 1, 0) == 1) {
-        const double answer = time_one_stack();
-        if (send(socket, &answer, sizeof answer, MSG_NOSIGNAL) != sizeof answer) {
-          break;
-        }
+        reply.nanoseconds = time_one_stack();
+        send(socket, &reply, sizeof reply, MSG_NOSIGNAL);
       }
     } catch (const std::exception& error) {
-      fmt::print(stderr, "{}\n", error.what());
+      std::string_view(error.what()).copy(reply.refusal.data(), reply.refusal.size() - 1);
+      send(socket, &reply, sizeof reply, MSG_NOSIGNAL);
     }
+    pause();  // until it is killed: a question after its end would fail otherwise, and the refusal not be read
     _exit(EXIT_SUCCESS);
   }
 

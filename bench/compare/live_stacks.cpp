@@ -353,7 +353,7 @@ std::vector<std::string> sentences_about_ends(const std::vector<Found>& all) {
   std::map<std::string, std::vector<std::string>> ended_of;
   for (const Found& found : all) {
     if (found.ok() && !why_no_more(found).empty()) {
-      ended_of[why_no_more(found)].push_back(found.subject.name);
+      ended_of[why_no_more(found)].push_back(fmt::format("{} after {}", found.subject.name, grouped(found.value("count"))));
     }
   }
   std::vector<std::string> sentences;
