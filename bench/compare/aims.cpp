@@ -1,4 +1,4 @@
-// What growth is meant to reach, beside what was measured: read from the rows of the groups that were run.
+// What is meant to be reached, beside what was measured: read from the rows of the groups that were run.
 #include "aims.hpp"
 
 #include "growth.hpp"
@@ -62,12 +62,20 @@ struct Figure {
   std::function<std::optional<double>(const std::string& subject)> measured;
   std::optional<Aim> of_handlers{};  // in_handler and guard_markers
   std::optional<Aim> of_helper{};    // pipe_helper
+  std::optional<Aim> of_markers{};   // guard_markers alone
+
+  [[nodiscard]] const std::optional<Aim>& of_handlers_or_markers() const { return of_handlers ? of_handlers : of_markers; }
 };
 
-/// How far demand_paging measured twice differs from itself at a depth.
-double growth_noise(const Measured& measured, const char* depth) {
-  const auto ratio = measured.value(std::string(name(baseline)), std::string("grow_ratio_again_") + depth);
+/// How far what was measured twice differs from itself.
+double noise_of(const Measured& measured, const std::string& subject, const std::string& metric) {
+  const auto ratio = measured.value(subject, metric);
   return ratio ? bench::from_one(*ratio) : 0;
+}
+
+/// That of demand_paging at a depth.
+double growth_noise(const Measured& measured, const char* depth) {
+  return noise_of(measured, std::string(name(baseline)), std::string("grow_ratio_again_") + depth);
 }
 
 /// Half of the range of the processes' medians.
@@ -141,6 +149,51 @@ void add_others(std::vector<Figure>& figures, const Measured& measured) {
   }
 }
 
+void add_spawn(std::vector<Figure>& figures, const Measured& measured) {
+  const double noise = noise_of(measured, std::string(boost_pooled_name), "spawn_noise");
+  figures.push_back({.title = "spawn, boost_pooled_fixedsize = 1",
+                     .measured = measured.values_of("spawn_ratio"),
+                     .of_handlers = Aim{1.10, noise},
+                     .of_helper = Aim{1.10, noise}});
+  figures.push_back({.title = "spawn, boost_protected_fixedsize = 1",
+                     .measured =
+                         [&measured](const std::string& subject) {
+                           return measured.ratio(subject, "spawn_ns", std::string(boost_protected_name), "spawn_ns");
+                         },
+                     .of_handlers = Aim{0.01, noise},
+                     .of_helper = Aim{0.01, noise}});
+  // Meant to be 1.8 times as much at least.
+  figures.push_back({.title = "pairs by one thread, by two together = 1",
+                     .measured = [&measured](const std::string& subject) -> std::optional<double> {
+                       const auto gain = measured.value(subject, "spawn_threads_ratio");
+                       return gain ? std::optional(1 / *gain) : std::nullopt;
+                     },
+                     .of_handlers = Aim{1 / 1.8, 0},
+                     .of_helper = Aim{1 / 1.8, 0}});
+}
+
+void add_scale(std::vector<Figure>& figures, const Measured& measured) {
+  const auto add = [&](const char* title, std::function<std::optional<double>(const std::string&)> figure, double most,
+                       double noise = 0) {
+    figures.push_back({.title = title, .measured = std::move(figure), .of_markers = Aim{most, noise}});
+  };
+  const auto in_kibibytes = [&measured](const char* metric) {
+    return [&measured, metric](const std::string& subject) -> std::optional<double> {
+      constexpr double kibibyte = 1024;
+      const auto bytes = measured.value(subject, metric);
+      return bytes ? std::optional(*bytes / kibibyte) : std::nullopt;
+    };
+  };
+  add("KiB for a stack of 64 KiB", in_kibibytes("bytes_per_stack"), 4.3);
+  add("KiB for a stack of 8 MiB", in_kibibytes("bytes_per_stack_8MiB"), 8.4);
+  add("mappings of all stacks of 64 KiB", measured.values_of("vmas"), 8);
+  add("mappings of all stacks of 8 MiB", measured.values_of("vmas_8MiB"), 8);
+  add("resident after a burst, warm stacks = 1", measured.values_of("rss_after_burst_ratio"), 1.1);
+  add("pages of an idle fiber, trimmed", measured.values_of("rss_idle_fiber_pages"), 2);
+  add("one fault among stacks, no other = 1", measured.values_of("fault_latency_ratio"), 1.10,
+      noise_of(measured, guard_markers, "fault_latency_noise"));
+}
+
 std::string verdict(double measured, const Aim& aim) {
   const double beyond = std::log(measured / aim.most);
   return std::abs(beyond) < aim.noise ? "~" : beyond <= 0 ? " " : "!";
@@ -164,21 +217,23 @@ void report_aims(Session& session) {
   add_growth(figures, measured);
   add_faults(figures, measured);
   add_others(figures, measured);
+  add_spawn(figures, measured);
+  add_scale(figures, measured);
   Table table({"at most", "aim", in_handler, guard_markers, "aim", pipe_helper}, 1);
   bool any = false;
   for (const Figure& figure : figures) {
     const std::vector<std::string> found{cell(figure, figure.of_handlers, in_handler),
-                                         cell(figure, figure.of_handlers, guard_markers),
+                                         cell(figure, figure.of_handlers_or_markers(), guard_markers),
                                          cell(figure, figure.of_helper, pipe_helper)};
     if (std::any_of(found.begin(), found.end(), [](const std::string& each) { return !each.empty(); })) {
       any = true;
-      table.add({figure.title, cell(figure.of_handlers), found[0], found[1], cell(figure.of_helper), found[2]});
+      table.add({figure.title, cell(figure.of_handlers_or_markers()), found[0], found[1], cell(figure.of_helper), found[2]});
     }
   }
   if (!any) {
     return;
   }
-  session.print_title("AIMS", "What growth is meant to reach on a machine of its own, and what it reached here.");
+  session.print_title("AIMS", "What is meant to be reached on a machine of its own, and what was reached here.");
   session.print(table);
   session.print_sentences(
       {"!: missed. ~: nearer to the aim than the same measured twice differs (one fault: than its processes differ), so "

@@ -1,5 +1,6 @@
 #include "any_stack.hpp"
 
+#include "borrowed_stack.hpp"
 #include "subject.hpp"
 
 #include <growstack/growstack.hpp>
@@ -172,11 +173,6 @@ class GlibcThreadOnOurMemory final : public AnyStack {
 };
 
 // ---- Boost.Context ----
-
-/// The stack belongs to a BoostStack; a fiber wants somebody to give it back to.
-struct BorrowedStack {
-  void deallocate(boost::context::stack_context&) const noexcept {}
-};
 
 /// Of one of the library's allocators, whose guard, if any, is one page.
 template <class Allocator>

@@ -48,22 +48,48 @@ Metrics growth_parts(growstack::Strategy strategy) {
   return is_one_of({pipe_helper, in_handler, guard_markers, demand_paging}) ? all + Metrics{"fault_mappings_ratio"} : all;
 }
 
+/// Of the groups spawn and scale that concern a strategy.
+Metrics pool_metrics(growstack::Strategy strategy) {
+  using enum growstack::Strategy;
+  const Metrics crowd{"live_stacks", "guards", "create_ns", "bytes_per_stack"};
+  const Metrics pooled =
+      crowd + Metrics{"spawn_ns", "spawn_ratio", "spawn_pair_ns", "spawn_threads_ratio", "spawn_system_calls"};
+  const Metrics fresh{"spawn_fresh_ns"};
+  switch (strategy) {
+    case grows_down:
+    case heap:
+      return {};
+    case pipe_helper:
+    case in_handler:
+      return pooled + fresh;
+    case guard_markers:
+      return pooled + fresh + Metrics{"vmas", "scale_grown_ok", "overflow_detected", "vmas_8MiB"} +
+             Metrics{"live_stacks_8MiB", "guards_8MiB", "create_ns_8MiB", "bytes_per_stack_8MiB"} +
+             Metrics{"rss_after_burst_ratio", "burst_system_calls", "rss_idle_fiber_pages_before", "rss_idle_fiber_pages"} +
+             Metrics{"fault_latency_ratio", "fault_latency_noise"};
+    default:
+      return pooled;
+  }
+}
+
 /// What each subject must have a row for.
 std::map<std::string, Metrics> expected() {
   const Metrics growth = for_each_of("grow_ratio_", {"noise", "16KiB", "64KiB", "256KiB", "1MiB", "2MiB", "16MiB", "64MiB"});
   const Metrics real{"real_regex_ok", "real_json_ok"};
   const Metrics stack = growth + real + for_each_of("stage_rss_", {"created", "deep", "returned", "trimmed", "released"});
   const Metrics fault{"fault_ns", "fault_cold_ns", "fault_floor_ns"};
-  std::map<std::string, Metrics> all{{"glibc_thread", stack + Metrics{"real_large_regex_ok", "real_large_json_ok"}},
+  const Metrics fiber{"spawn_ns", "spawn_ratio", "live_stacks", "guards", "create_ns", "bytes_per_stack"};
+  std::map<std::string, Metrics> all{{"glibc_thread", stack + fiber + Metrics{"real_large_regex_ok", "real_large_json_ok"}},
                                      {"glibc_thread_setstack", stack},
-                                     {"boost_fixedsize", stack},
-                                     {"boost_protected_fixedsize", stack},
-                                     {"boost_pooled_fixedsize", stack},
+                                     {"boost_fixedsize", stack + fiber},
+                                     {"boost_protected_fixedsize", stack + fiber},
+                                     {"boost_pooled_fixedsize", stack + fiber + Metrics{"spawn_noise"}},
                                      {"split_stack", growth + real + Metrics{"hot_call_ns", "hot_call_worst_ratio"}},
                                      {"libsigsegv", fault},
                                      {"bare_handler", fault}};
   for (const growstack::StrategyDescription& strategy : growstack::strategies()) {
-    all[std::string(strategy.name)] = stack + fault + growth_parts(strategy.strategy) + Metrics{"grow_faults_16MiB"};
+    all[std::string(strategy.name)] =
+        stack + fault + growth_parts(strategy.strategy) + pool_metrics(strategy.strategy) + Metrics{"grow_faults_16MiB"};
   }
   for (const char* const in_huge_pages : {"pipe_helper", "in_handler", "guard_markers"}) {
     Metrics& its = all.at(in_huge_pages);

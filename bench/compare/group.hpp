@@ -25,6 +25,11 @@ void compare_oscillation(Session& session);
 void compare_growth_threads(Session& session);
 void compare_faults(Session& session);
 void compare_fault_mappings(Session& session);
+void compare_spawn(Session& session);
+void compare_live_stacks(Session& session);
+void compare_burst(Session& session);
+void compare_idle_fibers(Session& session);
+void compare_crowd_faults(Session& session);
 void compare_real_programs(Session& session);
 void compare_promises(Session& session);
 
@@ -37,6 +42,12 @@ nlohmann::json measure_steady_call(const nlohmann::json& request, Progress& prog
 nlohmann::json measure_oscillation(const nlohmann::json& request, Progress& progress);
 nlohmann::json measure_growth_threads(const nlohmann::json& request, Progress& progress);
 nlohmann::json measure_fault_mappings(const nlohmann::json& request, Progress& progress);
+nlohmann::json measure_spawn(const nlohmann::json& request, Progress& progress);
+nlohmann::json warm_for_stacks(const nlohmann::json& request, Progress& progress);
+nlohmann::json measure_live_stacks(const nlohmann::json& request, Progress& progress);
+nlohmann::json measure_burst(const nlohmann::json& request, Progress& progress);
+nlohmann::json measure_idle_fibers(const nlohmann::json& request, Progress& progress);
+nlohmann::json measure_crowd_faults(const nlohmann::json& request, Progress& progress);
 nlohmann::json measure_faults(const nlohmann::json& request, Progress& progress);
 nlohmann::json run_real_program(const nlohmann::json& request, Progress& progress);
 nlohmann::json answer_promise(const nlohmann::json& request, Progress& progress);

@@ -2,6 +2,7 @@
 #include "group.hpp"
 #include "growth.hpp"
 
+#include "parts/at_once.hpp"
 #include "parts/descent.hpp"
 #include "parts/memory.hpp"
 #include "parts/samples.hpp"
@@ -16,13 +17,10 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <future>
-#include <latch>
 #include <optional>
 #include <random>
 #include <span>
@@ -53,30 +51,14 @@ struct Contender {
   std::string refusal{};
 };
 
-using Clock = std::chrono::steady_clock;
-
-struct Span {
-  Clock::time_point begin;
-  Clock::time_point end;
-};
-
 void grow(Stack& stack) {
   call(stack, [&] { bench::descend(reinterpret_cast<std::uintptr_t>(stack.base()) - depth); });
 }
 
-/// One thread's share.
-Span grow_each(std::span<Stack> stacks, std::latch& all_are_here) {
+void attach(unsigned) {
   if (const int error = handler::attach_thread(); error != 0) {
-    all_are_here.count_down();
     throw std::system_error(error, std::generic_category(), "attach_thread");
   }
-  all_are_here.arrive_and_wait();
-  Span span{.begin = Clock::now(), .end = {}};
-  for (Stack& stack : stacks) {
-    grow(stack);
-  }
-  span.end = Clock::now();
-  return span;
 }
 
 std::vector<Stack> make_stacks(Strategy strategy, std::size_t count) {
@@ -88,36 +70,18 @@ std::vector<Stack> make_stacks(Strategy strategy, std::size_t count) {
   return stacks;
 }
 
-/// A thread for each share of the stacks. Should one not start, those that did must not wait for it.
-std::vector<std::future<Span>> start_threads(std::span<Stack> stacks, unsigned threads, std::latch& all_are_here) {
-  const std::size_t each = stacks.size() / threads;
-  std::vector<std::future<Span>> shares;
-  for (unsigned thread = 0; thread < threads; ++thread) {
-    try {
-      shares.push_back(std::async(std::launch::async, [own = stacks.subspan(thread * each, each), &all_are_here] {
-        return grow_each(own, all_are_here);
-      }));
-    } catch (const std::system_error&) {
-      all_are_here.count_down(threads - thread);
-      throw;
-    }
-  }
-  return shares;
-}
-
 /// From when the first thread goes until the last one is done, in nanoseconds. In the time: the growths, the switches to the
 /// stacks and back, threads that wait for a processor. Not in the time: making and releasing stacks and threads, which is
 /// all done before and afterwards; by turns with the growths it would take part in what they wait for. The memory is what
 /// the one before gave back, and as much: no shallow stack has huge pages.
 double grow_at_once(Strategy strategy, unsigned threads) {
-  std::vector<Stack> stacks = make_stacks(strategy, std::size_t{threads} * stacks_each(threads));
-  std::latch all_are_here(threads);
-  Span whole{.begin = Clock::time_point::max(), .end = Clock::time_point::min()};
-  for (std::future<Span>& share : start_threads(stacks, threads, all_are_here)) {
-    const Span span = share.get();
-    whole = {.begin = std::min(whole.begin, span.begin), .end = std::max(whole.end, span.end)};
-  }
-  return std::chrono::duration<double, std::nano>(whole.end - whole.begin).count();
+  const std::size_t each = stacks_each(threads);
+  std::vector<Stack> stacks = make_stacks(strategy, threads * each);
+  return bench::time_at_once(threads, attach, [&](unsigned thread) {
+    for (Stack& stack : std::span(stacks).subspan(thread * each, each)) {
+      grow(stack);
+    }
+  });
 }
 
 /// The baseline takes part twice.

@@ -29,6 +29,12 @@ constexpr std::array tasks{Task{"try_strategy", try_strategy},
                            Task{"faults", measure_faults},
                            Task{"libsigsegv", ask_libsigsegv},
                            Task{"fault_mappings", measure_fault_mappings},
+                           Task{"spawn", measure_spawn},
+                           Task{"warm_for_stacks", warm_for_stacks},
+                           Task{"live_stacks", measure_live_stacks},
+                           Task{"burst", measure_burst},
+                           Task{"idle_fibers", measure_idle_fibers},
+                           Task{"crowd_faults", measure_crowd_faults},
                            Task{"real", run_real_program},
                            Task{"promise", answer_promise}};
 
@@ -42,7 +48,16 @@ void compare_growth_and_faults(Session& session) {
   compare_fault_mappings(session);
 }
 
-constexpr std::array groups{Group{"stages", compare_stages}, Group{"growth", compare_growth_and_faults},
+/// "scale" is what becomes of stacks when there are very many.
+void compare_scale(Session& session) {
+  compare_live_stacks(session);
+  compare_burst(session);
+  compare_idle_fibers(session);
+  compare_crowd_faults(session);
+}
+
+constexpr std::array groups{Group{"stages", compare_stages},      Group{"growth", compare_growth_and_faults},
+                            Group{"spawn", compare_spawn},        Group{"scale", compare_scale},
                             Group{"real", compare_real_programs}, Group{"promises", compare_promises}};
 
 std::vector<std::string> group_names() {

@@ -28,9 +28,11 @@ CLI::Validator one_of(const std::string& kind, const std::vector<std::string>& n
 std::optional<Options> parse_options(int argc, char** argv, const std::vector<std::string>& subject_names,
                                      const std::vector<std::string>& group_names, int& exit_code) {
   constexpr unsigned most_rounds = 100'000;
+  constexpr unsigned most_stacks = 4'000'000;
   constexpr int usage_error = 2;
   Options options;
   unsigned rounds = 0;
+  unsigned stacks = 0;
   CLI::App app("Compares the ways for a stack to get its memory, on this machine.", "growstack_compare");
   app.get_formatter()->column_width(34);
   app.add_option("--json", options.json_file, "Write every measured value to this file as well")->type_name("FILE");
@@ -52,6 +54,9 @@ std::optional<Options> parse_options(int argc, char** argv, const std::vector<st
       app.add_option("--rounds", rounds, "How often each growth is timed; the deepest ones are timed less often")
           ->type_name("N")
           ->check(CLI::Range(1U, most_rounds).description(""));
+  auto* const given_stacks = app.add_option("--stacks", stacks, "Scale: no more than so many stacks live at once")
+                                 ->type_name("N")
+                                 ->check(CLI::Range(1U, most_stacks).description(""));
   app.add_flag("--list", options.list, "What can be compared, and whether it works here");
   try {
     app.parse(argc, argv);
@@ -61,6 +66,9 @@ std::optional<Options> parse_options(int argc, char** argv, const std::vector<st
   }
   if (given_rounds->count() > 0) {
     options.rounds = rounds;
+  }
+  if (given_stacks->count() > 0) {
+    options.most_stacks = stacks;
   }
   return options;
 }

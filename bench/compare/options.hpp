@@ -1,6 +1,7 @@
 // The command line.
 #pragma once
 
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,9 +14,10 @@ struct Options {
   bool quick = false;
   bool slow = false;  ///< also what waits for the kernel's background work
   bool list = false;
-  std::vector<std::string> only;    ///< names of subjects; empty for all
-  std::vector<std::string> groups;  ///< names of groups; empty for all
-  std::optional<unsigned> rounds;   ///< of each measurement; none: what --quick says
+  std::vector<std::string> only;           ///< names of subjects; empty for all
+  std::vector<std::string> groups;         ///< names of groups; empty for all
+  std::optional<unsigned> rounds;          ///< of each measurement; none: what --quick says
+  std::optional<std::size_t> most_stacks;  ///< of the group scale; none: what --quick says
 };
 
 /// Nothing if the program is to end now with `exit_code`: after --help, or after a message about what is wrong.

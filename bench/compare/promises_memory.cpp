@@ -1,6 +1,7 @@
 // Promises about memory: what a stack costs the kernel, what is charged for it, which limits of a process hold it.
 #include "promises_worker.hpp"
 
+#include "process_memory.hpp"
 #include "residency.hpp"
 
 #include <growstack/handler/pages.hpp>
@@ -25,23 +26,6 @@ constexpr std::size_t small_stack = 256 * kib;
 
 /// No more than that becomes resident for the sake of a count.
 constexpr std::size_t most_resident = 512 * mib;
-
-/// The value of a line "VmPTE:  123 kB" of /proc/self/status, in bytes.
-std::size_t status_bytes(const std::string& name) {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with(name + ":")) {
-      return std::stoull(line.substr(name.size() + 1)) * kib;
-    }
-  }
-  throw std::runtime_error("no " + name + " in /proc/self/status");
-}
-
-/// Lines of /proc/self/maps.
-std::size_t mappings() {
-  std::ifstream maps("/proc/self/maps");
-  return static_cast<std::size_t>(std::count(std::istreambuf_iterator<char>(maps), {}, '\n'));
-}
 
 void limit_to(__rlimit_resource resource, std::size_t bytes) {
   rlimit limit{};
@@ -156,13 +140,13 @@ std::pair<Cell, Cell> cost_of_each(const Question& question, std::size_t bytes_o
         std::unique_ptr<AnyStack> first;
         warm_up(first, question, bytes_of_each);
         Crowd crowd(question, how_many(question), bytes_of_each);
-        const auto mappings_before = static_cast<double>(mappings());
+        const auto mappings_before = static_cast<double>(mapping_count());
         const auto tables_before = static_cast<double>(status_bytes("VmPTE"));
         nlohmann::json seen;
         crowd.gather([&] {
           const auto count = static_cast<double>(std::max<std::size_t>(crowd.count(), 1));
           seen = {{"count", crowd.count()},
-                  {"mappings", (static_cast<double>(mappings()) - mappings_before) / count},
+                  {"mappings", (static_cast<double>(mapping_count()) - mappings_before) / count},
                   {"tables", (static_cast<double>(status_bytes("VmPTE")) - tables_before) / count}};
         });
         seen["why"] = crowd.why_no_more();

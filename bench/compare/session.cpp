@@ -50,6 +50,11 @@ unsigned Session::rounds(unsigned full, unsigned quick) const {
   return options_.rounds.value_or(options_.quick ? quick : full);
 }
 
+std::size_t Session::stacks_at_once(std::size_t full, std::size_t quick) const {
+  const std::size_t wished = options_.quick ? quick : full;
+  return std::min(wished, options_.most_stacks.value_or(wished));
+}
+
 void Session::add_missing(const std::string& subject, std::span<const std::string> metrics, const std::string& reason) {
   for (const std::string& metric : metrics) {
     add({.subject = subject, .metric = metric, .value = std::nullopt, .unit = "", .note = reason});

@@ -7,6 +7,7 @@
 #include "subject.hpp"
 #include "table.hpp"
 
+#include <cstddef>
 #include <functional>
 #include <optional>
 #include <span>
@@ -37,6 +38,9 @@ class Session {
 
   /// How often to measure: --rounds, or one of these two.
   [[nodiscard]] unsigned rounds(unsigned full, unsigned quick) const;
+
+  /// How many stacks at once: one of these two, and no more than --stacks.
+  [[nodiscard]] std::size_t stacks_at_once(std::size_t full, std::size_t quick) const;
 
   void add(Row row) { rows_.push_back(std::move(row)); }
   /// A value that could not be measured, for each of the metrics.

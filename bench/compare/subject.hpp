@@ -29,6 +29,9 @@ struct Subject {
 
 // The peers that some group treats in a way of their own.
 inline constexpr std::string_view glibc_thread_name = "glibc_thread";
+inline constexpr std::string_view boost_fixedsize_name = "boost_fixedsize";
+inline constexpr std::string_view boost_protected_name = "boost_protected_fixedsize";
+inline constexpr std::string_view boost_pooled_name = "boost_pooled_fixedsize";
 inline constexpr std::string_view split_stack_name = "split_stack";  // a program of its own: bench/split_stack/
 inline constexpr std::string_view libsigsegv_name = "libsigsegv";    // a program of its own: bench/libsigsegv/
 inline constexpr std::string_view bare_handler_name = "bare_handler";
