@@ -36,6 +36,9 @@ constexpr std::size_t MiB = 1024 * KiB;
 /// a call nor those of a jump come near.
 constexpr std::size_t stride = 16 * KiB;
 
+/// Is written as long as nothing runs there.
+constexpr std::size_t in_the_warm_part = warm_size - 64;
+
 std::uint64_t pattern(std::uint64_t tenancy, std::uintptr_t address) {
   return (tenancy * 0x9E37'79B9'7F4A'7C15U) ^ (address * 0xC2B2'AE3D'27D4'EB4FU);
 }
@@ -106,9 +109,11 @@ struct Tenancy {
 
 class World {
  public:
-  World(const Traits& of, std::size_t most_stacks_of_each)
+  World(const Traits& of, std::size_t most_stacks_of_each, const GrowthPolicy& policy = GrowthPolicy::pooled())
       : of_(of),
+        warm_(policy.initial_commit),
         pool_({.reserve = of.locks_memory ? MiB : 8 * MiB,
+               .policy = policy,
                .strategy = of.strategy,
                .retention = std::chrono::milliseconds(1)}),
         most_(most_stacks_of_each) {}
@@ -138,7 +143,7 @@ class World {
     }
     expect(of_names == acquired_, "and each under one name");
     if (of_.limit_moves) {
-      expect(figures.committed == (figures.cached + figures.cold) * warm_size, "idle stacks are warm, and no more");
+      expect(figures.committed == (figures.cached + figures.cold) * warm_, "idle stacks are warm, and no more");
     }
     pool_.trim();
     const PoolStatistics trimmed = pool_.statistics();
@@ -152,7 +157,7 @@ class World {
     const PoolStatistics figures = pool_.statistics();
     expect(figures.live == all.size() + passed_on_.size(), "as many are out as the model says");
     if (of_.limit_moves && passed_on_.size() == 0) {
-      std::size_t committed = (figures.cached + figures.cold) * warm_size;
+      std::size_t committed = (figures.cached + figures.cold) * warm_;
       for (const Tenancy& each : all) {
         committed += each.stack.committed();
       }
@@ -224,6 +229,8 @@ class World {
     } else {
       static_cast<void>(pool_.high_water_by_name());
       static_cast<void>(pool_.statistics());
+      static_cast<void>(pool_.resident());
+      static_cast<void>(process_counters());
     }
     if (alone_) {
       compare(mine);
@@ -242,11 +249,15 @@ class World {
     expect(stack.name() == name, "it has the name that was asked for");
     expect(stack.counters().growth_faults == 0, "no fault was counted yet");
     if (of_.limit_moves) {
-      expect(stack.committed() == warm_size && stack.high_water_mark() == warm_size, "it is as small as a fresh one");
+      expect(stack.committed() == warm_ && stack.high_water_mark() == warm_, "it is as small as a fresh one");
     }
     thread_local Probe probe;
     expect(probe.guarded(stack), "it has a guard");
-    tenancy.write(warm_size - 64);  // until something runs there
+    if (of_.in_system_calls == InSystemCalls::refused) {
+      const std::uintptr_t limit = address_of(stack.limit());
+      expect(!probe.readable(limit - 1) && !probe.readable(limit - warm_), "below its limit there is nothing yet");
+    }
+    tenancy.write(in_the_warm_part);  // until something runs there
     mine.push_back(std::move(tenancy));
   }
 
@@ -254,7 +265,7 @@ class World {
 
   void runs_on(Tenancy& tenancy) {
     verify(tenancy);
-    std::erase(tenancy.written, warm_size - 64);
+    std::erase(tenancy.written, in_the_warm_part);
   }
 
   void grow(std::mt19937& random, Tenancy& tenancy) {
@@ -263,7 +274,11 @@ class World {
     const std::size_t wished = (random() % 8 == 0 ? most : std::min(most, 20 * stride)) / stride;
     const std::size_t steps = 1 + random() % wished;
     const std::size_t depth = steps * stride + stride / 2;
-    call(tenancy.stack, [&] { touch_in_one_jump(tenancy.base() - depth); });
+    call(tenancy.stack, [&] {
+      touch_in_one_jump(tenancy.base() - std::min(depth, (warm_ / stride + 1) * stride +
+                                                             stride / 2));  // larger frames guard_markers does not see
+      touch_in_one_jump(tenancy.base() - depth);
+    });
     verify(tenancy);
     for (std::size_t step = 1; step <= steps; step += 1 + steps / 8) {
       tenancy.write(step * stride);
@@ -283,7 +298,7 @@ class World {
     const std::error_code error = tenancy.stack.trim();
     expect(!error || !of_.trims, "a trim succeeds");
     if (of_.limit_moves) {
-      expect(tenancy.stack.committed() == warm_size, "and leaves the warm size");
+      expect(tenancy.stack.committed() == warm_, "and leaves the warm size");
     }
     tenancy.written.clear();
   }
@@ -296,7 +311,7 @@ class World {
       return;
     }
     const std::error_code error = tenancy.stack.trim_below(reinterpret_cast<const void*>(tenancy.base() - depth));
-    expect(!error || !of_.trims, "a trim below a stack pointer succeeds");
+    expect(!error || !of_.trims, "a trim below a stack pointer succeeds: " + error.message());
     tenancy.forget_deeper_than(depth);
     verify(tenancy);
   }
@@ -332,6 +347,7 @@ class World {
   }
 
   const Traits& of_;
+  std::size_t warm_;
   StackPool pool_;
   std::size_t most_;
   bool alone_ = false;
@@ -385,4 +401,15 @@ EVERY_POOL("threads that come and go, each with a few stacks for a while, leave 
   }
   world.end();
   CHECK(world.verdict() == "");
+}
+
+EVERY_POOL("with huge pages below, and steps as large as single stacks have, it is the same") {
+  for (const GrowthPolicy& policy : {GrowthPolicy(), GrowthPolicy::throughput()}) {
+    CAPTURE(policy.huge_from);
+    World world(Of::traits, Of::traits.locks_memory ? 5 : 30, policy);
+    world.only_one_acts();
+    world.act(1, 600 / fewer);
+    world.end();
+    CHECK(world.verdict() == "");
+  }
 }
