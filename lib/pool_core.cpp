@@ -443,8 +443,9 @@ std::uint32_t PoolCore::make(Batch& made) {
   }
   const Implementation& strategy = *arenas_->kind().implementation;
   const bool needs_arena = !arenas_->has_room();
-  if (needs_arena) {
+  if (needs_arena || in_forked_child_) {
     start_handler(strategy);
+    in_forked_child_ = false;
   }
   Arena& arena = arenas_->with_room();
   if (needs_arena) {
@@ -577,6 +578,7 @@ void PoolCore::detach_caches() noexcept {
 
 /// Threads but this one are gone, and with them their tables: what their caches hold is the pool's.
 void PoolCore::after_fork_in_child() noexcept {
+  in_forked_child_ = true;
   PoolCache* const mine = cache_here();
   for (PoolCache* const cache : caches_) {
     cache->lock.reset();

@@ -133,6 +133,7 @@ class PoolCore {
   std::vector<std::unique_ptr<NameTally>> tallies_;  ///< by number; what no cache counts, or none does any more
   std::vector<PoolCache*> caches_;
   bool abandoned_ = false;
+  bool in_forked_child_ = false;  ///< and did not start there yet what the strategy needs: threads are gone
 };
 
 }  // namespace growstack

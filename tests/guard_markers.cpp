@@ -223,3 +223,16 @@ TEST_OF_GUARD_MARKERS("in a process that locks all its memory such a stack is le
   }
   CHECK(ended.exit_code == 7);
 }
+
+ONE_STRATEGY(Strategy::guard_markers,
+             "with huge pages a stack may be trimmed to anywhere, down to within its lowest 2 MiB") {
+  StackOptions deep = options;
+  deep.policy = GrowthPolicy::throughput();
+  Stack stack(deep);
+  CHECK(call(stack, [&] { return descend_to(address_of(stack.floor())); }) == 0);
+  const std::size_t resident = stack.resident();
+  CHECK(stack.trim_below(static_cast<const char*>(stack.floor()) + MiB) == std::error_code());
+  CHECK(stack.resident() <= resident - MiB + 64 * KiB);
+  CHECK(readable_in_guard(stack) == 0);
+  CHECK(call(stack, [&] { return descend_to(address_of(stack.floor())); }) == 0);
+}

@@ -140,7 +140,7 @@ class GuardMarkers final : public Implementation {
     // Kept to below the window: the rest of the last 2 MiB kept gets markers, or khugepaged would fill it. Not where the
     // window was jumped over, and the limit is still within it: it cannot be in two places.
     const bool marks_below = layout.pages() == vm::Pages::huge_too && keep_from < end && limit <= end;
-    const std::uintptr_t marked = marks_below ? begin_of_span(keep_from) : end;
+    const std::uintptr_t marked = marks_below ? std::max(begin_of_span(keep_from), floor) : end;
     const int error = vm::discard(floor, std::min(marked, keep_from) - floor);
     if (error != 0 || keep_from <= marked || (keep_from <= limit && !marks_below)) {
       return error;  // the markers of the window are still there
