@@ -3,7 +3,6 @@
 
 #include "child.hpp"
 #include "parts/descent.hpp"
-#include "parts/system_calls.hpp"
 #include "pool_subject.hpp"
 #include "process_memory.hpp"
 
@@ -24,7 +23,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr Strategy many = Strategy::guard_markers;
 constexpr std::size_t kibibyte = 1024;
 constexpr std::size_t mebibyte = 1024 * kibibyte;
 constexpr std::size_t depth = 64 * kibibyte;
@@ -33,8 +31,6 @@ constexpr std::size_t reserve = 2 * depth;
 /// What follows the burst: a stack at a time, once in a while.
 constexpr auto calm = 1s;
 constexpr auto pause = 1ms;
-
-constexpr unsigned pairs_counted = 1000;
 
 // ---- in the child ----
 
@@ -53,8 +49,6 @@ std::vector<Stack> deep_stacks(StackPool& pool, std::size_t count) {
   return stacks;
 }
 
-void pair(StackPool& pool) { const Stack stack = pool.acquire(); }
-
 void be_calm(StackPool& pool) {
   const auto end = std::chrono::steady_clock::now() + calm;
   while (std::chrono::steady_clock::now() < end) {
@@ -67,27 +61,13 @@ nlohmann::json memory_now(const StackPool& pool) {
   return {{"stacks", pool.resident()}, {"process", status_bytes("VmRSS")}};
 }
 
-nlohmann::json count_system_calls(StackPool& pool) {
-  try {
-    return {{"count", bench::runs_with_system_calls(pairs_counted, [&] { pair(pool); })}};
-  } catch (const std::exception& error) {
-    return {{"refusal", error.what()}};
-  }
-}
-
-/// So many as half of the memory available has room for.
-std::size_t affordable(std::size_t stacks) {
-  const std::size_t each = depth + 2 * handler::page_size();  // and its part of page tables and of the pool's own
-  return std::clamp<std::size_t>(allowed_memory() / each, 1, stacks);
-}
-
 }  // namespace
 
 /// {"stacks"} to {"count", "warm_size", "before", "peak", "returned", "after": {"stacks", "process"}, "kept", "return_ns",
 /// "system_calls": {"count"} or {"refusal"}}.
 nlohmann::json measure_burst(const nlohmann::json& request, Progress& progress) {
   progress.say("scale: a burst");
-  const std::size_t count = affordable(request.at("stacks"));
+  const std::size_t count = affordable(request.at("stacks"), depth);
   StackPool pool(options());
   nlohmann::json result{{"count", count}, {"warm_size", options().policy.initial_commit}, {"before", memory_now(pool)}};
   std::vector<Stack> stacks = deep_stacks(pool, count);

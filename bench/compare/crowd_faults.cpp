@@ -35,7 +35,6 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr Strategy many = Strategy::guard_markers;
 constexpr std::size_t pages = 512;  // of one fresh stack, one fault each
 constexpr std::size_t reserve = std::size_t{4} * 1024 * 1024;
 

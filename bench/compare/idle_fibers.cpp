@@ -23,7 +23,6 @@
 namespace growstack::compare {
 namespace {
 
-constexpr Strategy many = Strategy::guard_markers;
 constexpr std::size_t depth = std::size_t{128} * 1024;
 constexpr std::size_t reserve = 2 * depth;
 
@@ -58,17 +57,12 @@ void trim(IdleFiber& fiber) {
   }
 }
 
-std::size_t affordable(std::size_t fibers) {
-  const std::size_t each = depth + 2 * handler::page_size();  // and its part of page tables and of the pool's own
-  return std::clamp<std::size_t>(allowed_memory() / each, 1, fibers);
-}
-
 }  // namespace
 
 /// {"fibers"} to {"count", "before", "after": {"mean", "worst"}, "trim_ns"}.
 nlohmann::json measure_idle_fibers(const nlohmann::json& request, Progress& progress) {
   progress.say("scale: idle fibers");
-  const std::size_t count = affordable(request.at("fibers"));
+  const std::size_t count = affordable(request.at("fibers"), depth);
   StackPool pool({.reserve = reserve, .guard = handler::page_size(), .strategy = many, .name = "idle"});
   std::vector<IdleFiber> fibers;
   fibers.reserve(count);

@@ -36,9 +36,6 @@ namespace {
 constexpr std::size_t kibibyte = 1024;
 constexpr std::size_t mebibyte = 1024 * kibibyte;
 
-/// Of the strategy that is for many.
-constexpr Strategy many = Strategy::guard_markers;
-
 // ---- in the child ----
 
 /// How far it comes, and what stops it.

@@ -1,8 +1,11 @@
 #include "pool_subject.hpp"
 
+#include "parts/system_calls.hpp"
+
 #include <growstack/handler/pages.hpp>
 
 #include <array>
+#include <exception>
 
 namespace growstack::compare {
 
@@ -21,6 +24,14 @@ std::vector<Subject> pooled_and_peers(const Session& session) {
 PoolOptions small_stacks(const std::string& strategy) {
   return {
       .reserve = pooled_reserve, .guard = handler::page_size(), .strategy = strategy_named(strategy), .name = "compared"};
+}
+
+nlohmann::json count_system_calls(StackPool& pool) {
+  try {
+    return {{"count", bench::runs_with_system_calls(pairs_counted, [&] { pair(pool); })}};
+  } catch (const std::exception& error) {
+    return {{"refusal", error.what()}};
+  }
 }
 
 void use_a_little() {

@@ -18,4 +18,7 @@ namespace growstack::compare {
 /// What one measurement may have in memory: half of what is available now, for others use the machine, too.
 [[nodiscard]] std::size_t allowed_memory();
 
+/// How many stacks of that depth have room in it: as many as are wanted, or fewer.
+[[nodiscard]] std::size_t affordable(std::size_t stacks, std::size_t depth);
+
 }  // namespace growstack::compare

@@ -16,7 +16,4 @@ inline bool is_made_fresh(std::string_view subject) {
   return std::any_of(made_fresh.begin(), made_fresh.end(), [&](Strategy each) { return name(each) == subject; });
 }
 
-/// Acquisitions and returns in which system calls are looked for.
-inline constexpr unsigned pairs_counted = 1000;
-
 }  // namespace growstack::compare

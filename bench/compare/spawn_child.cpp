@@ -3,7 +3,6 @@
 #include "group.hpp"
 #include "parts/at_once.hpp"
 #include "parts/samples.hpp"
-#include "parts/system_calls.hpp"
 #include "parts/turns.hpp"
 #include "pool_subject.hpp"
 #include "spawn.hpp"
@@ -133,8 +132,6 @@ Timing thread() {
   };
 }
 
-void pair(StackPool& pool) { const Stack stack = pool.acquire(); }
-
 Timing pairs(const std::string& strategy) {
   return [pool = make_pool(strategy)](unsigned times) { return time_each(times, [&] { pair(*pool); }); };
 }
@@ -228,15 +225,10 @@ void warm_up(Contender& contender) {
 
 // ---- results ----
 
-/// The number of `pairs_counted` warm pairs that made a system call, or why that cannot be known.
-nlohmann::json count_system_calls(const std::string& strategy) {
-  try {
-    StackPool pool(small_stacks(strategy));
-    pair(pool);
-    return {{"count", bench::runs_with_system_calls(pairs_counted, [&] { pair(pool); })}};
-  } catch (const std::exception& error) {
-    return {{"refusal", error.what()}};
-  }
+nlohmann::json count_system_calls_of(const std::string& strategy) {
+  StackPool pool(small_stacks(strategy));
+  pair(pool);
+  return count_system_calls(pool);
 }
 
 /// How many times as much two threads do in the same time as one. Of the fastest tenth of the rounds: whenever something
@@ -271,7 +263,7 @@ nlohmann::json result_of(const std::vector<Contender>& contenders, const std::st
   if (const Contender* const each = named(contenders, as_pairs(subject)); each != nullptr && each->refusal.empty()) {
     add("pair_ns", bench::median(each->nanoseconds));
     add("threads_ratio", gain(*named(contenders, at_once(subject, 1)), *named(contenders, at_once(subject, 2))));
-    result["system_calls"] = count_system_calls(subject);
+    result["system_calls"] = count_system_calls_of(subject);
   }
   return result;
 }
