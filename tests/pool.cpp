@@ -16,6 +16,8 @@
 
 #include <boost/context/fiber.hpp>
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -444,6 +446,33 @@ EVERY_POOL("a stack that a thread_local object owns comes back when its thread e
     CHECK(pool.statistics().cached == 1);
   }
   CHECK(pool.statistics().created == 1);
+}
+
+namespace {
+
+std::optional<Stack> left_to_the_last;
+
+/// Of a key made later than the library's: called when this thread's cache has been given up.
+void use_pool_at_the_very_end(void* pool) {
+  left_to_the_last.reset();
+  const Stack one_more = static_cast<StackPool*>(pool)->acquire();
+  warm_byte(one_more) = 1;
+}
+
+}  // namespace
+
+EVERY_POOL("the very last destructors of a thread may give stacks back, and acquire") {
+  StackPool pool(options_for(Of::strategy));
+  pthread_key_t key = 0;
+  REQUIRE(pthread_key_create(&key, use_pool_at_the_very_end) == 0);
+  std::thread([&] {
+    left_to_the_last = pool.acquire();
+    pthread_setspecific(key, &pool);
+  }).join();
+  pthread_key_delete(key);
+  CHECK(pool.statistics().live == 0);
+  CHECK(pool.statistics().cached == 1);
+  CHECK(pool.statistics().high_water.count() == 2);
 }
 
 TEST_CASE("pools may be used by turns, by many threads, and each knows its own stacks") {
