@@ -91,8 +91,8 @@ std::chrono::nanoseconds coarse_now() noexcept {
 }
 
 /// Stacks that one acquire or release gives back at most, so that neither takes long.
-constexpr std::size_t given_back_at_a_time = 64;
-constexpr std::uint32_t dismantled_at_a_time = 256;
+constexpr std::size_t given_back_at_a_time = 128;
+constexpr std::uint32_t dismantled_at_a_time = 1024;
 
 /// Of no pool.
 constexpr std::uint64_t no_number = UINT64_MAX;
@@ -248,7 +248,8 @@ void PoolCore::end_idle_stacks() noexcept {
 // Each way one function.
 handler::SlotRecord* StackPool::acquire_slot() { return core_->acquire().record(); }
 
-void Stack::give_back(handler::SlotRecord* slot) noexcept {
+void Stack::give_back(handler::SlotRecord* slot, const std::string* fallback_reason) noexcept {
+  delete fallback_reason;
   const Place place(slot);
   if (PoolCore* const pool = place.arena().pool; pool != nullptr) {
     pool->release(place);

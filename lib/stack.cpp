@@ -92,17 +92,17 @@ Stack::Stack(const StackOptions& options) {
     start_handler(strategy);  // if it was uninstalled meanwhile; now that there is a range it cannot be any more
   });
   if (!reason.empty()) {
-    fallback_reason_ = std::make_unique<const std::string>(std::move(reason));
+    fallback_reason_ = new std::string(std::move(reason));
   }
 }
 
 Stack& Stack::operator=(Stack&& other) noexcept {
   if (this != &other) {
     if (slot_ != nullptr) {
-      give_back(slot_);
+      give_back(slot_, fallback_reason_);
     }
     slot_ = std::exchange(other.slot_, nullptr);
-    fallback_reason_ = std::move(other.fallback_reason_);
+    fallback_reason_ = std::exchange(other.fallback_reason_, nullptr);
   }
   return *this;
 }

@@ -7,7 +7,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -45,13 +44,16 @@ class Stack {
   explicit Stack(const StackOptions& options = {});
   /// Releases exactly what was reserved, or gives the stack back to its pool (growstack/stack_pool.hpp). Nothing may run on
   /// it.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // gcc 12, of a std::optional<Stack> that is empty
   ~Stack() {
     if (slot_ != nullptr) {
-      give_back(slot_);
+      give_back(slot_, fallback_reason_);
     }
   }
+#pragma GCC diagnostic pop
   Stack(Stack&& other) noexcept
-      : slot_(std::exchange(other.slot_, nullptr)), fallback_reason_(std::move(other.fallback_reason_)) {}
+      : slot_(std::exchange(other.slot_, nullptr)), fallback_reason_(std::exchange(other.fallback_reason_, nullptr)) {}
   Stack& operator=(Stack&& other) noexcept;
   Stack(const Stack&) = delete;
   Stack& operator=(const Stack&) = delete;
@@ -102,10 +104,10 @@ class Stack {
   friend class StackAccess;
   friend class StackPool;
   explicit Stack(handler::SlotRecord* slot) noexcept : slot_(slot) {}
-  static void give_back(handler::SlotRecord* slot) noexcept;
+  static void give_back(handler::SlotRecord* slot, const std::string* fallback_reason) noexcept;
 
-  handler::SlotRecord* slot_ = nullptr;                 ///< null: moved from
-  std::unique_ptr<const std::string> fallback_reason_;  ///< null: none, or the pool's
+  handler::SlotRecord* slot_ = nullptr;           ///< null: moved from
+  const std::string* fallback_reason_ = nullptr;  ///< owned; null: none, or the pool's
 };
 
 /// Where a stack lies; the words are those of the picture in growstack/handler/slot.hpp.
