@@ -16,6 +16,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -84,15 +85,16 @@ int trim_if_page_faults_tell(Place place, std::uintptr_t keep_from) noexcept {
 }  // namespace
 
 Stack::Stack(const StackOptions& options) {
-  std::string reason = open_with_best_strategy(validated(options), [this](const StackOptions& asked) {
+  auto reason = std::make_unique<std::string>();  // first: once there is a stack, nothing may throw
+  *reason = open_with_best_strategy(validated(options), [this](const StackOptions& asked) {
     const Implementation& strategy = *implementation(asked.strategy);
     strategy.check(asked);
     start_handler(strategy);  // first, for the hole of a grows_down stack attracts what is mapped after it
     *this = StackAccess::stack_at(open_slot(asked));
     start_handler(strategy);  // if it was uninstalled meanwhile; now that there is a range it cannot be any more
   });
-  if (!reason.empty()) {
-    fallback_reason_ = new std::string(std::move(reason));
+  if (!reason->empty()) {
+    fallback_reason_ = reason.release();
   }
 }
 
