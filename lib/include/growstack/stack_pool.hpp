@@ -48,7 +48,8 @@ struct PoolOptions {
   /// stack is deeper than the faults tell: with the pooled policy 256 KiB.)
   std::size_t budget = std::numeric_limits<std::size_t>::max();
   /// How fast idle stacks give their memory back: as many stacks stay warm as were in use at the same time, and each
-  /// interval halves that number, down to those in use now. Zero: they stay warm until trim().
+  /// interval halves that number, down to those in use now. Those in the caches of threads count as in use. Zero: they stay
+  /// warm until trim().
   std::chrono::milliseconds retention{10'000};
 };
 
@@ -89,8 +90,9 @@ struct PoolStatistics {
 
 /// A pool of stacks of one size. All member functions may be called by any thread at any time, but not from signal handlers.
 ///
-/// Each thread keeps a few idle stacks for itself: as long as these last, acquiring and giving back take neither a lock nor
-/// a system call. A thread's cache goes back to the pool when the thread ends.
+/// Each thread keeps a few idle stacks for itself, up to 32: as long as these last, acquiring and giving back take neither a
+/// lock nor a system call. (Of demand_paging, demand_paging_huge and locked no event tells whether a stack has grown: giving
+/// one back asks the kernel and trims.) A thread's cache goes back to the pool when the thread ends.
 class StackPool {
  public:
   /// Makes a first stack, so that what does not work here is known at once. Throws std::system_error as Stack's constructor
