@@ -111,7 +111,6 @@ Stack& Stack::operator=(Stack&& other) noexcept {
 
 void* Stack::limit() const noexcept { return pointer(StackAccess::place(*this).limit()); }
 
-std::size_t Stack::reserved() const noexcept { return address_of(base()) - address_of(floor()); }
 std::size_t Stack::committed() const noexcept { return address_of(base()) - address_of(limit()); }
 
 std::size_t Stack::resident() const noexcept {

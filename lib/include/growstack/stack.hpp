@@ -69,7 +69,9 @@ class Stack {
   }
 
   /// Bytes from floor() to base().
-  [[nodiscard]] std::size_t reserved() const noexcept;
+  [[nodiscard]] std::size_t reserved() const noexcept {
+    return slot_->base.load(std::memory_order_relaxed) - slot_->floor.load(std::memory_order_relaxed);
+  }
   /// Bytes from limit() to base().
   [[nodiscard]] std::size_t committed() const noexcept;
   /// Bytes in physical memory now, the kernel's shared page of zeros left out where it can tell (PAGEMAP_SCAN, Linux 6.7;
