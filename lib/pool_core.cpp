@@ -349,7 +349,6 @@ Place PoolCore::acquire_slowly(std::string_view name) {
   PoolCache* const cache = make_cache_here();
   const Lock lock(mutex_);
   const std::size_t number = number_of(name);
-  ++misses_;
   Place place;
   if (cache != nullptr && !cache->empty()) {
     place = cache->pop();
@@ -366,6 +365,7 @@ Place PoolCore::acquire_slowly(std::string_view name) {
       }
     }
   }
+  ++misses_;
   target_ = std::max(target_, out());
   static_cast<void>(tally_of(cache, number));
   name_it(place, number, tallies_[number]->name());
