@@ -80,14 +80,14 @@ struct alignas(64) PoolCache {
   [[nodiscard]] NameTally* tally(std::size_t number) noexcept {
     return number == 0 ? &own : number < tallies.size() ? tallies[number].get() : nullptr;
   }
-  /// most_names if there is none.
+  /// most_names if there is none. One that is empty is the pool's own.
   [[nodiscard]] std::size_t number_of(std::string_view name) const noexcept {
     for (std::size_t number = 1; number < tallies.size(); ++number) {
       if (tallies[number] != nullptr && tallies[number]->name() == name) {
         return number;
       }
     }
-    return name == own.name() ? 0 : most_names;
+    return name.empty() || name == own.name() ? 0 : most_names;
   }
 
   [[nodiscard]] Place pop() noexcept {

@@ -270,7 +270,7 @@ Place PoolCore::acquire(std::string_view name) {
   }
   const Place place = cache->pop();
   cache->lock.leave();
-  name_it(place, number, name);
+  name_it(place, number, number == 0 ? options_.name : name);
   return place;
 }
 
@@ -511,6 +511,9 @@ void PoolCore::put_oldest_idle(PoolCache& cache, std::uint32_t how_many) noexcep
 // ---- names and their tallies ---------------------------------------------------------------------------------------------
 
 std::size_t PoolCore::number_of(std::string_view name) {
+  if (name.empty()) {
+    return 0;
+  }
   const auto found = std::find_if(tallies_.begin(), tallies_.end(), [&](const auto& each) { return each->name() == name; });
   const auto number = static_cast<std::size_t>(found - tallies_.begin());
   if (found != tallies_.end()) {

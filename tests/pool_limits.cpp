@@ -314,10 +314,12 @@ int data_segment(const Traits& of) {
   require(contains(refused, "ulimit -d"), "the error tells the cure: " + refused);
   require(stacks.size() >= 20 && stacks.size() <= 41, "many fit: " + std::to_string(stacks.size()));
   const std::size_t fitted = stacks.size();
-  for (int round = 0; round < 2; ++round) {
+  for (int round = 0; round < 8; ++round) {
     stacks.clear();
     static_cast<void>(acquire_until_refused(pool, stacks, 1000));
-    require(stacks.size() == fitted, "the same number again: " + std::to_string(stacks.size()));
+    // One more or less is room that a thread of the library's took meanwhile, while it started. A leak would add up.
+    require(stacks.size() + 1 >= fitted && stacks.size() <= fitted + 1,
+            std::to_string(fitted) + " again: " + std::to_string(stacks.size()));
     stacks.clear();
     pool.trim();
     static_cast<void>(acquire_until_refused(pool, stacks, fitted - 8));
