@@ -44,14 +44,18 @@ class Stack {
   explicit Stack(const StackOptions& options = {});
   /// Releases exactly what was reserved, or gives the stack back to its pool (growstack/stack_pool.hpp). Nothing may run on
   /// it.
+#ifndef __clang__
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // gcc 12, of a std::optional<Stack> that is empty
+#endif
   ~Stack() {
     if (slot_ != nullptr) {
       give_back(slot_, fallback_reason_);
     }
   }
+#ifndef __clang__
 #pragma GCC diagnostic pop
+#endif
   Stack(Stack&& other) noexcept
       : slot_(std::exchange(other.slot_, nullptr)), fallback_reason_(std::exchange(other.fallback_reason_, nullptr)) {}
   Stack& operator=(Stack&& other) noexcept;
