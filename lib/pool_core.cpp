@@ -214,9 +214,7 @@ void PoolCore::end_idle_stacks() noexcept {
   while (!arenas_->arenas().empty()) {
     begin_to_dismantle(*arenas_->arenas().back());
   }
-  while (!dismantled_.empty()) {
-    dismantle_a_piece(UINT32_MAX);
-  }
+  finish_dismantling();
 }
 
 // ---- a warm pair ---------------------------------------------------------------------------------------------------------
@@ -673,6 +671,12 @@ void PoolCore::begin_to_dismantle(Arena& arena) noexcept {
   }
 }
 
+void PoolCore::finish_dismantling() noexcept {
+  while (!dismantled_.empty()) {
+    dismantle_a_piece(UINT32_MAX);
+  }
+}
+
 void PoolCore::dismantle_a_piece(std::uint32_t most) noexcept {
   if (!dismantled_.empty() && dismantled_.back()->dismantle(most)) {
     dismantled_.pop_back();
@@ -694,9 +698,7 @@ void PoolCore::give_back_all() noexcept {
       begin_to_dismantle(*arenas[index]);
     }
   }
-  while (!dismantled_.empty()) {
-    dismantle_a_piece(UINT32_MAX);
-  }
+  finish_dismantling();
 }
 
 // ---- observers -----------------------------------------------------------------------------------------------------------

@@ -103,6 +103,7 @@ class PoolCore {
   void cool_in_row(Arena& arena, std::uint32_t first, std::uint32_t last) noexcept;
   void begin_to_dismantle(Arena& arena) noexcept;
   void dismantle_a_piece(std::uint32_t most) noexcept;
+  void finish_dismantling() noexcept;
   void end_idle_stacks() noexcept;
 
   template <class Visit>

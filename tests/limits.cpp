@@ -53,25 +53,6 @@ void lift_limit(int resource) {
   set_limit(resource, limit.rlim_max);
 }
 
-/// Ends the scenario, saying what was not as it should be.
-void require(bool fulfilled, const std::string& what) {
-  if (!fulfilled) {
-    std::fprintf(stderr, "NOT FULFILLED: %s\n", what.c_str());
-    std::exit(101);
-  }
-}
-
-/// The message of the std::system_error that it throws; empty if it throws none.
-template <class Body>
-std::string error_of(Body body) {
-  try {
-    body();
-    return {};
-  } catch (const std::system_error& error) {
-    return error.what();
-  }
-}
-
 bool works(const StackOptions& options, std::size_t depth = MiB) {
   Stack stack(options);
   return call(stack, [depth] { return descend(depth); }) == 0;

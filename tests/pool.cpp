@@ -43,20 +43,6 @@ namespace {
 constexpr std::size_t KiB = 1024;
 constexpr std::size_t MiB = 1024 * KiB;
 
-/// The memory of idle stacks stays until somebody asks for it: what a test sees is its own doing.
-PoolOptions options_for(Strategy strategy) {
-  return {.reserve = MiB, .strategy = strategy, .retention = std::chrono::milliseconds(0)};
-}
-
-std::vector<Stack> acquire(StackPool& pool, std::size_t count) {
-  std::vector<Stack> stacks;
-  stacks.reserve(count);
-  while (stacks.size() < count) {
-    stacks.push_back(pool.acquire());
-  }
-  return stacks;
-}
-
 /// Something that runs there and writes as deep as that.
 std::size_t use(Stack& stack, std::size_t depth) {
   return call(stack, [depth] { return descend(depth); });

@@ -28,19 +28,6 @@ namespace {
 constexpr std::size_t KiB = 1024;
 constexpr std::size_t MiB = 1024 * KiB;
 
-PoolOptions options_for(Strategy strategy) {
-  return {.reserve = MiB, .strategy = strategy, .retention = std::chrono::milliseconds(0)};
-}
-
-std::vector<Stack> acquire(StackPool& pool, std::size_t count) {
-  std::vector<Stack> stacks;
-  stacks.reserve(count);
-  while (stacks.size() < count) {
-    stacks.push_back(pool.acquire());
-  }
-  return stacks;
-}
-
 bool grows(Stack& stack) {
   return call(stack, [] { return descend(400 * KiB); }) == 0;
 }

@@ -38,8 +38,10 @@ namespace {
 constexpr std::size_t KiB = 1024;
 constexpr std::size_t MiB = 1024 * KiB;
 
-PoolOptions options_for(Strategy strategy) {
-  return {.reserve = MiB, .strategy = strategy, .name = "hungry", .retention = std::chrono::milliseconds(0)};
+PoolOptions hungry(Strategy strategy) {
+  PoolOptions options = options_for(strategy);
+  options.name = "hungry";
+  return options;
 }
 
 /// What a stack of such a pool is counted with as long as it stays small.
@@ -88,7 +90,7 @@ void set_limit(int resource, rlim_t bytes) {
 // ---- a number of stacks ----------------------------------------------------------------------------------------------
 
 EVERY_POOL("a pool makes as many stacks as it may, then says EAGAIN, and acquires again after one was given back") {
-  PoolOptions options = options_for(Of::strategy);
+  PoolOptions options = hungry(Of::strategy);
   options.most_stacks = 7;
   StackPool pool(options);
   std::vector<Stack> stacks;
@@ -110,7 +112,7 @@ EVERY_POOL("a pool makes as many stacks as it may, then says EAGAIN, and acquire
 }
 
 TEST_CASE("before a pool refuses it takes what other threads keep for themselves") {
-  PoolOptions options = options_for(Strategy::automatic);
+  PoolOptions options = hungry(Strategy::automatic);
   options.most_stacks = 20;
   StackPool pool(options);
   std::latch cached(1);
@@ -138,7 +140,7 @@ TEST_CASE("before a pool refuses it takes what other threads keep for themselves
 // ---- budgets ---------------------------------------------------------------------------------------------------------
 
 EVERY_POOL("a pool whose budget is used up says ENOMEM and what the budget is, until something was given back") {
-  PoolOptions options = options_for(Of::strategy);
+  PoolOptions options = hungry(Of::strategy);
   options.budget = 5 * at_least(Of::traits);
   StackPool pool(options);
   std::vector<Stack> stacks;
@@ -165,7 +167,7 @@ EVERY_POOL("a pool whose budget is used up says ENOMEM and what the budget is, u
 }
 
 EVERY_POOL("a pool that has no budget for a single stack is not made") {
-  PoolOptions options = options_for(Of::strategy);
+  PoolOptions options = hungry(Of::strategy);
   options.budget = at_least(Of::traits) - 1;
   CHECK(contains(error_of([&] { const StackPool pool(options); }), "PoolOptions::budget"));
   CHECK(process_counters().arenas == 0);
@@ -173,7 +175,7 @@ EVERY_POOL("a pool that has no budget for a single stack is not made") {
 }
 
 POOLS_WHERE(traits.grows_by != 0, "a budget is used to its last page, and a trim gives it back") {
-  PoolOptions options = options_for(Of::strategy);
+  PoolOptions options = hungry(Of::strategy);
   constexpr std::size_t pages = 21;
   options.budget = 2 * warm_size + pages * page_size();
   StackPool pool(options);
@@ -198,7 +200,7 @@ namespace {
 
 int beyond_the_budget(const Traits& of, bool of_the_process) {
   no_core();
-  PoolOptions options = options_for(of.strategy);
+  PoolOptions options = hungry(of.strategy);
   if (!of_the_process) {
     options.budget = 10 * warm_size + 100 * KiB;
   }
@@ -246,7 +248,7 @@ TEST_CASE("growth beyond a budget is an overflow also where a monitor thread ser
 }
 
 POOLS_WHERE(traits.limit_moves, "what a pool says is committed is what its stacks have, whatever they do") {
-  PoolOptions options = options_for(Of::strategy);
+  PoolOptions options = hungry(Of::strategy);
   options.reserve = 8 * MiB;
   StackPool pool(options);
   std::mt19937 random(1);
@@ -302,7 +304,7 @@ POOLS_WHERE(traits.limit_moves, "what a pool says is committed is what its stack
 namespace {
 
 int data_segment(const Traits& of) {
-  PoolOptions options = options_for(of.strategy);
+  PoolOptions options = hungry(of.strategy);
   options.policy.initial_commit = 256 * KiB;
   StackPool pool(options);
   std::vector<Stack> stacks;
@@ -332,7 +334,7 @@ int data_segment(const Traits& of) {
 const ScenarioOfEach<data_segment> data_segment_scenarios("data segment");
 
 int address_space(const Traits& of) {
-  PoolOptions options = options_for(of.strategy);
+  PoolOptions options = hungry(of.strategy);
   options.reserve = 4 * MiB;
   options.guard = 60 * MiB;
   std::optional<StackPool> pool(options);
@@ -359,7 +361,7 @@ int address_space(const Traits& of) {
 const ScenarioOfEach<address_space> address_space_scenarios("address space");
 
 int mappings(const Traits& of) {
-  StackPool pool(options_for(of.strategy));
+  StackPool pool(hungry(of.strategy));
   static_cast<void>(works(pool));
   const std::size_t most = number_in("/proc/sys/vm/max_map_count");
   const std::size_t before = mapping_count();
@@ -452,7 +454,7 @@ int refused_call(const Traits& of) {
   const long system_call = std::strtol(std::getenv("GROWSTACK_TEST_CALL"), nullptr, 10);
   const int error = static_cast<int>(std::strtol(std::getenv("GROWSTACK_TEST_ERROR"), nullptr, 10));
   const std::size_t most = of.locks_memory ? 5 : 60;
-  StackPool pool(options_for(of.strategy));
+  StackPool pool(hungry(of.strategy));
   require(works(pool), "it works without the refusal");
   Probe probe;
   std::string refused;

@@ -30,8 +30,8 @@ namespace {
 /// Of a window at least, also where base lies close above the end of its page-table page.
 constexpr std::size_t least_window = std::size_t{128} * 1024;
 
-/// Markers take time when a stack is made, some 20 ns each: those who begin small, because they are many, get fewer. (Where
-/// huge pages begin depends on where the window ends.)
+/// Markers take time when a stack is made, 35 ns and more each: those who begin small, because they are many, get fewer.
+/// (Where huge pages begin depends on where the window ends.)
 constexpr std::size_t most_window_to_initial_commit = 32;
 
 /// Bytes that one page of page tables describes: 2 MiB with pages of 4 KiB.

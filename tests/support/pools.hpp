@@ -6,6 +6,7 @@
 
 #include "support/bare_system_call.hpp"
 #include "support/each_strategy.hpp"
+#include "support/scenario.hpp"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -13,6 +14,7 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -38,23 +40,18 @@ inline constexpr std::size_t warm_size = GrowthPolicy::pooled().initial_commit;
   return *(static_cast<volatile unsigned char*>(stack.base()) - 64);
 }
 
-/// The message of the std::system_error that it throws; empty if it throws none.
-template <class Body>
-std::string error_of(Body body) {
-  try {
-    body();
-    return {};
-  } catch (const std::system_error& error) {
-    return error.what();
-  }
+/// The memory of idle stacks stays until somebody asks for it: what a test sees is its own doing.
+[[nodiscard]] inline PoolOptions options_for(Strategy strategy) {
+  return {.reserve = std::size_t{1} << 20, .strategy = strategy, .retention = std::chrono::milliseconds(0)};
 }
 
-/// Ends the scenario, saying what was not as it should be.
-inline void require(bool fulfilled, const std::string& what) {
-  if (!fulfilled) {
-    std::fprintf(stderr, "NOT FULFILLED: %s\n", what.c_str());
-    std::exit(101);
+inline std::vector<Stack> acquire(StackPool& pool, std::size_t count) {
+  std::vector<Stack> stacks;
+  stacks.reserve(count);
+  while (stacks.size() < count) {
+    stacks.push_back(pool.acquire());
   }
+  return stacks;
 }
 
 /// Asks the kernel whether bytes could be read, without touching them: a pipe that takes what is there.

@@ -117,6 +117,13 @@ void no_core() {
 
 bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
+void require(bool fulfilled, const std::string& what) {
+  if (!fulfilled) {
+    std::fprintf(stderr, "NOT FULFILLED: %s\n", what.c_str());
+    std::exit(101);
+  }
+}
+
 int run_requested_scenario(int argc, char** argv) {
   if (argc != 2 || !std::string_view(argv[1]).starts_with(option)) {
     return -1;

@@ -6,6 +6,7 @@
 #include <csignal>
 #include <functional>
 #include <string>
+#include <system_error>
 #include <vector>
 
 namespace growstack::testing {
@@ -42,6 +43,20 @@ void no_core();
 
 /// Whether what a child said holds `part`.
 bool contains(const std::string& text, const std::string& part);
+
+/// Ends the scenario, saying what was not as it should be.
+void require(bool fulfilled, const std::string& what);
+
+/// The message of the std::system_error that it throws; empty if it throws none.
+template <class Body>
+std::string error_of(Body body) {
+  try {
+    body();
+    return {};
+  } catch (const std::system_error& error) {
+    return error.what();
+  }
+}
 
 /// For main(): runs the scenario that the arguments ask for, if they do, and returns its exit code; otherwise -1.
 int run_requested_scenario(int argc, char** argv);
