@@ -26,7 +26,6 @@ using namespace growstack::testing;
 namespace {
 
 constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
 
 bool grows(Stack& stack) {
   return call(stack, [] { return descend(400 * KiB); }) == 0;
