@@ -143,6 +143,11 @@ std::uint32_t slot_index(const Range& range, std::uintptr_t address) noexcept {
 
 bool is_live(std::uint32_t generation) noexcept { return generation % 2 == 1; }
 
+bool lives_at(const SlotRecord& slot, std::uintptr_t address) noexcept {
+  return is_live(slot.generation.load(std::memory_order_seq_cst)) && slot.guard.load(std::memory_order_relaxed) <= address &&
+         address < slot.base.load(std::memory_order_relaxed);
+}
+
 }  // namespace
 
 int add_range(const RangeDescription& description, Range*& range) noexcept {
@@ -240,6 +245,15 @@ void retire(Range& range, std::uint32_t index) noexcept {
   }
 }
 
+SlotRecord* live_slot(std::uintptr_t address) noexcept {
+  Range* const range = look_up(address);
+  if (range == nullptr) {
+    return nullptr;
+  }
+  const std::uint32_t index = slot_index(*range, address);
+  return index < range->capacity && lives_at(range->slots[index], address) ? &range->slots[index] : nullptr;
+}
+
 PinnedSlot::PinnedSlot(std::uintptr_t address) noexcept {
   Range* const range = look_up(address);
   if (range == nullptr) {
@@ -251,8 +265,7 @@ PinnedSlot::PinnedSlot(std::uintptr_t address) noexcept {
   }
   range->pins[index].fetch_add(1, std::memory_order_seq_cst);
   SlotRecord& slot = range->slots[index];
-  if (is_live(slot.generation.load(std::memory_order_seq_cst)) && slot.guard.load(std::memory_order_relaxed) <= address &&
-      address < slot.base.load(std::memory_order_relaxed)) {
+  if (lives_at(slot, address)) {
     range_ = range;
     slot_ = &slot;
   } else {

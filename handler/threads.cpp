@@ -1,5 +1,7 @@
 #include "threads.hpp"
 
+#include <growstack/handler/handler.hpp>
+
 #include <linux/close_range.h>
 #include <sched.h>
 #include <sys/syscall.h>
@@ -21,7 +23,11 @@ namespace {
   return processors;
 }();
 
+constinit thread_local bool starting = false;
+
 }  // namespace
+
+bool starts_service_thread() noexcept { return starting; }
 
 int start_service_thread(pthread_t& thread, void* (*body)(void*), void* argument) noexcept {
   pthread_attr_t attributes;
@@ -41,11 +47,13 @@ int start_service_thread(pthread_t& thread, void* (*body)(void*), void* argument
   // large, out of it: EINVAL says that it does not fit.
   constexpr std::size_t usual_stack = std::size_t{8} << 20;
   constexpr std::size_t largest_stack = std::size_t{512} << 20;
+  starting = true;
   int error = EINVAL;
   for (std::size_t bytes = usual_stack; error == EINVAL && bytes <= largest_stack; bytes *= 2) {
     pthread_attr_setstacksize(&attributes, bytes);
     error = pthread_create(&thread, &attributes, body, argument);
   }
+  starting = false;
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   pthread_attr_destroy(&attributes);
   return error;

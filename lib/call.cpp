@@ -1,3 +1,4 @@
+#include <growstack/attach.hpp>
 #include <growstack/call.hpp>
 
 #include "errors.hpp"
@@ -6,7 +7,6 @@
 
 #include <growstack/handler/classify.hpp>
 #include <growstack/handler/commit_ahead.hpp>
-#include <growstack/handler/handler.hpp>
 
 #include <boost/context/fiber.hpp>
 
@@ -47,9 +47,7 @@ void keep_room_for_a_signal(const Stack& stack) noexcept {
 }  // namespace
 
 void run_on(Stack& stack, void (*body)(void*) noexcept, void* argument) {
-  if (const int error = handler::attach_thread(); error != 0) {
-    fail_for_memory(error, "cannot set up an alternate signal stack", handler::alternate_stack_size());
-  }
+  attach_thread();
   keep_room_for_a_signal(stack);
   const Running running(StackAccess::place(stack).slot().marks);
 

@@ -2,6 +2,7 @@
 
 #include "vm.hpp"
 
+#include <growstack/attach.hpp>
 #include <growstack/handler/handler.hpp>
 
 #include <algorithm>
@@ -69,9 +70,7 @@ void start_handler(const Implementation& implementation) {
     }
   }
   implementation.start();
-  if (const int error = handler::attach_thread(); error != 0) {
-    fail_for_memory(error, "cannot set up an alternate signal stack", handler::alternate_stack_size());
-  }
+  attach_thread();
 }
 
 }  // namespace growstack

@@ -6,7 +6,7 @@
 #include "sanitizers.hpp"
 #include "vm.hpp"
 
-#include <growstack/handler/handler.hpp>
+#include <growstack/attach.hpp>
 
 #include <pthread.h>
 
@@ -127,9 +127,7 @@ PoolCache* PoolCore::make_cache_here() {
   if (PoolCache* const cache = cache_here(); cache != nullptr || cache_table.is_over) {
     return cache;
   }
-  if (const int error = handler::attach_thread(); error != 0) {
-    fail_for_memory(error, "cannot set up an alternate signal stack", handler::alternate_stack_size());
-  }
+  attach_thread();
   make_room_for(identity_.index);
   auto made = std::make_unique<PoolCache>(options_.name);
   made->pool.store(identity_.number, std::memory_order_relaxed);

@@ -109,6 +109,24 @@ Stack& Stack::operator=(Stack&& other) noexcept {
   return *this;
 }
 
+void* Stack::release() {
+  const Place place = StackAccess::place(*this);
+  if (place.implementation().from_heap()) {
+    fail(EINVAL, "heap: no address leads back to its stacks: keep the Stack");
+  }
+  delete std::exchange(fallback_reason_, nullptr);
+  slot_ = nullptr;
+  return pointer(place.floor());
+}
+
+Stack Stack::adopt(const void* address) {
+  handler::SlotRecord* const slot = handler::live_slot(address_of(address));
+  if (slot == nullptr || address_of(address) < slot->floor.load(std::memory_order_relaxed)) {
+    fail(EINVAL, "Stack::adopt: the address lies in no stack");
+  }
+  return Stack(slot);
+}
+
 void* Stack::limit() const noexcept { return pointer(StackAccess::place(*this).limit()); }
 
 std::size_t Stack::committed() const noexcept { return address_of(base()) - address_of(limit()); }

@@ -15,6 +15,7 @@
 // The words base, limit, floor, guard, reserved, committed and resident: the picture in growstack/handler/slot.hpp.
 #pragma once
 
+#include <growstack/attach.hpp>
 #include <growstack/call.hpp>
 #include <growstack/growth_policy.hpp>
 #include <growstack/handler/handler.hpp>
@@ -24,3 +25,5 @@
 #include <growstack/stack.hpp>
 #include <growstack/stack_pool.hpp>
 #include <growstack/strategy.hpp>
+#include <growstack/thread.hpp>
+#include <growstack/ucontext.hpp>

@@ -62,6 +62,15 @@ class Stack {
   Stack(const Stack&) = delete;
   Stack& operator=(const Stack&) = delete;
 
+  /// Gives up the ownership: the stack stays until adopt() takes it up again. For those who keep an address and nothing
+  /// else, as C interfaces do. Returns floor(). Throws std::system_error: EINVAL for Strategy::heap, whose addresses do not
+  /// lead back to a stack; nothing has changed then.
+  void* release();
+  /// The stack that `address`, anywhere from floor() up to but not including base(), lies in, and which was given up by
+  /// release(). Its fallback_reason() is lost, unless it is a pool's. Any thread. Throws std::system_error: EINVAL if there
+  /// is none. As with free(3), adopting what is owned by somebody is not found out.
+  [[nodiscard]] static Stack adopt(const void* address);
+
   /// Highest address: a stack pointer starts here. Multiple of the page size.
   [[nodiscard]] void* base() const noexcept { return reinterpret_cast<void*>(slot_->base.load(std::memory_order_relaxed)); }
   /// Lowest committed address now. Equal to floor() for strategies without growth events (demand_paging, locked, heap), and

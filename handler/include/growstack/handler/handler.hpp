@@ -7,6 +7,7 @@
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #pragma GCC visibility push(default)  // exported from a shared library
 
@@ -35,11 +36,42 @@ namespace growstack::handler {
 [[nodiscard]] bool installed(int signal = SIGSEGV) noexcept;
 
 /// Gives the calling thread an alternate signal stack unless it has one that is large enough; the previous one is put back
-/// when the thread ends. Every thread that runs on a growable stack must be attached: without it the kernel finds no
-/// place for the handler's frame and kills the process. Unblocks SIGSEGV in this thread (and SIGBUS once that is installed),
-/// for a fault while it is blocked kills, too. Idempotent. Not from a signal handler. Returns 0, EPERM on the alternate
-/// stack itself, or an errno of mmap(2), sigaltstack(2), pthread_key_create(3).
+/// when the thread ends, in the third round of the destructors of its pthread keys. Every thread that runs on a growable
+/// stack must be attached: without it the kernel finds no place for the handler's frame and kills the process. Unblocks
+/// SIGSEGV in this thread (and SIGBUS once that is installed), for a fault while it is blocked kills, too. Idempotent. Not
+/// from a signal handler. Returns 0, EPERM on the alternate stack itself, or an errno of mmap(2), sigaltstack(2),
+/// pthread_key_create(3).
 [[nodiscard]] int attach_thread() noexcept;
+
+/// Memory for the alternate signal stack of a thread that is still to be started, so that what cannot be had is an error of
+/// the thread that asks for it. Owns it until a thread takes it.
+class AlternateStackMemory {
+ public:
+  AlternateStackMemory() noexcept = default;
+  ~AlternateStackMemory();
+  AlternateStackMemory(AlternateStackMemory&& other) noexcept
+      : begin_(std::exchange(other.begin_, nullptr)), size_(other.size_) {}
+  AlternateStackMemory& operator=(AlternateStackMemory&&) = delete;
+  AlternateStackMemory(const AlternateStackMemory&) = delete;
+  AlternateStackMemory& operator=(const AlternateStackMemory&) = delete;
+
+  /// alternate_stack_size() bytes above a guard page, unless it has them. Any thread. Returns 0 or an errno of mmap(2),
+  /// mprotect(2).
+  [[nodiscard]] int reserve() noexcept;
+
+ private:
+  friend class AlternateStack;
+  std::byte* begin_ = nullptr;  ///< of the guard page
+  std::size_t size_ = 0;        ///< with the guard page
+};
+
+/// The same with memory that is there already, which the thread takes if it needs any: nothing is left then that could fail
+/// in a thread of fewer than 32 pthread keys. For the first instructions of a new thread.
+[[nodiscard]] int attach_thread(AlternateStackMemory& memory) noexcept;
+
+/// True while the calling thread starts one of this library's own threads: those run with every signal blocked, and are not
+/// to be attached. For who replaces pthread_create(3). Any thread.
+[[nodiscard]] bool starts_service_thread() noexcept;
 
 /// Bytes reserved for each alternate stack that attach_thread() makes from now on (default 64 KiB, its guard page apart;
 /// only touched pages cost memory). Returns 0, or EINVAL below least_alternate_stack_size(). Any thread.

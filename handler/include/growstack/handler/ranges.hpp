@@ -70,6 +70,10 @@ class PinnedSlot {
   SlotRecord* slot_ = nullptr;
 };
 
+/// The live slot that contains an address; null if there is none. Pins nothing: for a slot that the caller knows to stay.
+/// Any thread, signal handlers included.
+[[nodiscard]] SlotRecord* live_slot(std::uintptr_t address) noexcept;
+
 /// True if `address` is not below the limit of the slot that `inside` lies in, or if there is no such slot. Pins nothing,
 /// and so costs a few loads: for a slot that the caller knows to stay. Any thread, signal handlers included.
 [[nodiscard]] bool is_committed(std::uintptr_t inside, std::uintptr_t address) noexcept;

@@ -1,0 +1,63 @@
+// For programs that link it: pthread_create(3) and thrd_create(3) which attach every thread that they start, so that any may
+// run on growable stacks. std::thread and all libraries start theirs by these.
+#include "attached_start.hpp"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <threads.h>
+
+#include <cerrno>
+
+namespace {
+
+using growstack::AttachedStart;
+
+/// The next definition of a function of that name: libc's, or that of somebody who replaces it as well. Looked up when it is
+/// called, for threads may be started before any constructor of ours has run; twice at once does no harm.
+template <class Function>
+Function* next(const char* name) noexcept {
+  return reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name));
+}
+
+}  // namespace
+
+#pragma GCC visibility push(default)
+
+extern "C" {
+
+// What the linker is asked for, so that it takes the rest.
+extern const int growstack_attach_all;
+const int growstack_attach_all = 1;
+
+int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*start)(void*), void* argument) noexcept {
+  static auto* const real = next<decltype(pthread_create)>("pthread_create");
+  if (growstack::handler::starts_service_thread()) {
+    return real(thread, attributes, start, argument);
+  }
+  auto made = AttachedStart<void*>::make(start, argument);
+  if (made == nullptr) {
+    return EAGAIN;
+  }
+  const int error = real(thread, attributes, &AttachedStart<void*>::run, made.get());
+  if (error == 0) {
+    static_cast<void>(made.release());  // the thread's now
+  }
+  return error;
+}
+
+int thrd_create(thrd_t* thread, thrd_start_t start, void* argument) {
+  static auto* const real = next<decltype(thrd_create)>("thrd_create");
+  auto made = AttachedStart<int>::make(start, argument);
+  if (made == nullptr) {
+    return thrd_nomem;
+  }
+  const int result = real(thread, &AttachedStart<int>::run, made.get());
+  if (result == thrd_success) {
+    static_cast<void>(made.release());
+  }
+  return result;
+}
+
+}  // extern "C"
+
+#pragma GCC visibility pop
