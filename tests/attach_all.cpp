@@ -1,0 +1,141 @@
+// growstack::attach_all: a program that links it has every thread attached, whoever starts it.
+#include <doctest/doctest.h>
+
+#include <growstack/growstack.hpp>
+#include <growstack/stack_allocator.hpp>
+
+#include "support/descend.hpp"
+#include "support/injected_error.hpp"
+#include "support/sanitized.hpp"
+#include "support/scenario.hpp"
+
+#include <boost/context/fiber.hpp>
+
+#include <pthread.h>
+#include <sys/syscall.h>
+#include <threads.h>
+
+#include <cerrno>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <future>
+#include <string>
+#include <system_error>
+#include <thread>
+
+using namespace growstack;
+using namespace growstack::testing;
+namespace context = boost::context;
+
+namespace {
+
+constexpr std::size_t MiB = std::size_t{1} << 20;
+
+/// Made by this thread, and for any to resume.
+context::fiber fiber_that_goes_deep(std::size_t& wrong) {
+  return {std::allocator_arg, stack_allocator(16 * MiB), [&wrong](context::fiber&& back) {
+            wrong = descend(8 * MiB);
+            return std::move(back);
+          }};
+}
+
+}  // namespace
+
+TEST_CASE("a thread of the standard library is attached from its first instruction") {
+  std::size_t wrong = 1;
+  context::fiber fiber = fiber_that_goes_deep(wrong);
+  std::thread([&] { fiber = std::move(fiber).resume(); }).join();
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("so are std::async, pthread_create with attributes, and thrd_create") {
+  std::size_t wrong = 1;
+  context::fiber fiber = fiber_that_goes_deep(wrong);
+  std::async(std::launch::async, [&] { fiber = std::move(fiber).resume(); }).get();
+  CHECK(wrong == 0);
+
+  wrong = 1;
+  fiber = fiber_that_goes_deep(wrong);
+  pthread_attr_t attributes;
+  REQUIRE(pthread_attr_init(&attributes) == 0);
+  REQUIRE(pthread_attr_setstacksize(&attributes, MiB / 4) == 0);
+  pthread_t thread{};
+  REQUIRE(pthread_create(
+              &thread, &attributes,
+              [](void* given) -> void* {
+                auto& there = *static_cast<context::fiber*>(given);
+                there = std::move(there).resume();
+                return given;
+              },
+              &fiber) == 0);
+  void* result = nullptr;
+  REQUIRE(pthread_join(thread, &result) == 0);
+  pthread_attr_destroy(&attributes);
+  CHECK(result == &fiber);
+  CHECK(wrong == 0);
+
+  wrong = 1;
+  fiber = fiber_that_goes_deep(wrong);
+  thrd_t other{};
+  REQUIRE(thrd_create(
+              &other,
+              [](void* given) {
+                auto& there = *static_cast<context::fiber*>(given);
+                there = std::move(there).resume();
+                return 7;
+              },
+              &fiber) == thrd_success);
+  int ended = 0;
+  REQUIRE(thrd_join(other, &ended) == thrd_success);
+  CHECK(ended == 7);
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("a thread that is started with every signal blocked can grow, and keeps the others blocked") {
+  std::size_t wrong = 1;
+  context::fiber fiber = fiber_that_goes_deep(wrong);
+  sigset_t all;
+  sigset_t before;
+  sigset_t seen;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  std::thread thread([&] {
+    fiber = std::move(fiber).resume();
+    pthread_sigmask(SIG_SETMASK, nullptr, &seen);
+  });
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  thread.join();
+  CHECK(wrong == 0);
+  CHECK(sigismember(&seen, SIGTERM) == 1);
+  CHECK(sigismember(&seen, SIGSEGV) == 0);
+}
+
+TEST_CASE("the library's own threads stay as they are, with every signal blocked") {
+  static_cast<void>(call({.reserve = 16 * MiB}, [] { return descend(8 * MiB); }));  // there is a helper now
+  std::size_t of_ours = 0;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::ifstream status(task.path() / "status");
+    bool ours = false;
+    for (std::string line; std::getline(status, line);) {
+      ours = ours || line.starts_with("Name:\tstack-");
+      if (ours && line.starts_with("SigBlk:")) {
+        ++of_ours;
+        // Bit 10 is SIGSEGV.
+        CHECK((std::stoull(line.substr(7), nullptr, 16) >> (SIGSEGV - 1) & 1U) == 1);
+      }
+    }
+  }
+  CHECK(of_ours >= 2);
+}
+
+TEST_CASE("where there is no memory for a thread's signal stack it is not started, and the error says so") {
+  if (sanitized) {
+    return skip("sanitizers need mmap when a thread starts");
+  }
+  InjectedError::in_a_thread([](InjectedError& injected) {
+    std::thread([] {}).join();  // its stack is in the C library's cache now
+    injected.refuse(SYS_mmap, ENOMEM);
+    CHECK(error_of([] { std::thread([] {}).join(); }) != "");
+  });
+}

@@ -1,0 +1,80 @@
+// Growable stacks for makecontext and swapcontext.
+#include <doctest/doctest.h>
+
+#include <growstack/growstack.hpp>
+
+#include "support/descend.hpp"
+#include "support/each_strategy.hpp"
+
+#include <ucontext.h>
+
+#include <csignal>
+#include <cstdint>
+#include <thread>
+
+using namespace growstack;
+using namespace growstack::testing;
+
+namespace {
+
+constexpr std::size_t MiB = std::size_t{1} << 20;
+
+/// A visitor that goes deep each time, and comes back in between.
+struct Visits {
+  ucontext_t here{};
+  ucontext_t there{};
+  std::size_t wrong = 0;
+  int count = 0;
+
+  static void run(void* given) {
+    Visits& visits = *static_cast<Visits*>(given);
+    for (visits.count = 0; visits.count < 3; ++visits.count) {
+      visits.wrong += descend(3 * MiB);
+      swapcontext(&visits.there, &visits.here);
+    }
+  }
+};
+
+}  // namespace
+
+EVERY_STRATEGY("a context made by make_context goes deep, comes back, and ends in its successor") {
+  const Stack stack({.reserve = 4 * MiB, .strategy = Of::strategy});
+  Visits visits;
+  make_context(visits.there, stack, &Visits::run, &visits, &visits.here);
+  for (int expected = 0; expected < 3; ++expected) {
+    swapcontext(&visits.here, &visits.there);
+    CHECK(visits.count == expected);
+  }
+  swapcontext(&visits.here, &visits.there);  // the successor
+  CHECK(visits.count == 3);
+  CHECK(visits.wrong == 0);
+}
+
+TEST_CASE("a context grows where its maker blocks every signal") {
+  const Stack stack({.reserve = 64 * MiB});
+  Visits visits;
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  make_context(visits.there, stack, &Visits::run, &visits, &visits.here);
+  sigset_t now;
+  pthread_sigmask(SIG_SETMASK, nullptr, &now);
+  swapcontext(&visits.here, &visits.there);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  CHECK(visits.wrong == 0);
+  CHECK(stack.high_water_mark() > 3 * MiB);
+  CHECK(sigismember(&now, SIGTERM) == 1);  // what else was blocked still is
+}
+
+TEST_CASE("a context may be resumed by another thread that is attached") {
+  const Stack stack({.reserve = 64 * MiB});
+  Visits visits;
+  make_context(visits.there, stack, &Visits::run, &visits, &visits.here);
+  std::thread([&] {
+    attach_thread();
+    swapcontext(&visits.here, &visits.there);
+  }).join();
+  CHECK(visits.wrong == 0);
+  CHECK(stack.high_water_mark() > 3 * MiB);
+}
