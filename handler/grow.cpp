@@ -82,7 +82,8 @@ int commit_ahead(std::uintptr_t inside, std::uintptr_t address) noexcept {
   }
   const int kept = errno;
   int error = slot.growth == Growth::by_kernel ? ENOMEM : grow_here(pinned.range(), pinned.slot(), address);
-  if (error != 0 && touch_by_kernel(address)) {
+  // Beyond a budget nobody does: guard_markers' window would stay where it is, and a monitor would let the process die.
+  if (error != 0 && error != EDQUOT && touch_by_kernel(address)) {
     error = 0;  // the kernel grows it, as it does in a forked child what userfaultfd was for
   }
   errno = kept;

@@ -253,6 +253,25 @@ STRATEGIES_WHERE(traits.grows_by_protection, "where RLIMIT_DATA forbids the grow
   CHECK(run_scenario_of("no memory to lend", Of::traits).exit_code == 7);
 }
 
+namespace {
+
+int nothing_left_of_the_budget(const Traits& of) {
+  Stack stack({.reserve = 64 * MiB, .strategy = of.strategy});
+  growstack::set_process_budget(MiB);
+  const std::error_code refused = ensure_committed(at(address_of(stack.base()) - 32 * MiB), 1);
+  const bool small_one = !ensure_committed(at(address_of(stack.base()) - 256 * KiB), 1);
+  return refused && small_one ? 7 : 1;
+}
+const ScenarioOfEach<nothing_left_of_the_budget> nothing_left_scenarios("nothing left of the budget");
+
+}  // namespace
+
+STRATEGIES_WHERE(traits.growth_events, "where the budget of the process forbids the growth the answer is an error") {
+  const Ended ended = run_scenario_of("nothing left of the budget", Of::traits);
+  CHECK(ended.err == "");
+  CHECK(ended.exit_code == 7);
+}
+
 // ---- elsewhere ---------------------------------------------------------------------------------------------------------
 
 TEST_CASE("on a plain thread, and for memory that is no stack of ours, there is nothing to do") {
