@@ -38,6 +38,19 @@ inline void forget_stack_contents([[maybe_unused]] std::uintptr_t begin, [[maybe
 #endif
 }
 
+/// Memory that no block of a memory_resource has: a touch is an error (use-after-poison), until it is allowed again. Sizes
+/// in bytes, addresses at multiples of 8.
+inline void forbid([[maybe_unused]] std::uintptr_t begin, [[maybe_unused]] std::size_t size) noexcept {
+#ifdef GROWSTACK_ASAN
+  __asan_poison_memory_region(reinterpret_cast<void*>(begin), size);
+#endif
+}
+inline void allow([[maybe_unused]] std::uintptr_t begin, [[maybe_unused]] std::size_t size) noexcept {
+#ifdef GROWSTACK_ASAN
+  __asan_unpoison_memory_region(reinterpret_cast<void*>(begin), size);
+#endif
+}
+
 /// One visit to another stack: enter() on the old stack, entered() as the first thing on the new, leave() as the last
 /// thing there, left() back on the old one.
 class StackVisit {

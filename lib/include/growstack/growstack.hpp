@@ -21,6 +21,7 @@
 #include <growstack/handler/handler.hpp>
 #include <growstack/handler/signals.hpp>
 #include <growstack/headroom.hpp>
+#include <growstack/memory_resource.hpp>
 #include <growstack/options.hpp>
 #include <growstack/stack.hpp>
 #include <growstack/stack_pool.hpp>
