@@ -121,7 +121,7 @@ EVERY_REGION("every block is aligned as was asked, to 16 bytes at least, and lie
   memory_resource region(options_for(Of::traits, 32 * MiB));
   std::size_t wrong = 0;
   for (std::size_t alignment = 1; alignment <= 2 * MiB; alignment *= 2) {
-    for (const std::size_t size : {1, 16, 100, 4096}) {
+    for (const std::size_t size : {1U, 16U, 100U, 4096U}) {
       void* const block = region.allocate(size, alignment);
       wrong += address_of(block) % std::max<std::size_t>(alignment, 16) == 0 ? 0 : 1;
       wrong += region.contains(block) && region.contains(bytes_of(block) + size - 1) ? 0 : 1;
@@ -151,7 +151,7 @@ TEST_CASE("the block that lies lowest makes room again, one after the other, ali
   };
   std::vector<Block> blocks;
   for (int round = 0; round < 3; ++round) {
-    for (const std::size_t alignment : {16, 4096, 1, 64, 64, 65536, 8, 4096}) {
+    for (const std::size_t alignment : {16U, 4096U, 1U, 64U, 64U, 65536U, 8U, 4096U}) {
       const std::size_t size = 10 + 100 * blocks.size() % 997;
       const std::size_t used = region.used();
       blocks.push_back({region.allocate(size, alignment), size, alignment, used});
@@ -246,7 +246,7 @@ EVERY_REGION("random sequences of what it can do agree with a map of blocks") {
   const auto below = [&](std::size_t bound) { return std::uniform_int_distribution<std::size_t>(0, bound - 1)(random); };
   std::size_t wrong = 0;
   std::size_t refused = 0;
-  const auto free_block = [&](std::map<unsigned char*, Block>::iterator block) {
+  const auto free_block = [&](typename std::map<unsigned char*, Block>::iterator block) {
     wrong += is_filled(block->first, block->second.size, block->second.byte) ? 0 : 1;
     region.deallocate(block->first, block->second.size, block->second.alignment);
     blocks.erase(block);
