@@ -9,7 +9,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory_resource>
 #include <system_error>
 
@@ -18,8 +17,8 @@
 namespace growstack {
 
 /// The region is a Stack on which nothing runs: reserved address space, whose blocks begin at base() and go down to floor().
-/// A block costs an addition and two comparisons; the region grows by GrowthPolicy, counts against set_process_budget(), and
-/// has a guard below.
+/// A block costs some arithmetic and three comparisons; the region grows by GrowthPolicy, counts against
+/// set_process_budget(), and has a guard below.
 ///
 /// What is handed out was committed before, by the step that a fault would have taken. So lack of memory is std::bad_alloc
 /// and not a death, a system call finds the memory (it would get EFAULT from memory that waits for a fault), and a block may
@@ -47,9 +46,9 @@ class memory_resource final : public std::pmr::memory_resource {
   memory_resource& operator=(const memory_resource&) = delete;
 
   /// Frees every block, and keeps the memory for the next ones: as much as these needed, as much again, and the initial
-  /// commit; what only earlier ones needed is given back. So a loop of requests, each within twice of the one before, makes
-  /// no system call, and one large request does not keep its memory for ever: the next small one's end gives it back. Or
-  /// trim(), at once.
+  /// commit; what only earlier ones needed is given back. So a loop of requests that differ by no more than a factor of two
+  /// makes no system call once the memory is there, and one large request does not keep its memory for ever: the end of the
+  /// next small one gives it back. Or trim(), at once.
   void release() noexcept;
 
   /// Gives back all memory below the page of the lowest block, and right after release() all of it. Success, ENOTSUP for
