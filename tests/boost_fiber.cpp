@@ -61,13 +61,15 @@ std::size_t descend_where_stolen(const Args&... args) {
     both_are_workers.arrive_and_wait();
     const pid_t home = thread_here();
     const pooled_stack_allocator allocator;
-    // In front of the other in the queue, so that what can be stolen is that.
-    fibers::fiber busy(fibers::launch::post, std::allocator_arg, allocator, [&] {
+    // In front of the other in the queue, so that what can be stolen is that. If this one is stolen first it must wait: a
+    // worker that has something to run takes nothing from others.
+    fibers::promise<void> has_moved;
+    fibers::fiber busy(fibers::launch::post, std::allocator_arg, allocator, [&, told = has_moved.get_future()] {
       while (!moved) {
         if (thread_here() == home) {
           std::this_thread::yield();
         } else {
-          boost::this_fiber::yield();
+          told.wait();
         }
       }
     });
@@ -76,6 +78,7 @@ std::size_t descend_where_stolen(const Args&... args) {
         boost::this_fiber::yield();
       }
       moved = true;
+      has_moved.set_value();
       wrong = descend(4 * MiB);
     });
     fiber.join();
