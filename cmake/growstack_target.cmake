@@ -25,16 +25,46 @@ function(growstack_own_settings target)
   endif()
 endfunction()
 
-# A library with its public headers in <folder>/include.
+# A library with its public headers in <folder>/include. A shared one exports what <exports>, a linker's version script, says;
+# without it: all that is in namespace growstack, and visible.
 function(growstack_target target folder)
   growstack_own_settings(${target})
-  # Functions are bound when the program starts, not at their first call, which may be in a signal handler.
-  target_compile_options(${target} PRIVATE -fno-plt)
-  set_target_properties(${target} PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
-  target_include_directories(${target}
-    PUBLIC
-      $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/${folder}/include>
-      $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>
-    PRIVATE
-      ${CMAKE_CURRENT_SOURCE_DIR}/${folder})
+  target_compile_options(${target} PRIVATE
+    # Functions are bound when the program starts, not at their first call, which may be in a signal handler.
+    -fno-plt
+    # Position-independent code counts on nobody's replacing a function of ours, and so may inline it.
+    -fno-semantic-interposition)
+  set_target_properties(${target} PROPERTIES
+    VERSION ${PROJECT_VERSION}
+    SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR}
+    POSITION_INDEPENDENT_CODE ON  # the archive, too: it may become part of a plugin
+    DEFINE_SYMBOL "")  # and so both are made of the same objects
+  target_include_directories(${target} PRIVATE
+    ${CMAKE_CURRENT_SOURCE_DIR}/${folder} ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/include)
+  if(PROJECT_IS_TOP_LEVEL)
+    target_include_directories(${target} INTERFACE $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/${folder}/include>)
+  else()
+    # Another project's warnings, which may be errors, are about its own code.
+    target_compile_options(${target} PRIVATE -w)
+    target_include_directories(${target} SYSTEM INTERFACE $<BUILD_INTERFACE:${CMAKE_CURRENT_SOURCE_DIR}/${folder}/include>)
+  endif()
+
+  get_target_property(type ${target} TYPE)
+  if(type STREQUAL SHARED_LIBRARY)
+    set(exports ${CMAKE_CURRENT_BINARY_DIR}/growstack_exports.map)
+    configure_file(${PROJECT_SOURCE_DIR}/cmake/exports.map.in ${exports} @ONLY)
+    if(ARGC GREATER 2)
+      set(exports ${ARGV2})
+    endif()
+    target_link_options(${target} PRIVATE
+      LINKER:-z,nodelete  # a signal handler and threads cannot be taken out of a process
+      LINKER:--version-script=${exports})
+    set_target_properties(${target} PROPERTIES LINK_DEPENDS ${exports})
+    if(NOT GROWSTACK_SANITIZER)  # whose functions are the program's
+      target_link_options(${target} PRIVATE LINKER:-z,defs)
+    endif()
+  else()
+    # A plugin with the archive inside keeps it to itself: its calls go to its own copy, whatever else is in the process.
+    target_link_options(${target} INTERFACE LINKER:--exclude-libs,lib${target}.a)
+  endif()
 endfunction()
