@@ -12,6 +12,8 @@
 #include "threads.hpp"
 #include "userfault_threads.hpp"
 
+#include <dlfcn.h>
+#include <link.h>
 #include <pthread.h>
 #include <unistd.h>
 
@@ -35,6 +37,23 @@ struct HoldOverFork {
   }
 };
 [[gnu::init_priority(101)]] const HoldOverFork hold_over_fork;
+
+/// A plugin with a copy of this library inside stays in the process when it is closed: the signal's action, threads and what is
+/// to be done when a thread ends are code of ours. When it is loaded, because install() would have to take the loader's lock,
+/// which a thread may hold that waits for ours. (The shared library is linked with -z nodelete, which is the same.)
+struct StayLoaded {
+  StayLoaded() noexcept {
+    Dl_info unused{};
+    link_map* module = nullptr;
+    if (dladdr1(&life_cycle, &unused, reinterpret_cast<void**>(&module), RTLD_DL_LINKMAP) == 0 || module == nullptr) {
+      return;
+    }
+    if (module->l_name[0] != '\0') {  // the program itself has no name here, and no end
+      dlopen(module->l_name, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+    }
+  }
+};
+[[gnu::init_priority(101)]] const StayLoaded stay_loaded;
 
 bool is_ours(const struct sigaction& action) noexcept {
   return (action.sa_flags & SA_SIGINFO) != 0 && action.sa_sigaction == on_fault;

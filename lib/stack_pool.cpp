@@ -36,6 +36,7 @@ void StackPool::Close::operator()(PoolCore* core) const noexcept { core->abandon
 
 StackPool::StackPool(const PoolOptions& options) : core_(new PoolCore(options)) {}
 StackPool::~StackPool() = default;
+StackPool& StackPool::operator=(StackPool&&) noexcept = default;
 
 handler::SlotRecord* StackPool::acquire_slot(std::string_view name) { return core_->acquire(name).record(); }
 

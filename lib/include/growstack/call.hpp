@@ -76,7 +76,7 @@ class Outcome {
 /// pthread_exit or cancellation, or block SIGSEGV. exit() is fine. The floating-point environment (fesetround) is f's own:
 /// it starts with the caller's, and what f sets does not come back.
 template <class F, class... Args>
-std::invoke_result_t<F, Args...> call(Stack& stack, F&& f, Args&&... args) {
+[[gnu::visibility("hidden")]] std::invoke_result_t<F, Args...> call(Stack& stack, F&& f, Args&&... args) {
   using Result = std::invoke_result_t<F, Args...>;
   detail::Outcome<Result> outcome;
   auto body = [&]() noexcept {
@@ -90,7 +90,7 @@ std::invoke_result_t<F, Args...> call(Stack& stack, F&& f, Args&&... args) {
 /// The same on a fresh stack, which is released afterwards: a result must not refer to it. Throws what Stack's constructor
 /// throws as well.
 template <class F, class... Args>
-std::invoke_result_t<F, Args...> call(const StackOptions& options, F&& f, Args&&... args) {
+[[gnu::visibility("hidden")]] std::invoke_result_t<F, Args...> call(const StackOptions& options, F&& f, Args&&... args) {
   Stack stack(options);
   return call(stack, std::forward<F>(f), std::forward<Args>(args)...);
 }

@@ -44,11 +44,12 @@ class Stack {
   explicit Stack(const StackOptions& options = {});
   /// Releases exactly what was reserved, or gives the stack back to its pool (growstack/stack_pool.hpp). Nothing may run on
   /// it.
+  // Hidden, as all that is inline and calls the library: a plugin with a growstack of its own calls that one.
 #ifndef __clang__
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // gcc 12, of a std::optional<Stack> that is empty
 #endif
-  ~Stack() {
+  [[gnu::visibility("hidden")]] ~Stack() {
     if (slot_ != nullptr) {
       give_back(slot_, fallback_reason_);
     }

@@ -102,7 +102,7 @@ class StackPool {
   /// of the pool, or be giving back one of its stacks.
   ~StackPool();
   StackPool(StackPool&&) noexcept = default;
-  StackPool& operator=(StackPool&&) noexcept = default;
+  StackPool& operator=(StackPool&&) noexcept;
   StackPool(const StackPool&) = delete;
   StackPool& operator=(const StackPool&) = delete;
 
@@ -110,8 +110,8 @@ class StackPool {
   /// calling thread (handler::attach_thread). `name` is for reports and statistics; of more than 255 different ones the rest
   /// is counted as the pool's own. Throws std::system_error: EAGAIN (most_stacks are out), ENOMEM (the message names the
   /// limit and the cure: the budget, vm.max_map_count, RLIMIT_DATA, RLIMIT_AS), std::bad_alloc. The pool stays usable.
-  [[nodiscard]] Stack acquire() { return Stack(acquire_slot()); }
-  [[nodiscard]] Stack acquire(std::string_view name) { return Stack(acquire_slot(name)); }
+  [[nodiscard, gnu::visibility("hidden")]] Stack acquire() { return Stack(acquire_slot()); }
+  [[nodiscard, gnu::visibility("hidden")]] Stack acquire(std::string_view name) { return Stack(acquire_slot(name)); }
 
   /// Gives the memory of all idle stacks back now, those in the caches of threads included, and the address space of arenas
   /// without a live one.
