@@ -6,6 +6,9 @@ set(growstack_package ${CMAKE_INSTALL_LIBDIR}/cmake/growstack)
 # The prefix may be chosen as late as at installation, so the files for pkg-config find it from where they lie.
 file(RELATIVE_PATH growstack_prefix_from_pc "/prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/prefix")
 
+# All that is installed, and nothing else.
+add_custom_target(growstack_installed)
+
 # growstack_component(<name> TARGET <target> DESCRIPTION <text> [HEADERS <folders>...] [NEEDS <components>...]
 #   [PACKAGES <arguments of find_package>...] [LINKS <flags>...])
 #
@@ -29,6 +32,9 @@ function(growstack_component name)
 
   if(type STREQUAL SHARED_LIBRARY)
     list(FILTER arg_PACKAGES INCLUDE REGEX "^Threads$")
+  endif()
+  if(NOT type STREQUAL INTERFACE_LIBRARY)
+    add_dependencies(growstack_installed ${arg_TARGET})
   endif()
   set(looks "")
   foreach(needed IN LISTS arg_NEEDS)
