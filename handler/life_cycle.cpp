@@ -38,9 +38,9 @@ struct HoldOverFork {
 };
 [[gnu::init_priority(101)]] const HoldOverFork hold_over_fork;
 
-/// A plugin with a copy of this library inside stays in the process when it is closed: the signal's action, threads and what is
-/// to be done when a thread ends are code of ours. When it is loaded, because install() would have to take the loader's lock,
-/// which a thread may hold that waits for ours. (The shared library is linked with -z nodelete, which is the same.)
+/// A plugin with a copy of this library inside stays in the process when it is closed: the signal's action, threads and what
+/// is to be done when a thread ends are code of ours. When it is loaded, because install() would have to take the loader's
+/// lock, which a thread may hold that waits for ours. (The shared library is linked with -z nodelete, which is the same.)
 struct StayLoaded {
   StayLoaded() noexcept {
     Dl_info unused{};

@@ -22,6 +22,7 @@ struct GrowthPolicy {
   double factor = 4.0;
   /// Committed at a fault at least, and at most: a jump below that (a large frame) still gets what it needs.
   std::size_t least_step = std::size_t{16} * 1024;
+  /// See least_step.
   std::size_t largest_step = std::size_t{8} * 1024 * 1024;
   /// Kept committed below the address that faulted, so that a signal or a system call that follows finds memory.
   std::size_t headroom = std::size_t{8} * 1024;
@@ -42,6 +43,7 @@ struct GrowthPolicy {
   /// alone.
   [[nodiscard]] static constexpr GrowthPolicy pooled() noexcept;
 
+  /// Field by field.
   bool operator==(const GrowthPolicy&) const = default;
 };
 

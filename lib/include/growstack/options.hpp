@@ -19,6 +19,7 @@ struct StackOptions {
   /// Strategies that grow without faults of ours take only `initial_commit` from it, or nothing; demand_paging_huge takes
   /// `huge_from`.
   GrowthPolicy policy{};
+  /// See growstack/strategy.hpp; automatic takes the best one that works.
   Strategy strategy = Strategy::pipe_helper;
   /// For Strategy::locked: lock pages as they are touched (MLOCK_ONFAULT) rather than all of them at once. Each page then
   /// costs one page fault in its life.

@@ -24,9 +24,9 @@ struct StackCounters {
   std::uint32_t remote_growth_faults = 0;  ///< of these, by a thread that ran elsewhere
   std::uint32_t unseen_growth = 0;         ///< guard_markers: trims that found it deeper than any fault had told, because a
                                            ///< frame larger than the window of markers had jumped over that
-  std::size_t reserved = 0;
-  std::size_t committed = 0;
-  std::size_t high_water = 0;  ///< deepest ever committed
+  std::size_t reserved = 0;                ///< from floor to base
+  std::size_t committed = 0;               ///< from limit to base
+  std::size_t high_water = 0;              ///< deepest ever committed
 };
 
 /// Owns the address space of one stack. Making the first one installs the SIGSEGV handler (growstack/handler/handler.hpp).
@@ -57,8 +57,10 @@ class Stack {
 #ifndef __clang__
 #pragma GCC diagnostic pop
 #endif
+  /// Takes the stack over.
   Stack(Stack&& other) noexcept
       : slot_(std::exchange(other.slot_, nullptr)), fallback_reason_(std::exchange(other.fallback_reason_, nullptr)) {}
+  /// Releases the stack that was here, and takes the other over.
   Stack& operator=(Stack&& other) noexcept;
   Stack(const Stack&) = delete;
   Stack& operator=(const Stack&) = delete;
@@ -101,6 +103,7 @@ class Stack {
   [[nodiscard]] std::string_view fallback_reason() const noexcept;
   /// Valid as long as the stack.
   [[nodiscard]] std::string_view name() const noexcept;
+  /// What it has seen so far.
   [[nodiscard]] StackCounters counters() const noexcept;
 
   /// Of a stack on which nothing runs and nothing is suspended: back to the initial commit, nothing of it resident.
@@ -128,10 +131,10 @@ class Stack {
 
 /// Where a stack lies; the words are those of the picture in growstack/handler/slot.hpp.
 struct StackBounds {
-  void* base = nullptr;
-  void* limit = nullptr;
-  void* floor = nullptr;
-  void* guard = nullptr;
+  void* base = nullptr;   ///< highest address
+  void* limit = nullptr;  ///< lowest committed one
+  void* floor = nullptr;  ///< lowest one that it may ever use
+  void* guard = nullptr;  ///< lowest one of the guard below
 
   /// Whether an address is the stack's own: from floor up to, but not including, base.
   [[nodiscard]] bool contains(const void* address) const noexcept {
@@ -139,25 +142,28 @@ struct StackBounds {
   }
 };
 
-/// The growstack stack that an address lies in, or that the caller runs on; false if there is none. Any thread, signal
+/// The growstack stack that an address lies in; false if there is none. Any thread, signal
 /// handlers included (`limit` of grows_down is then its first one).
 [[nodiscard]] bool stack_bounds(const void* address, StackBounds& bounds) noexcept;
+/// The same for the stack that the caller runs on.
 [[nodiscard]] bool current_stack_bounds(StackBounds& bounds) noexcept;
 
 /// All live stacks of this process together, and its faults so far. Any thread; not from a signal handler.
 struct ProcessCounters {
-  std::size_t stacks = 0;
+  std::size_t stacks = 0;           ///< live now
   std::size_t arenas = 0;           ///< reservations they lie in
   std::size_t reserved = 0;         ///< bytes, without guards
   std::size_t committed = 0;        ///< bytes
   std::uint64_t growth_faults = 0;  ///< of these and of all stacks before; more of the kind: handler::counters()
 };
+/// As they are now.
 [[nodiscard]] ProcessCounters process_counters();
 
 /// Committed bytes that all stacks of this process may have together; SIZE_MAX, which it is at first: as many as the system
 /// lets them. A stack that cannot be made within it throws ENOMEM; one that cannot grow within it has overflowed, and is
 /// reported so. Those that are there already stay. Any thread.
 void set_process_budget(std::size_t bytes) noexcept;
+/// The budget in force.
 [[nodiscard]] std::size_t process_budget() noexcept;
 
 }  // namespace growstack

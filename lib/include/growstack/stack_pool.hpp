@@ -60,30 +60,32 @@ struct HighWaterDistribution {
   std::array<std::uint64_t, 48> stacks{};
   std::size_t deepest = 0;  ///< bytes
 
+  /// All of them.
   [[nodiscard]] std::uint64_t count() const noexcept;
   /// The power of two, in bytes, within which that part of them stayed (0.99: 99 %); 0 if there are none.
   [[nodiscard]] std::size_t within(double part) const noexcept;
+  /// Both together.
   HighWaterDistribution& operator+=(const HighWaterDistribution& other) noexcept;
 };
 
 /// Of one name that acquire() was given.
 struct NamedHighWater {
-  std::string name;
-  HighWaterDistribution high_water;
+  std::string name;                  ///< of the tenancies
+  HighWaterDistribution high_water;  ///< of those that have ended
 };
 
 /// What a pool has, and what it did since it was made. Other threads go on meanwhile: the figures are of about now.
 struct PoolStatistics {
-  std::size_t live = 0;    ///< acquired and not given back
-  std::size_t cached = 0;  ///< idle and warm: ready without a system call
-  std::size_t cold = 0;    ///< idle, and their memory given back
-  std::size_t arenas = 0;
-  std::size_t reserved = 0;   ///< bytes of address space of all these stacks, without guards
-  std::size_t committed = 0;  ///< bytes; what `budget` bounds
-  std::uint64_t created = 0;  ///< stacks that were made
-  std::uint64_t hits = 0;     ///< acquisitions from the calling thread's cache
-  std::uint64_t misses = 0;   ///< the others: these take the pool's lock, and perhaps make a stack
-  std::uint64_t growth_faults = 0;
+  std::size_t live = 0;              ///< acquired and not given back
+  std::size_t cached = 0;            ///< idle and warm: ready without a system call
+  std::size_t cold = 0;              ///< idle, and their memory given back
+  std::size_t arenas = 0;            ///< reservations that the stacks lie in
+  std::size_t reserved = 0;          ///< bytes of address space of all these stacks, without guards
+  std::size_t committed = 0;         ///< bytes; what `budget` bounds
+  std::uint64_t created = 0;         ///< stacks that were made
+  std::uint64_t hits = 0;            ///< acquisitions from the calling thread's cache
+  std::uint64_t misses = 0;          ///< the others: these take the pool's lock, and perhaps make a stack
+  std::uint64_t growth_faults = 0;   ///< of all its stacks
   std::uint64_t trims = 0;           ///< stacks that had grown and were trimmed when given back
   HighWaterDistribution high_water;  ///< of all tenancies that have ended
 };
@@ -101,7 +103,9 @@ class StackPool {
   /// Stacks that are still out stay valid; their memory is released as they end. No other thread may be inside of a function
   /// of the pool, or be giving back one of its stacks.
   ~StackPool();
+  /// A moved-from pool may only be destroyed or assigned to.
   StackPool(StackPool&&) noexcept = default;
+  /// The end of the pool that was here, and then the same.
   StackPool& operator=(StackPool&&) noexcept;
   StackPool(const StackPool&) = delete;
   StackPool& operator=(const StackPool&) = delete;
@@ -111,20 +115,23 @@ class StackPool {
   /// is counted as the pool's own. Throws std::system_error: EAGAIN (most_stacks are out), ENOMEM (the message names the
   /// limit and the cure: the budget, vm.max_map_count, RLIMIT_DATA, RLIMIT_AS), std::bad_alloc. The pool stays usable.
   [[nodiscard, gnu::visibility("hidden")]] Stack acquire() { return Stack(acquire_slot()); }
+  /// The same, with a name of its own.
   [[nodiscard, gnu::visibility("hidden")]] Stack acquire(std::string_view name) { return Stack(acquire_slot(name)); }
 
   /// Gives the memory of all idle stacks back now, those in the caches of threads included, and the address space of arenas
   /// without a live one.
   void trim() noexcept;
 
+  /// What it has now, and did so far.
   [[nodiscard]] PoolStatistics statistics() const;
   /// For each name the depths of its tenancies that have ended, the pool's own name first.
   [[nodiscard]] std::vector<NamedHighWater> high_water_by_name() const;
   /// Bytes in physical memory now, of live and idle stacks. Takes time in proportion.
   [[nodiscard]] std::size_t resident() const;
 
-  /// Never Strategy::automatic: what that chose; and why not a better one, as for Stack.
+  /// Never Strategy::automatic: what that chose.
   [[nodiscard]] Strategy strategy() const noexcept;
+  /// And why not a better one, as for Stack.
   [[nodiscard]] std::string_view fallback_reason() const noexcept;
   /// Bytes from floor to base of each stack.
   [[nodiscard]] std::size_t reserve() const noexcept;

@@ -11,6 +11,7 @@
 
 namespace growstack {
 
+/// Who makes a stack grow, and of what memory.
 enum class Strategy : std::uint8_t {
   pipe_helper,         ///< PROT_NONE; the fault handler writes a request into a pipe, a helper thread commits
   in_handler,          ///< PROT_NONE; the fault handler commits by itself
@@ -27,9 +28,10 @@ enum class Strategy : std::uint8_t {
   automatic,
 };
 
+/// A line of strategies().
 struct StrategyDescription {
-  Strategy strategy;
-  std::string_view name;
+  Strategy strategy;              ///< which
+  std::string_view name;          ///< as in the enumeration
   std::string_view description;   ///< one line
   std::string_view least_kernel;  ///< Linux version, as "5.10"
 };
@@ -45,11 +47,12 @@ struct StrategyDescription {
 
 /// Whether a strategy works here. Converts to the answer.
 struct Support {
-  bool works = false;
+  bool works = false;  ///< the answer
   /// Why it does not; or, if it works but for something, what is missing here ("faults of user code only: ..."). Empty when
   /// there is nothing to say.
   std::string reason;
 
+  /// The answer.
   explicit operator bool() const noexcept { return works; }
 };
 

@@ -11,20 +11,22 @@
 
 namespace growstack::handler {
 
+/// What the instruction did there.
 enum class Access : std::uint8_t { read, write, execute };
 
 /// What the kernel told about a SIGSEGV or SIGBUS, in plain values.
 struct Fault {
-  int signal = SIGSEGV;
+  int signal = SIGSEGV;                ///< or SIGBUS
   std::uintptr_t address = 0;          ///< si_addr
   std::uintptr_t stack_pointer = 0;    ///< of the interrupted code
   std::uintptr_t program_counter = 0;  ///< of the interrupted code
   int code = 0;                        ///< si_code
-  Access access = Access::read;
-  bool may_be_bad_address = false;  ///< the CPU may have refused the address itself: then the kernel cannot tell it
-  bool page_present = false;        ///< the page was there and forbade the access (so it was not one that growth would mend)
+  Access access = Access::read;        ///< as far as the CPU tells
+  bool may_be_bad_address = false;     ///< the CPU may have refused the address itself: then the kernel cannot tell it
+  bool page_present = false;  ///< the page was there and forbade the access (so it was not one that growth would mend)
 };
 
+/// What a fault turns out to be.
 enum class Outcome : std::uint8_t {
   growth,             ///< commit and resume
   overflow,           ///< the stack reached its floor
@@ -36,14 +38,15 @@ enum class Outcome : std::uint8_t {
 
 /// A slot's words, read once.
 struct SlotView {
-  std::uintptr_t base = 0;
-  std::uintptr_t floor = 0;
-  std::uintptr_t guard = 0;
-  std::uintptr_t limit = 0;
-  std::size_t reach = 0;
-  Growth growth = Growth::by_fault;
+  std::uintptr_t base = 0;           ///< see SlotRecord
+  std::uintptr_t floor = 0;          ///< see SlotRecord
+  std::uintptr_t guard = 0;          ///< see SlotRecord
+  std::uintptr_t limit = 0;          ///< see SlotRecord
+  std::size_t reach = 0;             ///< see SlotRecord
+  Growth growth = Growth::by_fault;  ///< see SlotRecord
 };
 
+/// Reads them. Any thread, signal handlers included.
 [[nodiscard]] SlotView view(const SlotRecord& slot) noexcept;
 
 /// How far below its own stack pointer code may touch the stack and still be growing it, in bytes. Compilers touch a

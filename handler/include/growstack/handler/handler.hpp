@@ -76,6 +76,7 @@ class AlternateStackMemory {
 /// Bytes reserved for each alternate stack that attach_thread() makes from now on (default 64 KiB, its guard page apart;
 /// only touched pages cost memory). Returns 0, or EINVAL below least_alternate_stack_size(). Any thread.
 [[nodiscard]] int set_alternate_stack_size(std::size_t bytes) noexcept;
+/// The size in force.
 [[nodiscard]] std::size_t alternate_stack_size() noexcept;
 
 /// The smallest alternate stack with which a thread may stay: the kernel's frame and room for the handler and a report.

@@ -8,9 +8,12 @@
 
 namespace growstack::handler {
 
+/// Bytes of a page.
 inline std::size_t page_size() noexcept { return static_cast<std::size_t>(getpagesize()); }
 
+/// Where the page of an address begins.
 inline std::uintptr_t page_down(std::uintptr_t address) noexcept { return address & ~(page_size() - 1); }
+/// Where the next page begins, unless the address is the beginning of one.
 inline std::uintptr_t page_up(std::uintptr_t address) noexcept { return page_down(address + page_size() - 1); }
 
 }  // namespace growstack::handler

@@ -12,14 +12,15 @@
 
 namespace growstack::handler {
 
+/// What add_range() is to register.
 struct RangeDescription {
-  std::uintptr_t begin = 0;    ///< multiple of range_alignment
-  std::size_t size = 0;        ///< bytes, multiple of range_alignment
-  std::size_t first_slot = 0;  ///< bytes from begin to the first slot, multiple of the page size
-  std::size_t slot_size = 0;   ///< bytes, multiple of the page size; as many slots as there is room for
-  const Operations* operations = nullptr;
-  Committer committer = Committer::handler;
-  void* owner = nullptr;  ///< for the operations
+  std::uintptr_t begin = 0;                  ///< multiple of range_alignment
+  std::size_t size = 0;                      ///< bytes, multiple of range_alignment
+  std::size_t first_slot = 0;                ///< bytes from begin to the first slot, multiple of the page size
+  std::size_t slot_size = 0;                 ///< bytes, multiple of the page size; as many slots as there is room for
+  const Operations* operations = nullptr;    ///< how its slots grow; must outlive the range
+  Committer committer = Committer::handler;  ///< in which thread
+  void* owner = nullptr;                     ///< for the operations
 };
 
 /// Registers a range without any live slot. Any thread, not from a signal handler. Returns 0 and sets `range`, or
@@ -32,14 +33,15 @@ void remove_range(Range& range) noexcept;
 /// Number of ranges registered now. Any thread.
 [[nodiscard]] std::size_t range_count() noexcept;
 
+/// The stack that publish() makes known.
 struct SlotDescription {
-  std::uintptr_t base = 0;
-  std::uintptr_t floor = 0;
-  std::uintptr_t guard = 0;
-  std::uintptr_t limit = 0;
-  std::size_t reach = 0;
-  Growth growth = Growth::by_fault;
-  std::string_view name;  ///< cut to max_name_length
+  std::uintptr_t base = 0;           ///< see SlotRecord
+  std::uintptr_t floor = 0;          ///< see SlotRecord
+  std::uintptr_t guard = 0;          ///< see SlotRecord
+  std::uintptr_t limit = 0;          ///< see SlotRecord
+  std::size_t reach = 0;             ///< see SlotRecord
+  Growth growth = Growth::by_fault;  ///< see SlotRecord
+  std::string_view name;             ///< cut to max_name_length
 };
 
 /// Makes slot `index` live: from here on its faults are ours. One caller per slot at a time.
@@ -55,14 +57,20 @@ void retire(Range& range, std::uint32_t index) noexcept;
 /// included; hold it briefly.
 class PinnedSlot {
  public:
+  /// Pins the slot that the address lies in, if one does.
   explicit PinnedSlot(std::uintptr_t address) noexcept;
+  /// Lets it go.
   ~PinnedSlot();
   PinnedSlot(const PinnedSlot&) = delete;
   PinnedSlot& operator=(const PinnedSlot&) = delete;
 
+  /// Whether there is one; the rest may be asked only if so.
   explicit operator bool() const noexcept { return slot_ != nullptr; }
+  /// The range that it lies in.
   [[nodiscard]] Range& range() const noexcept { return *range_; }
+  /// Its record.
   [[nodiscard]] SlotRecord& slot() const noexcept { return *slot_; }
+  /// Its number in the range.
   [[nodiscard]] std::uint32_t index() const noexcept { return static_cast<std::uint32_t>(slot_ - range_->slots); }
 
  private:

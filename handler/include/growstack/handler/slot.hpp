@@ -26,8 +26,8 @@ struct Range;
 
 /// Addresses [begin, end), page aligned, that one growth commits. Empty when begin == end.
 struct Step {
-  std::uintptr_t begin = 0;
-  std::uintptr_t end = 0;
+  std::uintptr_t begin = 0;  ///< lowest address
+  std::uintptr_t end = 0;    ///< first address that is not in it
 };
 
 /// Who makes uncommitted memory usable at a touch.
@@ -39,7 +39,10 @@ enum class Growth : std::uint8_t {
 };
 
 /// Which thread calls Operations::commit: the one that faulted, or the helper thread at the other end of the pipe.
-enum class Committer : std::uint8_t { handler, helper };
+enum class Committer : std::uint8_t {
+  handler,  ///< the thread that faulted, in the signal handler
+  helper,   ///< the helper thread
+};
 
 /// Longest stack name kept, without the terminating zero.
 inline constexpr std::size_t max_name_length = 39;
@@ -50,9 +53,9 @@ inline constexpr std::size_t max_name_length = 39;
 /// by faulting threads only after they saw it odd *and* pinned the slot. A thread with a wild pointer may race with a
 /// reuse; it then reads words of the new tenant, which is harmless: it validates the address against them.
 struct alignas(128) SlotRecord {
-  std::atomic<std::uintptr_t> base{0};
-  std::atomic<std::uintptr_t> floor{0};
-  std::atomic<std::uintptr_t> guard{0};
+  std::atomic<std::uintptr_t> base{0};   ///< highest address: where the stack starts
+  std::atomic<std::uintptr_t> floor{0};  ///< lowest address that it may ever use
+  std::atomic<std::uintptr_t> guard{0};  ///< lowest address of the slot
   /// Written by whoever commits (only ever lowered, by compare-and-swap) and by the owner's trim (raised, while nothing
   /// runs below it). A stale read costs one more fault, which is then found spurious.
   std::atomic<std::uintptr_t> limit{0};
@@ -70,13 +73,15 @@ struct alignas(128) SlotRecord {
   std::atomic<std::uint32_t> remote_growth_faults{0};
   /// Times that the stack was found deeper than any fault had told. Written by the owner, read by anyone.
   std::atomic<std::uint32_t> unseen_growth{0};
+  /// How it grows.
   std::atomic<Growth> growth{Growth::by_fault};
   /// Range::owner, from publish() on.
   std::atomic<void*> owner{nullptr};
   /// For the owner: nothing here reads or writes it.
   std::atomic<std::size_t> owners_word{0};
-  char name[max_name_length + 1] = {};
+  char name[max_name_length + 1] = {};  ///< for reports
 };
+/// The mark of a stack that has grown in this tenancy.
 inline constexpr std::uint32_t grown_mark = 1U << 31U;
 static_assert(sizeof(SlotRecord) == 128, "two cache lines: a million of them must stay affordable");
 
@@ -97,29 +102,30 @@ struct Operations {
 struct Range {
   // Read without a lock by threads that look an address up, hence atomic; a torn mixture of two tenancies can only lead
   // to a slot that does not contain the address, which the look-up then refuses.
-  std::atomic<std::uintptr_t> begin{0};
-  std::atomic<std::size_t> size{0};
-  std::atomic<std::uintptr_t> first_slot{0};  // its address
-  std::atomic<std::size_t> slot_size{0};
-  std::atomic<std::uint64_t> reciprocal{0};  // of slot_size in pages: the slot index costs one multiplication
-  std::atomic<std::uint32_t> slot_count{0};
+  std::atomic<std::uintptr_t> begin{0};       ///< lowest address
+  std::atomic<std::size_t> size{0};           ///< bytes
+  std::atomic<std::uintptr_t> first_slot{0};  ///< its address
+  std::atomic<std::size_t> slot_size{0};      ///< bytes
+  std::atomic<std::uint64_t> reciprocal{0};   ///< of slot_size in pages: the slot index costs one multiplication
+  std::atomic<std::uint32_t> slot_count{0};   ///< as many as there is room for
 
   // Constant from the moment a slot is published to the moment the last one is retired.
-  const Operations* operations = nullptr;
-  Committer committer = Committer::handler;
-  void* owner = nullptr;
+  const Operations* operations = nullptr;    ///< the owner's
+  Committer committer = Committer::handler;  ///< which thread calls Operations::commit
+  void* owner = nullptr;                     ///< for the operations
 
   // Constant for the life of the record.
-  SlotRecord* slots = nullptr;
+  SlotRecord* slots = nullptr;  ///< `capacity` of them
   /// Faulting threads at work in each slot: it may not be taken apart while this is above 0. In memory that a fork
   /// wipes, because the threads that would count down do not exist in the child.
   std::atomic<std::uint32_t>* pins = nullptr;
-  std::uint32_t capacity = 0;
-  Range* next_free = nullptr;
+  std::uint32_t capacity = 0;  ///< slots at most, in any tenancy
+  Range* next_free = nullptr;  ///< of the records that are not in use
 };
 
 /// Ranges begin and end at multiples of this: 64 MiB, the unit of the flat table.
 inline constexpr unsigned range_shift = 26;
+/// In bytes.
 inline constexpr std::size_t range_alignment = std::size_t{1} << range_shift;
 
 }  // namespace growstack::handler

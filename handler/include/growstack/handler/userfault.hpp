@@ -17,7 +17,11 @@
 
 namespace growstack::handler {
 
-enum class UserfaultKind : std::uint8_t { signal, monitor };
+/// How to be asked.
+enum class UserfaultKind : std::uint8_t {
+  signal,   ///< the touch raises SIGBUS
+  monitor,  ///< the touch waits for our monitor thread
+};
 
 /// Opens it and starts its thread, unless that is done. After install(); any thread, not from a signal handler. Returns 0 or
 /// an errno: EPERM (vm.unprivileged_userfaultfd is 0, or a seccomp filter forbids it), ENOSYS, EINVAL (no
@@ -34,7 +38,10 @@ void forget_missing_pages(std::uintptr_t begin, std::size_t size) noexcept;
 
 /// The kernel's page of zeros costs no memory, and a page fault of the kernel's at the first write; memory costs memory, and
 /// no fault any more.
-enum class Filling : std::uint8_t { page_of_zeros, memory };
+enum class Filling : std::uint8_t {
+  page_of_zeros,  ///< the kernel's, for reading; a write costs a page fault
+  memory,         ///< of the process's own
+};
 
 /// Fills the pages of [begin, end) that are missing. Any thread, signal handlers included. Returns 0 or an errno: ENOENT
 /// where nobody watches, which in a forked child means that the kernel fills; EBADF or ENOTTY if the program closed the

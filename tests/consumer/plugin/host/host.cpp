@@ -1,5 +1,5 @@
-// Two copies of growstack in one process: each grows its own stacks, in the same threads and one inside of the other, names its own
-// overflows, and hands on what is not its own. Then the plugin is closed.
+// Two copies of growstack in one process: each grows its own stacks, in the same threads and one inside of the other, names
+// its own overflows, and hands on what is not its own. Then the plugin is closed.
 #include "../copy.hpp"
 
 #include <dlfcn.h>
@@ -19,12 +19,12 @@ namespace {
 
 constexpr int depth = 100'000;
 
-#define EXPECT(condition)                                                     \
-  do {                                                                        \
-    if (!(condition)) {                                                       \
+#define EXPECT(condition)                                                          \
+  do {                                                                             \
+    if (!(condition)) {                                                            \
       std::fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #condition); \
-      std::exit(1);                                                           \
-    }                                                                         \
+      std::exit(1);                                                                \
+    }                                                                              \
   } while (false)
 
 /// Grows stacks of `one`, and counts them there and not in `other`.

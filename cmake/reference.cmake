@@ -1,0 +1,32 @@
+# growstack_reference: the API reference, in HTML, from the docstrings of the public headers. What is undocumented is an error.
+find_package(Doxygen QUIET)
+if(NOT DOXYGEN_FOUND)
+  add_custom_target(growstack_reference
+    COMMAND ${CMAKE_COMMAND} -E echo "The API reference is made by Doxygen: install the package doxygen, and configure again"
+    COMMAND ${CMAKE_COMMAND} -E false
+    VERBATIM)
+  return()
+endif()
+
+set(DOXYGEN_PROJECT_BRIEF ${PROJECT_DESCRIPTION})
+set(DOXYGEN_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/reference)
+set(DOXYGEN_STRIP_FROM_PATH lib/include handler/include .)
+set(DOXYGEN_STRIP_FROM_INC_PATH lib/include handler/include)
+set(DOXYGEN_USE_MDFILE_AS_MAINPAGE README.md)
+set(DOXYGEN_WARN_AS_ERROR FAIL_ON_WARNINGS)
+set(DOXYGEN_QUIET YES)
+# Our docstrings are prose: their first sentence is the brief, and they name parameters and results within.
+set(DOXYGEN_JAVADOC_AUTOBRIEF YES)
+set(DOXYGEN_WARN_NO_PARAMDOC NO)
+set(DOXYGEN_EXCLUDE_SYMBOLS growstack::detail growstack::detail::*)
+set(DOXYGEN_HAVE_DOT NO)
+set(DOXYGEN_SORT_MEMBER_DOCS NO)  # in the order of the headers, which are to be read from the top
+set(DOXYGEN_SHOW_INCLUDE_FILES NO)
+set(DOXYGEN_GENERATE_TREEVIEW YES)
+set(DOXYGEN_DISABLE_INDEX YES)
+set(DOXYGEN_VERBATIM_HEADERS NO)
+set(DOXYGEN_HTML_TIMESTAMP NO)
+set(DOXYGEN_HIDE_FRIEND_COMPOUNDS YES)
+set(DOXYGEN_FILTER_PATTERNS "*=sed -E -f ${CMAKE_CURRENT_SOURCE_DIR}/cmake/reference.sed")
+doxygen_add_docs(growstack_reference README.md lib/include handler/include
+  COMMENT "API reference: ${DOXYGEN_OUTPUT_DIRECTORY}/html/index.html")
