@@ -123,9 +123,9 @@ struct Range {
   Range* next_free = nullptr;  ///< of the records that are not in use
 };
 
-/// Ranges begin and end at multiples of this: 64 MiB, the unit of the flat table.
+/// range_alignment is 2 to the power of this.
 inline constexpr unsigned range_shift = 26;
-/// In bytes.
+/// Ranges begin and end at multiples of this: 64 MiB, the unit of the flat table.
 inline constexpr std::size_t range_alignment = std::size_t{1} << range_shift;
 
 }  // namespace growstack::handler
