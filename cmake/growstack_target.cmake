@@ -63,7 +63,7 @@ function(growstack_target target folder)
     if(NOT GROWSTACK_SANITIZER)  # whose functions are the program's
       target_link_options(${target} PRIVATE LINKER:-z,defs)
     endif()
-  else()
+  elseif(ARGC LESS 3)
     # A plugin with the archive inside keeps it to itself: its calls go to its own copy, whatever else is in the process.
     target_link_options(${target} INTERFACE LINKER:--exclude-libs,lib${target}.a)
   endif()

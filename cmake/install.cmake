@@ -30,7 +30,7 @@ function(growstack_component name)
     install(DIRECTORY ${folder}/ DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
   endforeach()
 
-  if(type STREQUAL SHARED_LIBRARY)
+  if(type STREQUAL SHARED_LIBRARY)  # not an interface, whose users link all of it
     list(FILTER arg_PACKAGES INCLUDE REGEX "^Threads$")
   endif()
   if(NOT type STREQUAL INTERFACE_LIBRARY)
@@ -77,10 +77,16 @@ set(growstack_@name@_FOUND TRUE)
     set(pc_libs_private "${links}")
   elseif(type STREQUAL STATIC_LIBRARY)
     # There is only the archive here, so whoever links to it does so statically: --static changes nothing.
-    set(pc_libs "-L\${libdir} -Wl,--exclude-libs,lib${arg_TARGET}.a -l${arg_TARGET} ${links}")
+    set(pc_libs "-L\${libdir} -l${arg_TARGET} ${links}")
   else()
     set(pc_libs "${links}")
   endif()
+  get_target_property(options ${arg_TARGET} INTERFACE_LINK_OPTIONS)
+  foreach(option IN LISTS options)
+    if(option MATCHES "^LINKER:(.*)")
+      string(PREPEND pc_libs "-Wl,${CMAKE_MATCH_1} ")
+    endif()
+  endforeach()
   configure_file(cmake/growstack.pc.in ${pc_name}.pc @ONLY)
   install(FILES ${CMAKE_CURRENT_BINARY_DIR}/${pc_name}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 endfunction()
@@ -104,5 +110,14 @@ growstack_component(handler TARGET growstack_handler HEADERS handler/include
 growstack_component(growstack TARGET growstack HEADERS lib/include NEEDS handler
   DESCRIPTION "${PROJECT_DESCRIPTION}"
   PACKAGES "Boost 1.74 CONFIG COMPONENTS context"
-  LINKS -lboost_context)
+  LINKS -lboost_context -ldl)
+growstack_component(attach_all TARGET growstack_attach_all NEEDS handler
+  DESCRIPTION "Attaches every thread of a program, so that any may run on growable stacks"
+  LINKS -ldl)
+if(TARGET growstack_boost_fiber)
+  growstack_component(boost_fiber TARGET growstack_boost_fiber NEEDS growstack
+    DESCRIPTION "Growable stacks for the workers of Boost.Fiber"
+    PACKAGES "Boost 1.74 CONFIG COMPONENTS fiber"
+    LINKS -lboost_fiber -lboost_context)
+endif()
 growstack_install_package()

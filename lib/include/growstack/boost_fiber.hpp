@@ -33,6 +33,7 @@ class attached : private detail::AttachesFirst, public Algorithm {
   static_assert(std::is_base_of_v<boost::fibers::algo::algorithm, Algorithm>);
 
  public:
+  /// Attaches the calling thread, then makes the algorithm of these.
   template <class... Args>
   requires std::is_constructible_v<Algorithm, Args...>
   explicit attached(Args&&... args) : Algorithm(std::forward<Args>(args)...) {}

@@ -24,7 +24,8 @@ namespace growstack {
 
 namespace detail {
 
-inline boost::context::stack_context hand_over(Stack stack) {
+// Hidden: see Stack's destructor.
+[[gnu::visibility("hidden")]] inline boost::context::stack_context hand_over(Stack stack) {
   boost::context::stack_context context;
   context.size = stack.reserved();
   context.sp = stack.base();
@@ -33,7 +34,7 @@ inline boost::context::stack_context hand_over(Stack stack) {
 }
 
 /// Ends in std::terminate() for what is no stack of ours: somebody's memory was overwritten.
-inline void take_back(const boost::context::stack_context& context) noexcept {
+[[gnu::visibility("hidden")]] inline void take_back(const boost::context::stack_context& context) noexcept {
   static_cast<void>(Stack::adopt(static_cast<const std::byte*>(context.sp) - 1));
 }
 
@@ -44,6 +45,7 @@ inline void take_back(const boost::context::stack_context& context) noexcept {
 /// thread may allocate, and any may deallocate.
 class stack_allocator {
  public:
+  /// What Boost asks of stacks in general.
   using traits_type = boost::context::stack_traits;
 
   /// 8 MiB, as the kernel finds best here (Strategy::automatic), and no more committed at first than the stacks of a pool.
@@ -57,6 +59,7 @@ class stack_allocator {
 
   /// Throws std::system_error as Stack's constructor does.
   [[nodiscard]] boost::context::stack_context allocate() const { return detail::hand_over(Stack(*options_)); }
+  /// Ends what allocate() began; nothing may run there.
   void deallocate(boost::context::stack_context& context) const noexcept { detail::take_back(context); }
 
  private:
@@ -67,6 +70,7 @@ class stack_allocator {
 /// or of its stacks. Any thread may allocate, and any may deallocate.
 class pooled_stack_allocator {
  public:
+  /// What Boost asks of stacks in general.
   using traits_type = boost::context::stack_traits;
 
   /// A pool of its own: 8 MiB each, Strategy::automatic. Throws what StackPool's constructor throws.
@@ -74,12 +78,14 @@ class pooled_stack_allocator {
   /// The same, of that many bytes.
   explicit pooled_stack_allocator(std::size_t reserve)
       : pooled_stack_allocator(PoolOptions{.reserve = reserve, .name = "fiber"}) {}
+  /// A pool of its own with these options.
   explicit pooled_stack_allocator(const PoolOptions& options) : pool_(std::make_shared<StackPool>(options)) {}
   /// Stacks of a pool that is there already. Not null.
   explicit pooled_stack_allocator(std::shared_ptr<StackPool> pool) noexcept : pool_(std::move(pool)) {}
 
   /// Throws std::system_error as StackPool::acquire() does.
   [[nodiscard]] boost::context::stack_context allocate() const { return detail::hand_over(pool_->acquire()); }
+  /// Ends what allocate() began; nothing may run there.
   void deallocate(boost::context::stack_context& context) const noexcept { detail::take_back(context); }
 
   /// For statistics(), trim() and the like.

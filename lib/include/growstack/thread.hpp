@@ -87,8 +87,8 @@ void detach_thread(std::unique_ptr<ThreadState>& state);
 /// As with std::jthread, one object is used by one thread at a time, but for what the stop source synchronises.
 class Thread {
  public:
-  using id = std::thread::id;
-  using native_handle_type = pthread_t;
+  using id = std::thread::id;            ///< as std::jthread has it
+  using native_handle_type = pthread_t;  ///< for the functions of pthreads(7)
 
   /// No thread.
   Thread() noexcept : stop_(std::nostopstate) {}
@@ -101,6 +101,7 @@ class Thread {
   requires(!std::same_as<std::remove_cvref_t<F>, Thread> && !std::same_as<std::remove_cvref_t<F>, StackOptions> &&
            !std::same_as<std::remove_cvref_t<F>, Stack>) explicit Thread(F&& f, Args&&... args)
       : Thread(StackOptions{}, std::forward<F>(f), std::forward<Args>(args)...) {}
+  /// The same on a stack of these options.
   template <class F, class... Args>
   explicit Thread(const StackOptions& options, F&& f, Args&&... args)
       : Thread(Stack(options), std::forward<F>(f), std::forward<Args>(args)...) {}
@@ -117,46 +118,56 @@ class Thread {
     state_ = std::move(state);
   }
 
+  // Hidden: see Stack's destructor.
   /// If joinable: request_stop() and join().
-  ~Thread() { end(); }
+  [[gnu::visibility("hidden")]] ~Thread() { end(); }
+  /// Takes the thread over; the other has none then.
   Thread(Thread&& other) noexcept
       : state_(std::move(other.state_)), stop_(std::exchange(other.stop_, std::stop_source(std::nostopstate))) {}
   /// Ends what this object had, as the destructor does.
-  Thread& operator=(Thread&& other) noexcept {
+  [[gnu::visibility("hidden")]] Thread& operator=(Thread&& other) noexcept {
     Thread(std::move(other)).swap(*this);
     return *this;
   }
   Thread(const Thread&) = delete;
   Thread& operator=(const Thread&) = delete;
 
+  /// Each gets the other's thread.
   void swap(Thread& other) noexcept {
     std::swap(state_, other.state_);
     stop_.swap(other.stop_);
   }
+  /// The same.
   friend void swap(Thread& one, Thread& other) noexcept { one.swap(other); }
 
+  /// Whether there is a thread to join.
   [[nodiscard]] bool joinable() const noexcept { return state_ != nullptr; }
   /// Waits until the thread has ended, then releases its stack, or gives it back to its pool. Throws std::system_error:
   /// EINVAL (not joinable), EDEADLK (by the thread itself).
-  void join() { detail::join_thread(state_); }
+  [[gnu::visibility("hidden")]] void join() { detail::join_thread(state_); }
   /// Lets the thread go on by itself. Its stack is released some time after it has ended: when another Thread is made,
   /// joined or detached. Throws std::system_error: EINVAL (not joinable).
-  void detach() { detail::detach_thread(state_); }
+  [[gnu::visibility("hidden")]] void detach() { detail::detach_thread(state_); }
 
+  /// As the thread's own std::this_thread::get_id().
   [[nodiscard]] id get_id() const noexcept { return std::bit_cast<id>(native_handle()); }
   /// 0 if not joinable.
   [[nodiscard]] native_handle_type native_handle() const noexcept { return joinable() ? state_->handle : pthread_t{}; }
+  /// As std::thread has it.
   [[nodiscard]] static unsigned hardware_concurrency() noexcept { return std::thread::hardware_concurrency(); }
 
+  /// What stops it.
   [[nodiscard]] std::stop_source get_stop_source() const noexcept { return stop_; }
+  /// By which it is told.
   [[nodiscard]] std::stop_token get_stop_token() const noexcept { return stop_.get_token(); }
+  /// Asks it to stop; false if that was asked before.
   bool request_stop() noexcept { return stop_.request_stop(); }
 
   /// Of a joinable one: how deep it is, and was (high_water_mark), for whoever asks.
   [[nodiscard]] const Stack& stack() const noexcept { return state_->stack; }
 
  private:
-  void end() noexcept {
+  [[gnu::visibility("hidden")]] void end() noexcept {
     if (joinable()) {
       request_stop();
       join();

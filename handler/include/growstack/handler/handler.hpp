@@ -47,8 +47,11 @@ namespace growstack::handler {
 /// the thread that asks for it. Owns it until a thread takes it.
 class AlternateStackMemory {
  public:
+  /// None yet.
   AlternateStackMemory() noexcept = default;
+  /// Releases what no thread took.
   ~AlternateStackMemory();
+  /// Takes the memory over.
   AlternateStackMemory(AlternateStackMemory&& other) noexcept
       : begin_(std::exchange(other.begin_, nullptr)), size_(other.size_) {}
   AlternateStackMemory& operator=(AlternateStackMemory&&) = delete;
