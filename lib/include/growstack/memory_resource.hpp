@@ -59,8 +59,9 @@ class memory_resource final : public std::pmr::memory_resource {
   [[nodiscard]] std::size_t used() const noexcept { return base_ - next_; }
   /// Bytes that used() may reach: the reserve.
   [[nodiscard]] std::size_t capacity() const noexcept { return base_ - floor_; }
-  /// Bytes committed, and in physical memory, as of Stack.
+  /// Bytes committed, as of Stack.
   [[nodiscard]] std::size_t committed() const noexcept { return stack_.committed(); }
+  /// Bytes in physical memory, as of Stack.
   [[nodiscard]] std::size_t resident() const noexcept { return stack_.resident(); }
   /// Whether it lies in the region, in a block or not.
   [[nodiscard]] bool contains(const void* pointer) const noexcept {
