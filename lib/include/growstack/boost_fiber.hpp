@@ -1,7 +1,7 @@
 // Workers of Boost.Fiber on growable stacks: a fiber may be resumed by any of them, so each must be attached.
 //
 //     boost::fibers::use_scheduling_algorithm<growstack::attached<boost::fibers::algo::work_stealing>>(4);
-//     boost::fibers::fiber(std::allocator_arg, growstack::pooled_stack_allocator(), body).join();
+//     boost::fibers::fiber(std::allocator_arg, growstack::pooled_stack_allocator(), [] {}).join();
 //
 // Header-only; link Boost.Fiber (the CMake target growstack::boost_fiber does).
 #pragma once

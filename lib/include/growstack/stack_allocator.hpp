@@ -1,8 +1,13 @@
 // Growable stacks for Boost.Context, Boost.Coroutine2 and Boost.Fiber.
 //
-//     boost::context::fiber f(std::allocator_arg, growstack::stack_allocator(), body);
-//     boost::coroutines2::coroutine<int>::pull_type source(growstack::pooled_stack_allocator(), body);
-//     boost::fibers::fiber g(std::allocator_arg, pool, body);   // growstack::pooled_stack_allocator pool;
+//     using boost::context::fiber;
+//     fiber there(std::allocator_arg, growstack::stack_allocator(), [](fiber&& back) { return std::move(back); });
+//
+//     using Numbers = boost::coroutines2::coroutine<int>;
+//     Numbers::pull_type numbers(growstack::pooled_stack_allocator(), [](Numbers::push_type& yield) { yield(1); });
+//
+//     growstack::pooled_stack_allocator stacks;
+//     boost::fibers::fiber(std::allocator_arg, stacks, [] {}).join();
 //
 // Both attach the thread that allocates. A thread that only resumes what others made must be attached, too: attach_thread()
 // in growstack/attach.hpp, growstack/boost_fiber.hpp for the workers of Boost.Fiber, or the library growstack::attach_all.
