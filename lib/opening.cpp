@@ -7,12 +7,36 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <string_view>
 
 namespace growstack {
 namespace {
 
 /// A stack's address space must lie in the table, with an arena's alignment to spare.
 constexpr std::size_t largest_reserve = std::size_t{64} << 40;  // 64 TiB
+
+/// GROWSTACK_INITIAL_COMMIT (growth_policy.hpp). Not asked of programs that run with more rights than who started them.
+bool read_initial_commit() noexcept {
+  const char* const value = secure_getenv("GROWSTACK_INITIAL_COMMIT");
+  if (value == nullptr || *value == '\0') {
+    return false;
+  }
+  const bool one_page = std::string_view(value) == "page";
+  if (!one_page) {
+    static_cast<void>(std::fprintf(
+        stderr, "growstack: GROWSTACK_INITIAL_COMMIT is \"%.40s\", but can only be \"page\": ignored\n", value));
+  }
+  return one_page;
+}
+
+/// Read when the program is loaded: a thread that changes the environment later races with nobody. Earlier than static
+/// objects of the program, which may have stacks.
+struct Environment {
+  bool commits_one_page = read_initial_commit();
+};
+[[gnu::init_priority(102)]] const Environment environment;
 
 void require(bool fulfilled, const std::string& message) {
   if (!fulfilled) {
@@ -49,7 +73,8 @@ StackOptions validated(StackOptions options) {
   require(policy.huge_from <= vm::huge_page, "GrowthPolicy::huge_from must be at most " + in_bytes(vm::huge_page) +
                                                  " (0: never), not " + in_bytes(policy.huge_from));
   policy.huge_from = vm::page_up(policy.huge_from);
-  policy.initial_commit = std::min(vm::page_up(policy.initial_commit), options.reserve);
+  policy.initial_commit =
+      environment.commits_one_page ? vm::page_size() : std::min(vm::page_up(policy.initial_commit), options.reserve);
   return options;
 }
 

@@ -14,7 +14,10 @@ namespace growstack {
 /// touched, in pages of 4 KiB and, deeper than huge_from, of 2 MiB. (userfault and userfault_signal fill what they commit;
 /// with them both are at most 64 KiB + 2 d.)
 struct GrowthPolicy {
-  /// Committed when the stack is made; resident is one page once something runs there.
+  /// Committed when the stack is made; resident is one page once something runs there. With GROWSTACK_INITIAL_COMMIT=page in
+  /// the environment when the library is loaded it is one page for every stack and pool, whatever is asked for here: tests
+  /// of a program then meet what relies on memory that nobody has touched yet, such as bare system calls into fresh frames.
+  /// (A call() still has room for a signal's frame committed before it begins, by one step of this policy.)
   std::size_t initial_commit = std::size_t{64} * 1024;
   /// At a fault the committed part becomes this many times as large, within the two steps below. 1 grows by
   /// `least_step`. From 1 to 16; userfault and userfault_signal take more than 2 for 2. What is committed and not touched is

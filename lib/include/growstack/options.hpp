@@ -17,7 +17,7 @@ struct StackOptions {
   /// it, unless it was compiled with -fstack-clash-protection.
   std::size_t guard = std::size_t{64} * 1024;
   /// Strategies that grow without faults of ours take only `initial_commit` from it, or nothing; demand_paging_huge takes
-  /// `huge_from`.
+  /// `huge_from`. The environment variable GROWSTACK_INITIAL_COMMIT overrides its initial_commit.
   GrowthPolicy policy{};
   /// See growstack/strategy.hpp; automatic takes the best one that works.
   Strategy strategy = Strategy::pipe_helper;
