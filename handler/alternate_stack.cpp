@@ -5,6 +5,7 @@
 #include <growstack/handler/classify.hpp>
 #include <growstack/handler/handler.hpp>
 
+#include <growstack/handler/name_memory.hpp>
 #include <growstack/handler/pages.hpp>
 #include "life_cycle.hpp"
 
@@ -51,6 +52,7 @@ int AlternateStackMemory::reserve() noexcept {
     munmap(begin, bytes);
     return error;
   }
+  name_memory(reinterpret_cast<std::uintptr_t>(memory), bytes, signal_stack_name);
   begin_ = begin;
   size_ = bytes;
   return 0;

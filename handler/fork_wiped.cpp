@@ -1,5 +1,8 @@
 #include "fork_wiped.hpp"
 
+#include <growstack/handler/name_memory.hpp>
+#include <growstack/handler/pages.hpp>
+
 #include <sys/mman.h>
 
 #include <cerrno>
@@ -21,6 +24,7 @@ void* map_fork_wiped(std::size_t bytes) noexcept {
     errno = error;
     return nullptr;
   }
+  name_memory(reinterpret_cast<std::uintptr_t>(memory), page_up(bytes), records_name);
   return memory;
 }
 

@@ -1,6 +1,7 @@
 #include <growstack/handler/userfault.hpp>
 
 #include <growstack/handler/classify.hpp>
+#include <growstack/handler/name_memory.hpp>
 #include <growstack/handler/pages.hpp>
 #include <growstack/handler/ranges.hpp>
 #include <growstack/handler/report.hpp>
@@ -154,6 +155,7 @@ int map_zeros() noexcept {
     if (memory == MAP_FAILED) {
       return errno;
     }
+    name_memory(reinterpret_cast<std::uintptr_t>(memory), zeros_size, records_name);
     zeros.store(reinterpret_cast<std::uintptr_t>(memory), std::memory_order_relaxed);
   }
   return 0;
@@ -217,6 +219,7 @@ int make_bell(int userfault) noexcept {
   if (page == MAP_FAILED) {
     return errno;
   }
+  name_memory(reinterpret_cast<std::uintptr_t>(page), page_size(), records_name);
   bell.store(reinterpret_cast<std::uintptr_t>(page), std::memory_order_relaxed);
   return register_pages(userfault, reinterpret_cast<std::uintptr_t>(page), page_size());
 }

@@ -1,5 +1,7 @@
 #include "vm.hpp"
 
+#include <growstack/handler/name_memory.hpp>
+
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -28,7 +30,14 @@ int map_fixed(std::uintptr_t begin, std::size_t size, int flags, Pages pages) no
   }
   void* const mapped =
       mmap(pointer(begin), size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_FIXED | flags, -1, 0);
-  return mapped == MAP_FAILED ? errno : advise(begin, size, pages);
+  if (mapped == MAP_FAILED) {
+    return errno;
+  }
+  const int error = advise(begin, size, pages);
+  // Fresh memory has no name. Its neighbours keep theirs for the life of the reservation, through every commit; so here, and
+  // only here, it has to be given again for the kernel to join them as before.
+  handler::name_memory(begin, size, handler::stacks_name);
+  return error;
 }
 
 }  // namespace
@@ -55,6 +64,7 @@ int reserve(std::size_t size, std::size_t alignment, Pages pages, std::uintptr_t
     static_cast<void>(release(first, size + slack));
     return error;
   }
+  handler::name_memory(aligned, size, handler::stacks_name);
   begin = aligned;
   return 0;
 }

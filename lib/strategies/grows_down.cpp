@@ -8,6 +8,8 @@
 #include "strategies/implementation.hpp"
 #include "vm.hpp"
 
+#include <growstack/handler/name_memory.hpp>
+
 #include <sys/mman.h>
 #include <sys/resource.h>
 
@@ -57,6 +59,7 @@ class GrowsDown final : public Implementation {
       return errno;
     }
     int error = madvise(mapped, initial_commit, MADV_NOHUGEPAGE) == 0 || errno == EINVAL ? 0 : errno;
+    handler::name_memory(limit, initial_commit, handler::stacks_name);  // the kernel keeps it as the mapping grows
     if (error == 0) {
       error = vm::release(bounds.floor, limit - bounds.floor);  // the hole to grow into
     }
