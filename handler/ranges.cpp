@@ -1,9 +1,11 @@
 #include <growstack/handler/ranges.hpp>
 
+#include <growstack/handler/name_memory.hpp>
 #include <growstack/handler/pages.hpp>
+#include "debugger.hpp"
 #include "fork_wiped.hpp"
 #include "life_cycle.hpp"
-#include "machine/machine.hpp"
+#include "table.hpp"
 
 #include <sched.h>
 #include <sys/mman.h>
@@ -15,6 +17,9 @@
 #include <new>
 
 namespace growstack::handler {
+
+constinit std::atomic<TableEntry*> table{nullptr};
+
 namespace {
 
 // ---- the flat table: one word per 64 MiB of user address space -------------------------------------------------------
@@ -22,10 +27,7 @@ namespace {
 // Reserved readable, which costs neither memory nor charge (every page is the zero page); the pages that get an entry are
 // made writable first. Entries are written under the life-cycle lock, by single stores, and read by anyone.
 
-constexpr std::size_t table_entries = std::size_t{1} << (machine::user_address_bits - range_shift);
-using Entry = std::atomic<Range*>;
-
-std::atomic<Entry*> table{nullptr};
+using Entry = TableEntry;
 
 Range* look_up(std::uintptr_t address) noexcept {
   Entry* const entries = table.load(std::memory_order_acquire);
@@ -42,6 +44,9 @@ int make_table() noexcept {
   if (memory == MAP_FAILED) {
     return errno;
   }
+  name_memory(reinterpret_cast<std::uintptr_t>(memory), table_entries * sizeof(Entry), table_name);
+  // Without this a linker would leave the description out of a program that links the library statically.
+  asm volatile("" : : "r"(&growstack_debug));
   table.store(static_cast<Entry*>(memory), std::memory_order_release);
   return 0;
 }
@@ -88,7 +93,11 @@ class RecordStore {
 
 void* map_ordinary(std::size_t bytes) noexcept {
   void* const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  return memory == MAP_FAILED ? nullptr : memory;
+  if (memory == MAP_FAILED) {
+    return nullptr;
+  }
+  name_memory(reinterpret_cast<std::uintptr_t>(memory), bytes, records_name);
+  return memory;
 }
 
 RecordStore records{map_ordinary};
@@ -188,6 +197,7 @@ int add_range(const RangeDescription& description, Range*& range) noexcept {
   taken->operations = description.operations;
   taken->committer = description.committer;
   taken->owner = description.owner;
+  taken->kind = description.kind;
   for (Entry* entry = first; entry != last; ++entry) {
     entry->store(taken, std::memory_order_release);
   }

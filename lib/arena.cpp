@@ -96,7 +96,8 @@ void Arena::reserve(std::size_t slots) {
                                             .slot_size = shares ? layout.slot_size : size_,
                                             .operations = &operations,
                                             .committer = implementation().committer(),
-                                            .owner = this},
+                                            .owner = this,
+                                            .kind = implementation().description().name.data()},
                                            range_);
       error != 0) {
     static_cast<void>(vm::release(held_, left_));

@@ -21,6 +21,7 @@ struct RangeDescription {
   const Operations* operations = nullptr;    ///< how its slots grow; must outlive the range
   Committer committer = Committer::handler;  ///< in which thread
   void* owner = nullptr;                     ///< for the operations
+  const char* kind = "";                     ///< what its stacks are, for debuggers; must outlive the range
 };
 
 /// Registers a range without any live slot. Any thread, not from a signal handler. Returns 0 and sets `range`, or

@@ -113,6 +113,7 @@ struct Range {
   const Operations* operations = nullptr;    ///< the owner's
   Committer committer = Committer::handler;  ///< which thread calls Operations::commit
   void* owner = nullptr;                     ///< for the operations
+  const char* kind = "";                     ///< what its stacks are, for debuggers
 
   // Constant for the life of the record.
   SlotRecord* slots = nullptr;  ///< `capacity` of them
