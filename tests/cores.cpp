@@ -3,9 +3,9 @@
 
 #include <growstack/growstack.hpp>
 
+#include "support/core_dump.hpp"
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
-#include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 
 #include <fcntl.h>
@@ -58,16 +58,6 @@ void mark(std::size_t depth, Kind kind) {
   write_marker(reinterpret_cast<volatile unsigned char*>(place), kind);
 }
 
-void allow_cores_in(const char* folder) {
-  rlimit limit{};
-  getrlimit(RLIMIT_CORE, &limit);
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_CORE, &limit);
-  if (chdir(folder) != 0) {
-    std::exit(100);
-  }
-}
-
 /// Three stacks, of which one is trimmed; then the process aborts while a call runs.
 int crash(const Traits& of) {
   allow_cores_in(std::getenv("GROWSTACK_TEST_FOLDER"));
@@ -93,40 +83,12 @@ int crash(const Traits& of) {
 
 const ScenarioOfEach<crash> crash_of("crash");
 
-/// A folder that exists as long as this does.
-class Folder {
- public:
-  Folder() {
-    std::string name = (std::filesystem::temp_directory_path() / "growstack-core-XXXXXX").string();
-    path_ = mkdtemp(name.data());
-  }
-  ~Folder() { std::filesystem::remove_all(path_); }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
-
 /// Why no core can be had here; empty if one can.
-std::string no_core_because() {
-  std::string pattern;
-  std::ifstream("/proc/sys/kernel/core_pattern") >> pattern;
-  if (pattern.empty() || pattern.find_first_of("|/%") != std::string::npos) {
-    return "kernel.core_pattern is \"" + pattern + "\": cores do not land in the current folder";
-  }
-  rlimit limit{};
-  getrlimit(RLIMIT_CORE, &limit);
-  if (limit.rlim_max != RLIM_INFINITY) {
-    return "the hard RLIMIT_CORE forbids cores of any size";
-  }
+std::string nothing_to_see_because() {
   rlimit stack_limit{};
   getrlimit(RLIMIT_STACK, &stack_limit);
-  if (stack_limit.rlim_max != RLIM_INFINITY) {
-    return "the hard RLIMIT_STACK forbids a MAP_GROWSDOWN stack of any size";
-  }
-  return sanitized ? "sanitizers turn cores off: their shadow memory has terabytes" : "";
+  return stack_limit.rlim_max == RLIM_INFINITY ? no_core_because()
+                                               : "the hard RLIMIT_STACK forbids a MAP_GROWSDOWN stack of any size";
 }
 
 /// Which of the markers stand in a file; only what is not a hole is read.
@@ -160,7 +122,7 @@ std::vector<bool> markers_in(const std::filesystem::path& file, const std::vecto
 STRATEGIES_WHERE(
     traits.trims,
     "the core of a process with three stacks of 256 GiB holds what they use, and nothing of what they reserve") {
-  if (const std::string reason = no_core_because(); !reason.empty()) {
+  if (const std::string reason = nothing_to_see_because(); !reason.empty()) {
     return skip(reason);
   }
   const Folder folder;

@@ -63,31 +63,24 @@ bool collect(Pipe& out, Pipe& err, Ended& ended, std::chrono::steady_clock::time
   return true;
 }
 
-[[noreturn]] void become(const std::string& name, const Pipe& out, const Pipe& err) {
+[[noreturn]] void become(const char* file, const std::vector<std::string>& words, const Pipe& out, const Pipe& err) {
   dup2(out.ends[1], STDOUT_FILENO);
   dup2(err.ends[1], STDERR_FILENO);
-  const std::string argument = std::string(option) + name;
-  execl("/proc/self/exe", "scenario", argument.c_str(), nullptr);
+  std::vector<char*> arguments;
+  for (const std::string& word : words) {
+    arguments.push_back(const_cast<char*>(word.c_str()));
+  }
+  arguments.push_back(nullptr);
+  execvp(file, arguments.data());
   _exit(127);
 }
 
-}  // namespace
-
-Scenario::Scenario(const char* name, int (*body)()) {
-  if (!scenarios().emplace(name, body).second) {
-    throw std::logic_error(std::string("two scenarios of the name ") + name);
-  }
-}
-
-Ended run_scenario(const std::string& name, std::chrono::seconds patience) {
-  if (!scenarios().contains(name)) {
-    throw std::logic_error("no scenario of the name " + name);
-  }
+Ended run(const char* file, const std::vector<std::string>& words, std::chrono::seconds patience) {
   Pipe out;
   Pipe err;
   const pid_t child = fork();
   if (child == 0) {
-    become(name, out, err);
+    become(file, words, out, err);
   }
   close(out.ends[1]);
   close(err.ends[1]);
@@ -108,6 +101,25 @@ Ended run_scenario(const std::string& name, std::chrono::seconds patience) {
     ended.dumped_core = WCOREDUMP(status);
   }
   return ended;
+}
+
+}  // namespace
+
+Scenario::Scenario(const char* name, int (*body)()) {
+  if (!scenarios().emplace(name, body).second) {
+    throw std::logic_error(std::string("two scenarios of the name ") + name);
+  }
+}
+
+Ended run_scenario(const std::string& name, std::chrono::seconds patience) {
+  if (!scenarios().contains(name)) {
+    throw std::logic_error("no scenario of the name " + name);
+  }
+  return run("/proc/self/exe", {"scenario", std::string(option) + name}, patience);
+}
+
+Ended run_program(const std::vector<std::string>& words, std::chrono::seconds patience) {
+  return run(words.front().c_str(), words, patience);
 }
 
 void no_core() {

@@ -38,6 +38,9 @@ struct Ended {
 /// Runs the scenario in a new process (fork and exec of this executable; no state is shared).
 Ended run_scenario(const std::string& name, std::chrono::seconds patience = std::chrono::seconds(60));
 
+/// Runs a program, found as a shell finds it, in the same way. Exit code 127: there is none of that name.
+Ended run_program(const std::vector<std::string>& words, std::chrono::seconds patience = std::chrono::seconds(60));
+
 /// For a scenario that is meant to crash: leaves no core behind.
 void no_core();
 

@@ -1,0 +1,58 @@
+// A core dump of a scenario: whether one can be had, and where it lands.
+#pragma once
+
+#include "support/sanitized.hpp"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+namespace growstack::testing {
+
+/// For the scenario that is to crash: cores of any size, in that folder.
+inline void allow_cores_in(const char* folder) {
+  rlimit limit{};
+  getrlimit(RLIMIT_CORE, &limit);
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_CORE, &limit);
+  if (chdir(folder) != 0) {
+    std::exit(100);
+  }
+}
+
+/// A folder that exists as long as this does.
+class Folder {
+ public:
+  Folder() {
+    std::string name = (std::filesystem::temp_directory_path() / "growstack-core-XXXXXX").string();
+    path_ = mkdtemp(name.data());
+  }
+  ~Folder() { std::filesystem::remove_all(path_); }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// Why no core can be had here; empty if one can.
+inline std::string no_core_because() {
+  std::string pattern;
+  std::ifstream("/proc/sys/kernel/core_pattern") >> pattern;
+  if (pattern.empty() || pattern.find_first_of("|/%") != std::string::npos) {
+    return "kernel.core_pattern is \"" + pattern + "\": cores do not land in the current folder";
+  }
+  rlimit limit{};
+  getrlimit(RLIMIT_CORE, &limit);
+  if (limit.rlim_max != RLIM_INFINITY) {
+    return "the hard RLIMIT_CORE forbids cores of any size";
+  }
+  return sanitized ? "sanitizers turn cores off: their shadow memory has terabytes" : "";
+}
+
+}  // namespace growstack::testing
