@@ -3,6 +3,7 @@
 
 #include <growstack/growstack.hpp>
 #include <growstack/handler/pages.hpp>
+#include <growstack/stack_pool.hpp>
 
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
@@ -12,9 +13,12 @@
 
 #include <cerrno>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <limits>
 #include <string>
 #include <system_error>
+#include <vector>
 
 using namespace growstack::testing;
 using growstack::call;
@@ -129,6 +133,39 @@ TEST_CASE("an initial commit larger than the reserve is the reserve") {
   const Stack stack({.reserve = 64 * KiB, .policy = {.initial_commit = 64 * MiB}});
   CHECK(stack.committed() == 64 * KiB);
   CHECK(stack.limit() == stack.floor());
+}
+
+GROWSTACK_SCENARIO("what is committed at first") {
+  std::vector<std::size_t> bytes;
+  for (const std::size_t wanted : {growstack::GrowthPolicy{}.initial_commit, MiB}) {
+    bytes.push_back(Stack({.policy = {.initial_commit = wanted}}).committed());
+  }
+  growstack::StackPool pool(growstack::PoolOptions{});
+  bytes.push_back(pool.acquire().committed());
+  for (const std::size_t each : bytes) {
+    std::printf("%zu\n", each);
+  }
+  return 0;
+}
+
+TEST_CASE("with GROWSTACK_INITIAL_COMMIT=page every stack and every pool begins with a page, whatever it asks for") {
+  setenv("GROWSTACK_INITIAL_COMMIT", "page", 1);
+  const Ended ended = run_scenario("what is committed at first");
+  const std::string page = std::to_string(page_size()) + "\n";
+  CHECK(ended.exit_code == 0);
+  CHECK(ended.out == page + page + page);
+  CHECK(ended.err.empty());
+}
+
+TEST_CASE("another value of GROWSTACK_INITIAL_COMMIT is told of once, and changes nothing, and an empty one is none") {
+  setenv("GROWSTACK_INITIAL_COMMIT", "4096", 1);
+  const Ended ended = run_scenario("what is committed at first");
+  CHECK(ended.err == "growstack: GROWSTACK_INITIAL_COMMIT is \"4096\", but can only be \"page\": ignored\n");
+  setenv("GROWSTACK_INITIAL_COMMIT", "", 1);
+  const Ended without = run_scenario("what is committed at first");
+  CHECK(without.err.empty());
+  CHECK(ended.out == without.out);
+  CHECK(contains(without.out, "65536\n1048576\n"));
 }
 
 TEST_CASE("a guard of any size is kept") {
