@@ -38,6 +38,7 @@ class Running {
 };
 
 /// A signal without SA_ONSTACK may come at the first instruction there. A stack too small for that is the caller's choice.
+/// GROWSTACK_INITIAL_COMMIT does not spare it: that variable tries what programs assume, and this is what we promise.
 void keep_room_for_a_signal(const Stack& stack) noexcept {
   constexpr std::size_t first_frames = 1024;  // of the switch and of what calls f
   const auto base = reinterpret_cast<std::uintptr_t>(stack.base());

@@ -20,10 +20,10 @@ void name_memory(std::uintptr_t begin, std::size_t size, const char* name) noexc
 
 // The names. All stacks of all strategies have one: where arenas lie side by side their guards are one mapping, and two
 // names would make it two.
-inline constexpr const char* stacks_name = "growstack stacks";
-inline constexpr const char* signal_stack_name = "growstack signal stack";
-inline constexpr const char* records_name = "growstack records";
-inline constexpr const char* table_name = "growstack table";
+inline constexpr const char* stacks_name = "growstack stacks";              ///< of arenas, from end to end
+inline constexpr const char* signal_stack_name = "growstack signal stack";  ///< with its guard
+inline constexpr const char* records_name = "growstack records";            ///< of slots, ranges, pins, threads
+inline constexpr const char* table_name = "growstack table";                ///< the flat table
 
 }  // namespace growstack::handler
 
