@@ -167,14 +167,14 @@ TEST_CASE("the C library knows the bounds of a growable thread stack") {
 }
 
 TEST_CASE("a thread's stack is there to be asked while it runs") {
-  std::latch deep(1);
+  std::latch is_deep(1);
   std::latch asked(1);
   const Thread thread([&] {
     descend(5 * MiB);
-    deep.count_down();
+    is_deep.count_down();
     asked.wait();
   });
-  deep.wait();
+  is_deep.wait();
   CHECK(thread.stack().high_water_mark() > 5 * MiB);
   CHECK(thread.stack().resident() > 0);
   asked.count_down();
@@ -298,17 +298,17 @@ TEST_CASE("pthread_exit from deep below runs the destructors on the way") {
 
 TEST_CASE("a thread can be cancelled while it is deep") {
   std::atomic<int> ended = 0;
-  std::latch deep(1);
+  std::latch is_deep(1);
   Thread thread([&] {
     below_frames(10'000, [&] {
       const CountsEnd object{ended};
-      deep.count_down();
+      is_deep.count_down();
       while (always) {
         std::this_thread::sleep_for(10ms);  // a cancellation point
       }
     });
   });
-  deep.wait();
+  is_deep.wait();
   CHECK(pthread_cancel(thread.native_handle()) == 0);
   thread.join();
   CHECK(ended == 1);
