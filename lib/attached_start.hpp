@@ -29,7 +29,8 @@ class AttachedStart {
     std::unique_ptr<AttachedStart> self(static_cast<AttachedStart*>(made));
     if (const int error = handler::attach_thread(self->memory_); error != 0) {
       // Running on would be death without a word at the first growth.
-      std::fprintf(stderr, "growstack: cannot set up an alternate signal stack: %s\n", std::strerror(error));
+      static_cast<void>(
+          std::fprintf(stderr, "growstack: cannot set up an alternate signal stack: %s\n", std::strerror(error)));
       std::abort();
     }
     const Function start = self->start_;

@@ -25,7 +25,7 @@ struct Padding {
   std::uintptr_t next;    ///< the lowest block before this one
   std::uintptr_t padded;  ///< and of those with such a room the lowest
 };
-static_assert(sizeof(Padding) <= unit && alignof(Padding) <= unit, "there is a unit of room, or none");
+static_assert(sizeof(Padding) <= unit, "there is a unit of room, or none");
 
 Padding take_padding(std::uintptr_t address) noexcept {
   sanitizers::allow(address, sizeof(Padding));
