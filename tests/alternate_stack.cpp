@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <climits>
 #include <csignal>
@@ -111,15 +112,15 @@ TEST_CASE("a thread whose alternate stack is too small gets ours, and its own ba
   static pthread_key_t key;
   // The destructors of keys run in four rounds: as long as others may need it, ours stays; the last one finds what was put
   // back.
-  static int rounds;
   static bool was_there;
-  rounds = 0;
+  static std::atomic<int> rounds = 0;  // counted last: whoever reads it sees the rest
   REQUIRE(pthread_key_create(&key, [](void* still) {
             at_the_end = current_alternate_stack();
-            if (++rounds == 2) {
+            if (rounds == 1) {
               was_there = at_the_end.ss_size >= handler::least_alternate_stack_size();
             }
             pthread_setspecific(key, still);
+            ++rounds;
           }) == 0);
   std::vector<char> theirs(std::max<std::size_t>(8192, static_cast<std::size_t>(MINSIGSTKSZ)));
   REQUIRE(theirs.size() < handler::least_alternate_stack_size());
@@ -131,8 +132,8 @@ TEST_CASE("a thread whose alternate stack is too small gets ours, and its own ba
     replaced = handler::attach_thread() == 0 && current_alternate_stack().ss_sp != theirs.data();
   }).join();
   CHECK(replaced);
-  CHECK(was_there);
   CHECK(rounds == PTHREAD_DESTRUCTOR_ITERATIONS);
+  CHECK(was_there);
   CHECK(at_the_end.ss_sp == theirs.data());
   CHECK(at_the_end.ss_size == theirs.size());
   pthread_key_delete(key);

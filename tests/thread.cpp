@@ -131,11 +131,16 @@ TEST_CASE("a thread's id is the one that it has for itself") {
   CHECK(told.get_future().get() == thread.get_id());
 }
 
-TEST_CASE("to join what is not joinable, or oneself, is an error") {
+TEST_CASE("to join or detach what is no thread is an error") {
   Thread none;
   CHECK(contains(error_of([&] { none.join(); }), "no thread to join"));
   CHECK(contains(error_of([&] { none.detach(); }), "no thread to detach"));
+}
 
+TEST_CASE("a thread that joins itself gets an error, and goes on") {
+  if (under_thread_sanitizer) {
+    return skip("ThreadSanitizer takes a thread that was joined for one that has ended, whatever came of it");
+  }
   std::promise<Thread*> itself;
   std::string told;
   Thread thread([&, future = itself.get_future()]() mutable { told = error_of([self = future.get()] { self->join(); }); });
@@ -272,13 +277,13 @@ TEST_CASE("destructors of pthread keys may go deep, twice") {
 namespace {
 
 struct CountsEnd {
-  std::atomic<int>& ended;
+  std::atomic<std::size_t>& ended;
   ~CountsEnd() { ++ended; }
 };
 
 volatile bool always = true;  // or the compiler knows that what is below never comes back, and warns
 
-[[gnu::noinline]] void exit_below(std::size_t frames, std::atomic<int>& ended) {
+[[gnu::noinline]] void exit_below(std::size_t frames, std::atomic<std::size_t>& ended) {
   const CountsEnd object{ended};
   if (frames > 0) {
     return exit_below(frames - 1, ended);
@@ -291,13 +296,14 @@ volatile bool always = true;  // or the compiler knows that what is below never 
 }  // namespace
 
 TEST_CASE("pthread_exit from deep below runs the destructors on the way") {
-  std::atomic<int> ended = 0;
-  Thread([&] { exit_below(100'000, ended); }).join();
-  CHECK(ended == 100'001);
+  constexpr std::size_t frames = under_thread_sanitizer ? 10'000 : 100'000;  // whose own stack of calls has room for few
+  std::atomic<std::size_t> ended = 0;
+  Thread([&] { exit_below(frames, ended); }).join();
+  CHECK(ended == frames + 1);
 }
 
 TEST_CASE("a thread can be cancelled while it is deep") {
-  std::atomic<int> ended = 0;
+  std::atomic<std::size_t> ended = 0;
   std::latch is_deep(1);
   Thread thread([&] {
     below_frames(10'000, [&] {
