@@ -21,6 +21,9 @@ namespace growstack {
 /// What such an error says, without the name of the library before and the standard's word for the errno after it.
 [[nodiscard]] std::string reason_of(const std::system_error& error);
 
+/// For interfaces that do not throw. Of the category of a default-constructed one, so that success compares equal to it.
+[[nodiscard]] inline std::error_code error_code(int error) noexcept { return {error, std::system_category()}; }
+
 /// As "8 MiB", exact: the largest unit that divides it.
 [[nodiscard]] std::string in_bytes(std::uint64_t bytes);
 

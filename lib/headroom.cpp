@@ -1,5 +1,7 @@
 #include <growstack/headroom.hpp>
 
+#include "errors.hpp"
+
 #include <growstack/handler/commit_ahead.hpp>
 #include <growstack/handler/ranges.hpp>
 
@@ -7,12 +9,6 @@
 #include <cstdint>
 
 namespace growstack {
-namespace {
-
-/// Of the category of a default-constructed one, so that success compares equal to it.
-std::error_code error_code(int error) noexcept { return {error, std::system_category()}; }
-
-}  // namespace
 
 std::error_code ensure_committed(const void* pointer, std::size_t size) noexcept {
   const auto first = reinterpret_cast<std::uintptr_t>(pointer);

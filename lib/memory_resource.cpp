@@ -137,7 +137,7 @@ void memory_resource::release() noexcept {
   padded_ = 0;
 }
 
-std::error_code memory_resource::trim() noexcept { return {give_back_below(vm::page_down(next_)), std::system_category()}; }
+std::error_code memory_resource::trim() noexcept { return error_code(give_back_below(vm::page_down(next_))); }
 
 int memory_resource::give_back_below(std::uintptr_t keep_from) noexcept {
   const Place place = StackAccess::place(stack_);

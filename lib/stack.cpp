@@ -1,6 +1,7 @@
 #include <growstack/stack.hpp>
 
 #include "arena.hpp"
+#include "errors.hpp"
 #include "opening.hpp"
 #include "pool_core.hpp"
 #include "registry.hpp"
@@ -29,9 +30,6 @@ constexpr std::size_t frames_of_trim_itself = std::size_t{16} * 1024;
 
 void* pointer(std::uintptr_t address) noexcept { return reinterpret_cast<void*>(address); }
 std::uintptr_t address_of(const void* pointer) noexcept { return reinterpret_cast<std::uintptr_t>(pointer); }
-
-/// Of the category of a default-constructed one, so that success compares equal to it.
-std::error_code error_code(int error) noexcept { return {error, std::system_category()}; }
 
 /// The ABI's, below the stack pointer: somebody's data.
 constexpr std::size_t red_zone = 128;

@@ -21,7 +21,6 @@
 #include <atomic>
 #include <csignal>
 #include <cstdint>
-#include <fstream>
 #include <latch>
 #include <random>
 #include <string>
@@ -160,16 +159,6 @@ TEST_CASE("without growstack::attached a worker that resumes somebody's fiber di
 namespace {
 
 constexpr std::size_t many = 100'000;
-
-std::size_t available_memory() {
-  std::ifstream file("/proc/meminfo");
-  for (std::string line; std::getline(file, line);) {
-    if (line.starts_with("MemAvailable:")) {
-      return std::stoull(line.substr(13)) * KiB;
-    }
-  }
-  return 0;
-}
 
 }  // namespace
 

@@ -3,8 +3,12 @@
 
 #include <growstack/growstack.hpp>
 
+#include "support/descend.hpp"
 #include "support/recursion.hpp"
 
+#include <pthread.h>
+
+#include <cerrno>
 #include <cstddef>
 
 namespace {
@@ -15,4 +19,21 @@ TEST_CASE("helper and reporter start in a program with 16 MiB of static thread-l
   storage[0] = 1;
   CHECK(growstack::call({.name = "large"}, growstack::testing::recurse, std::size_t{10'000}) == 10'000);
   CHECK(growstack::handler::counters().by_helper > 0);
+}
+
+TEST_CASE("a thread on a growable stack has that storage at its base, committed from the start, and grows below it") {
+  std::size_t wrong = 1;
+  growstack::Thread({.reserve = std::size_t{64} << 20, .name = "with storage"}, [&] {
+    storage[sizeof storage - 1] = 1;
+    wrong = growstack::testing::descend(std::size_t{16} << 20);
+  }).join();
+  CHECK(wrong == 0);
+  CHECK(growstack::least_thread_stack() > sizeof storage);
+}
+
+TEST_CASE("a stack that has no room for that storage is refused") {
+  const growstack::Stack stack({.reserve = std::size_t{8} << 20});
+  pthread_t thread{};
+  CHECK(growstack::create_thread(
+            &thread, stack, nullptr, [](void*) -> void* { return nullptr; }, nullptr) == EINVAL);
 }

@@ -13,7 +13,6 @@
 #include "support/smaps.hpp"
 
 #include <cstdio>
-#include <fstream>
 #include <optional>
 #include <random>
 #include <string>
@@ -31,16 +30,6 @@ constexpr std::size_t GiB = 1024 * MiB;
 constexpr std::size_t many = 100'000;
 
 const PoolOptions options{.strategy = Strategy::guard_markers, .name = "one of many"};
-
-std::size_t available_memory() {
-  std::ifstream file("/proc/meminfo");
-  for (std::string line; std::getline(file, line);) {
-    if (line.starts_with("MemAvailable:")) {
-      return std::stoull(line.substr(13)) * KiB;
-    }
-  }
-  return 0;
-}
 
 /// Why so many cannot be tried here; empty if they can.
 std::string obstacle() {

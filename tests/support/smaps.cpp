@@ -97,15 +97,24 @@ bool threads_come_down_to(std::size_t most) {
   return thread_count() <= most;
 }
 
-std::size_t status_bytes(std::string_view name) {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
+namespace {
+
+/// Of a file with lines "Name:   123 kB".
+std::size_t bytes_in(const char* path, std::string_view name) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
     if (line.starts_with(name) && line[name.size()] == ':') {
       return std::stoull(line.substr(name.size() + 1)) * 1024;
     }
   }
-  throw std::runtime_error("/proc/self/status has no such line");
+  throw std::runtime_error(std::string(path) + " has no line " + std::string(name));
 }
+
+}  // namespace
+
+std::size_t status_bytes(std::string_view name) { return bytes_in("/proc/self/status", name); }
+
+std::size_t available_memory() { return bytes_in("/proc/meminfo", "MemAvailable"); }
 
 std::size_t number_in(const char* path) {
   std::ifstream file(path);

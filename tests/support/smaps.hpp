@@ -46,6 +46,9 @@ struct Mapping {
 /// A line "Name:  123 kB" of /proc/self/status, as "VmData", in bytes.
 [[nodiscard]] std::size_t status_bytes(std::string_view name);
 
+/// Bytes of memory that the kernel takes for available (MemAvailable).
+[[nodiscard]] std::size_t available_memory();
+
 /// The number that a file consists of, as in /proc/sys; 0 if there is none.
 [[nodiscard]] std::size_t number_in(const char* path);
 

@@ -94,9 +94,9 @@ class Thread {
   Thread() noexcept : stop_(std::nostopstate) {}
 
   /// Calls f(args...), or f(token, args...) if it can be called so, with copies of what is given here, as std::jthread does.
-  /// The initial commit of the stack is made as much larger as the C library takes for the thread's descriptor and its
-  /// thread-local storage. Throws std::system_error: EAGAIN (no more threads), EINVAL (an option out of range, or `reserve`
-  /// too small for what the C library takes), ENOMEM, and what Stack's constructor throws.
+  /// Committed from the start is the policy's initial commit, but at least least_thread_stack(): what the C library puts at
+  /// the base, and the first frames. Throws std::system_error: EAGAIN (no more threads), EINVAL (an option out of range, or
+  /// `reserve` too small for what the C library takes), ENOMEM, and what Stack's constructor throws.
   template <class F, class... Args>
   requires(!std::same_as<std::remove_cvref_t<F>, Thread> && !std::same_as<std::remove_cvref_t<F>, StackOptions> &&
            !std::same_as<std::remove_cvref_t<F>, Stack>) explicit Thread(F&& f, Args&&... args)
