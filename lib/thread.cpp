@@ -8,6 +8,7 @@
 
 #include <dlfcn.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <mutex>
@@ -82,6 +83,20 @@ void TheDeparted::before_fork() noexcept { (*the_departed).before_fork(); }
 void TheDeparted::in_parent() noexcept { (*the_departed).after_fork_in_parent(); }
 void TheDeparted::in_child() noexcept { (*the_departed).after_fork_in_child(); }
 
+/// What pthread_create(3) itself wants. Only this symbol of glibc's own (since 2.15) tells.
+std::size_t ask_for_least_stack() noexcept {
+  using Ask = std::size_t (*)(const pthread_attr_t*);
+  constexpr std::size_t without_knowing = std::size_t{256} * 1024;
+  const auto ask = reinterpret_cast<Ask>(dlsym(RTLD_DEFAULT, "__pthread_get_minstack"));
+  pthread_attr_t attributes;
+  if (ask == nullptr || pthread_attr_init(&attributes) != 0) {
+    return without_knowing;
+  }
+  const std::size_t told = ask(&attributes);
+  pthread_attr_destroy(&attributes);
+  return vm::page_up(told);
+}
+
 void take_name_of(const Stack& stack) noexcept {
   constexpr std::size_t most = 15;  // of Linux
   char name[most + 1] = {};
@@ -102,20 +117,13 @@ void* run_body(void* given) {
 }  // namespace
 
 std::size_t least_thread_stack() noexcept {
-  // What pthread_create(3) itself wants. Only this symbol of glibc's own (since 2.15) tells.
-  using Ask = std::size_t (*)(const pthread_attr_t*);
-  static const std::size_t bytes = [] {
-    constexpr std::size_t without_knowing = std::size_t{256} * 1024;
-    const auto ask = reinterpret_cast<Ask>(dlsym(RTLD_DEFAULT, "__pthread_get_minstack"));
-    pthread_attr_t attributes;
-    if (ask == nullptr || pthread_attr_init(&attributes) != 0) {
-      return without_knowing;
-    }
-    const std::size_t told = ask(&attributes);
-    pthread_attr_destroy(&attributes);
-    return vm::page_up(told);
-  }();
-  return bytes;
+  // No static with a guard, which a child forked while another thread computes it would find taken for ever. Any thread may
+  // write it, and all write the same.
+  static constinit std::atomic<std::size_t> known{0};
+  if (known.load(std::memory_order_relaxed) == 0) {
+    known.store(ask_for_least_stack(), std::memory_order_relaxed);
+  }
+  return known.load(std::memory_order_relaxed);
 }
 
 int create_thread(pthread_t* thread, const Stack& stack, const pthread_attr_t* attributes, void* (*start)(void*),

@@ -5,6 +5,7 @@
 #include <growstack/handler/classify.hpp>
 #include <growstack/handler/pages.hpp>
 
+#include "support/alternate_stack.hpp"
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
 
@@ -37,9 +38,7 @@ stack_t current_alternate_stack() {
 template <class Body>
 void on_bare_thread(const Body& body) {
   std::thread([&] {
-    const stack_t before = current_alternate_stack();
-    const stack_t none{.ss_sp = nullptr, .ss_flags = SS_DISABLE, .ss_size = 0};
-    sigaltstack(&none, nullptr);
+    const stack_t before = take_alternate_stack_away();
     body();
     if ((before.ss_flags & SS_DISABLE) == 0) {
       sigaltstack(&before, nullptr);
@@ -102,8 +101,7 @@ TEST_CASE("a thread that has a large enough alternate stack keeps it") {
     REQUIRE(sigaltstack(&large, nullptr) == 0);
     CHECK(handler::attach_thread() == 0);
     CHECK(current_alternate_stack().ss_sp == theirs.data());
-    const stack_t none{.ss_sp = nullptr, .ss_flags = SS_DISABLE, .ss_size = 0};
-    sigaltstack(&none, nullptr);
+    take_alternate_stack_away();
   });
 }
 
@@ -185,8 +183,7 @@ TEST_CASE("a thread cannot be attached from a handler that runs on the alternate
     action.sa_flags = SA_ONSTACK;
     sigaction(SIGUSR1, &action, nullptr);
     raise(SIGUSR1);
-    const stack_t none{.ss_sp = nullptr, .ss_flags = SS_DISABLE, .ss_size = 0};
-    sigaltstack(&none, nullptr);
+    take_alternate_stack_away();
   });
   CHECK(result == EPERM);
 }

@@ -4,6 +4,7 @@
 #include <growstack/growstack.hpp>
 #include <growstack/stack_allocator.hpp>
 
+#include "support/alternate_stack.hpp"
 #include "support/descend.hpp"
 #include "support/pools.hpp"
 #include "support/recursion.hpp"
@@ -115,9 +116,7 @@ EITHER_ALLOCATOR("allocating attaches the thread that does it") {
   const Allocator allocator(16 * MiB);
   std::size_t wrong = 1;
   std::thread([&] {
-    const stack_t none{.ss_sp = nullptr, .ss_flags = SS_DISABLE, .ss_size = 0};
-    stack_t before{};
-    sigaltstack(&none, &before);
+    take_alternate_stack_away();
     Allocator mine = allocator;
     context::stack_context stack = mine.allocate();
     CHECK(has_alternate_stack());
@@ -153,8 +152,7 @@ int resumes_where_nothing_is_attached() {
     return std::move(back);
   });
   std::thread([&] {
-    const stack_t none{.ss_sp = nullptr, .ss_flags = SS_DISABLE, .ss_size = 0};
-    sigaltstack(&none, nullptr);
+    take_alternate_stack_away();
     fiber = std::move(fiber).resume();
   }).join();
   return 0;

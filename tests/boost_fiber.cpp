@@ -4,6 +4,7 @@
 #include <growstack/boost_fiber.hpp>
 #include <growstack/growstack.hpp>
 
+#include "support/alternate_stack.hpp"
 #include "support/descend.hpp"
 #include "support/pools.hpp"
 #include "support/sanitized.hpp"
@@ -123,8 +124,7 @@ GROWSTACK_SCENARIO("worker that is not attached") {
   std::atomic<bool> made = false;
   std::atomic<bool> done = false;
   std::thread second([&] {
-    const stack_t none{.ss_sp = nullptr, .ss_flags = SS_DISABLE, .ss_size = 0};
-    sigaltstack(&none, nullptr);
+    take_alternate_stack_away();
     fibers::use_scheduling_algorithm<fibers::algo::shared_work>();  // not growstack::attached of it
     while (!done) {
       boost::this_fiber::sleep_for(std::chrono::milliseconds(1));

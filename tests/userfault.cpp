@@ -4,6 +4,7 @@
 #include <growstack/growstack.hpp>
 #include <growstack/handler/pages.hpp>
 
+#include "support/alternate_stack.hpp"
 #include "support/bare_system_call.hpp"
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
@@ -66,8 +67,7 @@ TEST_OF_USERFAULT("a stack grows with every signal blocked") { CHECK(run_scenari
 GROWSTACK_SCENARIO("no alternate stack") {
   Stack stack(options);
   return call(stack, [&] {
-    const stack_t none{.ss_sp = nullptr, .ss_flags = SS_DISABLE, .ss_size = 0};
-    sigaltstack(&none, nullptr);
+    take_alternate_stack_away();
     return descend(7 * MiB) == 0 ? 7 : 1;
   });
 }

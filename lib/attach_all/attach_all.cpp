@@ -6,18 +6,36 @@
 #include <pthread.h>
 #include <threads.h>
 
+#include <atomic>
 #include <cerrno>
 
 namespace {
 
 using growstack::AttachedStart;
 
-/// The next definition of a function of that name: libc's, or that of somebody who replaces it as well. Looked up when it is
-/// called, for threads may be started before any constructor of ours has run; twice at once does no harm.
+/// The next definition of a function: libc's, or that of somebody who replaces it as well. Looked up when it is first
+/// called, for threads may be started before any constructor of ours has run. By any number of threads at once, which does
+/// no harm, where the guard of a static could stay taken for ever in a child that is forked meanwhile.
 template <class Function>
-Function* next(const char* name) noexcept {
-  return reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name));
-}
+class Next {
+ public:
+  explicit constexpr Next(const char* name) noexcept : name_(name) {}
+  Function* get() noexcept {
+    Function* known = known_.load(std::memory_order_relaxed);
+    if (known == nullptr) {
+      known = reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name_));
+      known_.store(known, std::memory_order_relaxed);
+    }
+    return known;
+  }
+
+ private:
+  const char* name_;
+  std::atomic<Function*> known_{nullptr};
+};
+
+constinit Next<int(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*)> next_pthread_create{"pthread_create"};
+constinit Next<int(thrd_t*, thrd_start_t, void*)> next_thrd_create{"thrd_create"};
 
 }  // namespace
 
@@ -30,7 +48,7 @@ extern const int growstack_attach_all;
 const int growstack_attach_all = 1;
 
 int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*start)(void*), void* argument) noexcept {
-  static auto* const real = next<decltype(pthread_create)>("pthread_create");
+  auto* const real = next_pthread_create.get();
   if (growstack::handler::starts_service_thread()) {
     return real(thread, attributes, start, argument);
   }
@@ -46,7 +64,7 @@ int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*
 }
 
 int thrd_create(thrd_t* thread, thrd_start_t start, void* argument) {
-  static auto* const real = next<decltype(thrd_create)>("thrd_create");
+  auto* const real = next_thrd_create.get();
   auto made = AttachedStart<int>::make(start, argument);
   if (made == nullptr) {
     return thrd_nomem;
