@@ -5,6 +5,7 @@
 #include <growstack/growstack.hpp>
 #include <growstack/handler/pages.hpp>
 
+#include "support/address_of.hpp"
 #include "support/bare_system_call.hpp"
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
@@ -41,8 +42,6 @@ constexpr std::size_t reserve = 6 * MiB;
 StackOptions options_for(const Traits& of) {
   return {.reserve = reserve, .strategy = of.strategy, .name = std::string("of ") + std::string(of.name)};
 }
-
-std::uintptr_t address_of(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
 
 /// What a fresh stack has committed.
 std::size_t committed_at_first(const Traits& of, const Stack& stack) {

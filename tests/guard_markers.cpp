@@ -4,6 +4,7 @@
 #include <growstack/growstack.hpp>
 #include <growstack/handler/pages.hpp>
 
+#include "support/address_of.hpp"
 #include "support/bare_system_call.hpp"
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
@@ -34,8 +35,6 @@ constexpr std::size_t KiB = 1024;
 constexpr std::size_t MiB = 1024 * KiB;
 
 const StackOptions options{.reserve = 8 * MiB, .strategy = Strategy::guard_markers, .name = "marked"};
-
-std::uintptr_t address_of(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
 
 /// Pages of the guard that the kernel could read for this process: 0.
 std::size_t readable_in_guard(const Stack& stack) {

@@ -5,6 +5,7 @@
 #include <growstack/growstack.hpp>
 #include <growstack/handler/pages.hpp>
 
+#include "support/address_of.hpp"
 #include "support/bare_system_call.hpp"
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
@@ -46,8 +47,6 @@ constexpr std::size_t KiB = 1024;
 constexpr std::size_t MiB = 1024 * KiB;
 
 StackOptions options_for(const Traits& of) { return {.reserve = 6 * MiB, .strategy = of.strategy, .name = "short of room"}; }
-
-std::uintptr_t address_of(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
 
 const void* at(std::uintptr_t address) { return reinterpret_cast<const void*>(address); }
 

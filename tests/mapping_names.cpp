@@ -7,6 +7,7 @@
 #include <growstack/handler/pages.hpp>
 #include <growstack/stack_pool.hpp>
 
+#include "support/address_of.hpp"
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
 #include "support/scenario.hpp"
@@ -148,8 +149,6 @@ class Kernel {
   std::set<std::string> names_;
   Named stacks_;
 };
-
-std::uintptr_t address_of(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
 
 StackOptions options_for(Strategy strategy) { return {.reserve = 6 * MiB, .strategy = strategy}; }
 

@@ -5,6 +5,7 @@
 #include <growstack/growstack.hpp>
 #include <growstack/handler/pages.hpp>
 
+#include "support/address_of.hpp"
 #include "support/each_strategy.hpp"
 #include "support/forked.hpp"
 #include "support/injected_error.hpp"
@@ -56,8 +57,6 @@ constexpr std::size_t initial_commit = growstack::GrowthPolicy{}.initial_commit;
 StackOptions options_for(const Traits& of, std::size_t reserve = 6 * MiB) {
   return {.reserve = reserve, .strategy = of.strategy, .name = "region"};
 }
-
-std::uintptr_t address_of(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
 
 unsigned char* bytes_of(void* block) { return static_cast<unsigned char*>(block); }
 

@@ -5,6 +5,7 @@
 #include <growstack/handler/pages.hpp>
 #include <growstack/stack_pool.hpp>
 
+#include "support/address_of.hpp"
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
 #include "support/sanitized.hpp"
@@ -44,8 +45,6 @@ std::string refusal(const StackOptions& options) {
     return error.code() == std::errc::invalid_argument ? error.what() : std::string("another error: ") + error.what();
   }
 }
-
-std::uintptr_t address_of(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
 
 }  // namespace
 

@@ -4,6 +4,7 @@
 #include <growstack/growstack.hpp>
 #include <growstack/stack_pool.hpp>
 
+#include "support/address_of.hpp"
 #include "support/bare_system_call.hpp"
 #include "support/each_strategy.hpp"
 #include "support/scenario.hpp"
@@ -29,8 +30,6 @@
 #define POOLS_WHERE(condition, promise) STRATEGIES_WHERE(traits.pools && (condition), promise)
 
 namespace growstack::testing {
-
-[[nodiscard]] inline std::uintptr_t address_of(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
 
 /// Bytes of a pool's stack that stay committed between tenants, unless the test says otherwise.
 inline constexpr std::size_t warm_size = GrowthPolicy::pooled().initial_commit;

@@ -1,5 +1,7 @@
 #include "support/smaps.hpp"
 
+#include "support/address_of.hpp"
+
 #include <algorithm>
 #include <chrono>
 #include <cinttypes>
@@ -12,8 +14,6 @@
 
 namespace growstack::testing {
 namespace {
-
-std::uintptr_t address_of(const void* pointer) noexcept { return reinterpret_cast<std::uintptr_t>(pointer); }
 
 std::size_t entries_of(const char* folder) {
   const std::filesystem::directory_iterator entries(folder);
