@@ -1,7 +1,9 @@
-// The alternate signal stack: without one, the kernel has no place to run the handler of a fault on a full stack.
+// The alternate signal stack: without one, the kernel has no place to run the handler of a fault on
+// a full stack.
 //
-// It is per thread and not inherited. 64 KiB are reserved because handlers of others run on it as well (those we forward to,
-// and every SA_ONSTACK handler of the program); only the pages that were touched cost memory.
+// It is per thread and not inherited. 64 KiB are reserved because handlers of others run on it as
+// well (those we forward to, and every SA_ONSTACK handler of the program); only the pages that were
+// touched cost memory.
 #include <growstack/handler/classify.hpp>
 #include <growstack/handler/handler.hpp>
 
@@ -22,7 +24,8 @@
 namespace growstack::handler {
 namespace {
 
-/// What our own handler may use below the kernel's frame; tests/alternate_stack.cpp measures what it does use.
+/// What our own handler may use below the kernel's frame; tests/alternate_stack.cpp measures what
+/// it does use.
 constexpr std::size_t handler_bytes = std::size_t{16} * 1024;
 
 std::atomic<std::size_t> wanted_size{std::size_t{64} * 1024};
@@ -42,7 +45,8 @@ int AlternateStackMemory::reserve() noexcept {
     return 0;
   }
   const std::size_t bytes = page_up(wanted_size.load(std::memory_order_relaxed)) + page_size();
-  void* const memory = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+  void* const memory =
+      mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
   if (memory == MAP_FAILED) {
     return errno;
   }
@@ -58,18 +62,20 @@ int AlternateStackMemory::reserve() noexcept {
   return 0;
 }
 
-/// This thread's alternate stack, if it is ours. Trivially destructible: a thread_local destructor would run too early, when
-/// exit() is called on a growable stack, or when destructors after it still run on one.
+/// This thread's alternate stack, if it is ours. Trivially destructible: a thread_local destructor
+/// would run too early, when exit() is called on a growable stack, or when destructors after it
+/// still run on one.
 class AlternateStack {
  public:
-  /// When the thread ends: puts the previous one back and gives ours up. False if that has to wait for the next round of
-  /// destructors, because those of other keys may still need it.
+  /// When the thread ends: puts the previous one back and gives ours up. False if that has to wait
+  /// for the next round of destructors, because those of other keys may still need it.
   bool detach() noexcept {
     if (++rounds_ < last_round) {
       return false;
     }
     stack_t current{};
-    // Only if ours is still in force: others (sanitizers among them) unmap whatever is current when their thread ends.
+    // Only if ours is still in force: others (sanitizers among them) unmap whatever is current when
+    // their thread ends.
     if (memory_ != nullptr && sigaltstack(nullptr, &current) == 0 && current.ss_sp == usable()) {
       if (sigaltstack(&previous_, nullptr) != 0) {
         return true;  // we are running on it: leak it rather than pull it away
@@ -87,7 +93,8 @@ class AlternateStack {
       return errno;
     }
     if ((current.ss_flags & SS_ONSTACK) != 0) {
-      // In a signal handler on that very stack: once we left it, a fault would overwrite the handler's frames.
+      // In a signal handler on that very stack: once we left it, a fault would overwrite the
+      // handler's frames.
       return EPERM;
     }
     if (is_enabled(current) && current.ss_size >= least_alternate_stack_size()) {
@@ -115,7 +122,9 @@ class AlternateStack {
   static constexpr int last_round = 3;
   static_assert(last_round < PTHREAD_DESTRUCTOR_ITERATIONS);
 
-  [[nodiscard]] void* usable() const noexcept { return memory_ + page_size(); }  // the lowest page is the guard
+  [[nodiscard]] void* usable() const noexcept {
+    return memory_ + page_size();
+  }  // the lowest page is the guard
 
   std::byte* memory_ = nullptr;
   std::size_t size_ = 0;
@@ -125,7 +134,8 @@ class AlternateStack {
 
 namespace {
 
-/// The key's destructor runs when a thread ends, after those of its thread_local variables, and not in exit().
+/// The key's destructor runs when a thread ends, after those of its thread_local variables, and not
+/// in exit().
 class DetachKey {
  public:
   DetachKey() noexcept : error_(pthread_key_create(&key_, end_of_thread)) {}
@@ -139,17 +149,19 @@ class DetachKey {
   int error_;
 };
 
-/// Made when the program is loaded: a function's static variable that another thread is just making when this one forks
-/// stays half made in the child for ever.
+/// Made when the program is loaded: a function's static variable that another thread is just making
+/// when this one forks stays half made in the child for ever.
 [[gnu::init_priority(101)]] const DetachKey detach_key;
 
 void DetachKey::end_of_thread(void* stack) noexcept {
   if (!static_cast<AlternateStack*>(stack)->detach()) {
-    static_cast<void>(pthread_setspecific(detach_key.key(), stack));  // has a place already: cannot fail
+    static_cast<void>(
+        pthread_setspecific(detach_key.key(), stack));  // has a place already: cannot fail
   }
 }
 
-/// A fault while its signal is blocked kills without asking the handler, and threads that block everything are common.
+/// A fault while its signal is blocked kills without asking the handler, and threads that block
+/// everything are common.
 int unblock_faults() noexcept {
   sigset_t faults;
   sigemptyset(&faults);
@@ -179,7 +191,9 @@ int attach_thread(AlternateStackMemory& memory) noexcept {
   return error == 0 ? unblock_faults() : error;
 }
 
-std::size_t least_alternate_stack_size() noexcept { return page_up(signal_frame_bytes() + handler_bytes); }
+std::size_t least_alternate_stack_size() noexcept {
+  return page_up(signal_frame_bytes() + handler_bytes);
+}
 
 int set_alternate_stack_size(std::size_t bytes) noexcept {
   if (bytes < least_alternate_stack_size() || bytes > SIZE_MAX / 2) {

@@ -29,19 +29,23 @@ bool may_be_lost_signal_frame(const Fault& fault) noexcept {
 
 namespace {
 
-bool grows_in_handler(Growth growth) noexcept { return growth == Growth::by_fault || growth == Growth::by_bus_error; }
-
-/// Raised by a touch of memory that is not there, or not allowed; not sent by somebody, nor for a protection key, a tag, a
-/// bound, a broken memory cell.
-bool is_touch(const Fault& fault) noexcept {
-  return fault.signal == SIGBUS ? fault.code == BUS_ADRERR : fault.code == SEGV_MAPERR || fault.code == SEGV_ACCERR;
+bool grows_in_handler(Growth growth) noexcept {
+  return growth == Growth::by_fault || growth == Growth::by_bus_error;
 }
 
-/// A signal of the other kind is about a mapping that the program made there itself. A guard may be made of other stuff than
-/// the stack.
+/// Raised by a touch of memory that is not there, or not allowed; not sent by somebody, nor for a
+/// protection key, a tag, a bound, a broken memory cell.
+bool is_touch(const Fault& fault) noexcept {
+  return fault.signal == SIGBUS ? fault.code == BUS_ADRERR
+                                : fault.code == SEGV_MAPERR || fault.code == SEGV_ACCERR;
+}
+
+/// A signal of the other kind is about a mapping that the program made there itself. A guard may be
+/// made of other stuff than the stack.
 bool is_told_so(const SlotView& slot, const Fault& fault) noexcept {
   const bool in_guard = fault.address < slot.floor;
-  return (slot.growth == Growth::by_bus_error) == (fault.signal == SIGBUS) || (in_guard && fault.signal == SIGSEGV);
+  return (slot.growth == Growth::by_bus_error) == (fault.signal == SIGBUS) ||
+         (in_guard && fault.signal == SIGSEGV);
 }
 
 /// At or above the limit, where all is committed.
@@ -61,14 +65,16 @@ Outcome classify_committed(const Fault& fault, const SlotView& slot) noexcept {
 
 }  // namespace
 
-Outcome classify(const Fault& fault, const SlotView& slot, std::size_t frame_bytes, bool ran_past_guard) noexcept {
+Outcome classify(const Fault& fault, const SlotView& slot, std::size_t frame_bytes,
+                 bool ran_past_guard) noexcept {
   const std::uintptr_t stack_pointer = fault.stack_pointer;
   const bool on_this_stack = slot.guard <= stack_pointer && stack_pointer <= slot.base;
 
   if (may_be_lost_signal_frame(fault)) {
-    // A non-canonical pointer looks the same. If that is what it was, the instruction faults again after we made room,
-    // and then there is room: foreign.
-    if (!on_this_stack || slot.growth == Growth::by_kernel || stack_pointer >= slot.limit + frame_bytes) {
+    // A non-canonical pointer looks the same. If that is what it was, the instruction faults again
+    // after we made room, and then there is room: foreign.
+    if (!on_this_stack || slot.growth == Growth::by_kernel ||
+        stack_pointer >= slot.limit + frame_bytes) {
       return Outcome::foreign;
     }
     return slot.limit > slot.floor ? Outcome::lost_signal_frame : Outcome::overflow;
@@ -85,7 +91,8 @@ Outcome classify(const Fault& fault, const SlotView& slot, std::size_t frame_byt
   }
 
   const bool runs_here = on_this_stack || (ran_past_guard && stack_pointer < slot.guard);
-  const bool touches_own_frame = runs_here && fault.address + reach_below_stack_pointer >= stack_pointer;
+  const bool touches_own_frame =
+      runs_here && fault.address + reach_below_stack_pointer >= stack_pointer;
   const bool past_the_end = fault.address < slot.floor || !grows_in_handler(slot.growth);
   if (past_the_end) {
     return touches_own_frame ? Outcome::overflow : Outcome::foreign;

@@ -1,4 +1,5 @@
-// Deep recursion in few lines: a trace is a sequence of frames in which short cycles repeat thousands of times.
+// Deep recursion in few lines: a trace is a sequence of frames in which short cycles repeat
+// thousands of times.
 #pragma once
 
 #include <cstddef>
@@ -16,8 +17,10 @@ struct FrameRun {
   bool operator==(const FrameRun&) const = default;
 };
 
-/// Cuts a trace into runs, in order and without gaps. A run of one frame is folded from its second occurrence on, a cycle of
-/// up to `longest_cycle` frames from its third. Allocates; not for signal handlers.
-std::vector<FrameRun> fold_frames(std::span<const void* const> frames, std::size_t longest_cycle = 32);
+/// Cuts a trace into runs, in order and without gaps. A run of one frame is folded from its second
+/// occurrence on, a cycle of up to `longest_cycle` frames from its third. Allocates; not for signal
+/// handlers.
+std::vector<FrameRun> fold_frames(std::span<const void* const> frames,
+                                  std::size_t longest_cycle = 32);
 
 }  // namespace growstack::handler

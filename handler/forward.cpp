@@ -9,7 +9,8 @@
 namespace growstack::handler {
 namespace {
 
-/// Two places, used in turn: a fault that is being forwarded reads the old one undisturbed while a new one is set.
+/// Two places, used in turn: a fault that is being forwarded reads the old one undisturbed while a
+/// new one is set.
 struct Previous {
   struct sigaction actions[2];
   std::atomic<unsigned> current{0};
@@ -27,21 +28,24 @@ bool restore_default(int signal) noexcept {
   return sigaction(signal, &action, nullptr) == 0;
 }
 
-/// A fault raised by an instruction happens again when the handler returns. One that was sent (si_code <= 0: kill, tgkill,
-/// sigqueue) or that stands for a failed signal delivery (SI_KERNEL) does not, nor does a word about broken memory that
-/// nobody has touched yet (BUS_MCEERR_AO).
+/// A fault raised by an instruction happens again when the handler returns. One that was sent
+/// (si_code <= 0: kill, tgkill, sigqueue) or that stands for a failed signal delivery (SI_KERNEL)
+/// does not, nor does a word about broken memory that nobody has touched yet (BUS_MCEERR_AO).
 bool faults_again(const siginfo_t& info) noexcept {
-  return info.si_code > 0 && info.si_code != SI_KERNEL && !(info.si_signo == SIGBUS && info.si_code == BUS_MCEERR_AO);
+  return info.si_code > 0 && info.si_code != SI_KERNEL &&
+         !(info.si_signo == SIGBUS && info.si_code == BUS_MCEERR_AO);
 }
 
-/// The default action, with the siginfo it would have had: now pending, delivered when the handler returns.
+/// The default action, with the siginfo it would have had: now pending, delivered when the handler
+/// returns.
 void die_by_default(int signal, siginfo_t* info, ucontext_t& context) noexcept {
   // The kernel spares the first process of a container the default action of signals from inside.
   if (getpid() == 1 && info->si_code <= 0 && info->si_pid != 0) {
     return;
   }
   if (!restore_default(signal)) {
-    sigaddset(&context.uc_sigmask, signal);  // a filter forbids it; the kernel kills for a fault whose signal is blocked
+    sigaddset(&context.uc_sigmask,
+              signal);  // a filter forbids it; the kernel kills for a fault whose signal is blocked
   }
   if (!faults_again(*info)) {
     // Any si_code is allowed towards our own process.

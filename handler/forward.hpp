@@ -9,8 +9,8 @@ namespace growstack::handler {
 const struct sigaction& previous_action(int signal) noexcept;
 void set_previous_action(int signal, const struct sigaction& action) noexcept;
 
-/// Calls the previous handler by its own flags and mask, or arranges for the default action to happen once this handler
-/// returns. Signal handlers.
+/// Calls the previous handler by its own flags and mask, or arranges for the default action to
+/// happen once this handler returns. Signal handlers.
 void forward(int signal, siginfo_t* info, void* context) noexcept;
 
 }  // namespace growstack::handler

@@ -44,13 +44,15 @@ int commit(const Range& range, SlotRecord& slot, Step step) noexcept {
 /// A plan that does not help: better an end than a loop.
 bool reaches(Step step, std::uintptr_t address) noexcept { return step.begin <= address; }
 
-/// Makes the kernel touch the page, as any system call would: it grows what grows by itself, and says EFAULT where it does
-/// not. The signal mask is read from there and then refused, for no `how` is -1.
+/// Makes the kernel touch the page, as any system call would: it grows what grows by itself, and
+/// says EFAULT where it does not. The signal mask is read from there and then refused, for no `how`
+/// is -1.
 bool touch_by_kernel(std::uintptr_t address) noexcept {
   constexpr int no_such_how = -1;
   constexpr std::size_t mask_bytes = 8;
   const std::uintptr_t aligned = address & ~(mask_bytes - 1);
-  return syscall(SYS_rt_sigprocmask, no_such_how, aligned, nullptr, mask_bytes) != 0 && errno == EINVAL;
+  return syscall(SYS_rt_sigprocmask, no_such_how, aligned, nullptr, mask_bytes) != 0 &&
+         errno == EINVAL;
 }
 
 }  // namespace
@@ -81,8 +83,10 @@ int commit_ahead(std::uintptr_t inside, std::uintptr_t address) noexcept {
     return ENOMEM;
   }
   const int kept = errno;
-  int error = slot.growth == Growth::by_kernel ? ENOMEM : grow_here(pinned.range(), pinned.slot(), address);
-  // Beyond a budget nobody does: guard_markers' window would stay where it is, and a monitor would let the process die.
+  int error =
+      slot.growth == Growth::by_kernel ? ENOMEM : grow_here(pinned.range(), pinned.slot(), address);
+  // Beyond a budget nobody does: guard_markers' window would stay where it is, and a monitor would
+  // let the process die.
   if (error != 0 && error != EDQUOT && touch_by_kernel(address)) {
     error = 0;  // the kernel grows it, as it does in a forked child what userfaultfd was for
   }
@@ -100,7 +104,9 @@ void count_growth(SlotRecord& slot, bool remote) noexcept {
 }
 
 GrowthTally growth_tally() noexcept {
-  const auto read = [](const std::atomic<std::uint64_t>& event) { return event.load(std::memory_order_relaxed); };
+  const auto read = [](const std::atomic<std::uint64_t>& event) {
+    return event.load(std::memory_order_relaxed);
+  };
   return {.growth = read(growths),
           .remote_growth = read(remote_growths),
           .by_helper = read(by_helper),

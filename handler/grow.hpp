@@ -7,14 +7,16 @@
 
 namespace growstack::handler {
 
-/// Commits what a touch at `address` asks for, in the thread that the range's committer names. 0 or an errno; EDOM for a
-/// plan that does not reach the address. Signal handlers included; the slot is pinned.
+/// Commits what a touch at `address` asks for, in the thread that the range's committer names. 0 or
+/// an errno; EDOM for a plan that does not reach the address. Signal handlers included; the slot is
+/// pinned.
 int grow(const Range& range, SlotRecord& slot, std::uintptr_t address) noexcept;
 
 /// The same, always in the calling thread.
 int grow_here(const Range& range, SlotRecord& slot, std::uintptr_t address) noexcept;
 
-/// Writes down a growth that is about to happen; `remote` if the stack pointer of who asks is elsewhere, or not known.
+/// Writes down a growth that is about to happen; `remote` if the stack pointer of who asks is
+/// elsewhere, or not known.
 void count_growth(SlotRecord& slot, bool remote) noexcept;
 
 struct GrowthTally {

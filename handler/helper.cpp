@@ -1,5 +1,5 @@
-// The helper thread: the other end of the pipe. It commits and answers; it never touches a page of any stack, allocates
-// nothing, and shares no descriptor with the program.
+// The helper thread: the other end of the pipe. It commits and answers; it never touches a page of
+// any stack, allocates nothing, and shares no descriptor with the program.
 #include "request_pipe.hpp"
 
 #include <growstack/handler/ranges.hpp>
@@ -20,8 +20,8 @@ pthread_t helper_thread;
 void serve(const Request& request) noexcept {
   Reply& reply = *request.reply;
   std::uint32_t expected = reply_word(request.sequence, ReplyState::pending);
-  if (!reply.word.compare_exchange_strong(expected, reply_word(request.sequence, ReplyState::claimed),
-                                          std::memory_order_acq_rel)) {
+  if (!reply.word.compare_exchange_strong(
+          expected, reply_word(request.sequence, ReplyState::claimed), std::memory_order_acq_rel)) {
     return;  // withdrawn: the slot may be gone
   }
   // From here on the faulting thread waits, and its pin keeps slot and range.
@@ -37,7 +37,8 @@ void serve(const Request& request) noexcept {
 void serve_requests(int read_end) noexcept {
   Request batch[PIPE_BUF / sizeof(Request)];
   for (;;) {
-    // The bare system calls, because ThreadSanitizer believes that all threads share one descriptor table.
+    // The bare system calls, because ThreadSanitizer believes that all threads share one descriptor
+    // table.
     const ssize_t bytes = syscall(SYS_read, read_end, batch, sizeof batch);
     if (bytes < 0 && errno == EINTR) {
       continue;  // a set*id(2) call in another thread interrupts every thread
@@ -46,7 +47,8 @@ void serve_requests(int read_end) noexcept {
       return;
     }
     // Requests are written whole, and the buffer holds a whole number of them.
-    for (std::size_t index = 0; index < static_cast<std::size_t>(bytes) / sizeof(Request); ++index) {
+    for (std::size_t index = 0; index < static_cast<std::size_t>(bytes) / sizeof(Request);
+         ++index) {
       if (batch[index].slot == nullptr) {
         return;
       }
@@ -55,7 +57,8 @@ void serve_requests(int read_end) noexcept {
   }
 }
 
-/// Between start_helper_thread and the new thread: descriptor and identity going in, 0 or an errno coming out.
+/// Between start_helper_thread and the new thread: descriptor and identity going in, 0 or an errno
+/// coming out.
 struct Start {
   int read_end = -1;
   std::uint32_t identity = 0;
@@ -72,10 +75,12 @@ void* helper_body(void* argument) noexcept {
   const int error = keep_descriptors_only({read_end});
   if (error == 0) {
     fork_wiped()->helper_processor.store(0, std::memory_order_relaxed);
-    fork_wiped()->helper_id.store(static_cast<std::uint32_t>(syscall(SYS_gettid)), std::memory_order_relaxed);
+    fork_wiped()->helper_id.store(static_cast<std::uint32_t>(syscall(SYS_gettid)),
+                                  std::memory_order_relaxed);
     fork_wiped()->helper_runs.store(identity, std::memory_order_release);
   }
-  start.result.store(error, std::memory_order_release);  // the last use of `start`, but for the wake
+  start.result.store(error,
+                     std::memory_order_release);  // the last use of `start`, but for the wake
   start.result.notify_one();
   if (error == 0) {
     serve_requests(read_end);
@@ -109,7 +114,8 @@ int start_helper_thread(int read_end) noexcept {
 
 namespace {
 bool claim_helper_thread() noexcept {
-  return fork_wiped() != nullptr && fork_wiped()->helper_joinable.exchange(0, std::memory_order_relaxed) != 0;
+  return fork_wiped() != nullptr &&
+         fork_wiped()->helper_joinable.exchange(0, std::memory_order_relaxed) != 0;
 }
 }  // namespace
 

@@ -28,24 +28,28 @@ namespace {
 
 constinit std::mutex life_cycle;
 
-/// When the program is loaded, before the library's own (lib/arena.cpp): handlers that prepare for a fork run in the reverse
-/// order, and the library takes its lock before this one.
+/// When the program is loaded, before the library's own (lib/arena.cpp): handlers that prepare for
+/// a fork run in the reverse order, and the library takes its lock before this one.
 struct HoldOverFork {
   HoldOverFork() noexcept {
-    // ENOMEM at worst: then a child forked while another thread starts something here could not start anything.
-    static_cast<void>(pthread_atfork([] { life_cycle.lock(); }, [] { life_cycle.unlock(); }, [] { life_cycle.unlock(); }));
+    // ENOMEM at worst: then a child forked while another thread starts something here could not
+    // start anything.
+    static_cast<void>(pthread_atfork([] { life_cycle.lock(); }, [] { life_cycle.unlock(); },
+                                     [] { life_cycle.unlock(); }));
   }
 };
 [[gnu::init_priority(101)]] const HoldOverFork hold_over_fork;
 
-/// A plugin with a copy of this library inside stays in the process when it is closed: the signal's action, threads and what
-/// is to be done when a thread ends are code of ours. When it is loaded, because install() would have to take the loader's
-/// lock, which a thread may hold that waits for ours. (The shared library is linked with -z nodelete, which is the same.)
+/// A plugin with a copy of this library inside stays in the process when it is closed: the signal's
+/// action, threads and what is to be done when a thread ends are code of ours. When it is loaded,
+/// because install() would have to take the loader's lock, which a thread may hold that waits for
+/// ours. (The shared library is linked with -z nodelete, which is the same.)
 struct StayLoaded {
   StayLoaded() noexcept {
     Dl_info unused{};
     link_map* module = nullptr;
-    if (dladdr1(&life_cycle, &unused, reinterpret_cast<void**>(&module), RTLD_DL_LINKMAP) == 0 || module == nullptr) {
+    if (dladdr1(&life_cycle, &unused, reinterpret_cast<void**>(&module), RTLD_DL_LINKMAP) == 0 ||
+        module == nullptr) {
       return;
     }
     if (module->l_name[0] != '\0') {  // the program itself has no name here, and no end
@@ -64,31 +68,34 @@ bool in_force(int signal) noexcept {
   return sigaction(signal, nullptr, &now) == 0 && is_ours(now);
 }
 
-/// SIGBUS is watched only for ranges whose faults come so: what a program does with it otherwise is its own.
+/// SIGBUS is watched only for ranges whose faults come so: what a program does with it otherwise is
+/// its own.
 struct Watched {
   int signal;
-  /// Set once our action is in place, cleared by uninstall. Written under the lock; read by watches(): a stale value costs a
-  /// thread that is attached just now its unblocked SIGBUS.
+  /// Set once our action is in place, cleared by uninstall. Written under the lock; read by
+  /// watches(): a stale value costs a thread that is attached just now its unblocked SIGBUS.
   std::atomic<bool> installed{false};
 };
 Watched watched[]{{SIGSEGV}, {SIGBUS}};
 
 Watched* find(int signal) noexcept {
   Watched* const found =
-      std::find_if(std::begin(watched), std::end(watched), [signal](const Watched& each) { return each.signal == signal; });
+      std::find_if(std::begin(watched), std::end(watched),
+                   [signal](const Watched& each) { return each.signal == signal; });
   return found == std::end(watched) ? nullptr : found;
 }
 
 bool is_default_or_ignored(const struct sigaction& action) noexcept {
-  return (action.sa_flags & SA_SIGINFO) == 0 && (action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN);
+  return (action.sa_flags & SA_SIGINFO) == 0 &&
+         (action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN);
 }
 
 struct sigaction our_action(const struct sigaction& previous) noexcept {
   struct sigaction action {};
   action.sa_sigaction = on_fault;
-  // Every signal, libc's internal ones too (sigfillset(3) would leave those out): nothing may run in between, and no
-  // asynchronous cancellation may strike. (A deferred one cannot: the handler calls no cancellation point.) A fault in the
-  // handler itself then kills at once, by SIGSEGV.
+  // Every signal, libc's internal ones too (sigfillset(3) would leave those out): nothing may run
+  // in between, and no asynchronous cancellation may strike. (A deferred one cannot: the handler
+  // calls no cancellation point.) A fault in the handler itself then kills at once, by SIGSEGV.
   std::memset(&action.sa_mask, 0xff, sizeof action.sa_mask);
   action.sa_flags = SA_SIGINFO     // the fault address and the registers
                     | SA_ONSTACK;  // the faulting stack has no room
@@ -106,8 +113,9 @@ int install_action(Watched& target) noexcept {
   if (target.installed && !is_default_or_ignored(previous)) {
     return 0;
   }
-  if (!is_ours(previous)) {                        // a copy of ours that somebody put back calls nobody
-    set_previous_action(target.signal, previous);  // before ours is in force: a fault may come at once
+  if (!is_ours(previous)) {  // a copy of ours that somebody put back calls nobody
+    set_previous_action(target.signal,
+                        previous);  // before ours is in force: a fault may come at once
   }
   const struct sigaction ours = our_action(previous);
   if (sigaction(target.signal, &ours, nullptr) != 0) {
@@ -160,7 +168,8 @@ int start_helper() noexcept {
   if (helper_is_reachable()) {
     return 0;
   }
-  // Here is one only if the program closed its pipe. It sees end-of-file, unless a forked child has the write end, too.
+  // Here is one only if the program closed its pipe. It sees end-of-file, unless a forked child has
+  // the write end, too.
   abandon_helper_thread();
   close_request_pipe();  // in a forked child: the parent's
   int read_end = -1;

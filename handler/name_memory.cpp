@@ -15,7 +15,8 @@ constexpr unsigned long anonymous_name = 0;  // PR_SET_VMA_ANON_NAME
 /// Cleared by the first refusal. Any thread; two may find out at once.
 std::atomic<bool> may_work{true};
 
-/// The kernel knows names, but cannot give one here and now: part of it is not mapped, or there is no memory for a name.
+/// The kernel knows names, but cannot give one here and now: part of it is not mapped, or there is
+/// no memory for a name.
 bool is_passing(int error) noexcept { return error == ENOMEM || error == EAGAIN || error == EBADF; }
 
 }  // namespace

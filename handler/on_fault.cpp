@@ -1,21 +1,25 @@
 // The way of a fault, top to bottom. notes/life-of-a-fault.md walks the same steps.
 //
-// Everything below runs in a signal handler, on the alternate stack, with every signal blocked. It takes no lock, allocates
-// nothing and calls nothing but:
+// Everything below runs in a signal handler, on the alternate stack, with every signal blocked. It
+// takes no lock, allocates nothing and calls nothing but:
 //
-//     look-up, classification, plan    our own arithmetic on atomics; classification asks getauxval(3), which reads memory
-//     fstat, write                     signal-safety(7) lists them: the request pipe. write, ppoll and rt_sigtimedwait by
+//     look-up, classification, plan    our own arithmetic on atomics; classification asks
+//     getauxval(3), which reads memory fstat, write                     signal-safety(7) lists
+//     them: the request pipe. write, ppoll and rt_sigtimedwait by
 //                                      syscall(3), because libc's are cancellation points
-//     sched_getcpu, sched_setaffinity  the request pipe: reads a word of the kernel's, and a bare system call
-//     futex, tgkill, rt_tgsigqueueinfo bare system calls through syscall(3), which touches nothing but errno
-//     mprotect, madvise, ioctl         bare system calls; POSIX does not list them, Linux does not mind: they touch no
+//     sched_getcpu, sched_setaffinity  the request pipe: reads a word of the kernel's, and a bare
+//     system call futex, tgkill, rt_tgsigqueueinfo bare system calls through syscall(3), which
+//     touches nothing but errno mprotect, madvise, ioctl         bare system calls; POSIX does not
+//     list them, Linux does not mind: they touch no
 //                                      memory of libc's. Which one commits is the range's operation
 //     sigaction, pthread_sigmask       listed; forwarding
 //     rt_sigtimedwait                  takes back a SIGPIPE of ours
 //     clock_gettime, ppoll, sigpending, getpid, prctl, gettid
 //                                      listed, or bare system calls; the report
-//     the unwinder                     only for a report, when nothing can be lost any more; warmed up beforehand, and
-//                                      since glibc 2.35 it finds objects without a lock (_dl_find_object)
+//     the unwinder                     only for a report, when nothing can be lost any more; warmed
+//     up beforehand, and
+//                                      since glibc 2.35 it finds objects without a lock
+//                                      (_dl_find_object)
 //
 // errno is kept. Thread-local variables are not touched, but for errno.
 #include "on_fault.hpp"
@@ -59,7 +63,9 @@ struct Tally {
   std::atomic<std::uint64_t> overflow{0};
 } tally;
 
-void count(std::atomic<std::uint64_t>& event) noexcept { event.fetch_add(1, std::memory_order_relaxed); }
+void count(std::atomic<std::uint64_t>& event) noexcept {
+  event.fetch_add(1, std::memory_order_relaxed);
+}
 
 Fault read_fault(int signal, const siginfo_t& info, const ucontext_t& context) noexcept {
   return {.signal = signal,
@@ -78,7 +84,8 @@ std::uintptr_t signal_frame_address(const Fault& fault, const SlotView& slot) no
   return std::min(std::max(lowest, slot.floor), slot.limit - 1);
 }
 
-/// Asks the kernel, without a fault and without changing anything: FUTEX_WAKE_OP adds 0 to the second word.
+/// Asks the kernel, without a fault and without changing anything: FUTEX_WAKE_OP adds 0 to the
+/// second word.
 bool is_writable(std::uintptr_t address) noexcept {
   std::uint32_t first = 0;
   const std::uintptr_t second = address & ~(alignof(std::uint32_t) - 1);
@@ -86,7 +93,9 @@ bool is_writable(std::uintptr_t address) noexcept {
                  FUTEX_OP(FUTEX_OP_ADD, 0, FUTEX_OP_CMP_EQ, 0)) >= 0;
 }
 
-Step page_of(std::uintptr_t address) noexcept { return {page_down(address), page_down(address) + page_size()}; }
+Step page_of(std::uintptr_t address) noexcept {
+  return {page_down(address), page_down(address) + page_size()};
+}
 
 bool runs_elsewhere(const Fault& fault, const SlotView& slot) noexcept {
   return fault.stack_pointer < slot.guard || fault.stack_pointer > slot.base;
@@ -94,15 +103,18 @@ bool runs_elsewhere(const Fault& fault, const SlotView& slot) noexcept {
 
 /// Everything between classification and the return of the handler. False: forward the fault.
 bool serve(const Fault& fault) noexcept {
-  // The slot of the stack pointer where the kernel gave no address; just below, because a stack pointer is an end.
-  const PinnedSlot pinned(may_be_lost_signal_frame(fault) ? fault.stack_pointer - 1 : fault.address);
+  // The slot of the stack pointer where the kernel gave no address; just below, because a stack
+  // pointer is an end.
+  const PinnedSlot pinned(may_be_lost_signal_frame(fault) ? fault.stack_pointer - 1
+                                                          : fault.address);
   if (!pinned) {
     count(tally.foreign);
     return false;
   }
   SlotRecord& slot = pinned.slot();
   const SlotView seen = view(slot);
-  const bool ran_past_guard = fault.stack_pointer < seen.guard && in_vacant_slot(pinned.range(), fault.stack_pointer);
+  const bool ran_past_guard =
+      fault.stack_pointer < seen.guard && in_vacant_slot(pinned.range(), fault.stack_pointer);
 
   int error = 0;
   switch (classify(fault, seen, signal_frame_bytes(), ran_past_guard)) {
@@ -125,7 +137,8 @@ bool serve(const Fault& fault) noexcept {
       count(tally.spurious);
       break;
     case Outcome::discarded:
-      // It may be there by now, put there by another thread: then nothing happens, and the instruction is tried again.
+      // It may be there by now, put there by another thread: then nothing happens, and the
+      // instruction is tried again.
       error = pinned.range().operations->commit(pinned.range(), slot, page_of(fault.address));
       if (error == ENOENT) {
         count(tally.foreign);  // a mapping that the program made there
@@ -158,7 +171,9 @@ void on_fault(int signal, siginfo_t* info, void* context) noexcept {
 }
 
 Counters counters() noexcept {
-  const auto read = [](const std::atomic<std::uint64_t>& event) { return event.load(std::memory_order_relaxed); };
+  const auto read = [](const std::atomic<std::uint64_t>& event) {
+    return event.load(std::memory_order_relaxed);
+  };
   const GrowthTally growths = growth_tally();
   return {.growth = growths.growth,
           .remote_growth = growths.remote_growth,

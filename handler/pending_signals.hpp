@@ -1,5 +1,6 @@
-// Signals that our own writing raises (SIGPIPE, SIGXFSZ) stay pending on the thread, blocked while a handler runs, and would
-// end the process when it returns. They are not the program's: taken back here.
+// Signals that our own writing raises (SIGPIPE, SIGXFSZ) stay pending on the thread, blocked while
+// a handler runs, and would end the process when it returns. They are not the program's: taken back
+// here.
 #pragma once
 
 #include <sys/syscall.h>
@@ -18,7 +19,8 @@ inline void take_back(int signal) noexcept {
   sigaddset(&only, signal);
   const timespec now{};
   constexpr std::size_t mask_bytes = 8;
-  syscall(SYS_rt_sigtimedwait, &only, nullptr, &now, mask_bytes);  // libc's acts on a pending cancellation
+  syscall(SYS_rt_sigtimedwait, &only, nullptr, &now,
+          mask_bytes);  // libc's acts on a pending cancellation
 }
 
 }  // namespace growstack::handler

@@ -22,30 +22,35 @@ constinit std::atomic<TableEntry*> table{nullptr};
 
 namespace {
 
-// ---- the flat table: one word per 64 MiB of user address space -------------------------------------------------------
+// ---- the flat table: one word per 64 MiB of user address space
+// -------------------------------------------------------
 //
-// Reserved readable, which costs neither memory nor charge (every page is the zero page); the pages that get an entry are
-// made writable first. Entries are written under the life-cycle lock, by single stores, and read by anyone.
+// Reserved readable, which costs neither memory nor charge (every page is the zero page); the pages
+// that get an entry are made writable first. Entries are written under the life-cycle lock, by
+// single stores, and read by anyone.
 
 using Entry = TableEntry;
 
 Range* look_up(std::uintptr_t address) noexcept {
   Entry* const entries = table.load(std::memory_order_acquire);
   const std::size_t block = address >> range_shift;
-  return entries != nullptr && block < table_entries ? entries[block].load(std::memory_order_acquire) : nullptr;
+  return entries != nullptr && block < table_entries
+             ? entries[block].load(std::memory_order_acquire)
+             : nullptr;
 }
 
 int make_table() noexcept {
   if (table.load(std::memory_order_relaxed) != nullptr) {
     return 0;
   }
-  void* const memory =
-      mmap(nullptr, table_entries * sizeof(Entry), PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* const memory = mmap(nullptr, table_entries * sizeof(Entry), PROT_READ,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) {
     return errno;
   }
   name_memory(reinterpret_cast<std::uintptr_t>(memory), table_entries * sizeof(Entry), table_name);
-  // Without this a linker would leave the description out of a program that links the library statically.
+  // Without this a linker would leave the description out of a program that links the library
+  // statically.
   asm volatile("" : : "r"(&growstack_debug));
   table.store(static_cast<Entry*>(memory), std::memory_order_release);
   return 0;
@@ -54,13 +59,16 @@ int make_table() noexcept {
 int make_writable(Entry* first, Entry* last) noexcept {
   const std::uintptr_t begin = page_down(reinterpret_cast<std::uintptr_t>(first));
   const std::uintptr_t end = page_up(reinterpret_cast<std::uintptr_t>(last));
-  return mprotect(reinterpret_cast<void*>(begin), end - begin, PROT_READ | PROT_WRITE) == 0 ? 0 : errno;
+  return mprotect(reinterpret_cast<void*>(begin), end - begin, PROT_READ | PROT_WRITE) == 0 ? 0
+                                                                                            : errno;
 }
 
-// ---- type-stable records ---------------------------------------------------------------------------------------------
+// ---- type-stable records
+// ---------------------------------------------------------------------------------------------
 
-/// Memory that is only ever handed out: what lies in it may be read for ever. All zeros at first, as fresh slot records and
-/// pins are: they need no other construction, and those that are never used cost no memory. Under the life-cycle lock.
+/// Memory that is only ever handed out: what lies in it may be read for ever. All zeros at first,
+/// as fresh slot records and pins are: they need no other construction, and those that are never
+/// used cost no memory. Under the life-cycle lock.
 class RecordStore {
  public:
   using Map = void* (*)(std::size_t) noexcept;
@@ -92,7 +100,8 @@ class RecordStore {
 };
 
 void* map_ordinary(std::size_t bytes) noexcept {
-  void* const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* const memory =
+      mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) {
     return nullptr;
   }
@@ -137,15 +146,19 @@ void return_range(Range& range) noexcept {
   free_ranges = &range;
 }
 
-/// ceil(2^64 / divisor): multiplying by it and keeping the upper half divides exactly while dividend * divisor < 2^64.
-std::uint64_t reciprocal_of(std::uint64_t divisor) noexcept { return ~std::uint64_t{0} / divisor + 1; }
+/// ceil(2^64 / divisor): multiplying by it and keeping the upper half divides exactly while
+/// dividend * divisor < 2^64.
+std::uint64_t reciprocal_of(std::uint64_t divisor) noexcept {
+  return ~std::uint64_t{0} / divisor + 1;
+}
 
 __extension__ using Product = unsigned __int128;
 
 std::uint32_t slot_index(const Range& range, std::uintptr_t address) noexcept {
-  // A range of one slot has no reciprocal to speak of: 0 takes every address to slot 0. One below the first slot comes out
-  // as any number: it is in no slot's bounds.
-  const std::uint64_t page = (address - range.first_slot.load(std::memory_order_relaxed)) / page_size();
+  // A range of one slot has no reciprocal to speak of: 0 takes every address to slot 0. One below
+  // the first slot comes out as any number: it is in no slot's bounds.
+  const std::uint64_t page =
+      (address - range.first_slot.load(std::memory_order_relaxed)) / page_size();
   const std::uint64_t reciprocal = range.reciprocal.load(std::memory_order_relaxed);
   return static_cast<std::uint32_t>((static_cast<Product>(page) * reciprocal) >> 64U);
 }
@@ -153,7 +166,8 @@ std::uint32_t slot_index(const Range& range, std::uintptr_t address) noexcept {
 bool is_live(std::uint32_t generation) noexcept { return generation % 2 == 1; }
 
 bool lives_at(const SlotRecord& slot, std::uintptr_t address) noexcept {
-  return is_live(slot.generation.load(std::memory_order_seq_cst)) && slot.guard.load(std::memory_order_relaxed) <= address &&
+  return is_live(slot.generation.load(std::memory_order_seq_cst)) &&
+         slot.guard.load(std::memory_order_relaxed) <= address &&
          address < slot.base.load(std::memory_order_relaxed);
 }
 
@@ -161,9 +175,11 @@ bool lives_at(const SlotRecord& slot, std::uintptr_t address) noexcept {
 
 int add_range(const RangeDescription& description, Range*& range) noexcept {
   const std::uintptr_t end = description.begin + description.size;
-  if (description.begin % range_alignment != 0 || description.size % range_alignment != 0 || description.size == 0 ||
-      description.slot_size == 0 || description.slot_size % page_size() != 0 || description.first_slot % page_size() != 0 ||
-      description.first_slot >= description.size || description.slot_size > description.size - description.first_slot ||
+  if (description.begin % range_alignment != 0 || description.size % range_alignment != 0 ||
+      description.size == 0 || description.slot_size == 0 ||
+      description.slot_size % page_size() != 0 || description.first_slot % page_size() != 0 ||
+      description.first_slot >= description.size ||
+      description.slot_size > description.size - description.first_slot ||
       (end - 1) >> range_shift >= table_entries || description.operations == nullptr) {
     return EINVAL;
   }
@@ -178,7 +194,9 @@ int add_range(const RangeDescription& description, Range*& range) noexcept {
   }
   Entry* const first = table.load(std::memory_order_relaxed) + (description.begin >> range_shift);
   Entry* const last = first + (description.size >> range_shift);
-  if (std::any_of(first, last, [](const Entry& entry) { return entry.load(std::memory_order_relaxed) != nullptr; })) {
+  if (std::any_of(first, last, [](const Entry& entry) {
+        return entry.load(std::memory_order_relaxed) != nullptr;
+      })) {
     return EEXIST;
   }
   if (const int error = make_writable(first, last); error != 0) {
@@ -193,7 +211,8 @@ int add_range(const RangeDescription& description, Range*& range) noexcept {
   taken->first_slot.store(description.begin + description.first_slot, std::memory_order_relaxed);
   taken->slot_size.store(description.slot_size, std::memory_order_relaxed);
   taken->slot_count.store(static_cast<std::uint32_t>(slots), std::memory_order_relaxed);
-  taken->reciprocal.store(slots == 1 ? 0 : reciprocal_of(description.slot_size / page_size()), std::memory_order_relaxed);
+  taken->reciprocal.store(slots == 1 ? 0 : reciprocal_of(description.slot_size / page_size()),
+                          std::memory_order_relaxed);
   taken->operations = description.operations;
   taken->committer = description.committer;
   taken->owner = description.owner;
@@ -208,7 +227,8 @@ int add_range(const RangeDescription& description, Range*& range) noexcept {
 
 void remove_range(Range& range) noexcept {
   const LifeCycleLock lock;
-  Entry* const first = table.load(std::memory_order_relaxed) + (range.begin.load(std::memory_order_relaxed) >> range_shift);
+  Entry* const first = table.load(std::memory_order_relaxed) +
+                       (range.begin.load(std::memory_order_relaxed) >> range_shift);
   Entry* const last = first + (range.size.load(std::memory_order_relaxed) >> range_shift);
   for (Entry* entry = first; entry != last; ++entry) {
     entry->store(nullptr, std::memory_order_release);
@@ -244,7 +264,8 @@ void publish(Range& range, std::uint32_t index, const SlotDescription& descripti
 }
 
 void retire(Range& range, std::uint32_t index) noexcept {
-  // Sequentially consistent against PinnedSlot: either it sees the generation we leave, or we see its pin.
+  // Sequentially consistent against PinnedSlot: either it sees the generation we leave, or we see
+  // its pin.
   range.slots[index].generation.fetch_add(1, std::memory_order_seq_cst);
   for (unsigned attempt = 0; range.pins[index].load(std::memory_order_seq_cst) != 0; ++attempt) {
     if (attempt < 100) {
@@ -261,7 +282,8 @@ SlotRecord* live_slot(std::uintptr_t address) noexcept {
     return nullptr;
   }
   const std::uint32_t index = slot_index(*range, address);
-  return index < range->capacity && lives_at(range->slots[index], address) ? &range->slots[index] : nullptr;
+  return index < range->capacity && lives_at(range->slots[index], address) ? &range->slots[index]
+                                                                           : nullptr;
 }
 
 PinnedSlot::PinnedSlot(std::uintptr_t address) noexcept {
@@ -287,7 +309,8 @@ PinnedSlot::~PinnedSlot() {
   if (slot_ == nullptr) {
     return;
   }
-  // Not below 0: the pin is gone already in the child of a signal handler that forked while it interrupted us.
+  // Not below 0: the pin is gone already in the child of a signal handler that forked while it
+  // interrupted us.
   std::atomic<std::uint32_t>& pins = range_->pins[index()];
   std::uint32_t seen = pins.load(std::memory_order_relaxed);
   while (seen != 0 && !pins.compare_exchange_weak(seen, seen - 1, std::memory_order_release)) {
@@ -300,13 +323,16 @@ bool is_committed(std::uintptr_t inside, std::uintptr_t address) noexcept {
     return true;
   }
   const std::uint32_t index = slot_index(*range, inside);
-  return index >= range->capacity || address >= range->slots[index].limit.load(std::memory_order_acquire);
+  return index >= range->capacity ||
+         address >= range->slots[index].limit.load(std::memory_order_acquire);
 }
 
 bool in_vacant_slot(const Range& range, std::uintptr_t address) noexcept {
   // What lies beside the slots is not the range's, though it is in no other.
-  return look_up(address) == &range && address >= range.first_slot.load(std::memory_order_relaxed) &&
-         slot_index(range, address) < range.slot_count.load(std::memory_order_relaxed) && !PinnedSlot(address);
+  return look_up(address) == &range &&
+         address >= range.first_slot.load(std::memory_order_relaxed) &&
+         slot_index(range, address) < range.slot_count.load(std::memory_order_relaxed) &&
+         !PinnedSlot(address);
 }
 
 void lower_limit(SlotRecord& slot, Step step) noexcept {
@@ -316,7 +342,8 @@ void lower_limit(SlotRecord& slot, Step step) noexcept {
            !word.compare_exchange_weak(seen, step.begin, std::memory_order_release)) {
     }
   };
-  // Above the end of the step it was raised by a trim, which took away what lies between: the limit must not claim that.
+  // Above the end of the step it was raised by a trim, which took away what lies between: the limit
+  // must not claim that.
   lower(slot.limit, step.end);
   lower(slot.high_water, UINTPTR_MAX);
   slot.marks.fetch_or(grown_mark, std::memory_order_release);

@@ -1,4 +1,5 @@
-// A line of text put together without allocation or stdio, and written with one write(2). Usable in a signal handler.
+// A line of text put together without allocation or stdio, and written with one write(2). Usable in
+// a signal handler.
 #pragma once
 
 #include <poll.h>
@@ -30,17 +31,18 @@ class RawLine {
     return digits(value, 16);
   }
 
-  /// Writes the line, with its newline, to standard error. False if that does not take it within a second: a pipe that
-  /// nobody empties must not keep a process from dying. (A pipe that polls writable has room for a line.) By bare system
-  /// calls, for those of libc act on a cancellation that the thread has pending.
+  /// Writes the line, with its newline, to standard error. False if that does not take it within a
+  /// second: a pipe that nobody empties must not keep a process from dying. (A pipe that polls
+  /// writable has room for a line.) By bare system calls, for those of libc act on a cancellation
+  /// that the thread has pending.
   bool write_to_stderr() noexcept {
     text_[length_++] = '\n';
     pollfd target{.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
     const timespec patience{.tv_sec = 1, .tv_nsec = 0};
     // An error is no answer: poll fails where RLIMIT_NOFILE is 0.
     const bool would_block = syscall(SYS_ppoll, &target, 1, &patience, nullptr, 0) == 0;
-    const bool written =
-        !would_block && syscall(SYS_write, STDERR_FILENO, text_.data(), length_) == static_cast<long>(length_);
+    const bool written = !would_block && syscall(SYS_write, STDERR_FILENO, text_.data(), length_) ==
+                                             static_cast<long>(length_);
     length_ = 0;
     return written;
   }

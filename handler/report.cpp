@@ -33,7 +33,8 @@ bool ended_by_kernel(const SlotRecord& slot, const Fault& fault) noexcept {
          fault.address >= slot.floor.load(std::memory_order_relaxed);
 }
 
-/// Of a stack that the kernel grows nobody keeps the limit: it ended right above the address that faulted.
+/// Of a stack that the kernel grows nobody keeps the limit: it ended right above the address that
+/// faulted.
 std::uintptr_t lowest_committed(const SlotRecord& slot, const Fault& fault) noexcept {
   const std::uintptr_t limit = slot.limit.load(std::memory_order_relaxed);
   return ended_by_kernel(slot, fault) ? std::min(limit, page_up(fault.address)) : limit;
@@ -44,7 +45,8 @@ const char* end_of(const SlotRecord& slot, const Fault& fault) noexcept {
   if (fault.address >= slot.floor.load(std::memory_order_relaxed)) {
     switch (slot.growth.load(std::memory_order_relaxed)) {
       case Growth::by_kernel:
-        return "stack overflow: the kernel grew it no further (RLIMIT_STACK is reached or another mapping is in the way)";
+        return "stack overflow: the kernel grew it no further (RLIMIT_STACK is reached or another "
+               "mapping is in the way)";
       case Growth::by_monitor:
         return "a stack could not grow (the monitor thread was refused the memory)";
       default:
@@ -60,22 +62,24 @@ void name_the_cause(RawLine& line, const SlotRecord& slot, const Fault& fault, i
       line << end_of(slot, fault);
       break;
     case ENOMEM:
-      line << "a stack could not grow (ENOMEM: vm.max_map_count, RLIMIT_DATA, RLIMIT_AS or the overcommit limit is reached)";
+      line << "a stack could not grow (ENOMEM: vm.max_map_count, RLIMIT_DATA, RLIMIT_AS or the "
+              "overcommit limit is reached)";
       break;
     case EDQUOT:
       line << "a stack could not grow (the budget of its pool or of the process is used up)";
       break;
     case EBADF:
     case ENOTTY:
-      line << "a stack could not grow (the program closed the descriptor of growstack's userfaultfd)";
+      line << "a stack could not grow (the program closed the descriptor of growstack's "
+              "userfaultfd)";
       break;
     default:
       line << "a stack could not grow (errno " << static_cast<std::uint64_t>(error) << ")";
   }
 }
 
-/// What writing to a closed pipe or a full file raises stays pending on this thread and would end the process before the
-/// fault does: taken back here, unless it was pending before.
+/// What writing to a closed pipe or a full file raises stays pending on this thread and would end
+/// the process before the fault does: taken back here, unless it was pending before.
 class KeepPendingSignals {
  public:
   KeepPendingSignals() noexcept { sigpending(&before_); }
@@ -97,8 +101,8 @@ class KeepPendingSignals {
 RawLine& name_the_place(RawLine& line, const SlotRecord& slot) noexcept {
   char thread_name[16] = "";
   prctl(PR_GET_NAME, thread_name);
-  return line << "thread " << static_cast<std::uint64_t>(syscall(SYS_gettid)) << " \"" << thread_name << "\", stack \""
-              << slot.name << "\"";
+  return line << "thread " << static_cast<std::uint64_t>(syscall(SYS_gettid)) << " \""
+              << thread_name << "\", stack \"" << slot.name << "\"";
 }
 
 bool write_raw_line(const SlotRecord& slot, const Fault& fault, int error) noexcept {
@@ -107,8 +111,8 @@ bool write_raw_line(const SlotRecord& slot, const Fault& fault, int error) noexc
   line << "growstack: ";
   name_the_cause(line, slot, fault, error);
   line << ": ";
-  name_the_place(line, slot) << ", reserved " << base - slot.floor.load(std::memory_order_relaxed) << " bytes, committed "
-                             << base - lowest_committed(slot, fault);
+  name_the_place(line, slot) << ", reserved " << base - slot.floor.load(std::memory_order_relaxed)
+                             << " bytes, committed " << base - lowest_committed(slot, fault);
   (line << ", fault address ").address(fault.address);
   (line << ", stack pointer ").address(fault.stack_pointer);
   return line.write_to_stderr();
@@ -137,7 +141,8 @@ void write_raw_frames() noexcept {
   constexpr std::size_t most = 32;
   const Trace& trace = the_trace();
   RawLine line;
-  line << "growstack: no symbols (a forked child, no memory, or the allocator's lock is held); the innermost "
+  line << "growstack: no symbols (a forked child, no memory, or the allocator's lock is held); the "
+          "innermost "
        << std::min(most, trace.total) << " of " << trace.total << " frames:";
   bool written = line.write_to_stderr();
   for (std::size_t index = 0; written && index < std::min(most, trace.total); ++index) {
@@ -156,7 +161,8 @@ void report_overflow(const SlotRecord& slot, const Fault& fault, int error) noex
   if (reporting.exchange(1, std::memory_order_acquire) != 0) {
     // Another thread reports: let it finish, for we return to a fault that ends the process.
     const auto deadline = std::chrono::steady_clock::now() + symbol_patience;
-    while (reporting.load(std::memory_order_acquire) != 0 && std::chrono::steady_clock::now() < deadline) {
+    while (reporting.load(std::memory_order_acquire) != 0 &&
+           std::chrono::steady_clock::now() < deadline) {
       futex_wait(reporting, 1, 100ms);
     }
     return;
@@ -177,11 +183,14 @@ void report_lost_signal(const SlotRecord& slot, const Fault& fault) noexcept {
   }
   const KeepPendingSignals keep_pending_signals;
   RawLine line;
-  line << "growstack: a signal was lost: its handler is without SA_ONSTACK, and there was no room for its frame: ";
+  line << "growstack: a signal was lost: its handler is without SA_ONSTACK, and there was no room "
+          "for its frame: ";
   const std::uintptr_t limit = slot.limit.load(std::memory_order_relaxed);
   name_the_place(line, slot) << ", ";
-  line << fault.stack_pointer - std::min(limit, fault.stack_pointer) << " bytes committed below the stack pointer. "
-       << "Give the handler SA_ONSTACK (growstack::handler::add_onstack), or more headroom to the stack. Said once.";
+  line << fault.stack_pointer - std::min(limit, fault.stack_pointer)
+       << " bytes committed below the stack pointer. "
+       << "Give the handler SA_ONSTACK (growstack::handler::add_onstack), or more headroom to the "
+          "stack. Said once.";
   static_cast<void>(line.write_to_stderr());
 }
 

@@ -1,5 +1,6 @@
-// The reporter thread: parked until a stack overflows, then turns the collected frames into names, files and lines with
-// Boost.Stacktrace. It allocates and takes locks, which is why it is not the faulting thread that does this.
+// The reporter thread: parked until a stack overflows, then turns the collected frames into names,
+// files and lines with Boost.Stacktrace. It allocates and takes locks, which is why it is not the
+// faulting thread that does this.
 #include "reporter.hpp"
 
 #include "fold_frames.hpp"
@@ -39,7 +40,8 @@ std::string with_thousands(std::size_t number) {
 /// "function at file:line", or the address where no debug information tells.
 std::string describe(const void* address, bool is_return_address) {
   // A return address may belong to the line after the call, or even to the next function.
-  const boost::stacktrace::frame frame(static_cast<const char*>(address) - (is_return_address ? 1 : 0));
+  const boost::stacktrace::frame frame(static_cast<const char*>(address) -
+                                       (is_return_address ? 1 : 0));
   std::ostringstream text;
   if (frame.name().empty()) {
     text << address;
@@ -65,10 +67,12 @@ void print(std::span<const void* const> frames, std::size_t first_number) {
     const std::string times = "  (" + with_thousands(run.count) + " times)";
     for (std::size_t index = run.first; index < run.first + run.length; ++index) {
       const std::size_t number = first_number + index;
-      say(numbered(number) + describe(frames[index], number != 0) + (run.length == 1 && run.count > 1 ? times : ""));
+      say(numbered(number) + describe(frames[index], number != 0) +
+          (run.length == 1 && run.count > 1 ? times : ""));
     }
     if (run.length > 1 && run.count > 1) {
-      say("           (these " + std::to_string(run.length) + " frames " + with_thousands(run.count) + " times)");
+      say("           (these " + std::to_string(run.length) + " frames " +
+          with_thousands(run.count) + " times)");
     }
   }
 }
@@ -80,13 +84,16 @@ void print_trace() {
   if (outer_count != 0) {
     const std::size_t first_outer = trace.total - outer_count;
     if (first_outer > Trace::capacity) {
-      say("  ...      (" + with_thousands(first_outer - Trace::capacity) + " frames in between are not shown)");
+      say("  ...      (" + with_thousands(first_outer - Trace::capacity) +
+          " frames in between are not shown)");
     }
-    std::rotate(trace.outer, trace.outer + first_outer % Trace::capacity, trace.outer + outer_count);
+    std::rotate(trace.outer, trace.outer + first_outer % Trace::capacity,
+                trace.outer + outer_count);
     print({trace.outer, outer_count}, first_outer);
   }
   if (!trace.whole) {
-    say("  ...      (and more: the walk was ended after " + with_thousands(trace.total) + " frames)");
+    say("  ...      (and more: the walk was ended after " + with_thousands(trace.total) +
+        " frames)");
   }
 }
 
@@ -126,7 +133,8 @@ constexpr std::size_t most_frames = std::size_t{16} * 1024 * 1024;
 
 struct Walk {
   std::uintptr_t program_counter;
-  bool interrupted_seen = false;  ///< the walk starts in our handler; the trace with the code that it interrupted
+  bool interrupted_seen =
+      false;  ///< the walk starts in our handler; the trace with the code that it interrupted
 };
 
 _Unwind_Reason_Code keep_frame(_Unwind_Context* context, void* argument) {
@@ -152,8 +160,8 @@ _Unwind_Reason_Code keep_frame(_Unwind_Context* context, void* argument) {
 
 }  // namespace
 
-// Not Boost.Stacktrace's safe_dump_to(): that keeps the inner end only, and of a runaway recursion one wants to know who
-// began it.
+// Not Boost.Stacktrace's safe_dump_to(): that keeps the inner end only, and of a runaway recursion
+// one wants to know who began it.
 void collect_trace(std::uintptr_t program_counter) noexcept {
   trace.total = 0;
   trace.whole = true;
@@ -161,19 +169,23 @@ void collect_trace(std::uintptr_t program_counter) noexcept {
   _Unwind_Backtrace(keep_frame, &walk);
 }
 
-void warm_up_unwinder() noexcept { collect_trace(reinterpret_cast<std::uintptr_t>(__builtin_return_address(0))); }
+void warm_up_unwinder() noexcept {
+  collect_trace(reinterpret_cast<std::uintptr_t>(__builtin_return_address(0)));
+}
 
 int start_reporter_thread() noexcept {
   ForkWiped& shared = *fork_wiped();
   if (shared.reporter_joinable.load(std::memory_order_relaxed) != 0) {
     return 0;
   }
-  shared.report_state.store(static_cast<std::uint32_t>(ReportState::parked), std::memory_order_relaxed);
+  shared.report_state.store(static_cast<std::uint32_t>(ReportState::parked),
+                            std::memory_order_relaxed);
   const int error = start_service_thread(reporter_thread, reporter_body, nullptr);
   if (error == 0) {
     shared.reporter_joinable.store(1, std::memory_order_relaxed);
   } else {
-    shared.report_state.store(static_cast<std::uint32_t>(ReportState::absent), std::memory_order_relaxed);
+    shared.report_state.store(static_cast<std::uint32_t>(ReportState::absent),
+                              std::memory_order_relaxed);
   }
   return error;
 }
@@ -183,7 +195,8 @@ void end_reporter_thread() noexcept {
   if (shared == nullptr || shared->reporter_joinable.exchange(0, std::memory_order_relaxed) == 0) {
     return;
   }
-  shared->report_state.store(static_cast<std::uint32_t>(ReportState::ending), std::memory_order_release);
+  shared->report_state.store(static_cast<std::uint32_t>(ReportState::ending),
+                             std::memory_order_release);
   futex_wake(shared->report_state);
   pthread_join(reporter_thread, nullptr);
 }

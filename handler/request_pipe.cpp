@@ -17,13 +17,14 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// How long a faulting thread leaves its request to the helper. Only a helper that gets no processor (real-time threads
-/// on every one of them) takes so long.
+/// How long a faulting thread leaves its request to the helper. Only a helper that gets no
+/// processor (real-time threads on every one of them) takes so long.
 constexpr auto reply_patience = 100ms;
 
-/// The write end, and what it was when we opened it. Programs close descriptors they do not know (closefrom(3) before
-/// exec and in daemons) and get the same number again for a file of theirs.
-/// Written under the life-cycle lock, `descriptor` last; read by faulting threads: a stale descriptor fails the check.
+/// The write end, and what it was when we opened it. Programs close descriptors they do not know
+/// (closefrom(3) before exec and in daemons) and get the same number again for a file of theirs.
+/// Written under the life-cycle lock, `descriptor` last; read by faulting threads: a stale
+/// descriptor fails the check.
 struct WriteEnd {
   std::atomic<int> descriptor{-1};
   std::atomic<dev_t> device{0};
@@ -40,22 +41,25 @@ int verified_write_end() noexcept {
   return ours ? descriptor : -1;
 }
 
-/// The write end does not block: a full pipe (over a thousand threads faulting at once) is a helper that does not keep up.
+/// The write end does not block: a full pipe (over a thousand threads faulting at once) is a helper
+/// that does not keep up.
 bool send(const Request& request) noexcept {
   const int descriptor = verified_write_end();
   if (descriptor < 0) {
     return false;
   }
   // The bare system call: write(3) would act on a cancellation that the thread has pending.
-  const bool sent = syscall(SYS_write, descriptor, &request, sizeof request) == static_cast<long>(sizeof request);
+  const bool sent =
+      syscall(SYS_write, descriptor, &request, sizeof request) == static_cast<long>(sizeof request);
   if (!sent && errno == EPIPE) {
     take_back(SIGPIPE);  // the helper was killed, and its end of the pipe with it
   }
   return sent;
 }
 
-/// A reply word for the time of one fault. Threads start their search at different words (each runs on an alternate stack of
-/// its own), so in practice each finds its last one again, in its own cache.
+/// A reply word for the time of one fault. Threads start their search at different words (each runs
+/// on an alternate stack of its own), so in practice each finds its last one again, in its own
+/// cache.
 class ClaimedReply {
  public:
   explicit ClaimedReply(ForkWiped& shared) noexcept {
@@ -85,18 +89,23 @@ class ClaimedReply {
 };
 
 /// A thread can be killed alone: by a seccomp filter.
-bool is_alive(std::uint32_t thread) noexcept { return syscall(SYS_tgkill, getpid(), thread, 0) == 0 || errno != ESRCH; }
-
-void let_helper_run_on(ForkWiped& shared, const cpu_set_t& processors) noexcept {
-  syscall(SYS_sched_setaffinity, shared.helper_id.load(std::memory_order_relaxed), sizeof processors, &processors);
+bool is_alive(std::uint32_t thread) noexcept {
+  return syscall(SYS_tgkill, getpid(), thread, 0) == 0 || errno != ESRCH;
 }
 
-/// A wake-up on another processor takes 40 to 75 us: that one sleeps, and has to be woken itself. On this one, which the
-/// faulting thread is about to leave to the helper, it takes 10. Where that is refused, the kernel chooses as it does.
+void let_helper_run_on(ForkWiped& shared, const cpu_set_t& processors) noexcept {
+  syscall(SYS_sched_setaffinity, shared.helper_id.load(std::memory_order_relaxed),
+          sizeof processors, &processors);
+}
+
+/// A wake-up on another processor takes 40 to 75 us: that one sleeps, and has to be woken itself.
+/// On this one, which the faulting thread is about to leave to the helper, it takes 10. Where that
+/// is refused, the kernel chooses as it does.
 void bring_helper_here(ForkWiped& shared) noexcept {
   const auto here = static_cast<std::uint32_t>(sched_getcpu() + 1);
   const std::uint32_t last = shared.helper_processor.load(std::memory_order_relaxed);
-  if (last == here || last == ForkWiped::any_processor || !is_alive(shared.helper_id.load(std::memory_order_relaxed))) {
+  if (last == here || last == ForkWiped::any_processor ||
+      !is_alive(shared.helper_id.load(std::memory_order_relaxed))) {
     return;
   }
   shared.helper_processor.store(here, std::memory_order_relaxed);
@@ -130,7 +139,8 @@ bool wait_for(ForkWiped& shared, Reply& reply, std::uint32_t sequence) noexcept 
     }
     let_helper_go(shared);
     word = reply_word(sequence, ReplyState::pending);
-    if (reply.word.compare_exchange_strong(word, reply_word(sequence, ReplyState::withdrawn), std::memory_order_acquire)) {
+    if (reply.word.compare_exchange_strong(word, reply_word(sequence, ReplyState::withdrawn),
+                                           std::memory_order_acquire)) {
       return false;
     }
   }
@@ -149,10 +159,12 @@ std::optional<int> commit_by_helper(const Range& range, SlotRecord& slot, Step s
   }
   Reply& reply = *claimed;
   const std::uint32_t sequence = (reply.word.load(std::memory_order_relaxed) >> 2U) + 1;
-  // Released here, acquired by the helper's claim: the pipe orders the two, but not in the language's eyes.
+  // Released here, acquired by the helper's claim: the pipe orders the two, but not in the
+  // language's eyes.
   reply.word.store(reply_word(sequence, ReplyState::pending), std::memory_order_release);
   bring_helper_here(*shared);
-  const Request request{.range = &range, .slot = &slot, .step = step, .reply = &reply, .sequence = sequence};
+  const Request request{
+      .range = &range, .slot = &slot, .step = step, .reply = &reply, .sequence = sequence};
   if (!send(request) || !wait_for(*shared, reply, sequence)) {
     return std::nullopt;
   }
@@ -179,7 +191,8 @@ int open_request_pipe(int& read_end) noexcept {
 }
 
 bool helper_is_reachable() noexcept {
-  return fork_wiped()->helper_runs.load(std::memory_order_acquire) != 0 && verified_write_end() >= 0;
+  return fork_wiped()->helper_runs.load(std::memory_order_acquire) != 0 &&
+         verified_write_end() >= 0;
 }
 
 bool ask_helper_to_end() noexcept { return send(Request{}); }

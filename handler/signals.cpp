@@ -10,7 +10,8 @@
 namespace growstack::handler {
 namespace {
 
-/// As the kernel has it (rt_sigaction(2), "C library/kernel differences"): libc's own hides the signals it keeps for itself.
+/// As the kernel has it (rt_sigaction(2), "C library/kernel differences"): libc's own hides the
+/// signals it keeps for itself.
 struct KernelAction {
   void (*handler)(int);
   unsigned long flags;
@@ -29,7 +30,9 @@ bool runs_on_the_interrupted_stack(const KernelAction& action) noexcept {
   return action.handler != SIG_DFL && action.handler != SIG_IGN && (action.flags & SA_ONSTACK) == 0;
 }
 
-std::uint64_t bit(int signal) noexcept { return std::uint64_t{1} << static_cast<unsigned>(signal - 1); }
+std::uint64_t bit(int signal) noexcept {
+  return std::uint64_t{1} << static_cast<unsigned>(signal - 1);
+}
 
 }  // namespace
 
@@ -52,7 +55,8 @@ int add_onstack(const sigset_t& signals) noexcept {
   std::memcpy(&wanted, &signals, sizeof wanted);
   for (int signal = 1; signal <= last_signal; ++signal) {
     KernelAction action{};
-    if ((wanted & bit(signal)) == 0 || get_action(signal, action) != 0 || !runs_on_the_interrupted_stack(action)) {
+    if ((wanted & bit(signal)) == 0 || get_action(signal, action) != 0 ||
+        !runs_on_the_interrupted_stack(action)) {
       continue;
     }
     action.flags |= SA_ONSTACK;

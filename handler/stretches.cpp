@@ -6,8 +6,9 @@
 namespace growstack::handler {
 
 void Stretches::add(Stretch added) {
-  auto next = std::lower_bound(all_.begin(), all_.end(), added.begin,
-                               [](const Stretch& each, std::uintptr_t address) { return each.end < address; });
+  auto next = std::lower_bound(
+      all_.begin(), all_.end(), added.begin,
+      [](const Stretch& each, std::uintptr_t address) { return each.end < address; });
   if (next != all_.end() && next->begin <= added.end) {
     next->begin = std::min(next->begin, added.begin);
     next->end = std::max(next->end, added.end);

@@ -14,7 +14,8 @@
 namespace growstack::handler {
 namespace {
 
-/// The processors this process was started on: a program under taskset(1) stays there, threads it pins later do not count.
+/// The processors this process was started on: a program under taskset(1) stays there, threads it
+/// pins later do not count.
 [[gnu::init_priority(101)]] const cpu_set_t processors_at_start = [] {
   cpu_set_t processors;
   if (sched_getaffinity(0, sizeof processors, &processors) != 0) {
@@ -42,9 +43,10 @@ int start_service_thread(pthread_t& thread, void* (*body)(void*), void* argument
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);  // inherited: there is no moment in which it could take a signal
-  // Generous, because only touched pages cost; and glibc takes the program's static thread-local storage, which may be
-  // large, out of it: EINVAL says that it does not fit.
+  pthread_sigmask(SIG_SETMASK, &all,
+                  &before);  // inherited: there is no moment in which it could take a signal
+  // Generous, because only touched pages cost; and glibc takes the program's static thread-local
+  // storage, which may be large, out of it: EINVAL says that it does not fit.
   constexpr std::size_t usual_stack = std::size_t{8} << 20;
   constexpr std::size_t largest_stack = std::size_t{512} << 20;
   starting = true;
@@ -67,7 +69,8 @@ void settle_service_thread(const char* name) noexcept {
 }
 
 void ask_for_short_slices() noexcept {
-  // The kernel's struct sched_attr, which libc does not declare; asked for first, because nice goes with it.
+  // The kernel's struct sched_attr, which libc does not declare; asked for first, because nice goes
+  // with it.
   struct {
     std::uint32_t size, policy;
     std::uint64_t flags;

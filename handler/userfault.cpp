@@ -39,17 +39,20 @@ constexpr std::array kinds{UserfaultKind::signal, UserfaultKind::monitor};
 
 std::size_t index_of(UserfaultKind kind) noexcept { return static_cast<std::size_t>(kind); }
 
-// ---- the descriptor --------------------------------------------------------------------------------------------------
+// ---- the descriptor
+// --------------------------------------------------------------------------------------------------
 
 /// -1 for none, in a forked child above all.
 int descriptor_of(UserfaultKind kind) noexcept {
   ForkWiped* const shared = fork_wiped();
-  return shared == nullptr ? -1 : shared->userfault_descriptors[index_of(kind)].load(std::memory_order_acquire) - 1;
+  return shared == nullptr
+             ? -1
+             : shared->userfault_descriptors[index_of(kind)].load(std::memory_order_acquire) - 1;
 }
 
-/// What the descriptor was when we opened it: programs close descriptors they do not know, and get the number again for a
-/// file of theirs. (Since Linux 5.12 each userfaultfd has an inode of its own.) An ioctl on such a file does no harm;
-/// closing it would. Under the lock.
+/// What the descriptor was when we opened it: programs close descriptors they do not know, and get
+/// the number again for a file of theirs. (Since Linux 5.12 each userfaultfd has an inode of its
+/// own.) An ioctl on such a file does no harm; closing it would. Under the lock.
 struct Identity {
   dev_t device = 0;
   ino_t inode = 0;
@@ -70,9 +73,12 @@ bool is_still_ours(UserfaultKind kind) noexcept {
 /// Written before the descriptor is, under the lock; read by anyone after.
 std::atomic<bool> monitor_serves_system_calls{false};
 
-int open_by_system_call(int flags) noexcept { return static_cast<int>(syscall(SYS_userfaultfd, O_CLOEXEC | flags)); }
+int open_by_system_call(int flags) noexcept {
+  return static_cast<int>(syscall(SYS_userfaultfd, O_CLOEXEC | flags));
+}
 
-/// Linux 6.1; a matter of file permissions, not of a sysctl, and open where seccomp forbids the system call.
+/// Linux 6.1; a matter of file permissions, not of a sysctl, and open where seccomp forbids the
+/// system call.
 int open_by_device() noexcept {
   const int device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
   if (device < 0) {
@@ -83,7 +89,8 @@ int open_by_device() noexcept {
   return descriptor;
 }
 
-/// The first of these that opens; otherwise -1 with the errno of the system call, which says more than that of the device.
+/// The first of these that opens; otherwise -1 with the errno of the system call, which says more
+/// than that of the device.
 template <class... Ways>
 int first_that_opens(Ways... ways) noexcept {
   int descriptor = -1;
@@ -98,7 +105,8 @@ int first_that_opens(Ways... ways) noexcept {
   return descriptor;
 }
 
-/// Asks for no more than is needed. Before Linux 5.11 there was no such flag, and no need of a privilege.
+/// Asks for no more than is needed. Before Linux 5.11 there was no such flag, and no need of a
+/// privilege.
 int open_for_signals() noexcept {
   const auto user_mode = [] { return open_by_system_call(UFFD_USER_MODE_ONLY); };
   const auto any_mode = [] { return open_by_system_call(0); };
@@ -142,10 +150,11 @@ int register_pages(int descriptor, std::uintptr_t begin, std::size_t size) noexc
   return ioctl(descriptor, UFFDIO_REGISTER, &wanted) == 0 ? 0 : errno;
 }
 
-// ---- filling ---------------------------------------------------------------------------------------------------------
+// ---- filling
+// ---------------------------------------------------------------------------------------------------------
 
-/// What is copied from: mapped readable and never written to, hence the kernel's page of zeros. Written under the lock
-/// before the first descriptor is there.
+/// What is copied from: mapped readable and never written to, hence the kernel's page of zeros.
+/// Written under the lock before the first descriptor is there.
 std::atomic<std::uintptr_t> zeros{0};
 constexpr std::size_t zeros_size = std::size_t{256} * 1024;
 
@@ -161,7 +170,8 @@ int map_zeros() noexcept {
   return 0;
 }
 
-/// One ioctl's result as bytes from its begin on that are there now, by us or before; 0 with errno for none.
+/// One ioctl's result as bytes from its begin on that are there now, by us or before; 0 with errno
+/// for none.
 std::size_t bytes_there(int result, std::int64_t done, std::size_t wanted) noexcept {
   if (result == 0) {
     return wanted;
@@ -197,10 +207,11 @@ void wake(int descriptor, std::uintptr_t page) noexcept {
   ioctl(descriptor, UFFDIO_WAKE, &range);
 }
 
-// ---- the thread ------------------------------------------------------------------------------------------------------
+// ---- the thread
+// ------------------------------------------------------------------------------------------------------
 
-/// Between start_thread() and the new thread: the descriptor going in, 0 or an errno coming out. Static, because the new
-/// thread may still be about to wake us when we have seen its answer.
+/// Between start_thread() and the new thread: the descriptor going in, 0 or an errno coming out.
+/// Static, because the new thread may still be about to wake us when we have seen its answer.
 struct Start {
   int userfault = -1;
   std::atomic<int> result{pending};
@@ -209,13 +220,14 @@ struct Start {
 std::array<Start, kinds.size()> starts;
 std::array<pthread_t, kinds.size()> threads;
 
-// To end a thread takes no descriptor, which the program might have closed and opened anew: the keeper waits for a word, the
-// monitor for a touch of a page that nobody else touches.
+// To end a thread takes no descriptor, which the program might have closed and opened anew: the
+// keeper waits for a word, the monitor for a touch of a page that nobody else touches.
 std::atomic<std::uint32_t> keeper_may_end{0};
 std::atomic<std::uintptr_t> bell{0};  // written under the lock before the monitor starts
 
 int make_bell(int userfault) noexcept {
-  void* const page = mmap(nullptr, page_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* const page =
+      mmap(nullptr, page_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (page == MAP_FAILED) {
     return errno;
   }
@@ -242,13 +254,13 @@ int fill_for(const Range& range, SlotRecord& slot, std::uintptr_t address) noexc
   return grow_here(range, slot, address);
 }
 
-/// The touch cannot be served, and a thread that waits in the kernel can be told by nothing but another page: one that may
-/// not be touched. It is then tried again and raises SIGSEGV.
+/// The touch cannot be served, and a thread that waits in the kernel can be told by nothing but
+/// another page: one that may not be touched. It is then tried again and raises SIGSEGV.
 void refuse(std::uintptr_t page) noexcept {
   if (mprotect(reinterpret_cast<void*>(page), page_size(), PROT_NONE) != 0) {
     RawLine line;
-    line
-        << "growstack: a stack could not grow, and its thread could not be told (no memory, or vm.max_map_count is reached)";
+    line << "growstack: a stack could not grow, and its thread could not be told (no memory, or "
+            "vm.max_map_count is reached)";
     static_cast<void>(line.write_to_stderr());
     abort();  // it would wait for ever
   }
@@ -258,7 +270,8 @@ void refuse(std::uintptr_t page) noexcept {
 void answer(int descriptor, std::uintptr_t address) noexcept {
   const std::uintptr_t page = page_down(address);
   // Without a slot its stack has ended meanwhile: the touch is tried again, in vain.
-  if (const PinnedSlot pinned(address); pinned && fill_for(pinned.range(), pinned.slot(), address) != 0) {
+  if (const PinnedSlot pinned(address);
+      pinned && fill_for(pinned.range(), pinned.slot(), address) != 0) {
     refuse(page);
   }
   wake(descriptor, page);
@@ -272,12 +285,14 @@ void monitor(int userfault) noexcept {
     if (bytes < 0 && errno != EINTR) {
       usleep(1000);  // a filter forbids it: to end would leave threads waiting
     }
-    for (std::size_t index = 0; bytes > 0 && index < static_cast<std::size_t>(bytes) / sizeof(uffd_msg); ++index) {
+    for (std::size_t index = 0;
+         bytes > 0 && index < static_cast<std::size_t>(bytes) / sizeof(uffd_msg); ++index) {
       const std::uintptr_t address = messages[index].arg.pagefault.address;
       if (messages[index].event != UFFD_EVENT_PAGEFAULT) {
         continue;
       }
-      if (const std::uintptr_t page = page_down(address); page == bell.load(std::memory_order_relaxed)) {
+      if (const std::uintptr_t page = page_down(address);
+          page == bell.load(std::memory_order_relaxed)) {
         static_cast<void>(map_page_of_zeros(userfault, page, page_size()));
         wake(userfault, page);
         return;
@@ -299,7 +314,8 @@ void* thread_body(void* argument) noexcept {
   const bool is_monitor = &start == &starts[index_of(UserfaultKind::monitor)];
   settle_service_thread(is_monitor ? "stack-monitor" : "stack-keeper");
   const int error = keep_descriptors_only({userfault});
-  start.result.store(error, std::memory_order_release);  // the last use of `start`, but for the wake
+  start.result.store(error,
+                     std::memory_order_release);  // the last use of `start`, but for the wake
   start.result.notify_one();
   if (error == 0) {
     if (is_monitor) {
@@ -307,7 +323,8 @@ void* thread_body(void* argument) noexcept {
     } else {
       keep();
     }
-    syscall(SYS_close, userfault);  // bare: ThreadSanitizer believes that all threads share one table
+    syscall(SYS_close,
+            userfault);  // bare: ThreadSanitizer believes that all threads share one table
   }
   return nullptr;
 }
@@ -336,9 +353,11 @@ int start_thread(UserfaultKind kind, int userfault) noexcept {
   return 0;
 }
 
-// ---- what a forked child watches anew --------------------------------------------------------------------------------
+// ---- what a forked child watches anew
+// --------------------------------------------------------------------------------
 
-/// Of the kind `signal`. Under the lock. What is lost for want of memory the kernel fills in a child.
+/// Of the kind `signal`. Under the lock. What is lost for want of memory the kernel fills in a
+/// child.
 Stretches& watched_by_signal() {
   static auto& all = *new Stretches;  // never destroyed: stacks with static storage may outlive it
   return all;
@@ -352,12 +371,14 @@ void watch_again(int descriptor) noexcept {
 
 void set_descriptor(UserfaultKind kind, int descriptor) noexcept {
   identities[index_of(kind)] = identity_of(descriptor);
-  fork_wiped()->userfault_descriptors[index_of(kind)].store(descriptor + 1, std::memory_order_release);
+  fork_wiped()->userfault_descriptors[index_of(kind)].store(descriptor + 1,
+                                                            std::memory_order_release);
 }
 
-/// In the child, before fork(2) returns: its copy of the memory is not watched by anybody. No thread keeps the new
-/// descriptor until the child makes a stack: most children exec soon. Where there is no descriptor to be had the kernel
-/// fills, and guard markers, where the kernel has those, are the guard.
+/// In the child, before fork(2) returns: its copy of the memory is not watched by anybody. No
+/// thread keeps the new descriptor until the child makes a stack: most children exec soon. Where
+/// there is no descriptor to be had the kernel fills, and guard markers, where the kernel has
+/// those, are the guard.
 void watch_in_child() noexcept {
   const LifeCycleLock lock;
   if (fork_wiped() == nullptr || watched_by_signal().all().empty()) {
@@ -370,7 +391,8 @@ void watch_in_child() noexcept {
   }
 }
 
-/// When the program is loaded, after the lock's own (life_cycle.cpp): in a child the lock is free then.
+/// When the program is loaded, after the lock's own (life_cycle.cpp): in a child the lock is free
+/// then.
 struct WatchInChild {
   WatchInChild() noexcept {
     static_cast<void>(watched_by_signal());
@@ -438,7 +460,8 @@ void forget_missing_pages(std::uintptr_t begin, std::size_t size) noexcept {
   watched_by_signal().remove({begin, begin + size});
 }
 
-int fill_missing_pages(UserfaultKind kind, Filling with, std::uintptr_t begin, std::uintptr_t end) noexcept {
+int fill_missing_pages(UserfaultKind kind, Filling with, std::uintptr_t begin,
+                       std::uintptr_t end) noexcept {
   const int descriptor = descriptor_of(kind);
   if (descriptor < 0) {
     return ENOENT;  // in a forked child
@@ -446,8 +469,9 @@ int fill_missing_pages(UserfaultKind kind, Filling with, std::uintptr_t begin, s
   std::size_t at_once = end - begin;
   for (std::uintptr_t at = begin; at < end;) {
     const std::size_t size = std::min(at_once, end - at);
-    const std::size_t filled =
-        with == Filling::page_of_zeros ? map_page_of_zeros(descriptor, at, size) : copy_zeros(descriptor, at, size);
+    const std::size_t filled = with == Filling::page_of_zeros
+                                   ? map_page_of_zeros(descriptor, at, size)
+                                   : copy_zeros(descriptor, at, size);
     if (filled != 0) {
       at += filled;
     } else if (errno == ENOENT && size > page_size()) {
@@ -459,7 +483,9 @@ int fill_missing_pages(UserfaultKind kind, Filling with, std::uintptr_t begin, s
   return 0;
 }
 
-bool serves_system_calls() noexcept { return monitor_serves_system_calls.load(std::memory_order_relaxed); }
+bool serves_system_calls() noexcept {
+  return monitor_serves_system_calls.load(std::memory_order_relaxed);
+}
 
 void end_userfault_threads() noexcept {
   ForkWiped* const shared = fork_wiped();

@@ -14,7 +14,8 @@ class Account {
  public:
   static constexpr std::size_t unlimited = SIZE_MAX;
 
-  /// What is charged here is charged to `whole`, too. `option` is how its budget is set, for error messages.
+  /// What is charged here is charged to `whole`, too. `option` is how its budget is set, for error
+  /// messages.
   constexpr Account(const char* option, Account* whole, std::size_t budget = unlimited) noexcept
       : option_(option), whole_(whole), budget_(budget) {}
 
@@ -42,7 +43,9 @@ class Account {
   }
 
   [[nodiscard]] std::size_t used() const noexcept { return used_.load(std::memory_order_relaxed); }
-  [[nodiscard]] std::size_t budget() const noexcept { return budget_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::size_t budget() const noexcept {
+    return budget_.load(std::memory_order_relaxed);
+  }
   void set_budget(std::size_t bytes) noexcept { budget_.store(bytes, std::memory_order_relaxed); }
 
   /// What may still be charged, as of now.
@@ -51,7 +54,8 @@ class Account {
     return whole_ == nullptr ? here : std::min(here, whole_->left());
   }
 
-  /// Of the two budgets the one that leaves less, and what to do about it: for a message. Not from a signal handler.
+  /// Of the two budgets the one that leaves less, and what to do about it: for a message. Not from
+  /// a signal handler.
   [[nodiscard]] std::string explanation() const;
 
  private:

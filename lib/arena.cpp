@@ -34,7 +34,8 @@ struct UnregisteredRange {
 constexpr handler::Operations Arena::operations{
     .plan = &Arena::plan, .commit = &Arena::commit, .on_overflow = handler::report_overflow};
 
-Arena::Arena(const Kind& kind, Account& account, std::size_t slots) : kind_(kind), account_(account) {
+Arena::Arena(const Kind& kind, Account& account, std::size_t slots)
+    : kind_(kind), account_(account) {
   if (implementation().from_heap()) {
     take_from_heap();
   } else {
@@ -52,7 +53,9 @@ Arena::~Arena() {
   }
 }
 
-void Arena::Free::operator()(void* memory) const noexcept { std::free(memory); }  // trivially destructible, all of them
+void Arena::Free::operator()(void* memory) const noexcept {
+  std::free(memory);
+}  // trivially destructible, all of them
 
 void Arena::make_tenants(std::uint32_t count) {
   static_assert(std::is_trivially_destructible_v<Tenant>);
@@ -71,7 +74,8 @@ void Arena::take_from_heap() {
   range_ = &range->range;
   range_->owner = this;
   size_ = layout().slot_size;
-  begin_ = reinterpret_cast<std::uintptr_t>(::operator new(size_, std::align_val_t(vm::page_size()), std::nothrow));
+  begin_ = reinterpret_cast<std::uintptr_t>(
+      ::operator new(size_, std::align_val_t(vm::page_size()), std::nothrow));
   if (begin_ == 0) {
     fail_for_memory(ENOMEM, named("cannot allocate " + in_bytes(size_)), size_);
   }
@@ -83,7 +87,8 @@ void Arena::reserve(std::size_t slots) {
   size_ = vm::round_up(layout.first + slots * layout.slot_size, handler::range_alignment);
   const bool shares = implementation().keeps_reservation();
   make_tenants(shares ? static_cast<std::uint32_t>((size_ - layout.first) / layout.slot_size) : 1);
-  if (const int error = vm::reserve(size_, handler::range_alignment, layout.pages(), begin_); error != 0) {
+  if (const int error = vm::reserve(size_, handler::range_alignment, layout.pages(), begin_);
+      error != 0) {
     fail_for_memory(error, named("cannot reserve " + in_bytes(size_) + " of address space"),
                     size_ + handler::range_alignment);
   }
@@ -91,8 +96,8 @@ void Arena::reserve(std::size_t slots) {
   if (const int error = handler::add_range({.begin = begin_,
                                             .size = size_,
                                             .first_slot = layout.first,
-                                            // A strategy with one slot per arena gets a range of one slot too, at its
-                                            // upper end.
+                                            // A strategy with one slot per arena gets a range of
+                                            // one slot too, at its upper end.
                                             .slot_size = shares ? layout.slot_size : size_,
                                             .operations = &operations,
                                             .committer = implementation().committer(),
@@ -124,7 +129,8 @@ void Arena::hold_slots_only() noexcept {
   }
 }
 
-/// Once more, now that there is a range: uninstall() may have come in between, and cannot from here on.
+/// Once more, now that there is a range: uninstall() may have come in between, and cannot from here
+/// on.
 void Arena::start_strategy() {
   try {
     implementation().start();
@@ -147,7 +153,8 @@ void Arena::fail_for_stack(int error, const std::string& what, std::size_t bytes
   fail_for_memory(error, named(what), bytes);
 }
 
-// ---- stacks --------------------------------------------------------------------------------------------------------------
+// ---- stacks
+// --------------------------------------------------------------------------------------------------------------
 
 Place Arena::open(const StackOptions& options) {
   const std::uint32_t index = free_.empty() ? fresh_ : free_.least();
@@ -167,7 +174,8 @@ Place Arena::open(const StackOptions& options) {
   return place(index);
 }
 
-std::uint32_t Arena::open_in_row(std::uint32_t count, const StackOptions& options, std::uint32_t& first) {
+std::uint32_t Arena::open_in_row(std::uint32_t count, const StackOptions& options,
+                                 std::uint32_t& first) {
   count = std::min(count, slot_count_ - fresh_);
   if (count == 0 || account_.left() / count < options.policy.initial_commit ||
       implementation().open_in_row(bounds_of(fresh_), count, layout(), options) != 0) {
@@ -184,7 +192,8 @@ std::uint32_t Arena::open_in_row(std::uint32_t count, const StackOptions& option
   return count;
 }
 
-void Arena::publish(std::uint32_t index, const Bounds& bounds, const StackOptions& options, std::uintptr_t limit) noexcept {
+void Arena::publish(std::uint32_t index, const Bounds& bounds, const StackOptions& options,
+                    std::uintptr_t limit) noexcept {
   tenants_[index] = {};
   ++open_count_;
   handler::publish(*range_, index,
@@ -206,7 +215,8 @@ void Arena::close(std::uint32_t index) noexcept {
   sanitizers::forget_stack_contents(limit, slot.base.load(std::memory_order_relaxed) - limit);
   if (implementation().close(slot, layout()) == 0) {
     free_.insert(index);
-  }  // else memory of the old stack is left where a new one would have its guard: it goes with the arena
+  }  // else memory of the old stack is left where a new one would have its guard: it goes with the
+     // arena
 }
 
 bool Arena::dismantle(std::uint32_t most) noexcept {
@@ -235,8 +245,10 @@ void Arena::prepare(std::uint32_t index, const Bounds& bounds) {
     return;
   }
   if (const int error = implementation().prepare(bounds, layout()); error != 0) {
-    fail_for_stack(error, "cannot prepare " + in_bytes(bounds.base - bounds.guard) + " of address space for a stack",
-                   bounds.base - bounds.guard);
+    fail_for_stack(
+        error,
+        "cannot prepare " + in_bytes(bounds.base - bounds.guard) + " of address space for a stack",
+        bounds.base - bounds.guard);
   }
   new (&tenants_[index]) Tenant;
   free_.insert(index);
@@ -244,21 +256,26 @@ void Arena::prepare(std::uint32_t index, const Bounds& bounds) {
 }
 
 Bounds Arena::bounds_of(std::uint32_t index) const noexcept {
-  const std::uintptr_t base = implementation().keeps_reservation()
-                                  ? begin_ + layout().first + (index + std::size_t{1}) * layout().slot_size
-                                  : begin_ + size_;
+  const std::uintptr_t base =
+      implementation().keeps_reservation()
+          ? begin_ + layout().first + (index + std::size_t{1}) * layout().slot_size
+          : begin_ + size_;
   const std::uintptr_t floor = base - layout().reserve;
   return {.base = base, .floor = floor, .guard = floor - layout().guard};
 }
 
-// ---- accounts ------------------------------------------------------------------------------------------------------------
+// ---- accounts
+// ------------------------------------------------------------------------------------------------------------
 
-std::size_t Arena::bytes_from(const handler::SlotRecord& slot, std::uintptr_t limit) const noexcept {
-  return slot.base.load(std::memory_order_relaxed) - implementation().committed_from(slot, layout(), limit);
+std::size_t Arena::bytes_from(const handler::SlotRecord& slot,
+                              std::uintptr_t limit) const noexcept {
+  return slot.base.load(std::memory_order_relaxed) -
+         implementation().committed_from(slot, layout(), limit);
 }
 
-/// What a slot is charged is kept as one number, not as differences: two threads that grow the same stack, or one that
-/// grows it while another trims it, may leave it wrong for a while, and never for good.
+/// What a slot is charged is kept as one number, not as differences: two threads that grow the same
+/// stack, or one that grows it while another trims it, may leave it wrong for a while, and never
+/// for good.
 bool Arena::charge_down_to(handler::SlotRecord& slot, std::uintptr_t limit) noexcept {
   const std::size_t wanted = bytes_from(slot, limit);
   std::size_t charged = slot.owners_word.load(std::memory_order_relaxed);
@@ -277,7 +294,8 @@ bool Arena::charge_down_to(handler::SlotRecord& slot, std::uintptr_t limit) noex
 void Arena::settle(handler::SlotRecord& slot) noexcept {
   const std::size_t wanted = bytes_from(slot, slot.limit.load(std::memory_order_acquire));
   std::size_t charged = slot.owners_word.load(std::memory_order_relaxed);
-  if (charged > wanted && slot.owners_word.compare_exchange_strong(charged, wanted, std::memory_order_relaxed)) {
+  if (charged > wanted &&
+      slot.owners_word.compare_exchange_strong(charged, wanted, std::memory_order_relaxed)) {
     account_.credit(charged - wanted);
   }
 }
@@ -286,15 +304,18 @@ void Arena::charge_new_stack(std::uint32_t index, const Bounds& bounds, std::uin
   if (!charge_down_to(range_->slots[index], limit)) {
     const std::size_t asked = bytes_from(range_->slots[index], limit);
     close(index);
-    fail(ENOMEM, named("a stack commits " + in_bytes(asked) + " of " + in_bytes(bounds.base - bounds.floor) +
-                       " at once, and the budget is used up: ") +
-                     account_.explanation());
+    fail(ENOMEM,
+         named("a stack commits " + in_bytes(asked) + " of " +
+               in_bytes(bounds.base - bounds.floor) + " at once, and the budget is used up: ") +
+             account_.explanation());
   }
 }
 
-// ---- what faults ask for -------------------------------------------------------------------------------------------------
+// ---- what faults ask for
+// -------------------------------------------------------------------------------------------------
 
-handler::Step Arena::plan(const handler::Range& range, const handler::SlotRecord& slot, std::uintptr_t address) noexcept {
+handler::Step Arena::plan(const handler::Range& range, const handler::SlotRecord& slot,
+                          std::uintptr_t address) noexcept {
   const auto& arena = *static_cast<const Arena*>(range.owner);
   const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
   if (address >= limit) {
@@ -306,7 +327,8 @@ handler::Step Arena::plan(const handler::Range& range, const handler::SlotRecord
     return grown_limit(policy, base, floor, limit, address, vm::page_size());
   };
   const std::uintptr_t wished = grown(arena.kind().policy);
-  if (arena.account_.left() >= arena.bytes_from(slot, wished) - arena.bytes_from(slot, limit)) [[likely]] {
+  if (arena.account_.left() >= arena.bytes_from(slot, wished) - arena.bytes_from(slot, limit))
+      [[likely]] {
     return {wished, limit};
   }
   // A budget is used to its last page.
@@ -317,7 +339,8 @@ handler::Step Arena::plan(const handler::Range& range, const handler::SlotRecord
   return {grown(frugal), limit};
 }
 
-int Arena::commit(const handler::Range& range, const handler::SlotRecord& slot, handler::Step step) noexcept {
+int Arena::commit(const handler::Range& range, const handler::SlotRecord& slot,
+                  handler::Step step) noexcept {
   auto& arena = *static_cast<Arena*>(range.owner);
   handler::SlotRecord& charged = range.slots[&slot - range.slots];
   if (!arena.charge_down_to(charged, step.begin)) {
@@ -330,28 +353,34 @@ int Arena::commit(const handler::Range& range, const handler::SlotRecord& slot, 
   return error;
 }
 
-// ---- places --------------------------------------------------------------------------------------------------------------
+// ---- places
+// --------------------------------------------------------------------------------------------------------------
 
 bool Kind::operator<(const Kind& other) const noexcept {
   // What is left out of the layout follows from the rest.
   const auto all = [](const Kind& kind) {
-    return std::tie(kind.implementation, kind.layout.reserve, kind.layout.guard, kind.policy.initial_commit,
-                    kind.policy.factor, kind.policy.least_step, kind.policy.largest_step, kind.policy.headroom,
-                    kind.policy.huge_from);
+    return std::tie(kind.implementation, kind.layout.reserve, kind.layout.guard,
+                    kind.policy.initial_commit, kind.policy.factor, kind.policy.least_step,
+                    kind.policy.largest_step, kind.policy.headroom, kind.policy.huge_from);
   };
   return all(*this) < all(other);
 }
 
 Kind Kind::of(const StackOptions& options) noexcept {
-  Kind kind{.implementation = growstack::implementation(options.strategy), .policy = options.policy};
+  Kind kind{.implementation = growstack::implementation(options.strategy),
+            .policy = options.policy};
   kind.layout = kind.implementation->layout(options);
   kind.policy.huge_from = kind.layout.huge_from;
   kind.policy.factor = std::min(options.policy.factor, kind.implementation->largest_factor());
   return kind;
 }
 
-std::uintptr_t Place::limit() const noexcept { return implementation().limit(slot(), arena().layout()); }
-std::uintptr_t Place::high_water() const noexcept { return implementation().high_water(slot(), arena().layout()); }
+std::uintptr_t Place::limit() const noexcept {
+  return implementation().limit(slot(), arena().layout());
+}
+std::uintptr_t Place::high_water() const noexcept {
+  return implementation().high_water(slot(), arena().layout());
+}
 
 int Place::trim(std::uintptr_t keep_from) const noexcept {
   const int error = implementation().trim(slot(), arena().layout(), keep_from);

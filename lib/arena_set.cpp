@@ -9,7 +9,8 @@ namespace growstack {
 std::unique_ptr<Arena> ArenaSet::new_arena() const {
   constexpr std::size_t smaller_by = 8;
   const std::size_t slot_size = kind_.layout.slot_size;
-  const std::size_t wished = slots_ == 0 ? std::min(sizes_.first, sizes_.first_bytes / slot_size) : slots_ * sizes_.factor;
+  const std::size_t wished =
+      slots_ == 0 ? std::min(sizes_.first, sizes_.first_bytes / slot_size) : slots_ * sizes_.factor;
   std::size_t slots = std::min({wished, sizes_.most, sizes_.most_bytes / slot_size});
   while (slots > 1 && kind_.implementation->keeps_reservation()) {
     try {
@@ -45,7 +46,8 @@ void ArenaSet::note_room(Arena& arena) noexcept {
 std::unique_ptr<Arena> ArenaSet::remove(Arena& arena) noexcept {
   std::erase(with_room_, &arena);
   slots_ -= arena.slot_count();
-  const auto found = std::find_if(arenas_.begin(), arenas_.end(), [&](const auto& each) { return each.get() == &arena; });
+  const auto found = std::find_if(arenas_.begin(), arenas_.end(),
+                                  [&](const auto& each) { return each.get() == &arena; });
   std::unique_ptr<Arena> removed = std::move(*found);
   arenas_.erase(found);
   return removed;

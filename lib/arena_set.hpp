@@ -8,8 +8,8 @@
 
 namespace growstack {
 
-/// How large arenas are made, in slots and in bytes of address space. Where so much is not to be had (RLIMIT_AS), smaller
-/// ones are tried, down to the least: 64 MiB.
+/// How large arenas are made, in slots and in bytes of address space. Where so much is not to be
+/// had (RLIMIT_AS), smaller ones are tried, down to the least: 64 MiB.
 struct ArenaSizes {
   std::size_t first = 1;
   std::size_t first_bytes = 1;
@@ -21,16 +21,20 @@ struct ArenaSizes {
 /// Used by one thread at a time.
 class ArenaSet {
  public:
-  ArenaSet(const Kind& kind, Account& account, const ArenaSizes& sizes) : kind_(kind), account_(account), sizes_(sizes) {}
+  ArenaSet(const Kind& kind, Account& account, const ArenaSizes& sizes)
+      : kind_(kind), account_(account), sizes_(sizes) {}
 
   [[nodiscard]] const Kind& kind() const noexcept { return kind_; }
-  [[nodiscard]] const std::vector<std::unique_ptr<Arena>>& arenas() const noexcept { return arenas_; }
+  [[nodiscard]] const std::vector<std::unique_ptr<Arena>>& arenas() const noexcept {
+    return arenas_;
+  }
 
   [[nodiscard]] bool has_room() const noexcept { return !with_room_.empty(); }
   /// One with a free slot: an old one, or a new one. Throws std::system_error, std::bad_alloc.
   Arena& with_room();
 
-  /// After open() of one of them, or close(): whether it has room may have changed. Never allocates.
+  /// After open() of one of them, or close(): whether it has room may have changed. Never
+  /// allocates.
   void note_room(Arena& arena) noexcept;
 
   /// Takes an arena away, which destroys it unless it is kept.

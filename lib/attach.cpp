@@ -8,7 +8,8 @@ namespace growstack {
 
 void attach_thread() {
   if (const int error = handler::attach_thread(); error != 0) {
-    fail_for_memory(error, "cannot set up an alternate signal stack", handler::alternate_stack_size());
+    fail_for_memory(error, "cannot set up an alternate signal stack",
+                    handler::alternate_stack_size());
   }
 }
 

@@ -1,4 +1,5 @@
-// The first instructions of a thread that somebody else's code starts: attach it, then run what it was made for.
+// The first instructions of a thread that somebody else's code starts: attach it, then run what it
+// was made for.
 #pragma once
 
 #include <growstack/handler/handler.hpp>
@@ -12,7 +13,8 @@
 
 namespace growstack {
 
-/// Made by the thread that starts another, so that lack of memory is its error. Given up to the new thread.
+/// Made by the thread that starts another, so that lack of memory is its error. Given up to the new
+/// thread.
 template <class Result>
 class AttachedStart {
  public:
@@ -29,8 +31,9 @@ class AttachedStart {
     std::unique_ptr<AttachedStart> self(static_cast<AttachedStart*>(made));
     if (const int error = handler::attach_thread(self->memory_); error != 0) {
       // Running on would be death without a word at the first growth.
-      static_cast<void>(
-          std::fprintf(stderr, "growstack: cannot set up an alternate signal stack: %s\n", std::strerror(error)));
+      static_cast<void>(std::fprintf(stderr,
+                                     "growstack: cannot set up an alternate signal stack: %s\n",
+                                     std::strerror(error)));
       std::abort();
     }
     const Function start = self->start_;

@@ -29,7 +29,8 @@ bool BiasedLock::try_enter_with_care() noexcept {
 void BiasedLock::seize() noexcept {
   state_.store(seized, std::memory_order_seq_cst);
   if (others_make_barrier) {
-    static_cast<void>(syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0));  // registered: cannot fail
+    static_cast<void>(syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0,
+                              0));  // registered: cannot fail
   }
   while (busy_.load(std::memory_order_seq_cst) != 0) {
     sched_yield();

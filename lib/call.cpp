@@ -37,12 +37,14 @@ class Running {
   std::atomic<std::uint32_t>& marks_;
 };
 
-/// A signal without SA_ONSTACK may come at the first instruction there. A stack too small for that is the caller's choice.
-/// GROWSTACK_INITIAL_COMMIT does not spare it: that variable tries what programs assume, and this is what we promise.
+/// A signal without SA_ONSTACK may come at the first instruction there. A stack too small for that
+/// is the caller's choice. GROWSTACK_INITIAL_COMMIT does not spare it: that variable tries what
+/// programs assume, and this is what we promise.
 void keep_room_for_a_signal(const Stack& stack) noexcept {
   constexpr std::size_t first_frames = 1024;  // of the switch and of what calls f
   const auto base = reinterpret_cast<std::uintptr_t>(stack.base());
-  static_cast<void>(handler::commit_ahead(base - 1, base - first_frames - handler::signal_frame_bytes()));
+  static_cast<void>(
+      handler::commit_ahead(base - 1, base - first_frames - handler::signal_frame_bytes()));
 }
 
 }  // namespace
@@ -57,8 +59,8 @@ void run_on(Stack& stack, void (*body)(void*) noexcept, void* argument) {
   whole.sp = stack.base();
   whole.size = stack.reserved();
   sanitizers::StackVisit visit;
-  context::fiber there(std::allocator_arg, context::preallocated(whole.sp, whole.size, whole), BorrowedStack{},
-                       [&](context::fiber&& back) {
+  context::fiber there(std::allocator_arg, context::preallocated(whole.sp, whole.size, whole),
+                       BorrowedStack{}, [&](context::fiber&& back) {
                          visit.entered();
                          body(argument);
                          visit.leave();

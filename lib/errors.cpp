@@ -47,7 +47,8 @@ bool exceeds(int resource, std::uint64_t used, std::size_t wanted, std::uint64_t
   return used + wanted > allowed;
 }
 
-/// ENOMEM has half a dozen causes, and EAGAIN stands for some of them and one more: which one is it?
+/// ENOMEM has half a dozen causes, and EAGAIN stands for some of them and one more: which one is
+/// it?
 std::string limit_hit(int error, std::size_t bytes, const char* meaning_of_eagain) {
   constexpr std::uint64_t mappings_at_once = 8;  // making one stack takes no more
   std::uint64_t allowed = 0;
@@ -68,7 +69,8 @@ std::string limit_hit(int error, std::size_t bytes, const char* meaning_of_eagai
   const std::uint64_t locked = status_bytes("VmLck:");
   if (locked != 0 && exceeds(RLIMIT_MEMLOCK, locked, bytes, allowed)) {
     return "RLIMIT_MEMLOCK is reached (" + in_bytes(allowed) +
-           "; ulimit -l): raise it; after mlockall(MCL_FUTURE) every reservation counts, touched or not";
+           "; ulimit -l): raise it; after mlockall(MCL_FUTURE) every reservation counts, touched "
+           "or not";
   }
   if (error == EMFILE) {
     return "RLIMIT_NOFILE is reached (ulimit -n): raise it or close descriptors";
@@ -77,14 +79,17 @@ std::string limit_hit(int error, std::size_t bytes, const char* meaning_of_eagai
     return meaning_of_eagain;
   }
   if (number_in("/proc/sys/vm/overcommit_memory") == 2) {
-    return "vm.overcommit_memory is 2, and the commit limit is reached (CommitLimit in /proc/meminfo)";
+    return "vm.overcommit_memory is 2, and the commit limit is reached (CommitLimit in "
+           "/proc/meminfo)";
   }
   return "the address space or the memory is used up: reserve or commit less";
 }
 
-[[noreturn]] void fail_naming_limit(int error, const std::string& what, std::size_t bytes, const char* meaning_of_eagain) {
+[[noreturn]] void fail_naming_limit(int error, const std::string& what, std::size_t bytes,
+                                    const char* meaning_of_eagain) {
   const bool has_limit = error == ENOMEM || error == EAGAIN || error == EMFILE;
-  fail(error, what + (has_limit ? ": " + limit_hit(error, bytes, meaning_of_eagain) : std::string()));
+  fail(error,
+       what + (has_limit ? ": " + limit_hit(error, bytes, meaning_of_eagain) : std::string()));
 }
 
 }  // namespace
@@ -106,13 +111,15 @@ std::string reason_of(const std::system_error& error) {
 
 void fail_for_memory(int error, const std::string& what, std::size_t bytes) {
   fail_naming_limit(error, what, bytes,
-                    "RLIMIT_MEMLOCK is reached (ulimit -l): after mlockall(MCL_FUTURE) every reservation counts, touched or "
+                    "RLIMIT_MEMLOCK is reached (ulimit -l): after mlockall(MCL_FUTURE) every "
+                    "reservation counts, touched or "
                     "not");
 }
 
 void fail_for_thread(int error, const std::string& what, std::size_t bytes) {
   fail_naming_limit(error, what, bytes,
-                    "no more threads: RLIMIT_NPROC (ulimit -u), kernel.threads-max or the pids.max of the control group is "
+                    "no more threads: RLIMIT_NPROC (ulimit -u), kernel.threads-max or the pids.max "
+                    "of the control group is "
                     "reached");
 }
 

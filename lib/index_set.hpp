@@ -1,5 +1,5 @@
-// A set of small numbers: the slots of an arena that are free, or idle. Least and greatest member, insertion and removal
-// cost a look at one word for each factor of 64 that the arena has slots.
+// A set of small numbers: the slots of an arena that are free, or idle. Least and greatest member,
+// insertion and removal cost a look at one word for each factor of 64 that the arena has slots.
 #pragma once
 
 #include <bit>
@@ -51,10 +51,12 @@ class IndexSet {
     return member([](std::uint64_t word) { return std::countr_zero(word); });
   }
   [[nodiscard]] std::uint32_t greatest() const noexcept {
-    return member([](std::uint64_t word) { return static_cast<int>(bits) - 1 - std::countl_zero(word); });
+    return member(
+        [](std::uint64_t word) { return static_cast<int>(bits) - 1 - std::countl_zero(word); });
   }
 
-  /// The first of the numbers in a row that are all members, up to `last`, which is one: at most `most` of them.
+  /// The first of the numbers in a row that are all members, up to `last`, which is one: at most
+  /// `most` of them.
   [[nodiscard]] std::uint32_t first_in_row(std::uint32_t last, std::uint32_t most) const noexcept {
     std::uint32_t first = last;
     while (first > 0 && last - first + 1 < most && contains(first - 1)) {
@@ -67,7 +69,9 @@ class IndexSet {
   using Words = std::vector<std::uint64_t>;
   static constexpr std::uint32_t bits = 64;
 
-  static std::uint64_t bit(std::uint32_t index) noexcept { return std::uint64_t{1} << (index % bits); }
+  static std::uint64_t bit(std::uint32_t index) noexcept {
+    return std::uint64_t{1} << (index % bits);
+  }
 
   template <class BitOf>
   [[nodiscard]] std::uint32_t member(BitOf bit_of) const noexcept {
@@ -78,7 +82,8 @@ class IndexSet {
     return index;
   }
 
-  std::vector<Words> levels_;  ///< a bit of each but the first says that a word of the one before is not 0
+  std::vector<Words>
+      levels_;  ///< a bit of each but the first says that a word of the one before is not 0
   std::uint32_t size_ = 0;
 };
 

@@ -18,9 +18,12 @@ namespace {
 constexpr std::size_t unit = alignof(std::max_align_t);
 
 /// Of a size that fits in the region. A block of no bytes has an address of its own, too.
-std::size_t in_units(std::size_t bytes) noexcept { return bytes == 0 ? unit : vm::round_up(bytes, unit); }
+std::size_t in_units(std::size_t bytes) noexcept {
+  return bytes == 0 ? unit : vm::round_up(bytes, unit);
+}
 
-/// What is written into the room that alignment leaves above a block, so that deallocate() finds the way back over it.
+/// What is written into the room that alignment leaves above a block, so that deallocate() finds
+/// the way back over it.
 struct Padding {
   std::uintptr_t next;    ///< the lowest block before this one
   std::uintptr_t padded;  ///< and of those with such a room the lowest
@@ -43,11 +46,14 @@ void write_padding(std::uintptr_t address, Padding padding) noexcept {
 StackOptions as_region(StackOptions options) {
   if (options.strategy == Strategy::grows_down) {
     fail(EINVAL,
-         "memory_resource: grows_down holds no address space, other mappings may land where it is to grow: use another "
+         "memory_resource: grows_down holds no address space, other mappings may land where it is "
+         "to grow: use another "
          "strategy");
   }
   if (options.strategy == Strategy::heap) {
-    fail(EINVAL, "memory_resource: heap has all of it from malloc and gives nothing back: use another strategy");
+    fail(EINVAL,
+         "memory_resource: heap has all of it from malloc and gives nothing back: use another "
+         "strategy");
   }
   if (options.name == StackOptions{}.name) {
     options.name = "memory resource";
@@ -103,16 +109,18 @@ void memory_resource::do_deallocate(void* pointer, std::size_t bytes, std::size_
   }
 }
 
-/// Commits down to the block. Ready is then what is committed, but no more than as much again as is in use: where all of
-/// a reserve is committed, AddressSanitizer need not be told of all of it at once.
+/// Commits down to the block. Ready is then what is committed, but no more than as much again as is
+/// in use: where all of a reserve is committed, AddressSanitizer need not be told of all of it at
+/// once.
 void memory_resource::make_ready(std::uintptr_t block) {
   if (block < floor_ || handler::commit_ahead(floor_, block) != 0) {
     throw std::bad_alloc();
   }
   const Place place = StackAccess::place(stack_);
-  // Not Stack::limit(), which for guard_markers passes over markers that a trim left. In a forked child of userfaultfd's the
-  // kernel fills what is missing, and nobody lowers the limit.
-  const std::uintptr_t limit = std::min(place.slot().limit.load(std::memory_order_acquire), vm::page_down(block));
+  // Not Stack::limit(), which for guard_markers passes over markers that a trim left. In a forked
+  // child of userfaultfd's the kernel fills what is missing, and nobody lowers the limit.
+  const std::uintptr_t limit =
+      std::min(place.slot().limit.load(std::memory_order_acquire), vm::page_down(block));
   ready_ = std::max(limit, kept_limit(place.policy(), base_, floor_, block, 0, vm::page_size()));
   if (ready_ < poisoned_) {
     sanitizers::forbid(ready_, poisoned_ - ready_);
@@ -120,14 +128,16 @@ void memory_resource::make_ready(std::uintptr_t block) {
   }
 }
 
-/// The rule by which Stack::trim_current() keeps memory: who swings within a factor of two never loses any.
+/// The rule by which Stack::trim_current() keeps memory: who swings within a factor of two never
+/// loses any.
 void memory_resource::release() noexcept {
   sanitizers::forbid(next_, base_ - next_);
   deepest_ = std::min(deepest_, next_);
   reached_ = std::min(reached_, deepest_);
   const GrowthPolicy& policy = StackAccess::place(stack_).policy();
   if (reached_ < base_ - policy.initial_commit) {
-    const std::uintptr_t keep_from = kept_limit(policy, base_, floor_, deepest_, 0, vm::page_size());
+    const std::uintptr_t keep_from =
+        kept_limit(policy, base_, floor_, deepest_, 0, vm::page_size());
     if (reached_ < keep_from) [[unlikely]] {
       static_cast<void>(give_back_below(keep_from));  // what stays is found when it is needed
     }
@@ -137,7 +147,9 @@ void memory_resource::release() noexcept {
   padded_ = 0;
 }
 
-std::error_code memory_resource::trim() noexcept { return error_code(give_back_below(vm::page_down(next_))); }
+std::error_code memory_resource::trim() noexcept {
+  return error_code(give_back_below(vm::page_down(next_)));
+}
 
 int memory_resource::give_back_below(std::uintptr_t keep_from) noexcept {
   const Place place = StackAccess::place(stack_);

@@ -14,12 +14,12 @@ namespace growstack {
 /// The options in whole pages. Throws EINVAL for what is out of range.
 [[nodiscard]] StackOptions validated(StackOptions options);
 
-/// The handler, the helper where the strategy needs it, what else that needs, and this thread's alternate stack. Throws
-/// std::system_error.
+/// The handler, the helper where the strategy needs it, what else that needs, and this thread's
+/// alternate stack. Throws std::system_error.
 void start_handler(const Implementation& implementation);
 
-/// Calls `open` with the options, and for Strategy::automatic with its candidates until it does not throw. Tells why the
-/// candidates before that one did.
+/// Calls `open` with the options, and for Strategy::automatic with its candidates until it does not
+/// throw. Tells why the candidates before that one did.
 template <class Open>
 std::string open_with_best_strategy(StackOptions options, Open open) {
   std::string reasons;

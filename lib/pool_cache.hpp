@@ -42,7 +42,9 @@ class NameTally {
 
   void add(const NameTally& other) noexcept;
 
-  static std::size_t exponent(std::size_t depth) noexcept { return static_cast<std::size_t>(std::bit_width(depth - 1)); }
+  static std::size_t exponent(std::size_t depth) noexcept {
+    return static_cast<std::size_t>(std::bit_width(depth - 1));
+  }
 
  private:
   using Count = std::atomic<std::uint64_t>;
@@ -57,8 +59,8 @@ class NameTally {
   std::atomic<std::size_t> deepest_{0};
 };
 
-/// Owned by the thread whose table points to it; the pool reaches into it while it has seized the lock. What is atomic may
-/// be read without it.
+/// Owned by the thread whose table points to it; the pool reaches into it while it has seized the
+/// lock. What is atomic may be read without it.
 struct alignas(64) PoolCache {
   static constexpr std::size_t capacity = 32;
   static constexpr std::size_t batch = capacity / 2;   ///< moved from or to the pool at a time
@@ -71,8 +73,8 @@ struct alignas(64) PoolCache {
   std::array<Place, capacity> stacks{};
   std::atomic<std::uint64_t> pool{0};  ///< identity of the pool; 0: it is gone
   NameTally own;                       ///< of the pool's name, whose number is 0
-  /// Of the other names by number; null for those that this thread has not met. The owner adds to it under the pool's lock,
-  /// others read it under that.
+  /// Of the other names by number; null for those that this thread has not met. The owner adds to
+  /// it under the pool's lock, others read it under that.
   std::vector<std::unique_ptr<NameTally>> tallies{};
 
   explicit PoolCache(std::string_view name) : own(name) {}
@@ -100,7 +102,8 @@ struct alignas(64) PoolCache {
     stacks[index] = place;
     count.store(index + 1, std::memory_order_relaxed);
   }
-  /// The next stack, if all is as usual: nobody else is here, there is one, and it has the pool's name.
+  /// The next stack, if all is as usual: nobody else is here, there is one, and it has the pool's
+  /// name.
   [[nodiscard]] Place take() noexcept {
     Place taken;
     if (lock.try_enter_at_once()) {
@@ -114,7 +117,8 @@ struct alignas(64) PoolCache {
     return taken;
   }
 
-  /// One without marks, if all is as usual: nobody else is here, there is room, and it is not time to look.
+  /// One without marks, if all is as usual: nobody else is here, there is room, and it is not time
+  /// to look.
   [[nodiscard]] bool put(Place place) noexcept {
     if (!lock.try_enter_at_once()) {
       return false;
@@ -135,7 +139,9 @@ struct alignas(64) PoolCache {
   [[nodiscard]] bool is_time_to_look() noexcept { return until_look <= 1 || --until_look == 0; }
 
   [[nodiscard]] bool empty() const noexcept { return count.load(std::memory_order_relaxed) == 0; }
-  [[nodiscard]] bool full() const noexcept { return count.load(std::memory_order_relaxed) == capacity; }
+  [[nodiscard]] bool full() const noexcept {
+    return count.load(std::memory_order_relaxed) == capacity;
+  }
 };
 
 }  // namespace growstack

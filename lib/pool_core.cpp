@@ -19,11 +19,13 @@
 
 namespace growstack {
 
-// ---- the table of a thread's caches ------------------------------------------------------------------------------------
+// ---- the table of a thread's caches
+// ------------------------------------------------------------------------------------
 
 namespace {
 
-/// By the index of the pool. No constructor and no destructor: it works from a thread's first instruction to its last.
+/// By the index of the pool. No constructor and no destructor: it works from a thread's first
+/// instruction to its last.
 struct CacheTable {
   std::uint64_t last_pool;  ///< the number of the pool last used
   PoolCache* last;          ///< and the cache of it
@@ -49,7 +51,8 @@ void give_up_all_caches(void* /*any*/) noexcept {
   table.size = 0;
 }
 
-/// A key of its own, because its destructor runs after those of all thread_local objects, which may own stacks.
+/// A key of its own, because its destructor runs after those of all thread_local objects, which may
+/// own stacks.
 class ThreadEnd {
  public:
   ThreadEnd() noexcept : error_(pthread_key_create(&key_, give_up_all_caches)) {}
@@ -58,7 +61,8 @@ class ThreadEnd {
   void watch_this_thread() const {
     const int error = error_ != 0 ? error_ : pthread_setspecific(key_, this);
     if (error != 0) {
-      fail(error, "cannot watch for the end of a thread (PTHREAD_KEYS_MAX is " + std::to_string(PTHREAD_KEYS_MAX) + ")");
+      fail(error, "cannot watch for the end of a thread (PTHREAD_KEYS_MAX is " +
+                      std::to_string(PTHREAD_KEYS_MAX) + ")");
     }
   }
 
@@ -83,7 +87,8 @@ void make_room_for(std::uint32_t index) {
   table.size = size;
 }
 
-/// Some milliseconds old, and for that fetched without a system call and without asking the hardware.
+/// Some milliseconds old, and for that fetched without a system call and without asking the
+/// hardware.
 std::chrono::nanoseconds coarse_now() noexcept {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
@@ -141,7 +146,8 @@ PoolCache* PoolCore::make_cache_here() {
   return cache_here();
 }
 
-// ---- life ----------------------------------------------------------------------------------------------------------------
+// ---- life
+// ----------------------------------------------------------------------------------------------------------------
 
 PoolCore::PoolCore(const PoolOptions& options)
     : options_({.reserve = options.reserve,
@@ -160,12 +166,15 @@ PoolCore::PoolCore(const PoolOptions& options)
     fail(EINVAL, "PoolOptions::retention must be from 0 (never give back) to a year");
   }
   tallies_.push_back(std::make_unique<NameTally>(options.name));
-  fallback_reason_ = open_with_best_strategy(validated(options_), [this](const StackOptions& asked) {
+  fallback_reason_ = open_with_best_strategy(validated(options_), [this](
+                                                                      const StackOptions& asked) {
     const Implementation& strategy = *implementation(asked.strategy);
     if (!strategy.keeps_reservation() || strategy.from_heap()) {
-      fail(EINVAL, std::string(name(asked.strategy)) +
-                       (strategy.from_heap() ? ": its stacks have no guard, and a pool has none without"
-                                             : ": cannot keep its address space from stack to stack, so it has no pools"));
+      fail(EINVAL,
+           std::string(name(asked.strategy)) +
+               (strategy.from_heap()
+                    ? ": its stacks have no guard, and a pool has none without"
+                    : ": cannot keep its address space from stack to stack, so it has no pools"));
     }
     strategy.check(asked);
     options_ = asked;
@@ -192,7 +201,8 @@ void PoolCore::abandon() noexcept {
   detach_caches_of(*this);
   Lock lock(mutex_);
   abandoned_ = true;
-  identity_.number = no_number;  // threads remember the cache that they used last, and its pool by number
+  identity_.number =
+      no_number;  // threads remember the cache that they used last, and its pool by number
   end_if_nobody_is_out(lock);
 }
 
@@ -215,10 +225,12 @@ void PoolCore::end_idle_stacks() noexcept {
   finish_dismantling();
 }
 
-// ---- a warm pair ---------------------------------------------------------------------------------------------------------
+// ---- a warm pair
+// ---------------------------------------------------------------------------------------------------------
 
-// Some ten nanoseconds for both, most of which is waiting for what was stored just before: nothing but two words of the
-// thread's table, the cache and the slot is touched, and no register saved. Whatever is not as usual is another function's.
+// Some ten nanoseconds for both, most of which is waiting for what was stored just before: nothing
+// but two words of the thread's table, the cache and the slot is touched, and no register saved.
+// Whatever is not as usual is another function's.
 
 [[gnu::always_inline]] inline Place PoolCore::acquire() {
   const CacheTable& table = cache_table;
@@ -231,9 +243,11 @@ void PoolCore::end_idle_stacks() noexcept {
 }
 
 [[gnu::always_inline]] inline void PoolCore::release(Place place) noexcept {
-  sanitizers::forget_stack_contents(place.base() - options_.policy.initial_commit, options_.policy.initial_commit);
+  sanitizers::forget_stack_contents(place.base() - options_.policy.initial_commit,
+                                    options_.policy.initial_commit);
   const CacheTable& table = cache_table;
-  if (table.last_pool == identity_.number && place.slot().marks.load(std::memory_order_acquire) == 0) [[likely]] {
+  if (table.last_pool == identity_.number &&
+      place.slot().marks.load(std::memory_order_acquire) == 0) [[likely]] {
     if (table.last->put(place)) [[likely]] {
       return;
     }
@@ -270,8 +284,8 @@ Place PoolCore::acquire(std::string_view name) {
   return place;
 }
 
-/// One that has grown, or has another name than the pool's, or was left by longjmp; or into a cache that is full, or of
-/// another pool than the last. And the clock's turn.
+/// One that has grown, or has another name than the pool's, or was left by longjmp; or into a cache
+/// that is full, or of another pool than the last. And the clock's turn.
 void PoolCore::release_with_care(Place place) noexcept {
   std::atomic<std::uint32_t>& marks = place.slot().marks;
   const std::uint32_t marked = marks.load(std::memory_order_relaxed);
@@ -314,7 +328,8 @@ std::size_t PoolCore::trim_grown(Place place) noexcept {
     trims_.fetch_add(1, std::memory_order_relaxed);
   }
   slot.high_water.store(slot.limit.load(std::memory_order_relaxed), std::memory_order_relaxed);
-  growth_faults_.fetch_add(slot.growth_faults.exchange(0, std::memory_order_relaxed), std::memory_order_relaxed);
+  growth_faults_.fetch_add(slot.growth_faults.exchange(0, std::memory_order_relaxed),
+                           std::memory_order_relaxed);
   slot.remote_growth_faults.store(0, std::memory_order_relaxed);
   slot.unseen_growth.store(0, std::memory_order_relaxed);
   return depth;
@@ -339,7 +354,8 @@ void PoolCore::look_at_clock(PoolCache& cache) noexcept {
   cache.until_look = has_more_to_do ? 1 : PoolCache::ended_between_looks;
 }
 
-// ---- through the lock ----------------------------------------------------------------------------------------------------
+// ---- through the lock
+// ----------------------------------------------------------------------------------------------------
 
 Place PoolCore::acquire_slowly(std::string_view name) {
   PoolCache* const cache = make_cache_here();
@@ -376,7 +392,8 @@ void PoolCore::release_slowly(Place place, std::size_t depth) noexcept {
   } catch (...) {  // then without
   }
   Lock lock(mutex_);
-  tally_of(cache, place.slot().marks.load(std::memory_order_relaxed) & name_mask).count_ended(depth);
+  tally_of(cache, place.slot().marks.load(std::memory_order_relaxed) & name_mask)
+      .count_ended(depth);
   if (cache == nullptr) {
     put_idle(place);
   } else {
@@ -435,7 +452,8 @@ std::uint32_t PoolCore::take_idle(Batch& taken) noexcept {
 
 std::uint32_t PoolCore::make(Batch& made) {
   if (open_ >= most_stacks_) {
-    fail(EAGAIN, "StackPool \"" + options_.name + "\": PoolOptions::most_stacks is " + std::to_string(most_stacks_) +
+    fail(EAGAIN, "StackPool \"" + options_.name + "\": PoolOptions::most_stacks is " +
+                     std::to_string(most_stacks_) +
                      ", and so many are out: raise it, or give stacks back sooner");
   }
   const Implementation& strategy = *arenas_->kind().implementation;
@@ -446,7 +464,8 @@ std::uint32_t PoolCore::make(Batch& made) {
   }
   Arena& arena = arenas_->with_room();
   if (needs_arena) {
-    start_handler(strategy);  // if it was uninstalled meanwhile; now that there is a range it cannot be any more
+    start_handler(strategy);  // if it was uninstalled meanwhile; now that there is a range it
+                              // cannot be any more
   }
   try {
     const std::uint32_t count = make_in(arena, made);
@@ -504,13 +523,15 @@ void PoolCore::put_oldest_idle(PoolCache& cache, std::uint32_t how_many) noexcep
   cache.count.store(count - how_many, std::memory_order_relaxed);
 }
 
-// ---- names and their tallies ---------------------------------------------------------------------------------------------
+// ---- names and their tallies
+// ---------------------------------------------------------------------------------------------
 
 std::size_t PoolCore::number_of(std::string_view name) {
   if (name.empty()) {
     return 0;
   }
-  const auto found = std::find_if(tallies_.begin(), tallies_.end(), [&](const auto& each) { return each->name() == name; });
+  const auto found = std::find_if(tallies_.begin(), tallies_.end(),
+                                  [&](const auto& each) { return each->name() == name; });
   const auto number = static_cast<std::size_t>(found - tallies_.begin());
   if (found != tallies_.end()) {
     return number;
@@ -540,9 +561,12 @@ NameTally& PoolCore::tally_of(PoolCache* cache, std::size_t number) noexcept {
   return *cache->tally(number);
 }
 
-// ---- caches of other threads ---------------------------------------------------------------------------------------------
+// ---- caches of other threads
+// ---------------------------------------------------------------------------------------------
 
-void PoolCore::drain(PoolCache& cache) noexcept { put_oldest_idle(cache, cache.count.load(std::memory_order_relaxed)); }
+void PoolCore::drain(PoolCache& cache) noexcept {
+  put_oldest_idle(cache, cache.count.load(std::memory_order_relaxed));
+}
 
 void PoolCore::drain_caches() noexcept {
   for (PoolCache* const cache : caches_) {
@@ -592,7 +616,8 @@ void PoolCore::after_fork_in_child() noexcept {
   mutex_.unlock();
 }
 
-// ---- demand --------------------------------------------------------------------------------------------------------------
+// ---- demand
+// --------------------------------------------------------------------------------------------------------------
 
 /// True if there is more to do at once.
 bool PoolCore::follow_demand(std::chrono::nanoseconds now) noexcept {
@@ -624,8 +649,8 @@ void PoolCore::give_back(std::size_t most) noexcept {
     Arena& arena = *arenas[arenas.size() - from_end];
     while (most > 0 && !arena.warm.empty()) {
       const std::uint32_t last = arena.warm.greatest();
-      const std::uint32_t first =
-          arena.warm.first_in_row(last, static_cast<std::uint32_t>(std::min<std::size_t>(most, UINT32_MAX)));
+      const std::uint32_t first = arena.warm.first_in_row(
+          last, static_cast<std::uint32_t>(std::min<std::size_t>(most, UINT32_MAX)));
       most -= last - first + 1;
       cool_in_row(arena, first, last);
     }
@@ -640,7 +665,8 @@ void PoolCore::give_back(std::size_t most) noexcept {
 /// To cold stacks, or to none.
 void PoolCore::cool_in_row(Arena& arena, std::uint32_t first, std::uint32_t last) noexcept {
   const Implementation& strategy = arena.implementation();
-  const bool stay_open = strategy.discard_in_row(arena.bounds_of(first).floor, arena.bounds_of(last).base) == 0;
+  const bool stay_open =
+      strategy.discard_in_row(arena.bounds_of(first).floor, arena.bounds_of(last).base) == 0;
   for (std::uint32_t index = first; index <= last; ++index) {
     arena.warm.erase(index);
     if (stay_open) {
@@ -699,7 +725,8 @@ void PoolCore::give_back_all() noexcept {
   finish_dismantling();
 }
 
-// ---- observers -----------------------------------------------------------------------------------------------------------
+// ---- observers
+// -----------------------------------------------------------------------------------------------------------
 
 template <class Visit>
 void PoolCore::visit_tallies(Visit visit) const {
@@ -722,8 +749,9 @@ PoolStatistics PoolCore::statistics() const {
   for (const PoolCache* const cache : caches_) {
     in_caches += cache->count.load(std::memory_order_relaxed);
   }
-  visit_tallies(
-      [&](std::size_t, const NameTally& tally) { figures.high_water += tally.ended(options_.policy.initial_commit); });
+  visit_tallies([&](std::size_t, const NameTally& tally) {
+    figures.high_water += tally.ended(options_.policy.initial_commit);
+  });
   figures.live = out() - std::min(out(), in_caches);
   figures.cached = warm_ + in_caches;
   figures.cold = cold_;
@@ -770,7 +798,8 @@ void PoolCore::add_to(ArenaTotals& totals) const noexcept {
   }
 }
 
-// ---- what is counted -----------------------------------------------------------------------------------------------------
+// ---- what is counted
+// -----------------------------------------------------------------------------------------------------
 
 HighWaterDistribution NameTally::ended(std::size_t warm) const noexcept {
   HighWaterDistribution found;
@@ -788,7 +817,8 @@ void NameTally::add(const NameTally& other) noexcept {
   for (std::size_t index = 0; index < ended_.size(); ++index) {
     add(ended_[index], other.ended_[index].load(std::memory_order_relaxed));
   }
-  deepest_.store(std::max(deepest_.load(std::memory_order_relaxed), other.deepest_.load(std::memory_order_relaxed)),
+  deepest_.store(std::max(deepest_.load(std::memory_order_relaxed),
+                          other.deepest_.load(std::memory_order_relaxed)),
                  std::memory_order_relaxed);
 }
 

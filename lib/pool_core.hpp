@@ -1,17 +1,18 @@
-// What a StackPool is behind its face: arenas of one kind, their idle stacks, and the caches of threads in front of them.
+// What a StackPool is behind its face: arenas of one kind, their idle stacks, and the caches of
+// threads in front of them.
 //
-// A stack of a pool stays open (published to the fault handler, its first pages committed) from when it is made until demand
-// has fallen:
+// A stack of a pool stays open (published to the fault handler, its first pages committed) from
+// when it is made until demand has fallen:
 //
 //     live      out with somebody
-//     cached    in a thread's cache. Taking it from there, and putting it back, is all that a warm pair does
-//     warm      in the pool, its memory still there
-//     cold      in the pool, and its memory given back, where the strategy lets an open stack cost nothing else; elsewhere
-//     it is
+//     cached    in a thread's cache. Taking it from there, and putting it back, is all that a warm
+//     pair does warm      in the pool, its memory still there cold      in the pool, and its memory
+//     given back, where the strategy lets an open stack cost nothing else; elsewhere it is
 //               closed, and its slot free
 //
-// Those in the pool are known by number, one bit each, lowest first: what is used gathers at low addresses, what is given
-// back are runs of neighbours, many stacks by one system call, and arenas higher up become empty.
+// Those in the pool are known by number, one bit each, lowest first: what is used gathers at low
+// addresses, what is given back are runs of neighbours, many stacks by one system call, and arenas
+// higher up become empty.
 #pragma once
 
 #include "account.hpp"
@@ -112,7 +113,8 @@ class PoolCore {
   StackOptions options_;  ///< of each stack; validated, its strategy is not `automatic`
   std::size_t most_stacks_;
   std::chrono::nanoseconds retention_;
-  bool grows_unseen_ = false;  ///< no event tells whether a stack has grown: each is trimmed when it is given back
+  bool grows_unseen_ =
+      false;  ///< no event tells whether a stack has grown: each is trimmed when it is given back
   std::string fallback_reason_;
   Account account_;
   PoolIdentity identity_{};
@@ -131,10 +133,12 @@ class PoolCore {
   std::chrono::nanoseconds next_halving_{};
   std::uint64_t created_ = 0;
   std::uint64_t misses_ = 0;
-  std::vector<std::unique_ptr<NameTally>> tallies_;  ///< by number; what no cache counts, or none does any more
+  std::vector<std::unique_ptr<NameTally>>
+      tallies_;  ///< by number; what no cache counts, or none does any more
   std::vector<PoolCache*> caches_;
   bool abandoned_ = false;
-  bool in_forked_child_ = false;  ///< and did not start there yet what the strategy needs: threads are gone
+  bool in_forked_child_ =
+      false;  ///< and did not start there yet what the strategy needs: threads are gone
 };
 
 }  // namespace growstack

@@ -13,8 +13,8 @@
 namespace growstack {
 namespace {
 
-/// An arena of single stacks is as large as all before it of its kind together: one stack takes the least that can be had,
-/// and many take few mappings. One without a live slot is released at once.
+/// An arena of single stacks is as large as all before it of its kind together: one stack takes the
+/// least that can be had, and many take few mappings. One without a live slot is released at once.
 struct Registry {
   std::mutex lock;
   std::map<Kind, ArenaSet> kinds;
@@ -31,8 +31,8 @@ struct Registry {
   }
 };
 
-/// Made when the program is loaded, because a child forked while another thread makes it would find it half made for ever.
-/// Never destroyed: stacks with static storage may outlive it.
+/// Made when the program is loaded, because a child forked while another thread makes it would find
+/// it half made for ever. Never destroyed: stacks with static storage may outlive it.
 class TheRegistry {
  public:
   TheRegistry() : registry_(*new Registry) {
@@ -124,7 +124,8 @@ PoolIdentity register_pool(PoolCore& pool) {
     free = all.pools.insert(free, nullptr);
   }
   *free = &pool;
-  return {.index = static_cast<std::uint32_t>(free - all.pools.begin()), .number = ++all.pools_so_far};
+  return {.index = static_cast<std::uint32_t>(free - all.pools.begin()),
+          .number = ++all.pools_so_far};
 }
 
 void detach_caches_of(PoolCore& pool) noexcept {

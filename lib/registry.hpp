@@ -10,10 +10,12 @@ namespace growstack {
 
 class PoolCore;
 
-/// Opens a stack in a slot. The options are validated and in whole pages. Any thread. Throws std::system_error.
+/// Opens a stack in a slot. The options are validated and in whole pages. Any thread. Throws
+/// std::system_error.
 [[nodiscard]] Place open_slot(const StackOptions& options);
 
-/// Gives the memory of such a stack back, and its address space when it was the last of its arena. Any thread.
+/// Gives the memory of such a stack back, and its address space when it was the last of its arena.
+/// Any thread.
 void close_slot(Place place) noexcept;
 
 struct PoolCache;
@@ -24,10 +26,12 @@ struct PoolIdentity {
   std::uint64_t number = 0;  ///< never used again, never 0
 };
 
-/// Pools take part in totals and forks, and adopt the caches of threads that end. Throws std::bad_alloc.
+/// Pools take part in totals and forks, and adopt the caches of threads that end. Throws
+/// std::bad_alloc.
 [[nodiscard]] PoolIdentity register_pool(PoolCore& pool);
 
-/// The pool has ended: its caches belong to nobody afterwards. Its core still takes part, until the last stack is back.
+/// The pool has ended: its caches belong to nobody afterwards. Its core still takes part, until the
+/// last stack is back.
 void detach_caches_of(PoolCore& pool) noexcept;
 void forget_pool(std::uint32_t index) noexcept;
 

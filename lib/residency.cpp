@@ -20,7 +20,8 @@ struct Stretch {
   std::uintptr_t end;
 };
 
-// ---- PAGEMAP_SCAN, as in <linux/fs.h> since 6.7: older headers lack it -----------------------------------------------
+// ---- PAGEMAP_SCAN, as in <linux/fs.h> since 6.7: older headers lack it
+// -----------------------------------------------
 
 struct PageRegion {
   std::uint64_t start;
@@ -47,7 +48,8 @@ constexpr unsigned long pagemap_scan = _IOWR('f', 16, ScanArguments);
 constexpr std::uint64_t page_is_present = 1U << 3U;
 constexpr std::uint64_t page_is_zero_page = 1U << 5U;
 
-/// Visits resident stretches from low to high until one visit says false. False if the kernel cannot tell.
+/// Visits resident stretches from low to high until one visit says false. False if the kernel
+/// cannot tell.
 template <class Visit>
 bool scan_pagemap(std::uintptr_t begin, std::size_t size, Visit visit) noexcept {
   const int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
@@ -83,7 +85,8 @@ bool scan_pagemap(std::uintptr_t begin, std::size_t size, Visit visit) noexcept 
   return told;
 }
 
-// ---- mincore ---------------------------------------------------------------------------------------------------------
+// ---- mincore
+// ---------------------------------------------------------------------------------------------------------
 
 template <class Visit>
 void scan_by_mincore(std::uintptr_t begin, std::size_t size, Visit visit) noexcept {
@@ -92,7 +95,8 @@ void scan_by_mincore(std::uintptr_t begin, std::size_t size, Visit visit) noexce
   for (std::uintptr_t at = begin; at < begin + size; at += flags.size() * page) {
     const std::size_t bytes = std::min(begin + size - at, flags.size() * page);
     if (mincore(reinterpret_cast<void*>(at), bytes, flags.data()) != 0) {
-      std::fill(flags.begin(), flags.end(), static_cast<unsigned char>(0));  // ENOMEM: not all of it is mapped
+      std::fill(flags.begin(), flags.end(),
+                static_cast<unsigned char>(0));  // ENOMEM: not all of it is mapped
       for (std::size_t index = 0; index < bytes / page; ++index) {
         if (mincore(reinterpret_cast<void*>(at + index * page), page, &flags[index]) != 0) {
           flags[index] = 0;

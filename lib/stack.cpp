@@ -29,21 +29,25 @@ namespace {
 constexpr std::size_t frames_of_trim_itself = std::size_t{16} * 1024;
 
 void* pointer(std::uintptr_t address) noexcept { return reinterpret_cast<void*>(address); }
-std::uintptr_t address_of(const void* pointer) noexcept { return reinterpret_cast<std::uintptr_t>(pointer); }
+std::uintptr_t address_of(const void* pointer) noexcept {
+  return reinterpret_cast<std::uintptr_t>(pointer);
+}
 
 /// The ABI's, below the stack pointer: somebody's data.
 constexpr std::size_t red_zone = 128;
 
 /// The next tenant of a pool's stack shall find the warm size committed.
 std::uintptr_t least_kept_from(const Place& place) noexcept {
-  return place.arena().pool == nullptr ? place.base() : place.base() - place.policy().initial_commit;
+  return place.arena().pool == nullptr ? place.base()
+                                       : place.base() - place.policy().initial_commit;
 }
 
 /// Keeps `margin` committed below the stack pointer, but of the memory there only what is in use.
 int trim_below(Place place, std::uintptr_t stack_pointer, std::size_t margin) noexcept {
   const std::size_t below = stack_pointer - place.floor();
   const std::uintptr_t keep_from =
-      std::min(vm::page_down(stack_pointer - std::min(below, std::max(margin, red_zone))), least_kept_from(place));
+      std::min(vm::page_down(stack_pointer - std::min(below, std::max(margin, red_zone))),
+               least_kept_from(place));
   if (const int error = place.trim(keep_from); error != 0) {
     return error;
   }
@@ -69,7 +73,8 @@ TrimWhileRunning trim_now(Place place, std::uintptr_t keep_from) noexcept {
   return {.circumstances = circumstances, .kept_from = keep_from};
 }
 
-/// Asking the kernel what there is takes many times as long as asking whether there was a page fault at all.
+/// Asking the kernel what there is takes many times as long as asking whether there was a page
+/// fault at all.
 int trim_if_page_faults_tell(Place place, std::uintptr_t keep_from) noexcept {
   TrimWhileRunning& last = place.tenant().trim_while_running;
   if (last.leaves_nothing_to_do_for(trim_now(place, keep_from))) {
@@ -87,9 +92,11 @@ Stack::Stack(const StackOptions& options) {
   *reason = open_with_best_strategy(validated(options), [this](const StackOptions& asked) {
     const Implementation& strategy = *implementation(asked.strategy);
     strategy.check(asked);
-    start_handler(strategy);  // first, for the hole of a grows_down stack attracts what is mapped after it
+    start_handler(
+        strategy);  // first, for the hole of a grows_down stack attracts what is mapped after it
     *this = StackAccess::stack_at(open_slot(asked));
-    start_handler(strategy);  // if it was uninstalled meanwhile; now that there is a range it cannot be any more
+    start_handler(strategy);  // if it was uninstalled meanwhile; now that there is a range it
+                              // cannot be any more
   });
   if (!reason->empty()) {
     fallback_reason_ = reason.release();
@@ -134,9 +141,13 @@ std::size_t Stack::resident() const noexcept {
   return growstack::resident(lowest, address_of(base()) - lowest);
 }
 
-std::size_t Stack::high_water_mark() const noexcept { return address_of(base()) - StackAccess::place(*this).high_water(); }
+std::size_t Stack::high_water_mark() const noexcept {
+  return address_of(base()) - StackAccess::place(*this).high_water();
+}
 
-Strategy Stack::strategy() const noexcept { return StackAccess::place(*this).implementation().description().strategy; }
+Strategy Stack::strategy() const noexcept {
+  return StackAccess::place(*this).implementation().description().strategy;
+}
 std::string_view Stack::fallback_reason() const noexcept {
   const PoolCore* const pool = StackAccess::place(*this).arena().pool;
   return fallback_reason_ != nullptr ? std::string_view(*fallback_reason_)
@@ -186,11 +197,12 @@ std::error_code Stack::trim_current() noexcept {
   const Place place(&pinned.slot());
   const handler::SlotRecord& slot = pinned.slot();
   const GrowthPolicy& policy = place.policy();
-  const std::uintptr_t keep_from =
-      kept_limit(policy, slot.base.load(std::memory_order_relaxed), slot.floor.load(std::memory_order_relaxed), here,
-                 std::max(policy.headroom, frames_of_trim_itself), vm::page_size());
-  return error_code(place.implementation().may_grow_unseen() ? trim_if_page_faults_tell(place, keep_from)
-                                                             : place.trim(keep_from));
+  const std::uintptr_t keep_from = kept_limit(
+      policy, slot.base.load(std::memory_order_relaxed), slot.floor.load(std::memory_order_relaxed),
+      here, std::max(policy.headroom, frames_of_trim_itself), vm::page_size());
+  return error_code(place.implementation().may_grow_unseen()
+                        ? trim_if_page_faults_tell(place, keep_from)
+                        : place.trim(keep_from));
 }
 
 bool stack_bounds(const void* address, StackBounds& bounds) noexcept {
@@ -206,7 +218,9 @@ bool stack_bounds(const void* address, StackBounds& bounds) noexcept {
   return true;
 }
 
-bool current_stack_bounds(StackBounds& bounds) noexcept { return stack_bounds(__builtin_frame_address(0), bounds); }
+bool current_stack_bounds(StackBounds& bounds) noexcept {
+  return stack_bounds(__builtin_frame_address(0), bounds);
+}
 
 ProcessCounters process_counters() {
   const ArenaTotals totals = arena_totals();

@@ -17,16 +17,19 @@ std::size_t HighWaterDistribution::within(double part) const noexcept {
   if (all == 0) {
     return 0;
   }
-  const auto wanted = static_cast<std::uint64_t>(std::ceil(std::clamp(part, 0.0, 1.0) * static_cast<double>(all)));
+  const auto wanted =
+      static_cast<std::uint64_t>(std::ceil(std::clamp(part, 0.0, 1.0) * static_cast<double>(all)));
   std::uint64_t so_far = 0;
   std::size_t exponent = 0;
-  while (exponent + 1 < stacks.size() && (so_far += stacks[exponent]) < std::max<std::uint64_t>(wanted, 1)) {
+  while (exponent + 1 < stacks.size() &&
+         (so_far += stacks[exponent]) < std::max<std::uint64_t>(wanted, 1)) {
     ++exponent;
   }
   return std::size_t{1} << exponent;
 }
 
-HighWaterDistribution& HighWaterDistribution::operator+=(const HighWaterDistribution& other) noexcept {
+HighWaterDistribution& HighWaterDistribution::operator+=(
+    const HighWaterDistribution& other) noexcept {
   std::transform(stacks.begin(), stacks.end(), other.stacks.begin(), stacks.begin(), std::plus<>());
   deepest = std::max(deepest, other.deepest);
   return *this;
@@ -38,12 +41,16 @@ StackPool::StackPool(const PoolOptions& options) : core_(new PoolCore(options)) 
 StackPool::~StackPool() = default;
 StackPool& StackPool::operator=(StackPool&&) noexcept = default;
 
-handler::SlotRecord* StackPool::acquire_slot(std::string_view name) { return core_->acquire(name).record(); }
+handler::SlotRecord* StackPool::acquire_slot(std::string_view name) {
+  return core_->acquire(name).record();
+}
 
 void StackPool::trim() noexcept { core_->trim(); }
 
 PoolStatistics StackPool::statistics() const { return core_->statistics(); }
-std::vector<NamedHighWater> StackPool::high_water_by_name() const { return core_->high_water_by_name(); }
+std::vector<NamedHighWater> StackPool::high_water_by_name() const {
+  return core_->high_water_by_name();
+}
 std::size_t StackPool::resident() const { return core_->resident(); }
 Strategy StackPool::strategy() const noexcept { return core_->strategy(); }
 std::string_view StackPool::fallback_reason() const noexcept { return core_->fallback_reason(); }

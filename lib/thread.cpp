@@ -17,15 +17,17 @@
 namespace growstack {
 namespace {
 
-/// What the C library takes at the base, and the frames below it until the thread is attached, must be there before: a fault
-/// would kill. The descriptor is read and written by the kernel, too, which calls no handler.
+/// What the C library takes at the base, and the frames below it until the thread is attached, must
+/// be there before: a fault would kill. The descriptor is read and written by the kernel, too,
+/// which calls no handler.
 int commit_for_thread(const Stack& stack, std::size_t bytes) noexcept {
   const auto base = reinterpret_cast<std::uintptr_t>(stack.base());
   return bytes > stack.reserved() ? EINVAL : handler::commit_ahead(base - 1, base - bytes);
 }
 
-/// Threads that were detached. A stack can only go when the C library is through with the descriptor that lies on it, and
-/// nothing tells but pthread_tryjoin_np(3): so they are looked at now and then, and never really detached.
+/// Threads that were detached. A stack can only go when the C library is through with the
+/// descriptor that lies on it, and nothing tells but pthread_tryjoin_np(3): so they are looked at
+/// now and then, and never really detached.
 class Departed {
  public:
   void add(std::unique_ptr<detail::ThreadState> state) noexcept {
@@ -62,11 +64,14 @@ class Departed {
   detail::ThreadState* first_ = nullptr;
 };
 
-/// Made when the program is loaded, because a child forked while another thread makes it would find it half made for ever;
-/// after the registry, whose lock is taken under this one. Never destroyed: detached threads outlive it all.
+/// Made when the program is loaded, because a child forked while another thread makes it would find
+/// it half made for ever; after the registry, whose lock is taken under this one. Never destroyed:
+/// detached threads outlive it all.
 class TheDeparted {
  public:
-  TheDeparted() : departed_(*new Departed) { static_cast<void>(pthread_atfork(before_fork, in_parent, in_child)); }
+  TheDeparted() : departed_(*new Departed) {
+    static_cast<void>(pthread_atfork(before_fork, in_parent, in_child));
+  }
   Departed& operator*() const noexcept { return departed_; }
 
  private:
@@ -109,7 +114,8 @@ void* run_body(void* given) {
   if (state.stack.name() != StackOptions().name) {
     take_name_of(state.stack);
   }
-  const std::unique_ptr<detail::ThreadBody> body = std::move(state.body);  // ends on this thread, pthread_exit(3) or not
+  const std::unique_ptr<detail::ThreadBody> body =
+      std::move(state.body);  // ends on this thread, pthread_exit(3) or not
   body->run();
   return nullptr;
 }
@@ -117,8 +123,8 @@ void* run_body(void* given) {
 }  // namespace
 
 std::size_t least_thread_stack() noexcept {
-  // No static with a guard, which a child forked while another thread computes it would find taken for ever. Any thread may
-  // write it, and all write the same.
+  // No static with a guard, which a child forked while another thread computes it would find taken
+  // for ever. Any thread may write it, and all write the same.
   static constinit std::atomic<std::size_t> known{0};
   if (known.load(std::memory_order_relaxed) == 0) {
     known.store(ask_for_least_stack(), std::memory_order_relaxed);
@@ -126,8 +132,8 @@ std::size_t least_thread_stack() noexcept {
   return known.load(std::memory_order_relaxed);
 }
 
-int create_thread(pthread_t* thread, const Stack& stack, const pthread_attr_t* attributes, void* (*start)(void*),
-                  void* argument) noexcept {
+int create_thread(pthread_t* thread, const Stack& stack, const pthread_attr_t* attributes,
+                  void* (*start)(void*), void* argument) noexcept {
   pthread_attr_t with_stack;
   if (const int error = pthread_attr_init(&with_stack); error != 0) {
     return error;
@@ -138,11 +144,12 @@ int create_thread(pthread_t* thread, const Stack& stack, const pthread_attr_t* a
     if (detached != PTHREAD_CREATE_JOINABLE) {
       return EINVAL;
     }
-    // POSIX has no way to copy attributes; in the C libraries of Linux they are plain data, and what these point to is only
-    // read here. A fresh one owns nothing yet that would be lost.
+    // POSIX has no way to copy attributes; in the C libraries of Linux they are plain data, and
+    // what these point to is only read here. A fresh one owns nothing yet that would be lost.
     with_stack = *attributes;
   }
-  if (const int error = pthread_attr_setstack(&with_stack, stack.floor(), stack.reserved()); error != 0) {
+  if (const int error = pthread_attr_setstack(&with_stack, stack.floor(), stack.reserved());
+      error != 0) {
     return error;
   }
   if (const int error = commit_for_thread(stack, least_thread_stack()); error != 0) {
@@ -166,9 +173,11 @@ void start_thread(ThreadState& state) {
   const std::size_t least = least_thread_stack();
   if (state.stack.reserved() < least) {
     fail(EINVAL, "StackOptions::reserve must be at least " + in_bytes(least) +
-                     " for a thread, of which the C library takes a part, not " + in_bytes(state.stack.reserved()));
+                     " for a thread, of which the C library takes a part, not " +
+                     in_bytes(state.stack.reserved()));
   }
-  if (const int error = create_thread(&state.handle, state.stack, nullptr, run_body, &state); error != 0) {
+  if (const int error = create_thread(&state.handle, state.stack, nullptr, run_body, &state);
+      error != 0) {
     fail_for_thread(error, "cannot start a thread", least + handler::alternate_stack_size());
   }
 }

@@ -17,8 +17,9 @@ namespace {
 
 void* pointer(std::uintptr_t address) noexcept { return reinterpret_cast<void*>(address); }
 
-/// MAP_STACK says "no huge pages" on new kernels; the advice says what we want on all. Without it old and new pieces of a
-/// stack would be two kinds of mapping that the kernel cannot merge. EINVAL: a kernel without huge pages.
+/// MAP_STACK says "no huge pages" on new kernels; the advice says what we want on all. Without it
+/// old and new pieces of a stack would be two kinds of mapping that the kernel cannot merge.
+/// EINVAL: a kernel without huge pages.
 int advise(std::uintptr_t begin, std::size_t size, Pages pages) noexcept {
   const int advice = pages == Pages::small ? MADV_NOHUGEPAGE : MADV_HUGEPAGE;
   return madvise(pointer(begin), size, advice) == 0 || errno == EINVAL ? 0 : errno;
@@ -28,14 +29,15 @@ int map_fixed(std::uintptr_t begin, std::size_t size, int flags, Pages pages) no
   if (size == 0) {
     return 0;
   }
-  void* const mapped =
-      mmap(pointer(begin), size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_FIXED | flags, -1, 0);
+  void* const mapped = mmap(pointer(begin), size, PROT_NONE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_FIXED | flags, -1, 0);
   if (mapped == MAP_FAILED) {
     return errno;
   }
   const int error = advise(begin, size, pages);
-  // Fresh memory has no name. Its neighbours keep theirs for the life of the reservation, through every commit; so here, and
-  // only here, it has to be given again for the kernel to join them as before.
+  // Fresh memory has no name. Its neighbours keep theirs for the life of the reservation, through
+  // every commit; so here, and only here, it has to be given again for the kernel to join them as
+  // before.
   handler::name_memory(begin, size, handler::stacks_name);
   return error;
 }
@@ -47,7 +49,8 @@ int reserve(std::size_t size, std::size_t alignment, Pages pages, std::uintptr_t
   if (size > SIZE_MAX - slack) {
     return ENOMEM;
   }
-  void* const mapped = mmap(nullptr, size + slack, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+  void* const mapped =
+      mmap(nullptr, size + slack, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
   if (mapped == MAP_FAILED) {
     return errno;
   }
@@ -82,8 +85,9 @@ int decommit(std::uintptr_t begin, std::size_t size, Pages pages) noexcept {
 }
 
 int commit_uncharged(std::uintptr_t begin, std::size_t size, Pages pages) noexcept {
-  // In two steps, for RLIMIT_DATA is not asked about a writable mapping that takes the place of another (mmap_region in the
-  // kernel's mm/vma.c counts what it replaces as if it were data); once over the limit, every malloc of the program fails.
+  // In two steps, for RLIMIT_DATA is not asked about a writable mapping that takes the place of
+  // another (mmap_region in the kernel's mm/vma.c counts what it replaces as if it were data); once
+  // over the limit, every malloc of the program fails.
   int error = map_fixed(begin, size, MAP_NORESERVE, pages);
   if (error == 0) {
     error = munlock(pointer(begin), size) == 0 ? commit(begin, size) : errno;
@@ -104,14 +108,17 @@ int leave_out_of_core(std::uintptr_t begin, std::size_t size) noexcept {
 }
 
 int discard(std::uintptr_t begin, std::size_t size) noexcept {
-  constexpr int dontneed_locked = 24;  // MADV_DONTNEED_LOCKED, Linux 5.18: DONTNEED is refused on locked memory
+  constexpr int dontneed_locked =
+      24;  // MADV_DONTNEED_LOCKED, Linux 5.18: DONTNEED is refused on locked memory
   return size == 0 || madvise(pointer(begin), size, MADV_DONTNEED) == 0 ||
                  (errno == EINVAL && madvise(pointer(begin), size, dontneed_locked) == 0)
              ? 0
              : errno;
 }
 
-int want_huge_pages(std::uintptr_t begin, std::size_t size) noexcept { return advise(begin, size, Pages::huge_too); }
+int want_huge_pages(std::uintptr_t begin, std::size_t size) noexcept {
+  return advise(begin, size, Pages::huge_too);
+}
 
 int lock(std::uintptr_t begin, std::size_t size, bool on_fault) noexcept {
   return mlock2(pointer(begin), size, on_fault ? MLOCK_ONFAULT : 0U) == 0 ? 0 : errno;
@@ -148,11 +155,13 @@ int MarkerList::finish() noexcept {
     bytes += ranges_[index].iov_len;
   }
   constexpr int pidfd_self = -10001;
-  const long done = syscall(SYS_process_madvise, pidfd_self, ranges_.data(), count_, guard_install, 0U);
+  const long done =
+      syscall(SYS_process_madvise, pidfd_self, ranges_.data(), count_, guard_install, 0U);
   int error = 0;
   if (done < 0 || static_cast<std::size_t>(done) != bytes) {
     for (std::size_t index = 0; error == 0 && index < count_; ++index) {
-      error = install_markers(reinterpret_cast<std::uintptr_t>(ranges_[index].iov_base), ranges_[index].iov_len);
+      error = install_markers(reinterpret_cast<std::uintptr_t>(ranges_[index].iov_base),
+                              ranges_[index].iov_len);
     }
   }
   count_ = 0;
@@ -164,7 +173,8 @@ int remove_markers(std::uintptr_t begin, std::size_t size) noexcept {
 }
 
 std::uintptr_t mapping_start(std::uintptr_t address) noexcept {
-  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> maps(std::fopen("/proc/self/maps", "re"), &std::fclose);
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> maps(std::fopen("/proc/self/maps", "re"),
+                                                             &std::fclose);
   if (maps == nullptr) {
     return 0;
   }
@@ -172,7 +182,8 @@ std::uintptr_t mapping_start(std::uintptr_t address) noexcept {
   while (std::fgets(line.data(), line.size(), maps.get()) != nullptr) {
     std::uintptr_t start = 0;
     std::uintptr_t end = 0;
-    if (std::sscanf(line.data(), "%" SCNxPTR "-%" SCNxPTR, &start, &end) == 2 && start <= address && address < end) {
+    if (std::sscanf(line.data(), "%" SCNxPTR "-%" SCNxPTR, &start, &end) == 2 && start <= address &&
+        address < end) {
       return start;
     }
   }

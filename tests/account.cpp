@@ -14,7 +14,8 @@
 using growstack::Account;
 using namespace growstack::testing;
 
-// ---- one account -----------------------------------------------------------------------------------------------------
+// ---- one account
+// -----------------------------------------------------------------------------------------------------
 
 TEST_CASE("an account is charged up to its budget, to the last byte, and no further") {
   Account account("the option", nullptr, 100);
@@ -39,7 +40,9 @@ TEST_CASE("without a budget there is no charge too large, but one that no number
   CHECK(account.used() == SIZE_MAX - 1);
 }
 
-TEST_CASE("a budget may become less than what is used: then nothing is charged until enough was given back") {
+TEST_CASE(
+    "a budget may become less than what is used: then nothing is charged until enough was given "
+    "back") {
   Account account("the option", nullptr);
   CHECK(account.charge(100));
   account.set_budget(50);
@@ -51,9 +54,11 @@ TEST_CASE("a budget may become less than what is used: then nothing is charged u
   CHECK(!account.charge(1));
 }
 
-// ---- a part of a whole -----------------------------------------------------------------------------------------------
+// ---- a part of a whole
+// -----------------------------------------------------------------------------------------------
 
-TEST_CASE("what a part is charged, the whole is charged, too, and the tighter of both budgets holds") {
+TEST_CASE(
+    "what a part is charged, the whole is charged, too, and the tighter of both budgets holds") {
   Account whole("the whole", nullptr, 100);
   Account part("the part", &whole, 80);
   Account other("another part", &whole, 80);
@@ -83,13 +88,16 @@ TEST_CASE("the explanation names the budget that leaves less, and what it is") {
   CHECK(contains(part.explanation(), "the part is 1 MiB"));
 }
 
-// ---- threads ---------------------------------------------------------------------------------------------------------
+// ---- threads
+// ---------------------------------------------------------------------------------------------------------
 
-TEST_CASE("threads that charge and give back at once never exceed a budget, and leave nothing charged") {
+TEST_CASE(
+    "threads that charge and give back at once never exceed a budget, and leave nothing charged") {
   constexpr std::size_t budget = 1000;
   Account whole("the whole", nullptr, budget);
   Account parts[] = {{"a part", &whole, budget * 3 / 4}, {"a part", &whole, budget * 3 / 4}};
-  // Counted by the threads themselves: up only after a charge, down before it is given back, so never more than is charged.
+  // Counted by the threads themselves: up only after a charge, down before it is given back, so
+  // never more than is charged.
   std::atomic<std::size_t> held_of_parts[2] = {};
   std::atomic<std::size_t> held{0};
   std::atomic<int> wrong{0};

@@ -58,7 +58,8 @@ class MeasuredStack {
   MeasuredStack& operator=(const MeasuredStack&) = delete;
 
   [[nodiscard]] std::size_t used() const {
-    const auto untouched = std::find_if(bytes_.begin(), bytes_.end(), [](unsigned char byte) { return byte != pattern; });
+    const auto untouched = std::find_if(bytes_.begin(), bytes_.end(),
+                                        [](unsigned char byte) { return byte != pattern; });
     return static_cast<std::size_t>(bytes_.end() - untouched);
   }
 
@@ -70,7 +71,8 @@ class MeasuredStack {
 
 }  // namespace
 
-TEST_CASE("a thread that is attached has an alternate stack of 64 KiB, with a guard page below it") {
+TEST_CASE(
+    "a thread that is attached has an alternate stack of 64 KiB, with a guard page below it") {
   on_bare_thread([] {
     CHECK(handler::attach_thread() == 0);
     const stack_t now = current_alternate_stack();
@@ -105,11 +107,12 @@ TEST_CASE("a thread that has a large enough alternate stack keeps it") {
   });
 }
 
-TEST_CASE("a thread whose alternate stack is too small gets ours, and its own back before it ends") {
+TEST_CASE(
+    "a thread whose alternate stack is too small gets ours, and its own back before it ends") {
   static stack_t at_the_end;
   static pthread_key_t key;
-  // The destructors of keys run in four rounds: as long as others may need it, ours stays; the last one finds what was put
-  // back.
+  // The destructors of keys run in four rounds: as long as others may need it, ours stays; the last
+  // one finds what was put back.
   static bool was_there;
   static std::atomic<int> rounds = 0;  // counted last: whoever reads it sees the rest
   REQUIRE(pthread_key_create(&key, [](void* still) {
@@ -171,7 +174,8 @@ TEST_CASE("the size of alternate stacks can be set, and not below what the handl
   CHECK(handler::set_alternate_stack_size(64 * 1024) == 0);
 }
 
-TEST_CASE("a thread cannot be attached from a handler that runs on the alternate stack to be replaced") {
+TEST_CASE(
+    "a thread cannot be attached from a handler that runs on the alternate stack to be replaced") {
   static int result = -1;
   on_bare_thread([] {
     CHECK(handler::attach_thread() == 0);
@@ -194,7 +198,8 @@ TEST_CASE("growth uses little of the alternate stack beyond the kernel's own fra
     const MeasuredStack measured(256 * 1024);
     call(stack, [] { recurse(20000); });
     const std::size_t used = measured.used();
-    MESSAGE(name(strategy) << ": " << used << " of " << handler::least_alternate_stack_size() << " bytes");
+    MESSAGE(name(strategy) << ": " << used << " of " << handler::least_alternate_stack_size()
+                           << " bytes");
     CHECK(stack.counters().growth_faults > 0);
     CHECK(used > 0);
     CHECK(used < handler::least_alternate_stack_size() / 2);
@@ -214,7 +219,8 @@ GROWSTACK_SCENARIO("alternate stack used by a report") {
   return 2;
 }
 
-TEST_CASE("a report, unwinder included, fits into the smallest alternate stack that a thread may keep") {
+TEST_CASE(
+    "a report, unwinder included, fits into the smallest alternate stack that a thread may keep") {
   if (under_thread_sanitizer) {
     skip("instrumented by ThreadSanitizer the report uses more");
     return;

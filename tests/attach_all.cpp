@@ -97,7 +97,8 @@ TEST_CASE("so is thrd_create") {
   CHECK(wrong == 0);
 }
 
-TEST_CASE("a thread that is started with every signal blocked can grow, and keeps the others blocked") {
+TEST_CASE(
+    "a thread that is started with every signal blocked can grow, and keeps the others blocked") {
   std::size_t wrong = 1;
   context::fiber fiber = fiber_that_goes_deep(wrong);
   sigset_t all;
@@ -117,7 +118,8 @@ TEST_CASE("a thread that is started with every signal blocked can grow, and keep
 }
 
 TEST_CASE("the library's own threads stay as they are, with every signal blocked") {
-  static_cast<void>(call({.reserve = 16 * MiB}, [] { return descend(8 * MiB); }));  // there is a helper now
+  static_cast<void>(
+      call({.reserve = 16 * MiB}, [] { return descend(8 * MiB); }));  // there is a helper now
   std::size_t of_ours = 0;
   for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
     std::ifstream status(task.path() / "status");
@@ -134,7 +136,9 @@ TEST_CASE("the library's own threads stay as they are, with every signal blocked
   CHECK(of_ours >= 2);
 }
 
-TEST_CASE("where there is no memory for a thread's signal stack it is not started, and the error says so") {
+TEST_CASE(
+    "where there is no memory for a thread's signal stack it is not started, and the error says "
+    "so") {
   if (sanitized) {
     return skip("sanitizers need mmap when a thread starts");
   }

@@ -26,13 +26,15 @@ constexpr std::size_t MiB = std::size_t{1} << 20U;
 
 const StackOptions options{.reserve = 8 * MiB, .strategy = Strategy::automatic, .name = "chosen"};
 
-constexpr std::array candidates{Strategy::guard_markers, Strategy::userfault_signal, Strategy::pipe_helper};
+constexpr std::array candidates{Strategy::guard_markers, Strategy::userfault_signal,
+                                Strategy::pipe_helper};
 
 /// Makes and uses a stack; "strategy: reason".
 std::string choice() {
   Stack stack(options);
   const bool works = call(stack, [] { return descend(4 * MiB); }) == 0;
-  return works ? std::string(name(stack.strategy())) + ": " + std::string(stack.fallback_reason()) : "does not work";
+  return works ? std::string(name(stack.strategy())) + ": " + std::string(stack.fallback_reason())
+               : "does not work";
 }
 
 }  // namespace
@@ -46,7 +48,8 @@ TEST_CASE("automatic has a name, works everywhere, and is none of the list") {
   }
 }
 
-TEST_CASE("automatic chooses the first candidate that works here, and says of each better one why not") {
+TEST_CASE(
+    "automatic chooses the first candidate that works here, and says of each better one why not") {
   Stack stack(options);
   std::string reason(stack.fallback_reason());
   for (const Strategy candidate : candidates) {
@@ -150,7 +153,9 @@ GROWSTACK_SCENARIO("overflow of the chosen") {
 
 TEST_CASE("whatever was chosen reports its overflow") {
   const Ended ended = run_scenario("overflow of the chosen");
-  CHECK(ended.signal == (ended.out == "userfault_signal\n" ? signal_of_overflow(Strategy::userfault_signal) : SIGSEGV));
+  CHECK(ended.signal == (ended.out == "userfault_signal\n"
+                             ? signal_of_overflow(Strategy::userfault_signal)
+                             : SIGSEGV));
   CHECK(contains(ended.err, "stack overflow"));
   CHECK(contains(ended.err, "\"chosen\""));
 }

@@ -1,5 +1,5 @@
-// Bad days: processes and threads that end in the middle, programs that take things away, and what a report does when nobody
-// listens.
+// Bad days: processes and threads that end in the middle, programs that take things away, and what
+// a report does when nobody listens.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -46,7 +46,8 @@ bool grows() {
   return call(options, [] { return recurse(10'000); }) == 10'000;
 }
 
-/// Signal that ended a forked child which runs `body`, or 0; -1 if it had to be killed after `patience`.
+/// Signal that ended a forked child which runs `body`, or 0; -1 if it had to be killed after
+/// `patience`.
 template <class Body>
 int signal_of_child(const Body& body, std::chrono::seconds patience) {
   const pid_t child = fork();
@@ -69,10 +70,12 @@ int signal_of_child(const Body& body, std::chrono::seconds patience) {
 
 }  // namespace
 
-// ---- how processes and threads end ---------------------------------------------------------------------------------------
+// ---- how processes and threads end
+// ---------------------------------------------------------------------------------------
 
 GROWSTACK_SCENARIO("exit inside a call") {
-  std::atexit([] { std::puts(recurse(10'000) == 10'000 && grows() ? "handlers ran" : "handlers failed"); });
+  std::atexit(
+      [] { std::puts(recurse(10'000) == 10'000 && grows() ? "handlers ran" : "handlers failed"); });
   call(options, [] { std::exit(7); });
   return 1;
 }
@@ -98,7 +101,9 @@ GROWSTACK_SCENARIO("destructors of static and thread_local objects") {
   static const GrowsWhenDestroyed at_exit{"static object"};
   std::thread([] {
     thread_local const GrowsWhenDestroyed at_thread_end{"thread_local object"};
-    static_cast<void>(at_thread_end.when);  // made before the thread is attached, so destroyed after whatever that makes
+    static_cast<void>(
+        at_thread_end
+            .when);  // made before the thread is attached, so destroyed after whatever that makes
     grows();
   }).join();
   std::fflush(stdout);
@@ -165,7 +170,9 @@ GROWSTACK_SCENARIO("call on the alternate stack") {
   return 3;
 }
 
-TEST_CASE("a call from a handler that runs on the alternate stack is refused: a fault would overwrite that handler") {
+TEST_CASE(
+    "a call from a handler that runs on the alternate stack is refused: a fault would overwrite "
+    "that handler") {
   CHECK(run_scenario("call on the alternate stack").exit_code == 7);
 }
 
@@ -180,7 +187,8 @@ GROWSTACK_SCENARIO("somebody restores the default action") {
   return first && grows() && handler::installed() ? 7 : 1;
 }
 
-TEST_CASE("when somebody has restored the default action, the next stack installs the handler anew") {
+TEST_CASE(
+    "when somebody has restored the default action, the next stack installs the handler anew") {
   CHECK(run_scenario("somebody restores the default action").exit_code == 7);
 }
 
@@ -192,7 +200,8 @@ GROWSTACK_SCENARIO("uninstall while stacks are made") {
     }
   });
   bool good = true;
-  for (int round = 0; round < (sanitized ? 100 : 1000); ++round) {  // each may start all threads anew: 50 ms in a sanitizer
+  for (int round = 0; round < (sanitized ? 100 : 1000);
+       ++round) {  // each may start all threads anew: 50 ms in a sanitizer
     good = grows() && good;
   }
   stop = true;
@@ -222,7 +231,8 @@ GROWSTACK_SCENARIO("own guard page within the stack") {
   });
 }
 
-TEST_CASE("a page that the program made inaccessible within its stack stays a guard page of its own") {
+TEST_CASE(
+    "a page that the program made inaccessible within its stack stays a guard page of its own") {
   const Ended ended = run_scenario("own guard page within the stack");
   CHECK(ended.signal == SIGSEGV);
   CHECK(ended.err.empty());
@@ -230,7 +240,8 @@ TEST_CASE("a page that the program made inaccessible within its stack stays a gu
 
 GROWSTACK_SCENARIO("helper killed") {
   Stack stack(options);
-  // A filter on all threads that kills the one which wakes all waiters of a futex: the helper, when it answers.
+  // A filter on all threads that kills the one which wakes all waiters of a futex: the helper, when
+  // it answers.
   std::array filter{
       sock_filter{BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(seccomp_data, nr)},
       sock_filter{BPF_JMP | BPF_JEQ | BPF_K, 0, 5, SYS_futex},
@@ -252,7 +263,8 @@ GROWSTACK_SCENARIO("helper killed") {
   return grew && seen.helper_missing > 0 && seen.by_helper <= 1 ? 7 : 1;
 }
 
-TEST_CASE("a helper that is killed while a thread waits for it does not hang that thread, nor the next") {
+TEST_CASE(
+    "a helper that is killed while a thread waits for it does not hang that thread, nor the next") {
   const Ended ended = run_scenario("helper killed", std::chrono::seconds(20));
   if (ended.exit_code == 8) {
     skip("seccomp filters are not available");
@@ -288,7 +300,8 @@ TEST_CASE("grows_down tells and releases what is surely its own when /proc canno
 }
 
 GROWSTACK_SCENARIO("all memory locked") {
-  for (const Strategy strategy : {Strategy::pipe_helper, Strategy::in_handler, Strategy::demand_paging}) {
+  for (const Strategy strategy :
+       {Strategy::pipe_helper, Strategy::in_handler, Strategy::demand_paging}) {
     Stack stack({.reserve = std::size_t{4} << 20, .strategy = strategy});
     call(stack, [] { recurse(4'000); });
     if (mlockall(MCL_CURRENT) != 0) {
@@ -296,7 +309,8 @@ GROWSTACK_SCENARIO("all memory locked") {
     }
     const std::error_code trimmed = stack.trim();
     if (trimmed || stack.resident() > 65536) {
-      std::printf("%s: %s, %zu resident\n", name(strategy).data(), trimmed.message().c_str(), stack.resident());
+      std::printf("%s: %s, %zu resident\n", name(strategy).data(), trimmed.message().c_str(),
+                  stack.resident());
       return 1;
     }
     munlockall();
@@ -314,15 +328,19 @@ TEST_CASE("locked stacks can be trimmed") {
 }
 
 GROWSTACK_SCENARIO("reuse after a failed decommit") {
-  // With every mapping that the kernel allows in use, the memory of a closed stack cannot be mapped over.
-  auto neighbour = std::make_unique<Stack>(StackOptions{.reserve = std::size_t{4} << 20, .strategy = Strategy::in_handler});
-  auto stack = std::make_unique<Stack>(StackOptions{.reserve = std::size_t{4} << 20, .strategy = Strategy::in_handler});
+  // With every mapping that the kernel allows in use, the memory of a closed stack cannot be mapped
+  // over.
+  auto neighbour = std::make_unique<Stack>(
+      StackOptions{.reserve = std::size_t{4} << 20, .strategy = Strategy::in_handler});
+  auto stack = std::make_unique<Stack>(
+      StackOptions{.reserve = std::size_t{4} << 20, .strategy = Strategy::in_handler});
   call(*stack, [] { recurse(10'000); });
   std::vector<void*> fillers;
   for (;;) {
     // Alternating protections cannot be merged.
-    void* const filler = mmap(nullptr, handler::page_size(), fillers.size() % 2 == 0 ? PROT_READ : PROT_NONE,
-                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* const filler =
+        mmap(nullptr, handler::page_size(), fillers.size() % 2 == 0 ? PROT_READ : PROT_NONE,
+             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (filler == MAP_FAILED) {
       break;
     }
@@ -338,12 +356,14 @@ GROWSTACK_SCENARIO("reuse after a failed decommit") {
   const char* const floor = static_cast<const char*>(next.floor());
   std::size_t readable = 0;
   for (std::size_t below = handler::page_size(); below <= guard; below += handler::page_size()) {
-    readable += write(STDOUT_FILENO, floor - below, 1) == 1 ? 1 : 0;  // EFAULT where nothing may be read
+    readable +=
+        write(STDOUT_FILENO, floor - below, 1) == 1 ? 1 : 0;  // EFAULT where nothing may be read
   }
   return readable == 0 ? 7 : 1;
 }
 
-TEST_CASE("a stack whose memory could not be given back leaves no hole in the guard of the next one") {
+TEST_CASE(
+    "a stack whose memory could not be given back leaves no hole in the guard of the next one") {
   CHECK(run_scenario("reuse after a failed decommit").exit_code == 7);
 }
 
@@ -367,7 +387,9 @@ GROWSTACK_SCENARIO("report into a closed pipe") {
   return signal == SIGSEGV ? 7 : signal;
 }
 
-TEST_CASE("with standard error a pipe that nobody reads any more, death is by SIGSEGV and not by SIGPIPE") {
+TEST_CASE(
+    "with standard error a pipe that nobody reads any more, death is by SIGSEGV and not by "
+    "SIGPIPE") {
   CHECK(run_scenario("report into a closed pipe").exit_code == 7);
 }
 

@@ -1,4 +1,5 @@
-// Boost.Context and Boost.Coroutine2 on growable stacks: stack_allocator and pooled_stack_allocator.
+// Boost.Context and Boost.Coroutine2 on growable stacks: stack_allocator and
+// pooled_stack_allocator.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -33,12 +34,14 @@ constexpr std::size_t MiB = 1024 * KiB;
 
 using Numbers = boost::coroutines2::coroutine<std::size_t>;
 
-volatile bool always = true;  // or the compiler knows that what is below never comes back, and warns
+volatile bool always =
+    true;  // or the compiler knows that what is below never comes back, and warns
 
 bool has_alternate_stack() {
   stack_t current{};
   sigaltstack(nullptr, &current);
-  return (current.ss_flags & SS_DISABLE) == 0 && current.ss_size >= handler::least_alternate_stack_size();
+  return (current.ss_flags & SS_DISABLE) == 0 &&
+         current.ss_size >= handler::least_alternate_stack_size();
 }
 
 }  // namespace
@@ -46,7 +49,8 @@ bool has_alternate_stack() {
 TYPE_TO_STRING_AS("stack_allocator", stack_allocator);
 TYPE_TO_STRING_AS("pooled_stack_allocator", pooled_stack_allocator);
 
-#define EITHER_ALLOCATOR(promise) TEST_CASE_TEMPLATE(promise, Allocator, stack_allocator, pooled_stack_allocator)
+#define EITHER_ALLOCATOR(promise) \
+  TEST_CASE_TEMPLATE(promise, Allocator, stack_allocator, pooled_stack_allocator)
 
 EITHER_ALLOCATOR("a fiber of Boost.Context goes as deep as it needs, and its stack is given back") {
   const std::size_t before = process_counters().stacks;
@@ -86,13 +90,15 @@ EITHER_ALLOCATOR("a coroutine recurses deep between two values, unchanged but fo
 EITHER_ALLOCATOR("a coroutine that is left in the middle unwinds and gives its stack back") {
   if (under_address_sanitizer) {
     return skip(
-        "Boost.Context tells AddressSanitizer of its switches only if it was built for that, and unwinding confuses it");
+        "Boost.Context tells AddressSanitizer of its switches only if it was built for that, and "
+        "unwinding confuses it");
   }
   const auto owned = std::make_shared<int>(1);
   const Allocator allocator(16 * MiB);
   const std::size_t before = process_counters().stacks;
   {
-    Numbers::pull_type numbers(allocator, [owned](Numbers::push_type& yield) { below_frames(1000, [&] { yield(1); }); });
+    Numbers::pull_type numbers(
+        allocator, [owned](Numbers::push_type& yield) { below_frames(1000, [&] { yield(1); }); });
     CHECK(numbers.get() == 1);
     CHECK(owned.use_count() > 1);
   }
@@ -164,19 +170,23 @@ int overflows(bool pooled) {
     descend(2 * MiB);
     return std::move(back);
   };
-  context::fiber fiber = pooled ? context::fiber(std::allocator_arg, pooled_stack_allocator(MiB), body)
-                                : context::fiber(std::allocator_arg, stack_allocator(MiB), body);
+  context::fiber fiber = pooled
+                             ? context::fiber(std::allocator_arg, pooled_stack_allocator(MiB), body)
+                             : context::fiber(std::allocator_arg, stack_allocator(MiB), body);
   fiber = std::move(fiber).resume();
   return 0;
 }
 
 }  // namespace
 
-GROWSTACK_SCENARIO("resumed by a thread that is not attached") { return resumes_where_nothing_is_attached(); }
+GROWSTACK_SCENARIO("resumed by a thread that is not attached") {
+  return resumes_where_nothing_is_attached();
+}
 GROWSTACK_SCENARIO("fiber overflows") { return overflows(false); }
 GROWSTACK_SCENARIO("pooled fiber overflows") { return overflows(true); }
 
-TEST_CASE("a thread that was not attached dies at the first growth, by SIGSEGV and without a word") {
+TEST_CASE(
+    "a thread that was not attached dies at the first growth, by SIGSEGV and without a word") {
   const Ended ended = run_scenario("resumed by a thread that is not attached");
   CHECK(ended.signal == SIGSEGV);
   CHECK(ended.err == "");
@@ -193,8 +203,10 @@ TEST_CASE("a fiber that overflows is reported") {
 
 TEST_CASE("an allocator takes options, and strategies by name") {
   std::size_t wrong = 1;
-  for (const Strategy strategy : {Strategy::pipe_helper, Strategy::in_handler, Strategy::demand_paging}) {
-    stack_allocator allocator(StackOptions{.reserve = 16 * MiB, .strategy = strategy, .name = "mine"});
+  for (const Strategy strategy :
+       {Strategy::pipe_helper, Strategy::in_handler, Strategy::demand_paging}) {
+    stack_allocator allocator(
+        StackOptions{.reserve = 16 * MiB, .strategy = strategy, .name = "mine"});
     context::stack_context stack = allocator.allocate();
     StackBounds bounds;
     CHECK(stack.size == 16 * MiB);
@@ -213,12 +225,16 @@ TEST_CASE("an allocator takes options, and strategies by name") {
 TEST_CASE("an allocator from the heap is refused, and no stack is left behind") {
   const std::size_t before = process_counters().stacks;
   stack_allocator allocator(StackOptions{.reserve = MiB, .strategy = Strategy::heap});
-  CHECK(contains(error_of([&] { static_cast<void>(allocator.allocate()); }), "heap: no address leads back"));
+  CHECK(contains(error_of([&] { static_cast<void>(allocator.allocate()); }),
+                 "heap: no address leads back"));
   CHECK(process_counters().stacks == before);
-  CHECK(contains(error_of([] { pooled_stack_allocator(PoolOptions{.strategy = Strategy::heap}); }), "heap"));
+  CHECK(contains(error_of([] { pooled_stack_allocator(PoolOptions{.strategy = Strategy::heap}); }),
+                 "heap"));
 }
 
-TEST_CASE("copies of a pooled allocator share the pool, and stacks come back to it without a system call between them") {
+TEST_CASE(
+    "copies of a pooled allocator share the pool, and stacks come back to it without a system call "
+    "between them") {
   const pooled_stack_allocator allocator(MiB);
   pooled_stack_allocator copy = allocator;
   context::stack_context stack = copy.allocate();

@@ -38,11 +38,13 @@ namespace {
 constexpr std::size_t KiB = 1024;
 constexpr std::size_t MiB = 1024 * KiB;
 
-/// Not std::this_thread::get_id(), which compilers take for the same wherever a function finds itself.
+/// Not std::this_thread::get_id(), which compilers take for the same wherever a function finds
+/// itself.
 pid_t thread_here() { return static_cast<pid_t>(syscall(SYS_gettid)); }
 
-/// On two threads that this one starts: the first makes a fiber and then keeps busy until that has moved, the other has
-/// nothing to do but to take it. Tells how many bytes were wrong after the fiber went deep at its new place.
+/// On two threads that this one starts: the first makes a fiber and then keeps busy until that has
+/// moved, the other has nothing to do but to take it. Tells how many bytes were wrong after the
+/// fiber went deep at its new place.
 template <class Algorithm, class... Args>
 std::size_t descend_where_stolen(const Args&... args) {
   std::atomic<bool> moved = false;
@@ -61,18 +63,19 @@ std::size_t descend_where_stolen(const Args&... args) {
     both_are_workers.arrive_and_wait();
     const pid_t home = thread_here();
     const pooled_stack_allocator allocator;
-    // In front of the other in the queue, so that what can be stolen is that. If this one is stolen first it must wait: a
-    // worker that has something to run takes nothing from others.
+    // In front of the other in the queue, so that what can be stolen is that. If this one is stolen
+    // first it must wait: a worker that has something to run takes nothing from others.
     fibers::promise<void> has_moved;
-    fibers::fiber busy(fibers::launch::post, std::allocator_arg, allocator, [&, told = has_moved.get_future()] {
-      while (!moved) {
-        if (thread_here() == home) {
-          std::this_thread::yield();
-        } else {
-          told.wait();
-        }
-      }
-    });
+    fibers::fiber busy(fibers::launch::post, std::allocator_arg, allocator,
+                       [&, told = has_moved.get_future()] {
+                         while (!moved) {
+                           if (thread_here() == home) {
+                             std::this_thread::yield();
+                           } else {
+                             told.wait();
+                           }
+                         }
+                       });
     fibers::fiber fiber(fibers::launch::post, std::allocator_arg, allocator, [&] {
       while (thread_here() == home) {
         boost::this_fiber::yield();
@@ -148,13 +151,15 @@ GROWSTACK_SCENARIO("worker that is not attached") {
   return 0;
 }
 
-TEST_CASE("without growstack::attached a worker that resumes somebody's fiber dies where it grows") {
+TEST_CASE(
+    "without growstack::attached a worker that resumes somebody's fiber dies where it grows") {
   const Ended ended = run_scenario("worker that is not attached");
   CHECK(ended.signal == SIGSEGV);
   CHECK(ended.err == "");
 }
 
-// ---- many ----------------------------------------------------------------------------------------------------------------
+// ---- many
+// ----------------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -162,7 +167,9 @@ constexpr std::size_t many = 100'000;
 
 }  // namespace
 
-TEST_CASE("a hundred thousand fibers wait at once under default limits, each guarded, and any of them can go deep") {
+TEST_CASE(
+    "a hundred thousand fibers wait at once under default limits, each guarded, and any of them "
+    "can go deep") {
   constexpr std::size_t needed = 2048 * MiB;
   if (sanitized) {
     return skip("a sanitizer's shadow memory would be as large again");
@@ -171,7 +178,8 @@ TEST_CASE("a hundred thousand fibers wait at once under default limits, each gua
     return skip("each stack costs two mappings here, and vm.max_map_count is reached before");
   }
   if (available_memory() < needed) {
-    return skip("this takes up to 2 GiB of memory, and there are " + std::to_string(available_memory() / MiB) + " MiB");
+    return skip("this takes up to 2 GiB of memory, and there are " +
+                std::to_string(available_memory() / MiB) + " MiB");
   }
   const pooled_stack_allocator allocator;  // 8 MiB each
   const std::size_t mappings_before = mapping_count();

@@ -1,5 +1,5 @@
-// call(): any callable runs on another stack as if it had been called here. What goes in, what comes out, and what may
-// happen in between.
+// call(): any callable runs on another stack as if it had been called here. What goes in, what
+// comes out, and what may happen in between.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -77,7 +77,8 @@ struct Witness {
 
 }  // namespace
 
-// ---- what goes in and comes out --------------------------------------------------------------------------------------
+// ---- what goes in and comes out
+// --------------------------------------------------------------------------------------
 
 TEST_CASE("a value comes back") {
   CHECK(call(StackOptions{}, twice, 21) == 42);
@@ -149,10 +150,12 @@ TEST_CASE("member functions and data members are called as std::invoke calls the
   CHECK(account.balance == 1);
 }
 
-// ---- exceptions ------------------------------------------------------------------------------------------------------
+// ---- exceptions
+// ------------------------------------------------------------------------------------------------------
 
 TEST_CASE("an exception arrives with its type and contents") {
-  CHECK_THROWS_WITH_AS(call(StackOptions{}, [] { throw std::out_of_range("too far"); }), "too far", std::out_of_range);
+  CHECK_THROWS_WITH_AS(call(StackOptions{}, [] { throw std::out_of_range("too far"); }), "too far",
+                       std::out_of_range);
   CHECK_THROWS_AS(call(StackOptions{}, []() -> int { throw 5; }), int);
 }
 
@@ -215,12 +218,18 @@ TEST_CASE("the exception being handled is the same on both stacks") {
 }
 
 TEST_CASE("an exception crosses nested calls") {
-  CHECK_THROWS_AS(call(StackOptions{}, [] { call(StackOptions{}, [] { call(StackOptions{}, throw_at, 100, 9); }); }), Deep);
+  CHECK_THROWS_AS(
+      call(StackOptions{},
+           [] { call(StackOptions{}, [] { call(StackOptions{}, throw_at, 100, 9); }); }),
+      Deep);
 }
 
-// ---- nesting, reuse, threads -----------------------------------------------------------------------------------------
+// ---- nesting, reuse, threads
+// -----------------------------------------------------------------------------------------
 
-TEST_CASE("a recursion far too deep for an ordinary stack runs") { CHECK(call(StackOptions{}, depth, deep) == deep); }
+TEST_CASE("a recursion far too deep for an ordinary stack runs") {
+  CHECK(call(StackOptions{}, depth, deep) == deep);
+}
 
 namespace {
 
@@ -301,8 +310,9 @@ TEST_CASE("threads call at once, each on a stack of its own") {
   std::array<int, threads> results{};
   std::vector<std::thread> running;
   for (int index = 0; index < threads; ++index) {
-    running.emplace_back(
-        [&results, index] { results[static_cast<std::size_t>(index)] = call(StackOptions{}, depth, deep / 10 + index); });
+    running.emplace_back([&results, index] {
+      results[static_cast<std::size_t>(index)] = call(StackOptions{}, depth, deep / 10 + index);
+    });
   }
   for (std::thread& each : running) {
     each.join();
@@ -335,7 +345,8 @@ TEST_CASE("errno survives growth") {
   CHECK(kept == ERANGE);
 }
 
-// ---- the object ------------------------------------------------------------------------------------------------------
+// ---- the object
+// ------------------------------------------------------------------------------------------------------
 
 TEST_CASE("a moved stack keeps its place and contents") {
   Stack first({.name = "moved"});
@@ -366,7 +377,8 @@ TEST_CASE("a stack may move to another thread between two calls") {
   CHECK(growstack::process_counters().stacks == 0);
 }
 
-// ---- where am I? -----------------------------------------------------------------------------------------------------
+// ---- where am I?
+// -----------------------------------------------------------------------------------------------------
 
 TEST_CASE("outside of a call there are no current bounds") {
   StackBounds bounds;
@@ -376,7 +388,9 @@ TEST_CASE("outside of a call there are no current bounds") {
   CHECK(Stack::trim_current() == std::errc::invalid_argument);
 }
 
-TEST_CASE("inside of a call the current bounds are those of its stack, and hold the address of every local variable") {
+TEST_CASE(
+    "inside of a call the current bounds are those of its stack, and hold the address of every "
+    "local variable") {
   Stack stack;
   StackBounds bounds;
   bool found = false;
@@ -395,7 +409,8 @@ TEST_CASE("inside of a call the current bounds are those of its stack, and hold 
   CHECK(static_cast<char*>(bounds.floor) - static_cast<char*>(bounds.guard) == 64 * 1024);
 }
 
-TEST_CASE("any address leads to its stack, from the first byte of the guard to the last below the base") {
+TEST_CASE(
+    "any address leads to its stack, from the first byte of the guard to the last below the base") {
   StackBounds bounds;
   auto stack = std::make_unique<Stack>();
   auto* const base = static_cast<char*>(stack->base());

@@ -1,5 +1,5 @@
-// Whose fault is it? The decision is a pure function of what the kernel told and of the slot: no signal needed to try it
-// all.
+// Whose fault is it? The decision is a pure function of what the kernel told and of the slot: no
+// signal needed to try it all.
 #include <doctest/doctest.h>
 
 #include <growstack/handler/classify.hpp>
@@ -33,11 +33,15 @@ constexpr SlotView fully_grown() {
   return view;
 }
 
-constexpr std::uintptr_t elsewhere = 0x6000'0000'0000;  // the stack pointer of a thread that runs on another stack
-constexpr std::size_t frame = 4 * KiB;                  // what a signal needs
+constexpr std::uintptr_t elsewhere =
+    0x6000'0000'0000;                   // the stack pointer of a thread that runs on another stack
+constexpr std::size_t frame = 4 * KiB;  // what a signal needs
 
 Fault touch(std::uintptr_t address, std::uintptr_t stack_pointer) {
-  return {.address = address, .stack_pointer = stack_pointer, .code = SEGV_ACCERR, .access = Access::write};
+  return {.address = address,
+          .stack_pointer = stack_pointer,
+          .code = SEGV_ACCERR,
+          .access = Access::write};
 }
 
 Outcome outcome(const Fault& fault, const SlotView& view = slot, bool ran_past_guard = false) {
@@ -56,7 +60,9 @@ TEST_CASE("a touch anywhere in a large frame, far above the stack pointer, is gr
   CHECK(outcome(touch(slot.floor, slot.floor)) == Outcome::growth);
 }
 
-TEST_CASE("a touch a little below the stack pointer is growth, one far below is somebody's wild pointer") {
+TEST_CASE(
+    "a touch a little below the stack pointer is growth, one far below is somebody's wild "
+    "pointer") {
   const std::uintptr_t sp = slot.limit - 10 * MiB;
   CHECK(outcome(touch(sp - 128, sp)) == Outcome::growth);
   CHECK(outcome(touch(sp - reach_below_stack_pointer, sp)) == Outcome::growth);
@@ -74,7 +80,9 @@ TEST_CASE("a wild pointer into the guard is a crash, not an overflow") {
   CHECK(outcome(touch(slot.floor - 1, slot.base - 100)) == Outcome::foreign);
 }
 
-TEST_CASE("a frame larger than the guard that ran past it and touches the guard on its way back is overflow") {
+TEST_CASE(
+    "a frame larger than the guard that ran past it and touches the guard on its way back is "
+    "overflow") {
   const std::uintptr_t sp = slot.guard - 1 * MiB;
   CHECK(outcome(touch(slot.guard + 8, sp), slot, true) == Outcome::overflow);
   CHECK(outcome(touch(slot.guard + 8, sp), slot, false) == Outcome::foreign);
@@ -125,8 +133,12 @@ TEST_CASE("an address outside of the slot is foreign") {
   CHECK(outcome(touch(slot.guard - 1, slot.guard)) == Outcome::foreign);
 }
 
-TEST_CASE("a signal frame that did not fit above the limit is told from a non-canonical pointer by the stack pointer") {
-  const auto kernel_fault = [](std::uintptr_t sp) { return Fault{.address = 0, .stack_pointer = sp, .code = SI_KERNEL}; };
+TEST_CASE(
+    "a signal frame that did not fit above the limit is told from a non-canonical pointer by the "
+    "stack pointer") {
+  const auto kernel_fault = [](std::uintptr_t sp) {
+    return Fault{.address = 0, .stack_pointer = sp, .code = SI_KERNEL};
+  };
   CHECK(outcome(kernel_fault(slot.limit + 100)) == Outcome::lost_signal_frame);
   CHECK(outcome(kernel_fault(slot.limit + frame - 1)) == Outcome::lost_signal_frame);
   CHECK(outcome(kernel_fault(slot.limit + frame)) == Outcome::foreign);
@@ -135,7 +147,9 @@ TEST_CASE("a signal frame that did not fit above the limit is told from a non-ca
   CHECK(outcome(kernel_fault(slot.floor + 100), with_growth_by_kernel()) == Outcome::foreign);
 }
 
-TEST_CASE("where the kernel grows the stack, a fault near the stack pointer means that it refused: overflow") {
+TEST_CASE(
+    "where the kernel grows the stack, a fault near the stack pointer means that it refused: "
+    "overflow") {
   constexpr SlotView by_kernel = with_growth_by_kernel();
   CHECK(outcome(touch(slot.limit - 8, slot.limit - 8), by_kernel) == Outcome::overflow);
   CHECK(outcome(touch(slot.floor - 8, slot.floor), by_kernel) == Outcome::overflow);
@@ -143,4 +157,6 @@ TEST_CASE("where the kernel grows the stack, a fault near the stack pointer mean
   CHECK(outcome(touch(slot.limit + 8, slot.limit), by_kernel) == Outcome::foreign);
 }
 
-TEST_CASE("the kernel needs more than the red zone to deliver a signal") { CHECK(signal_frame_bytes() > 128 + 1024); }
+TEST_CASE("the kernel needs more than the red zone to deliver a signal") {
+  CHECK(signal_frame_bytes() > 128 + 1024);
+}

@@ -87,12 +87,14 @@ const ScenarioOfEach<crash> crash_of("crash");
 std::string nothing_to_see_because() {
   rlimit stack_limit{};
   getrlimit(RLIMIT_STACK, &stack_limit);
-  return stack_limit.rlim_max == RLIM_INFINITY ? no_core_because()
-                                               : "the hard RLIMIT_STACK forbids a MAP_GROWSDOWN stack of any size";
+  return stack_limit.rlim_max == RLIM_INFINITY
+             ? no_core_because()
+             : "the hard RLIMIT_STACK forbids a MAP_GROWSDOWN stack of any size";
 }
 
 /// Which of the markers stand in a file; only what is not a hole is read.
-std::vector<bool> markers_in(const std::filesystem::path& file, const std::vector<Marker>& markers) {
+std::vector<bool> markers_in(const std::filesystem::path& file,
+                             const std::vector<Marker>& markers) {
   const int descriptor = open(file.c_str(), O_RDONLY | O_CLOEXEC);
   std::vector<bool> found(markers.size(), false);
   std::vector<unsigned char> block(4 * MiB);
@@ -106,11 +108,15 @@ std::vector<bool> markers_in(const std::filesystem::path& file, const std::vecto
         break;
       }
       for (std::size_t index = 0; index < markers.size(); ++index) {
-        const std::boyer_moore_horspool_searcher searcher(markers[index].begin(), markers[index].end());
-        found[index] = found[index] || std::search(block.begin(), block.begin() + bytes, searcher) != block.begin() + bytes;
+        const std::boyer_moore_horspool_searcher searcher(markers[index].begin(),
+                                                          markers[index].end());
+        found[index] = found[index] || std::search(block.begin(), block.begin() + bytes,
+                                                   searcher) != block.begin() + bytes;
       }
       // A marker may lie across two blocks.
-      begin += bytes < static_cast<ssize_t>(marker_bytes) || begin + bytes == end ? bytes : bytes - ssize_t{marker_bytes};
+      begin += bytes < static_cast<ssize_t>(marker_bytes) || begin + bytes == end
+                   ? bytes
+                   : bytes - ssize_t{marker_bytes};
     }
   }
   close(descriptor);
@@ -119,9 +125,9 @@ std::vector<bool> markers_in(const std::filesystem::path& file, const std::vecto
 
 }  // namespace
 
-STRATEGIES_WHERE(
-    traits.trims,
-    "the core of a process with three stacks of 256 GiB holds what they use, and nothing of what they reserve") {
+STRATEGIES_WHERE(traits.trims,
+                 "the core of a process with three stacks of 256 GiB holds what they use, and "
+                 "nothing of what they reserve") {
   if (const std::string reason = nothing_to_see_because(); !reason.empty()) {
     return skip(reason);
   }
@@ -140,7 +146,8 @@ STRATEGIES_WHERE(
   REQUIRE(stat(files[0].c_str(), &core) == 0);
   CHECK(core.st_size < static_cast<off_t>(2 * GiB));
   CHECK(core.st_blocks * 512 < static_cast<off_t>(64 * MiB));
-  const std::vector<bool> found = markers_in(files[0], {marker(shallow), marker(deep), marker(trimmed)});
+  const std::vector<bool> found =
+      markers_in(files[0], {marker(shallow), marker(deep), marker(trimmed)});
   CHECK(found[0]);
   CHECK(found[1]);
   CHECK(!found[2]);

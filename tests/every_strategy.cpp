@@ -1,5 +1,5 @@
-// What every strategy promises, asked of each by running it: where a stack begins, how it grows, what it gives back, how it
-// ends.
+// What every strategy promises, asked of each by running it: where a stack begins, how it grows,
+// what it gives back, how it ends.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -40,7 +40,9 @@ constexpr std::size_t MiB = 1024 * KiB;
 constexpr std::size_t reserve = 6 * MiB;
 
 StackOptions options_for(const Traits& of) {
-  return {.reserve = reserve, .strategy = of.strategy, .name = std::string("of ") + std::string(of.name)};
+  return {.reserve = reserve,
+          .strategy = of.strategy,
+          .name = std::string("of ") + std::string(of.name)};
 }
 
 /// What a fresh stack has committed.
@@ -84,7 +86,8 @@ std::size_t read_every_page(const void* begin, const void* end) {
 
 }  // namespace
 
-// ---- how it begins ---------------------------------------------------------------------------------------------------
+// ---- how it begins
+// ---------------------------------------------------------------------------------------------------
 
 EVERY_STRATEGY("a strategy knows its name and works here") {
   CHECK(name(Of::strategy) == Of::traits.name);
@@ -147,21 +150,26 @@ STRATEGIES_WHERE(!traits.guarded, "a stack without a guard is not known by its a
   CHECK(!growstack::stack_bounds(stack.floor(), bounds));
 }
 
-// ---- how it grows ----------------------------------------------------------------------------------------------------
+// ---- how it grows
+// ----------------------------------------------------------------------------------------------------
 
 EVERY_STRATEGY("a stack grows to its full depth and keeps what is written there") {
   Stack stack(options_for(Of::traits));
-  const std::size_t wrong = call(stack, [&] { return descend_to(address_of(stack.floor()), 16 * KiB); });
+  const std::size_t wrong =
+      call(stack, [&] { return descend_to(address_of(stack.floor()), 16 * KiB); });
   CHECK(wrong == 0);
   CHECK(stack.resident() > stack.reserved() - 32 * KiB);
   CHECK(stack.committed() > stack.reserved() - 32 * KiB);
   CHECK(stack.high_water_mark() > stack.reserved() - 32 * KiB);
 }
 
-STRATEGIES_WHERE(traits.limit_moves, "a touch of the first byte below the limit grows the stack by what the policy says") {
+STRATEGIES_WHERE(
+    traits.limit_moves,
+    "a touch of the first byte below the limit grows the stack by what the policy says") {
   const std::size_t page = page_size();
   StackOptions options = options_for(Of::traits);
-  options.policy = {.initial_commit = page, .factor = 1.0, .least_step = 1, .largest_step = 1, .headroom = 0};
+  options.policy = {
+      .initial_commit = page, .factor = 1.0, .least_step = 1, .largest_step = 1, .headroom = 0};
   Stack stack(options);
   std::size_t not_by_one_page = 0;
   call(stack, [&] {
@@ -178,7 +186,8 @@ EVERY_STRATEGY("a stack grows page by page") {
   const std::size_t page = page_size();
   Stack stack(options_for(Of::traits));
   call(stack, [&] {
-    for (std::uintptr_t at = address_of(stack.base()) - 4 * page; at >= address_of(stack.floor()); at -= page) {
+    for (std::uintptr_t at = address_of(stack.base()) - 4 * page; at >= address_of(stack.floor());
+         at -= page) {
       touch_in_one_jump(at);
     }
   });
@@ -198,8 +207,9 @@ EVERY_STRATEGY("a frame of 1 MiB, touched first at its far end, takes one growth
 
 EVERY_STRATEGY("every byte of a frame of 1 MiB holds what is written there") {
   Stack stack(options_for(Of::traits));
-  const std::size_t wrong =
-      call(stack, [] { return fill_in_one_jump(GROWSTACK_HERE - MiB - 4 * KiB, GROWSTACK_HERE - 4 * KiB); });
+  const std::size_t wrong = call(stack, [] {
+    return fill_in_one_jump(GROWSTACK_HERE - MiB - 4 * KiB, GROWSTACK_HERE - 4 * KiB);
+  });
   CHECK(wrong == 0);
   CHECK(stack.resident() >= MiB);
 }
@@ -231,8 +241,9 @@ EVERY_STRATEGY("the last byte above the floor is usable") {
   }
 }
 
-STRATEGIES_WHERE(traits.by_userfaultfd,
-                 "committed memory that the program gave back to the kernel is filled again, with zeros") {
+STRATEGIES_WHERE(
+    traits.by_userfaultfd,
+    "committed memory that the program gave back to the kernel is filled again, with zeros") {
   Stack stack({.reserve = 8 * MiB, .strategy = Of::strategy});
   const std::size_t wrong = call(stack, [&] {
     descend(MiB);
@@ -250,13 +261,15 @@ STRATEGIES_WHERE(traits.by_userfaultfd,
 }
 
 EVERY_STRATEGY(
-    "what is committed stays below 64 KiB and four times the depth, what is resident below 64 KiB and twice the depth") {
+    "what is committed stays below 64 KiB and four times the depth, what is resident below 64 KiB "
+    "and twice the depth") {
   for (const std::size_t depth : {16 * KiB, 64 * KiB, 200 * KiB, MiB, 2 * MiB}) {
     Stack stack(options_for(Of::traits));
     call(stack, [&] { descend(depth); });
     CHECK(stack.high_water_mark() >= depth);
     const std::size_t reached = depth + 8 * KiB;  // headroom included
-    if (Of::traits.limit_moves && 64 * KiB + Of::traits.factor() * reached < Of::traits.grown_by_events) {
+    if (Of::traits.limit_moves &&
+        64 * KiB + Of::traits.factor() * reached < Of::traits.grown_by_events) {
       CHECK(stack.committed() <= 64 * KiB + Of::traits.factor() * reached);
     }
     if (Of::traits.starts_empty && !Of::traits.huge_pages) {
@@ -266,7 +279,8 @@ EVERY_STRATEGY(
     CHECK(stack.resident() <= stack.committed());
     if (Of::traits.starts_empty && !Of::traits.by_userfaultfd) {
       CHECK(stack.resident() <=
-            depth + 24 * KiB + (Of::traits.huge_pages || Of::traits.grows_by == SIGSEGV ? huge_page : 0));
+            depth + 24 * KiB +
+                (Of::traits.huge_pages || Of::traits.grows_by == SIGSEGV ? huge_page : 0));
     }
   }
 }
@@ -283,9 +297,11 @@ EVERY_STRATEGY("counters tell what happened to this stack") {
   CHECK(counters.high_water == stack.high_water_mark());
 }
 
-// ---- what it gives back ----------------------------------------------------------------------------------------------
+// ---- what it gives back
+// ----------------------------------------------------------------------------------------------
 
-STRATEGIES_WHERE(traits.trims, "an idle stack gives everything back and grows again, as often as one likes") {
+STRATEGIES_WHERE(traits.trims,
+                 "an idle stack gives everything back and grows again, as often as one likes") {
   const StackOptions options = options_for(Of::traits);
   Stack stack(options);
   for (int round = 0; round < 3; ++round) {
@@ -316,9 +332,12 @@ STRATEGIES_WHERE(traits.trims, "a stack that runs refuses to be trimmed as an id
   CHECK(stack.trim() == std::error_code());
 }
 
-STRATEGIES_WHERE(traits.trims, "a suspended stack keeps what lives above its stack pointer and gives back the rest") {
+STRATEGIES_WHERE(
+    traits.trims,
+    "a suspended stack keeps what lives above its stack pointer and gives back the rest") {
 #ifdef GROWSTACK_TESTED_UNDER_TSAN
-  return skip("ThreadSanitizer must be told of every switch of stacks, and a bare fiber does not tell");
+  return skip(
+      "ThreadSanitizer must be told of every switch of stacks, and a bare fiber does not tell");
 #endif
   namespace context = boost::context;
   Stack stack(options_for(Of::traits));
@@ -330,15 +349,16 @@ STRATEGIES_WHERE(traits.trims, "a suspended stack keeps what lives above its sta
   context::stack_context whole;
   whole.sp = stack.base();
   whole.size = stack.reserved();
-  context::fiber fiber(std::allocator_arg, context::preallocated(whole.sp, whole.size, whole), Borrowed{},
-                       [&](context::fiber&& main) {
+  context::fiber fiber(std::allocator_arg, context::preallocated(whole.sp, whole.size, whole),
+                       Borrowed{}, [&](context::fiber&& main) {
                          std::array<volatile unsigned char, 300 * KiB> live;
                          for (std::size_t index = 0; index < live.size(); ++index) {
                            live[index] = static_cast<unsigned char>(index % 251);
                          }
                          for (int round = 0; round < 2; ++round) {
                            wrong += descend(4 * MiB);
-                           stack_pointer = address_of(&live) - 256;  // what follows pushes less than the headroom
+                           stack_pointer = address_of(&live) -
+                                           256;  // what follows pushes less than the headroom
                            main = std::move(main).resume();
                            for (std::size_t index = 0; index < live.size(); ++index) {
                              wrong += live[index] == index % 251 ? 0 : 1;
@@ -366,8 +386,10 @@ STRATEGIES_WHERE(traits.trims, "a pointer that is not into the stack cannot be i
   Stack stack(options_for(Of::traits));
   const int elsewhere = 0;
   CHECK(stack.trim_below(&elsewhere) == std::errc::invalid_argument);
-  CHECK(stack.trim_below(static_cast<const char*>(stack.floor()) - 1) == std::errc::invalid_argument);
-  CHECK(stack.trim_below(static_cast<const char*>(stack.base()) + 1) == std::errc::invalid_argument);
+  CHECK(stack.trim_below(static_cast<const char*>(stack.floor()) - 1) ==
+        std::errc::invalid_argument);
+  CHECK(stack.trim_below(static_cast<const char*>(stack.base()) + 1) ==
+        std::errc::invalid_argument);
   CHECK(stack.trim_below(stack.base()) == std::error_code());
   CHECK(stack.trim_below(stack.floor()) == std::error_code());
 }
@@ -392,7 +414,8 @@ STRATEGIES_WHERE(traits.trims, "the running stack gives back a deep excursion an
   CHECK(most_left <= 96 * KiB);
 }
 
-STRATEGIES_WHERE(traits.trims, "a running stack that swings within a factor of two is not trimmed each time") {
+STRATEGIES_WHERE(traits.trims,
+                 "a running stack that swings within a factor of two is not trimmed each time") {
   Stack stack(options_for(Of::traits));
   std::size_t wrong = 0;
   std::uint32_t faults_of_later_rounds = 0;
@@ -414,7 +437,8 @@ STRATEGIES_WHERE(traits.trims, "a running stack that swings within a factor of t
 }
 
 STRATEGIES_WHERE(traits.trims,
-                 "a running stack that trims itself for nothing still notices when there is something to give back") {
+                 "a running stack that trims itself for nothing still notices when there is "
+                 "something to give back") {
   Stack stack(options_for(Of::traits));
   std::size_t wrong = 0;
   std::size_t most_left = 0;
@@ -433,7 +457,8 @@ STRATEGIES_WHERE(traits.trims,
   CHECK(most_left <= 96 * KiB);
 }
 
-STRATEGIES_WHERE(!traits.trims, "a stack that gives nothing back says that this is not supported, and goes on") {
+STRATEGIES_WHERE(!traits.trims,
+                 "a stack that gives nothing back says that this is not supported, and goes on") {
   Stack stack(options_for(Of::traits));
   CHECK(call(stack, [] { return descend(MiB); }) == 0);
   CHECK(stack.trim() == std::errc::not_supported);
@@ -454,7 +479,8 @@ STRATEGIES_WHERE(traits.own_address_space, "a released stack leaves no mapping b
 }
 
 STRATEGIES_WHERE(traits.own_address_space,
-                 "a stack released beside a neighbour leaves nothing charged or resident, and the next one starts empty") {
+                 "a stack released beside a neighbour leaves nothing charged or resident, and the "
+                 "next one starts empty") {
   const StackOptions options = options_for(Of::traits);
   Stack neighbour(options);
   call(neighbour, [] { descend(MiB); });
@@ -474,7 +500,8 @@ STRATEGIES_WHERE(traits.own_address_space,
   CHECK(next.counters().growth_faults == 0);
 }
 
-// ---- how it ends -----------------------------------------------------------------------------------------------------
+// ---- how it ends
+// -----------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -510,7 +537,8 @@ std::string quoted_name(const Traits& of) { return '"' + options_for(of).name + 
 }  // namespace
 
 STRATEGIES_WHERE(traits.guarded,
-                 "a recursion without end is reported as the overflow of that stack, and the process dies of its signal") {
+                 "a recursion without end is reported as the overflow of that stack, and the "
+                 "process dies of its signal") {
   const Ended ended = run_scenario_of("recursion", Of::traits);
   CHECK(ended.signal == signal_of_overflow(Of::strategy));
   CHECK(contains(ended.err, "stack overflow"));

@@ -31,13 +31,17 @@ TEST_CASE("a run of the same frame is one run") {
 }
 
 TEST_CASE("a cycle of several frames is one run, and what is left of the cycle stands alone") {
-  CHECK(fold("xabcabcabcay") == std::vector<FrameRun>{{0, 1, 1}, {1, 3, 3}, {10, 1, 1}, {11, 1, 1}});
+  CHECK(fold("xabcabcabcay") ==
+        std::vector<FrameRun>{{0, 1, 1}, {1, 3, 3}, {10, 1, 1}, {11, 1, 1}});
 }
 
-TEST_CASE("two occurrences of several frames are not yet a cycle") { CHECK(fold("abab").size() == 4); }
+TEST_CASE("two occurrences of several frames are not yet a cycle") {
+  CHECK(fold("abab").size() == 4);
+}
 
 TEST_CASE("runs follow each other without gap or overlap") {
-  for (const std::string& letters : {std::string("aaabababcccccd"), std::string("abcabcabcabcab"), std::string(1000, 'z')}) {
+  for (const std::string& letters :
+       {std::string("aaabababcccccd"), std::string("abcabcabcabcab"), std::string(1000, 'z')}) {
     std::size_t next = 0;
     for (const FrameRun& run : fold(letters)) {
       CHECK(run.first == next);

@@ -1,4 +1,5 @@
-// After fork(2) the child has stacks but no helper thread, and descriptors that are the parent's pipe.
+// After fork(2) the child has stacks but no helper thread, and descriptors that are the parent's
+// pipe.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -27,7 +28,9 @@ namespace {
 const StackOptions options{.reserve = std::size_t{64} << 20, .name = "forked"};
 
 /// Bytes of file descriptor's file, from its beginning.
-std::size_t file_size(int descriptor) { return static_cast<std::size_t>(lseek(descriptor, 0, SEEK_END)); }
+std::size_t file_size(int descriptor) {
+  return static_cast<std::size_t>(lseek(descriptor, 0, SEEK_END));
+}
 
 int empty_file() {
   std::FILE* const file = std::tmpfile();
@@ -43,11 +46,16 @@ GROWSTACK_SCENARIO("a child grows a stack of its parent's") {
     const bool grew = call(stack, [] { return recurse(deep); }) == deep;
     const auto after = handler::counters();
     // Nobody answered in the child: it served itself, and did not wait for that.
-    return grew && after.helper_missing > before.helper_missing && after.by_helper == before.by_helper ? 7 : 1;
+    return grew && after.helper_missing > before.helper_missing &&
+                   after.by_helper == before.by_helper
+               ? 7
+               : 1;
   });
   // The parent's memory is as it was.
-  return child == 7 && stack.committed() == options.policy.initial_commit && handler::counters().growth == before.growth ? 7
-                                                                                                                         : 1;
+  return child == 7 && stack.committed() == options.policy.initial_commit &&
+                 handler::counters().growth == before.growth
+             ? 7
+             : 1;
 }
 
 TEST_CASE("a forked child grows its copy of a stack by itself, and the parent's is not touched") {
@@ -61,9 +69,12 @@ GROWSTACK_SCENARIO("a child makes a stack") {
     const auto before = handler::counters();
     const bool grew = call(stack, [] { return recurse(deep); }) == deep;
     const auto after = handler::counters();
-    const bool by_helper = after.by_helper > before.by_helper && after.helper_missing == before.helper_missing;
+    const bool by_helper =
+        after.by_helper > before.by_helper && after.helper_missing == before.helper_missing;
     return grew && by_helper &&
-                   exit_code_of_child([] { return call(options, [] { return recurse(deep) == deep ? 7 : 1; }); }) == 7
+                   exit_code_of_child([] {
+                     return call(options, [] { return recurse(deep) == deep ? 7 : 1; });
+                   }) == 7
                ? 7
                : 1;
   });
@@ -114,7 +125,10 @@ GROWSTACK_SCENARIO("fork while others grow and make stacks") {
   }
   int bad = 0;
   for (int round = 0; round < 100; ++round) {
-    bad += exit_code_of_child([] { return call(options, [] { return recurse(2000); }) == 2000 ? 7 : 1; }) == 7 ? 0 : 1;
+    bad += exit_code_of_child(
+               [] { return call(options, [] { return recurse(2000); }) == 2000 ? 7 : 1; }) == 7
+               ? 0
+               : 1;
   }
   stop = true;
   for (std::thread& thread : threads) {
@@ -123,7 +137,9 @@ GROWSTACK_SCENARIO("fork while others grow and make stacks") {
   return bad == 0 ? 7 : 1;
 }
 
-TEST_CASE("a child forked while other threads fault, make and release stacks inherits no lock and no pin of theirs") {
+TEST_CASE(
+    "a child forked while other threads fault, make and release stacks inherits no lock and no pin "
+    "of theirs") {
   if (under_address_sanitizer) {
     skip("AddressSanitizer's allocator may be left locked in the child");
     return;
@@ -131,7 +147,8 @@ TEST_CASE("a child forked while other threads fault, make and release stacks inh
   CHECK(run_scenario("fork while others grow and make stacks").exit_code == 7);
 }
 
-// ---- descriptors ---------------------------------------------------------------------------------------------------------
+// ---- descriptors
+// ---------------------------------------------------------------------------------------------------------
 
 GROWSTACK_SCENARIO("all descriptors closed") {
   Stack stack(options);
@@ -147,7 +164,9 @@ GROWSTACK_SCENARIO("all descriptors closed") {
   return grew && counted && again && handler::counters().by_helper > before ? 7 : 1;
 }
 
-TEST_CASE("a program that closes all descriptors keeps its stacks growing, and the next stack brings the helper back") {
+TEST_CASE(
+    "a program that closes all descriptors keeps its stacks growing, and the next stack brings the "
+    "helper back") {
   CHECK(run_scenario("all descriptors closed").exit_code == 7);
 }
 
@@ -156,7 +175,8 @@ GROWSTACK_SCENARIO("descriptors reused for a file") {
   call(stack, [] { recurse(100); });
   const int file = empty_file();
   for (int descriptor = 3; descriptor < 64; ++descriptor) {
-    if (descriptor != file && fcntl(descriptor, F_GETFD) != -1 && dup2(file, descriptor) != descriptor) {
+    if (descriptor != file && fcntl(descriptor, F_GETFD) != -1 &&
+        dup2(file, descriptor) != descriptor) {
       return 1;
     }
   }
@@ -186,7 +206,9 @@ GROWSTACK_SCENARIO("descriptors reused for another pipe") {
   return grew && read(theirs[0], &byte, 1) == -1 ? 7 : 1;
 }
 
-TEST_CASE("nor into one that is another pipe") { CHECK(run_scenario("descriptors reused for another pipe").exit_code == 7); }
+TEST_CASE("nor into one that is another pipe") {
+  CHECK(run_scenario("descriptors reused for another pipe").exit_code == 7);
+}
 
 GROWSTACK_SCENARIO("daemon") {
   // The classic: fork twice, close everything, go on in the grandchild with stacks made before.

@@ -1,4 +1,5 @@
-// Faults that are not ours happen exactly as if we were not there: wild pointers, sent signals, handlers of others.
+// Faults that are not ours happen exactly as if we were not there: wild pointers, sent signals,
+// handlers of others.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -47,7 +48,8 @@ struct sigaction handler_action(void (*handler)(int, siginfo_t*, void*), int fla
 
 }  // namespace
 
-// ---- crashes that stay crashes -----------------------------------------------------------------------------------------
+// ---- crashes that stay crashes
+// -----------------------------------------------------------------------------------------
 
 GROWSTACK_SCENARIO("null pointer") {
   no_core();
@@ -66,7 +68,9 @@ GROWSTACK_SCENARIO("wild pointer into a 256 GiB reservation") {
   return 0;
 }
 
-TEST_CASE("a wild pointer into the middle of a 256 GiB reservation is a crash, neither growth nor overflow") {
+TEST_CASE(
+    "a wild pointer into the middle of a 256 GiB reservation is a crash, neither growth nor "
+    "overflow") {
   check_silent_crash(run_scenario("wild pointer into a 256 GiB reservation"));
 }
 
@@ -79,7 +83,8 @@ GROWSTACK_SCENARIO("wild pointer far below the own stack pointer") {
   return 0;
 }
 
-TEST_CASE("a wild pointer far below the stack pointer, on the very stack it runs on, is a crash too") {
+TEST_CASE(
+    "a wild pointer far below the stack pointer, on the very stack it runs on, is a crash too") {
   check_silent_crash(run_scenario("wild pointer far below the own stack pointer"));
 }
 
@@ -123,9 +128,13 @@ GROWSTACK_SCENARIO("non-canonical pointer near the limit") {
   return 0;
 }
 
-TEST_CASE("a non-canonical pointer used where a signal frame would not fit crashes after room was made for nothing") {
+TEST_CASE(
+    "a non-canonical pointer used where a signal frame would not fit crashes after room was made "
+    "for nothing") {
   if (under_thread_sanitizer) {
-    skip("the fault strikes inside of ThreadSanitizer's runtime, while that holds a lock which the handler's atomics need");
+    skip(
+        "the fault strikes inside of ThreadSanitizer's runtime, while that holds a lock which the "
+        "handler's atomics need");
     return;
   }
   check_silent_crash(run_scenario("non-canonical pointer near the limit"));
@@ -142,7 +151,8 @@ GROWSTACK_SCENARIO("executing the stack") {
   return 0;
 }
 
-TEST_CASE("jumping into the stack's own memory is a crash and not an endless loop of spurious faults") {
+TEST_CASE(
+    "jumping into the stack's own memory is a crash and not an endless loop of spurious faults") {
   check_silent_crash(run_scenario("executing the stack"));
 }
 
@@ -162,7 +172,8 @@ TEST_CASE("a page of the stack that its owner made read-only stays so") {
   check_silent_crash(run_scenario("writing to a page made read-only"));
 }
 
-// ---- signals that somebody sends ---------------------------------------------------------------------------------------
+// ---- signals that somebody sends
+// ---------------------------------------------------------------------------------------
 
 GROWSTACK_SCENARIO("kill from inside") {
   no_core();
@@ -199,7 +210,8 @@ GROWSTACK_SCENARIO("fault while ignored") {
   return 0;
 }
 
-TEST_CASE("a program that ignores SIGSEGV goes on ignoring sent ones, and still dies of a real one") {
+TEST_CASE(
+    "a program that ignores SIGSEGV goes on ignoring sent ones, and still dies of a real one") {
   CHECK(run_scenario("sent while ignored").exit_code == 7);
   check_silent_crash(run_scenario("fault while ignored"));
 }
@@ -217,7 +229,8 @@ TEST_CASE("a handler installed before ours sees who sent a signal and with what 
   CHECK(run_scenario("queued value reaches an earlier handler").exit_code == 42);
 }
 
-// ---- handlers of others ------------------------------------------------------------------------------------------------
+// ---- handlers of others
+// ------------------------------------------------------------------------------------------------
 
 GROWSTACK_SCENARIO("earlier handler gets the address") {
   const struct sigaction theirs = handler_action(
@@ -312,7 +325,8 @@ TEST_CASE("a one-shot handler (SA_RESETHAND) is called once, then the default ki
 
 GROWSTACK_SCENARIO("earlier handler jumps out") {
   static sigjmp_buf back;
-  const struct sigaction theirs = handler_action([](int, siginfo_t*, void*) { siglongjmp(back, 1); }, SA_ONSTACK);
+  const struct sigaction theirs =
+      handler_action([](int, siginfo_t*, void*) { siglongjmp(back, 1); }, SA_ONSTACK);
   sigaction(SIGSEGV, &theirs, nullptr);
   static volatile int jumps = 0;
   const std::size_t frames = call(small, [] {
@@ -327,12 +341,14 @@ GROWSTACK_SCENARIO("earlier handler jumps out") {
   return frames == 20000 ? 7 : 1;
 }
 
-TEST_CASE("a handler that leaves by siglongjmp leaves nothing of ours behind, a hundred times over") {
+TEST_CASE(
+    "a handler that leaves by siglongjmp leaves nothing of ours behind, a hundred times over") {
   CHECK(run_scenario("earlier handler jumps out").exit_code == 7);
 }
 
 GROWSTACK_SCENARIO("sent signal interrupts a system call as before") {
-  // Their handler has no SA_RESTART: a read() must end with EINTR although our handler stands in front.
+  // Their handler has no SA_RESTART: a read() must end with EINTR although our handler stands in
+  // front.
   struct sigaction theirs = handler_action([](int, siginfo_t*, void*) {});
   sigaction(SIGSEGV, &theirs, nullptr);
   return call(small, [] {
@@ -359,7 +375,8 @@ TEST_CASE("system calls are interrupted or restarted as the handler before ours 
   CHECK(run_scenario("sent signal interrupts a system call as before").exit_code == 7);
 }
 
-// ---- install and uninstall -----------------------------------------------------------------------------------------------
+// ---- install and uninstall
+// -----------------------------------------------------------------------------------------------
 
 GROWSTACK_SCENARIO("uninstall puts everything back") {
   const auto next_descriptor = [] {
@@ -372,7 +389,8 @@ GROWSTACK_SCENARIO("uninstall puts everything back") {
   sigaction(SIGSEGV, &theirs, nullptr);
   const int descriptor_before = next_descriptor();
   for (int round = 0; round < 3; ++round) {
-    if (call(small, [] { return recurse(20000); }) != 20000 || !handler::installed() || thread_count() != 3) {
+    if (call(small, [] { return recurse(20000); }) != 20000 || !handler::installed() ||
+        thread_count() != 3) {
       return 1;
     }
     if (handler::uninstall() != 0 || handler::installed() || !threads_come_down_to(1) ||
@@ -381,7 +399,8 @@ GROWSTACK_SCENARIO("uninstall puts everything back") {
     }
     struct sigaction now {};
     sigaction(SIGSEGV, nullptr, &now);
-    if (now.sa_sigaction != theirs.sa_sigaction || (now.sa_flags & ~0x04000000) != theirs.sa_flags ||
+    if (now.sa_sigaction != theirs.sa_sigaction ||
+        (now.sa_flags & ~0x04000000) != theirs.sa_flags ||
         sigismember(&now.sa_mask, SIGUSR1) != 1) {
       return 3;
     }
@@ -390,7 +409,8 @@ GROWSTACK_SCENARIO("uninstall puts everything back") {
   return 4;
 }
 
-TEST_CASE("uninstall puts handler, threads and descriptors back, and all of it can be started again") {
+TEST_CASE(
+    "uninstall puts handler, threads and descriptors back, and all of it can be started again") {
   if (under_thread_sanitizer) {
     skip("ThreadSanitizer has a thread of its own");
     return;
@@ -404,7 +424,9 @@ GROWSTACK_SCENARIO("uninstall in use") {
   return handler::uninstall() == EBUSY && handler::installed() ? 7 : 1;
 }
 
-TEST_CASE("uninstall is refused while there are stacks") { CHECK(run_scenario("uninstall in use").exit_code == 7); }
+TEST_CASE("uninstall is refused while there are stacks") {
+  CHECK(run_scenario("uninstall in use").exit_code == 7);
+}
 
 GROWSTACK_SCENARIO("a later handler that chains to ours") {
   no_core();
@@ -412,7 +434,8 @@ GROWSTACK_SCENARIO("a later handler that chains to ours") {
   recurse(1);
   { const Stack stack(small); }
   struct sigaction theirs = handler_action(
-      [](int signal, siginfo_t* info, void* context) { ours.sa_sigaction(signal, info, context); }, SA_ONSTACK);
+      [](int signal, siginfo_t* info, void* context) { ours.sa_sigaction(signal, info, context); },
+      SA_ONSTACK);
   sigaction(SIGSEGV, &theirs, &ours);
   if (call(small, [] { return recurse(20000); }) != 20000) {
     return 1;
@@ -421,7 +444,9 @@ GROWSTACK_SCENARIO("a later handler that chains to ours") {
   return handler::uninstall() == EPERM && !handler::installed() ? 7 : 2;
 }
 
-TEST_CASE("a handler installed after ours that chains to it keeps stacks growing, and ours is not pulled from under it") {
+TEST_CASE(
+    "a handler installed after ours that chains to it keeps stacks growing, and ours is not pulled "
+    "from under it") {
   CHECK(run_scenario("a later handler that chains to ours").exit_code == 7);
 }
 
@@ -433,4 +458,6 @@ GROWSTACK_SCENARIO("errno survives growth") {
   });
 }
 
-TEST_CASE("growth does not touch errno") { CHECK(run_scenario("errno survives growth").exit_code == 7); }
+TEST_CASE("growth does not touch errno") {
+  CHECK(run_scenario("errno survives growth").exit_code == 7);
+}

@@ -1,4 +1,5 @@
-// In a debugger: growth passes, crashes stop, and the stacks can be seen, in a live process and in a core.
+// In a debugger: growth passes, crashes stop, and the stacks can be seen, in a live process and in
+// a core.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -37,7 +38,8 @@ const std::vector<std::string> source_the_script{std::string("source ") + GROWST
 std::string say(const Ended& ended) { return ended.out + ended.err; }
 
 std::vector<std::string> gdb_words(const std::vector<std::string>& commands) {
-  std::vector<std::string> words{"gdb", "-nx", "-q", "-batch", "-iex", "set debuginfod enabled off", "-ex", "set width 0"};
+  std::vector<std::string> words{
+      "gdb", "-nx", "-q", "-batch", "-iex", "set debuginfod enabled off", "-ex", "set width 0"};
   for (const std::string& command : commands) {
     words.insert(words.end(), {"-ex", command});
   }
@@ -53,14 +55,16 @@ std::string debug(const std::string& scenario, std::vector<std::string> commands
   return say(run_program(words, std::chrono::seconds(100)));
 }
 
-std::string debug_of(const std::string& what, const Traits& traits, const std::vector<std::string>& commands) {
+std::string debug_of(const std::string& what, const Traits& traits,
+                     const std::vector<std::string>& commands) {
   return debug(what + " " + std::string(traits.name), commands);
 }
 
 /// Why gdb cannot be asked here; empty if it can.
 std::string no_gdb_because() {
   std::vector<std::string> words = gdb_words({"python print(6 * 7)", "run"});
-  words.insert(words.end(), {"--args", std::filesystem::read_symlink("/proc/self/exe"), "--scenario=does nothing"});
+  words.insert(words.end(), {"--args", std::filesystem::read_symlink("/proc/self/exe"),
+                             "--scenario=does nothing"});
   const Ended tried = run_program(words);
   if (tried.exit_code == 127) {
     return "there is no gdb";
@@ -68,7 +72,8 @@ std::string no_gdb_because() {
   if (!contains(tried.out, "42")) {
     return "gdb was built without Python";
   }
-  return contains(tried.out, "exited normally") ? "" : "gdb cannot run a program here: " + tried.err;
+  return contains(tried.out, "exited normally") ? ""
+                                                : "gdb cannot run a program here: " + tried.err;
 }
 
 bool gdb_is_missing() {
@@ -79,13 +84,16 @@ bool gdb_is_missing() {
   return !reason.empty();
 }
 
-bool matches(const std::string& text, const std::string& pattern) { return std::regex_search(text, std::regex(pattern)); }
+bool matches(const std::string& text, const std::string& pattern) {
+  return std::regex_search(text, std::regex(pattern));
+}
 
 }  // namespace
 
 GROWSTACK_SCENARIO("does nothing") { return 0; }
 
-// ---- what stops --------------------------------------------------------------------------------------------------------
+// ---- what stops
+// --------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -95,7 +103,10 @@ int grow_of(const Traits& of) {
   // By one that runs elsewhere, too.
   Stack other({.reserve = 64 * MiB, .strategy = of.strategy, .name = "grows"});
   *(static_cast<volatile char*>(other.limit()) - 1) = 1;
-  return frames == 100'000 && stack.counters().growth_faults > 0 && other.counters().growth_faults > 0 ? 7 : 1;
+  return frames == 100'000 && stack.counters().growth_faults > 0 &&
+                 other.counters().growth_faults > 0
+             ? 7
+             : 1;
 }
 const ScenarioOfEach<grow_of> grows("grow");
 
@@ -117,7 +128,8 @@ const ScenarioOfEach<overflow_of> overflows("overflow");
 
 }  // namespace
 
-STRATEGIES_WHERE(traits.growth_events, "growth does not stop the program in gdb, and nothing is printed") {
+STRATEGIES_WHERE(traits.growth_events,
+                 "growth does not stop the program in gdb, and nothing is printed") {
   if (gdb_is_missing()) {
     return;
   }
@@ -129,15 +141,18 @@ STRATEGIES_WHERE(traits.growth_events, "growth does not stop the program in gdb,
   CHECK_FALSE(contains(said, "growstack:"));
 }
 
-STRATEGIES_WHERE(traits.growth_events,
-                 "an overflow stops in gdb, at the function that ran away, and one line names the stack") {
+STRATEGIES_WHERE(
+    traits.growth_events,
+    "an overflow stops in gdb, at the function that ran away, and one line names the stack") {
   if (gdb_is_missing()) {
     return;
   }
   const std::string said = debug_of("overflow", Of::traits, {"run", "frame function"});
   CAPTURE(said);
-  CHECK(matches(said, "growstack: stack overflow: stack \"doomed\" \\(" + std::string(Of::traits.name) +
-                          "\\), reserved [0-9]+ bytes, committed [0-9]+, fault address 0x[0-9a-f]+, stack pointer 0x"));
+  CHECK(matches(said, "growstack: stack overflow: stack \"doomed\" \\(" +
+                          std::string(Of::traits.name) +
+                          "\\), reserved [0-9]+ bytes, committed [0-9]+, fault address "
+                          "0x[0-9a-f]+, stack pointer 0x"));
   CHECK(matches(said, "hit Catchpoint 1 \\(signal SIG(SEGV|BUS)\\), .*runaway"));
 }
 
@@ -150,11 +165,14 @@ GROWSTACK_SCENARIO("null pointer") {
   });
 }
 
-TEST_CASE("a null pointer stops in gdb, and once more when our handler has left it to the default action") {
+TEST_CASE(
+    "a null pointer stops in gdb, and once more when our handler has left it to the default "
+    "action") {
   if (gdb_is_missing()) {
     return;
   }
-  // What comes then is not looked at: at the death of a process with threads gdb 13 may fail to read a register.
+  // What comes then is not looked at: at the death of a process with threads gdb 13 may fail to
+  // read a register.
   const std::string said = debug("null pointer", {"run", "echo SECOND\\n", "continue"});
   CAPTURE(said);
   const std::size_t second = said.find("SECOND\n");
@@ -194,7 +212,8 @@ TEST_CASE("a growth that fails stops in gdb once the handler has given up") {
   }
   const std::string said = debug("growth that fails", {"run"});
   CAPTURE(said);
-  CHECK(contains(said, "growstack: stack \"starving\" could not grow, and nobody handles the fault any more"));
+  CHECK(contains(
+      said, "growstack: stack \"starving\" could not grow, and nobody handles the fault any more"));
   CHECK(contains(said, "hit Catchpoint 1 (signal SIGSEGV)"));
 }
 
@@ -212,29 +231,34 @@ TEST_CASE("the script may be sourced twice") {
   if (gdb_is_missing()) {
     return;
   }
-  const std::string said = debug("overflow pipe_helper", {source_the_script[0], "run", "info breakpoints"});
+  const std::string said =
+      debug("overflow pipe_helper", {source_the_script[0], "run", "info breakpoints"});
   CAPTURE(said);
   CHECK(contains(said, "hit Catchpoint 2 (signal SIGSEGV)"));
   CHECK_FALSE(matches(said, "\n1 +catchpoint"));
 }
 
-// ---- what is listed ----------------------------------------------------------------------------------------------------
+// ---- what is listed
+// ----------------------------------------------------------------------------------------------------
 
 namespace {
 
 /// The line that gdb shall print of it.
 void tell(const Stack& stack, std::string_view name, std::string_view strategy, int thread) {
   const auto from_base = [&](const void* address) {
-    return static_cast<std::size_t>(static_cast<const char*>(stack.base()) - static_cast<const char*>(address));
+    return static_cast<std::size_t>(static_cast<const char*>(stack.base()) -
+                                    static_cast<const char*>(address));
   };
-  std::printf("EXPECTED %p %p %p %zu %zu %zu %llu %s ", stack.base(), stack.limit(), stack.floor(), stack.reserved(),
-              from_base(stack.limit()), stack.high_water_mark(),
-              static_cast<unsigned long long>(stack.counters().growth_faults), std::string(strategy).c_str());
+  std::printf("EXPECTED %p %p %p %zu %zu %zu %llu %s ", stack.base(), stack.limit(), stack.floor(),
+              stack.reserved(), from_base(stack.limit()), stack.high_water_mark(),
+              static_cast<unsigned long long>(stack.counters().growth_faults),
+              std::string(strategy).c_str());
   std::printf(thread == 0 ? "- " : "%d ", thread);
   std::printf("%s\n", std::string(name).c_str());
 }
 
-/// Two idle ones of different kinds, one of which was deep; one on which a thread waits; and one that aborts.
+/// Two idle ones of different kinds, one of which was deep; one on which a thread waits; and one
+/// that aborts.
 void abort_with_four_stacks() {
   const Stack fresh({.reserve = 3 * MiB, .strategy = Strategy::in_handler, .name = "fresh one"});
   Stack trimmed({.reserve = 256 * MiB, .name = "was deep"});
@@ -297,7 +321,9 @@ std::size_t lines_found(const std::string& program, const std::string& gdb) {
 }
 
 /// The number of the thread, in any order, for the one that is not told.
-bool lists_the_waiting_one(const std::string& text) { return matches(text, "0x[0-9a-f]+ .* pipe_helper +[2-9]  waits\n"); }
+bool lists_the_waiting_one(const std::string& text) {
+  return matches(text, "0x[0-9a-f]+ .* pipe_helper +[2-9]  waits\n");
+}
 
 }  // namespace
 
@@ -311,7 +337,8 @@ GROWSTACK_SCENARIO("four stacks") {
   return 0;
 }
 
-TEST_CASE("growstack stacks lists what each stack is in a live process, and which thread runs there") {
+TEST_CASE(
+    "growstack stacks lists what each stack is in a live process, and which thread runs there") {
   if (gdb_is_missing()) {
     return;
   }
@@ -327,10 +354,11 @@ TEST_CASE("growstack stack tells of one address") {
   if (gdb_is_missing()) {
     return;
   }
-  const std::string said =
-      debug("four stacks", {"run", "growstack stack", "growstack stack $sp", "growstack stack &growstack_debug"});
+  const std::string said = debug("four stacks", {"run", "growstack stack", "growstack stack $sp",
+                                                 "growstack stack &growstack_debug"});
   CAPTURE(said);
-  CHECK(matches(said, "0x[0-9a-f]+ is [0-9]+ bytes below the base of stack \"aborts\": committed\n"));
+  CHECK(
+      matches(said, "0x[0-9a-f]+ is [0-9]+ bytes below the base of stack \"aborts\": committed\n"));
   CHECK(contains(said, "it is none of growstack's addresses"));
 }
 
@@ -351,7 +379,8 @@ TEST_CASE("growstack stacks lists the same from a core dump") {
     files.push_back(entry.path());
   }
   REQUIRE(files.size() == 1);
-  std::vector<std::string> words = gdb_words({source_the_script[0], "growstack stacks", "growstack stack"});
+  std::vector<std::string> words =
+      gdb_words({source_the_script[0], "growstack stacks", "growstack stack"});
   words.insert(words.end(), {std::filesystem::read_symlink("/proc/self/exe"), files[0]});
   const std::string said = say(run_program(words, std::chrono::seconds(100)));
   CAPTURE(said);
@@ -389,7 +418,9 @@ GROWSTACK_SCENARIO("very many stacks") {
   return 0;
 }
 
-TEST_CASE("of very many stacks 100 are listed, or as many as asked for, those that run first, and the rest is counted") {
+TEST_CASE(
+    "of very many stacks 100 are listed, or as many as asked for, those that run first, and the "
+    "rest is counted") {
   if (gdb_is_missing()) {
     return;
   }
@@ -408,7 +439,8 @@ TEST_CASE("of very many stacks 100 are listed, or as many as asked for, those th
   CHECK(listed(debug("very many stacks", {"run", "growstack stacks -limit 0"})) > 150);
 }
 
-// ---- when there is nothing to see --------------------------------------------------------------------------------------
+// ---- when there is nothing to see
+// --------------------------------------------------------------------------------------
 
 TEST_CASE("before the program runs, and in one without growstack, the commands say so") {
   if (gdb_is_missing()) {
@@ -425,5 +457,6 @@ TEST_CASE("before the program runs, and in one without growstack, the commands s
   const std::string without = say(run_program(words));
   CAPTURE(without);
   CHECK(contains(without, "No growstack in this program"));
-  CHECK(contains(debug("does nothing", {"starti", "growstack stacks rubbish"}), "Usage: growstack stacks [-limit N]"));
+  CHECK(contains(debug("does nothing", {"starti", "growstack stacks rubbish"}),
+                 "Usage: growstack stacks [-limit N]"));
 }

@@ -83,7 +83,9 @@ GROWSTACK_SCENARIO("a large stack under a raised limit") {
   return stack.committed() >= 100 * MiB && stack.counters().growth_faults == 0 ? 0 : 3;
 }
 
-TEST_CASE("a process that raises RLIMIT_STACK gets larger stacks at once: the kernel reads the limit at the fault") {
+TEST_CASE(
+    "a process that raises RLIMIT_STACK gets larger stacks at once: the kernel reads the limit at "
+    "the fault") {
 #ifdef GROWSTACK_TESTED_UNDER_TSAN
   return skip("memory that ThreadSanitizer maps for itself lands in a hole as large as this one");
 #endif
@@ -106,7 +108,9 @@ GROWSTACK_SCENARIO("a limit lowered later") {
 
 TEST_CASE("a limit lowered later ends the growth of stacks that exist, by SIGSEGV") {
 #ifdef GROWSTACK_TESTED_UNDER_TSAN
-  return skip("the fault may strike inside of ThreadSanitizer's runtime, while that holds a lock which the report needs");
+  return skip(
+      "the fault may strike inside of ThreadSanitizer's runtime, while that holds a lock which the "
+      "report needs");
 #endif
   const Ended ended = run_scenario("a limit lowered later");
   CHECK(ended.err.find("deep") != std::string::npos);
@@ -124,11 +128,13 @@ TEST_CASE("the address space to grow into is a hole: nothing is mapped there") {
 }
 
 TEST_CASE("a mapping that others put into the hole outlives the stack, with its contents") {
-  auto stack = std::make_unique<Stack>(growstack::StackOptions{.reserve = 6 * MiB, .strategy = Strategy::grows_down});
+  auto stack = std::make_unique<Stack>(
+      growstack::StackOptions{.reserve = 6 * MiB, .strategy = Strategy::grows_down});
   call(*stack, [] { descend(MiB); });
   auto* const place = static_cast<unsigned char*>(stack->floor()) + MiB;
-  auto* const stranger = static_cast<unsigned char*>(
-      mmap(place, page_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0));
+  auto* const stranger =
+      static_cast<unsigned char*>(mmap(place, page_size(), PROT_READ | PROT_WRITE,
+                                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0));
   REQUIRE(stranger == place);
   stranger[0] = 42;
 
@@ -146,8 +152,8 @@ TEST_CASE("a mapping that others put into the hole outlives the stack, with its 
 GROWSTACK_SCENARIO("a stranger in the hole") {
   Stack stack({.reserve = 6 * MiB, .strategy = Strategy::grows_down, .name = "blocked"});
   auto* const place = static_cast<unsigned char*>(stack.floor()) + 2 * MiB;
-  void* const stranger =
-      mmap(place, page_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  void* const stranger = mmap(place, page_size(), PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
   if (stranger != place) {
     return 2;
   }
@@ -182,7 +188,9 @@ TEST_CASE("two stacks beside each other keep their distance and their contents")
   Stack second({.reserve = 4 * MiB, .strategy = Strategy::grows_down});
   const std::size_t wrong = call(first, [&] {
     std::size_t found = 0;
-    found += call(second, [&] { return descend_to(reinterpret_cast<std::uintptr_t>(second.floor()), 16 * KiB); });
+    found += call(second, [&] {
+      return descend_to(reinterpret_cast<std::uintptr_t>(second.floor()), 16 * KiB);
+    });
     found += descend_to(reinterpret_cast<std::uintptr_t>(first.floor()), 16 * KiB);
     return found;
   });

@@ -25,14 +25,17 @@ std::size_t kept_at(const GrowthPolicy& policy, std::size_t depth, std::size_t m
 }
 }  // namespace
 
-TEST_CASE("a touch just below the limit makes what is committed four times as large, or as many times as the factor says") {
+TEST_CASE(
+    "a touch just below the limit makes what is committed four times as large, or as many times as "
+    "the factor says") {
   CHECK(committed_after({}, 64 * KiB, 64 * KiB + 1) == 256 * KiB);
   CHECK(committed_after({}, 512 * KiB, 512 * KiB + 1) == 2 * MiB);
   CHECK(committed_after({.factor = 2.0}, 64 * KiB, 64 * KiB + 1) == 128 * KiB);
 }
 
 TEST_CASE("no step is larger than the largest nor smaller than the least") {
-  const GrowthPolicy policy{.least_step = 32 * KiB, .largest_step = 1 * MiB, .headroom = 0, .huge_from = 0};
+  const GrowthPolicy policy{
+      .least_step = 32 * KiB, .largest_step = 1 * MiB, .headroom = 0, .huge_from = 0};
   CHECK(committed_after(policy, 4 * KiB, 4 * KiB + 1) == 36 * KiB);
   CHECK(committed_after(policy, 64 * MiB, 64 * MiB + 1) == 65 * MiB);
 }
@@ -62,7 +65,8 @@ TEST_CASE("growth ends at the floor, and the last byte above it is usable") {
 }
 
 TEST_CASE("where huge pages begin only whole ones are committed") {
-  const GrowthPolicy policy{.factor = 2.0, .least_step = page, .headroom = 0, .huge_from = 256 * KiB};
+  const GrowthPolicy policy{
+      .factor = 2.0, .least_step = page, .headroom = 0, .huge_from = 256 * KiB};
   CHECK(committed_after(policy, 64 * KiB, 64 * KiB + 1) == 128 * KiB);
   CHECK(committed_after(policy, 128 * KiB, 128 * KiB + 1) == 256 * KiB);
   CHECK(committed_after(policy, 256 * KiB, 256 * KiB + 1) == 256 * KiB + 2 * MiB);
@@ -77,7 +81,8 @@ TEST_CASE("for throughput huge pages begin at 128 KiB, and a frugal policy has n
   CHECK(committed_after(frugal, 3 * MiB, 3 * MiB + 1) == 4 * MiB + 512 * KiB);
 }
 
-TEST_CASE("by default no more is committed than 64 KiB and four times the depth, huge pages or not") {
+TEST_CASE(
+    "by default no more is committed than 64 KiB and four times the depth, huge pages or not") {
   for (std::size_t depth = 64 * KiB + 1; depth < 900 * MiB; depth += depth / 97 + page) {
     CHECK(committed_after({}, 64 * KiB, depth) <= 64 * KiB + 4 * depth);  // in one jump
   }
@@ -89,7 +94,9 @@ TEST_CASE("by default no more is committed than 64 KiB and four times the depth,
   }
 }
 
-TEST_CASE("whatever the policy, the touched page is committed, the limit falls, and never below the floor") {
+TEST_CASE(
+    "whatever the policy, the touched page is committed, the limit falls, and never below the "
+    "floor") {
   for (const double factor : {1.0, 1.25, 2.0, 16.0}) {
     for (const std::size_t step : {page, 64 * KiB, 8 * MiB}) {
       for (const std::size_t headroom : {std::size_t{0}, std::size_t{1}, 8 * KiB, 4096 * MiB}) {
@@ -99,7 +106,8 @@ TEST_CASE("whatever the policy, the touched page is committed, the limit falls, 
                                   .headroom = headroom,
                                   .huge_from = step == page ? 0 : 20 * step % (2 * MiB)};
         for (std::uintptr_t limit = base - page; limit > floor_; limit -= 37 * MiB + 3 * page) {
-          for (const std::uintptr_t address : {limit - 1, limit - page, (limit + floor_) / 2, floor_ + 1, floor_}) {
+          for (const std::uintptr_t address :
+               {limit - 1, limit - page, (limit + floor_) / 2, floor_ + 1, floor_}) {
             const std::uintptr_t grown = grown_limit(policy, base, floor_, limit, address, page);
             REQUIRE(grown <= address);
             REQUIRE(grown < limit);
@@ -117,7 +125,8 @@ TEST_CASE("whatever the policy, the touched page is committed, the limit falls, 
 
 TEST_CASE("a trim of the running stack keeps as much again as is in use, and the initial commit") {
   CHECK(kept_at({}, 4 * KiB) == 72 * KiB);
-  CHECK(kept_at({}, 1 * MiB) == 2 * MiB + 64 * KiB + 2 * MiB - 64 * KiB);  // from 2 MiB on in whole huge pages
+  CHECK(kept_at({}, 1 * MiB) ==
+        2 * MiB + 64 * KiB + 2 * MiB - 64 * KiB);  // from 2 MiB on in whole huge pages
   CHECK(kept_at({.huge_from = 0}, 1 * MiB) == 2 * MiB + 64 * KiB);
   CHECK(kept_at({.huge_from = 0}, 1 * MiB + 1) == 2 * MiB + 64 * KiB + page);
   CHECK(kept_at(GrowthPolicy::frugal(), 4 * KiB) == 24 * KiB);
@@ -129,7 +138,9 @@ TEST_CASE("a trim of the running stack keeps the margin, and ends at the floor")
   CHECK(kept_limit({}, base, floor_, floor_, 16 * page, page) == floor_);
 }
 
-TEST_CASE("at no depth a trim of the running stack keeps more than growth to there may have made resident") {
+TEST_CASE(
+    "at no depth a trim of the running stack keeps more than growth to there may have made "
+    "resident") {
   for (std::size_t depth = page; depth < 400 * MiB; depth += depth / 97 + page) {
     CHECK(kept_at({}, depth) <= 64 * KiB + 2 * depth + 2 * MiB);
     CHECK(kept_at({}, depth) >= 2 * depth);

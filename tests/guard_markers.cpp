@@ -1,4 +1,5 @@
-// guard_markers: a guard for every stack and no mapping for any, and what the window of markers sees and does not see.
+// guard_markers: a guard for every stack and no mapping for any, and what the window of markers
+// sees and does not see.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -34,7 +35,8 @@ namespace {
 constexpr std::size_t KiB = 1024;
 constexpr std::size_t MiB = 1024 * KiB;
 
-const StackOptions options{.reserve = 8 * MiB, .strategy = Strategy::guard_markers, .name = "marked"};
+const StackOptions options{
+    .reserve = 8 * MiB, .strategy = Strategy::guard_markers, .name = "marked"};
 
 /// Pages of the guard that the kernel could read for this process: 0.
 std::size_t readable_in_guard(const Stack& stack) {
@@ -65,9 +67,11 @@ std::string error_of(const StackOptions& asked) {
 
 #define TEST_OF_GUARD_MARKERS(promise) ONE_STRATEGY(Strategy::guard_markers, promise)
 
-// ---- what it costs -----------------------------------------------------------------------------------------------------
+// ---- what it costs
+// -----------------------------------------------------------------------------------------------------
 
-TEST_OF_GUARD_MARKERS("a stack of 8 MiB that was entered once costs a page of memory and one of page tables") {
+TEST_OF_GUARD_MARKERS(
+    "a stack of 8 MiB that was entered once costs a page of memory and one of page tables") {
   if (sanitized) {
     return skip("a sanitizer's shadow memory has page tables of its own");
   }
@@ -87,9 +91,11 @@ TEST_OF_GUARD_MARKERS("a stack of 8 MiB that was entered once costs a page of me
   CHECK((status_bytes("VmPTE") - tables) / count <= 5 * KiB);
 }
 
-// ---- the window --------------------------------------------------------------------------------------------------------
+// ---- the window
+// --------------------------------------------------------------------------------------------------------
 
-TEST_OF_GUARD_MARKERS("growth is seen within the window, and once it is used up all of the stack is committed") {
+TEST_OF_GUARD_MARKERS(
+    "growth is seen within the window, and once it is used up all of the stack is committed") {
   Stack stack(options);
   call(stack, [] { descend(512 * KiB); });
   CHECK(stack.counters().growth_faults > 0);
@@ -102,7 +108,8 @@ TEST_OF_GUARD_MARKERS("growth is seen within the window, and once it is used up 
   CHECK(stack.high_water_mark() >= 7 * MiB);
 }
 
-TEST_OF_GUARD_MARKERS("a jump over the window is served without an event, and counted when a trim finds it") {
+TEST_OF_GUARD_MARKERS(
+    "a jump over the window is served without an event, and counted when a trim finds it") {
   Stack stack(options);
   call(stack, [] { touch_in_one_jump(GROWSTACK_HERE - 5 * MiB); });
   CHECK(stack.counters().growth_faults == 0);
@@ -133,10 +140,13 @@ TEST_OF_GUARD_MARKERS("a trim arms the window anew, as often as one likes") {
 }
 
 TEST_OF_GUARD_MARKERS("a small stack is window from top to bottom: every growth is seen") {
-  Stack stack({.reserve = MiB, .policy = {.factor = 1.0, .headroom = 0}, .strategy = Strategy::guard_markers});
+  Stack stack({.reserve = MiB,
+               .policy = {.factor = 1.0, .headroom = 0},
+               .strategy = Strategy::guard_markers});
   CHECK(stack.reserved() == MiB);
   call(stack, [&] {
-    for (std::uintptr_t at = address_of(stack.base()) - 64 * KiB - 1; at >= address_of(stack.floor()); at -= 16 * KiB) {
+    for (std::uintptr_t at = address_of(stack.base()) - 64 * KiB - 1;
+         at >= address_of(stack.floor()); at -= 16 * KiB) {
       touch_in_one_jump(at);
     }
   });
@@ -144,9 +154,11 @@ TEST_OF_GUARD_MARKERS("a small stack is window from top to bottom: every growth 
   CHECK(stack.limit() == stack.floor());
 }
 
-// ---- the guard ---------------------------------------------------------------------------------------------------------
+// ---- the guard
+// ---------------------------------------------------------------------------------------------------------
 
-TEST_OF_GUARD_MARKERS("the guard survives growth to the floor, trims, and reuse by the next stack") {
+TEST_OF_GUARD_MARKERS(
+    "the guard survives growth to the floor, trims, and reuse by the next stack") {
   const Stack neighbour(options);  // keeps the arena
   for (int round = 0; round < 3; ++round) {
     CAPTURE(round);
@@ -161,7 +173,8 @@ TEST_OF_GUARD_MARKERS("the guard survives growth to the floor, trims, and reuse 
   }
 }
 
-TEST_OF_GUARD_MARKERS("a program that gives the guard's memory back to the kernel does not open it") {
+TEST_OF_GUARD_MARKERS(
+    "a program that gives the guard's memory back to the kernel does not open it") {
   Stack stack(options);
   char* const guard = static_cast<char*>(stack.floor()) - options.guard;
   CHECK(madvise(guard, options.guard, MADV_DONTNEED) == 0);
@@ -172,7 +185,8 @@ GROWSTACK_SCENARIO("forked with markers") {
   no_core();
   Stack stack(options);
   call(stack, [] { descend(200 * KiB); });
-  const int grown = end_of_child([&] { return call(stack, [] { return descend(7 * MiB); }) == 0 ? 7 : 1; });
+  const int grown =
+      end_of_child([&] { return call(stack, [] { return descend(7 * MiB); }) == 0 ? 7 : 1; });
   const int overflown = end_of_child([&] {
     call(stack, [] { descend_to(0); });
     return 1;
@@ -186,7 +200,8 @@ TEST_OF_GUARD_MARKERS("a forked child keeps growing, and keeps its guard") {
   CHECK(contains(ended.err, "stack overflow"));
 }
 
-// ---- where it does not work --------------------------------------------------------------------------------------------
+// ---- where it does not work
+// --------------------------------------------------------------------------------------------
 
 TEST_CASE("on a kernel without markers the error says which one has them") {
   InjectedError::in_a_thread([](InjectedError& injected) {
@@ -212,7 +227,9 @@ GROWSTACK_SCENARIO("markers in locked memory") {
   return before <= 64 * KiB && grows ? 7 : 1;
 }
 
-TEST_OF_GUARD_MARKERS("in a process that locks all its memory such a stack is left unlocked: lean, and able to grow") {
+TEST_OF_GUARD_MARKERS(
+    "in a process that locks all its memory such a stack is left unlocked: lean, and able to "
+    "grow") {
   if (sanitized) {
     return skip("a sanitizer's shadow memory cannot be locked");
   }
@@ -223,8 +240,9 @@ TEST_OF_GUARD_MARKERS("in a process that locks all its memory such a stack is le
   CHECK(ended.exit_code == 7);
 }
 
-ONE_STRATEGY(Strategy::guard_markers,
-             "with huge pages a stack may be trimmed to anywhere, down to within its lowest 2 MiB") {
+ONE_STRATEGY(
+    Strategy::guard_markers,
+    "with huge pages a stack may be trimmed to anywhere, down to within its lowest 2 MiB") {
   StackOptions deep = options;
   deep.policy = GrowthPolicy::throughput();
   Stack stack(deep);

@@ -1,5 +1,5 @@
-// Memory before it is needed: what the kernel touches for a program cannot raise a fault of ours, and code that blocks every
-// signal must not.
+// Memory before it is needed: what the kernel touches for a program cannot raise a fault of ours,
+// and code that blocks every signal must not.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -46,7 +46,9 @@ namespace {
 constexpr std::size_t KiB = 1024;
 constexpr std::size_t MiB = 1024 * KiB;
 
-StackOptions options_for(const Traits& of) { return {.reserve = 6 * MiB, .strategy = of.strategy, .name = "short of room"}; }
+StackOptions options_for(const Traits& of) {
+  return {.reserve = 6 * MiB, .strategy = of.strategy, .name = "short of room"};
+}
 
 const void* at(std::uintptr_t address) { return reinterpret_cast<const void*>(address); }
 
@@ -74,9 +76,11 @@ class FileOf {
   bool whole_ = false;
 };
 
-/// Lets the kernel write the signal mask, 8 bytes, which any thread can do without a file: 0 or a negative errno.
+/// Lets the kernel write the signal mask, 8 bytes, which any thread can do without a file: 0 or a
+/// negative errno.
 [[gnu::always_inline]] inline long write_mask_to(std::uintptr_t address) {
-  return bare_system_call(SYS_rt_sigprocmask, SIG_BLOCK, 0, static_cast<long>(address & ~std::uintptr_t{7}), 8);
+  return bare_system_call(SYS_rt_sigprocmask, SIG_BLOCK, 0,
+                          static_cast<long>(address & ~std::uintptr_t{7}), 8);
 }
 
 /// Bytes of [begin, begin + size) that are not `byte`.
@@ -91,13 +95,16 @@ std::size_t wrong_bytes(std::uintptr_t begin, std::size_t size, unsigned char by
 
 }  // namespace
 
-// ---- what the kernel does with memory that nobody touched --------------------------------------------------------------
+// ---- what the kernel does with memory that nobody touched
+// --------------------------------------------------------------
 
 EVERY_STRATEGY(
-    "a system call into memory that nobody has touched finds what the strategy can give without a fault of ours") {
+    "a system call into memory that nobody has touched finds what the strategy can give without a "
+    "fault of ours") {
   const FileOf file(42, 8 * KiB);
   Stack stack(options_for(Of::traits));
-  const long got = call(stack, [&] { return file.read_to(address_of(stack.base()) - MiB, 8 * KiB); });
+  const long got =
+      call(stack, [&] { return file.read_to(address_of(stack.base()) - MiB, 8 * KiB); });
   CAPTURE(got);
   switch (Of::traits.in_system_calls) {
     case InSystemCalls::grows:
@@ -108,12 +115,14 @@ EVERY_STRATEGY(
       CHECK(stack.committed() == growstack::GrowthPolicy{}.initial_commit);
       break;
     case InSystemCalls::by_right:
-      CHECK(got == (growstack::supported(Of::strategy).reason.empty() ? static_cast<long>(8 * KiB) : -EFAULT));
+      CHECK(got == (growstack::supported(Of::strategy).reason.empty() ? static_cast<long>(8 * KiB)
+                                                                      : -EFAULT));
       break;
   }
 }
 
-EVERY_STRATEGY("the same system call succeeds, every byte of it, once the memory is ensured to be committed") {
+EVERY_STRATEGY(
+    "the same system call succeeds, every byte of it, once the memory is ensured to be committed") {
   const FileOf file(42, 64 * KiB);
   REQUIRE(file.whole());
   Stack stack(options_for(Of::traits));
@@ -161,9 +170,12 @@ EVERY_STRATEGY("memory down to the floor can be ensured") {
   CHECK(call(stack, [&] { return descend_to(address_of(stack.floor()), 16 * KiB); }) == 0);
 }
 
-// ---- how much, and how often -------------------------------------------------------------------------------------------
+// ---- how much, and how often
+// -------------------------------------------------------------------------------------------
 
-STRATEGIES_WHERE(traits.limit_moves, "what is ensured is committed by the growth policy, and the high-water mark follows") {
+STRATEGIES_WHERE(
+    traits.limit_moves,
+    "what is ensured is committed by the growth policy, and the high-water mark follows") {
   Stack stack(options_for(Of::traits));
   call(stack, [&] { return ensure_committed(at(address_of(stack.base()) - MiB), KiB); });
   CHECK(stack.committed() >= MiB);
@@ -179,7 +191,9 @@ EVERY_STRATEGY("to ensure what is ensured already changes nothing") {
     static_cast<void>(ensure_committed(buffer, KiB));
     const void* const limit = stack.limit();
     for (int time = 0; time < 100; ++time) {
-      changed += ensure_committed(buffer, KiB) || reserve_headroom(16 * KiB) || stack.limit() != limit ? 1 : 0;
+      changed +=
+          ensure_committed(buffer, KiB) || reserve_headroom(16 * KiB) || stack.limit() != limit ? 1
+                                                                                                : 0;
     }
   });
   CHECK(changed == 0);
@@ -211,22 +225,29 @@ STRATEGIES_WHERE(traits.trims, "a trim takes back what was ensured, and it can b
   }
 }
 
-// ---- what is refused ---------------------------------------------------------------------------------------------------
+// ---- what is refused
+// ---------------------------------------------------------------------------------------------------
 
-STRATEGIES_WHERE(traits.guarded, "memory below the floor cannot be ensured: ENOMEM, and the stack is as it was") {
+STRATEGIES_WHERE(traits.guarded,
+                 "memory below the floor cannot be ensured: ENOMEM, and the stack is as it was") {
   Stack stack(options_for(Of::traits));
   const void* const limit = stack.limit();
-  CHECK(ensure_committed(static_cast<const char*>(stack.floor()) - 1, 1) == std::errc::not_enough_memory);
-  CHECK(call(stack, [&] { return reserve_headroom(stack.reserved()); }) == std::errc::not_enough_memory);
+  CHECK(ensure_committed(static_cast<const char*>(stack.floor()) - 1, 1) ==
+        std::errc::not_enough_memory);
+  CHECK(call(stack, [&] { return reserve_headroom(stack.reserved()); }) ==
+        std::errc::not_enough_memory);
   CHECK(call(stack, [&] { return reserve_headroom(SIZE_MAX); }) == std::errc::not_enough_memory);
   CHECK(stack.limit() == limit);
 }
 
-STRATEGIES_WHERE(traits.grows_by_protection, "a buffer that ends beyond the base is no buffer on the stack: EINVAL") {
+STRATEGIES_WHERE(traits.grows_by_protection,
+                 "a buffer that ends beyond the base is no buffer on the stack: EINVAL") {
   Stack stack(options_for(Of::traits));
   const void* const limit = stack.limit();
-  CHECK(ensure_committed(at(address_of(stack.base()) - MiB), MiB + 1) == std::errc::invalid_argument);
-  CHECK(ensure_committed(at(address_of(stack.base()) - MiB), SIZE_MAX) == std::errc::invalid_argument);
+  CHECK(ensure_committed(at(address_of(stack.base()) - MiB), MiB + 1) ==
+        std::errc::invalid_argument);
+  CHECK(ensure_committed(at(address_of(stack.base()) - MiB), SIZE_MAX) ==
+        std::errc::invalid_argument);
   CHECK(stack.limit() == limit);
   CHECK(ensure_committed(at(address_of(stack.base()) - MiB), MiB) == std::error_code());
 }
@@ -237,7 +258,8 @@ int no_memory_to_lend(const Traits& of) {
   Stack stack({.reserve = 64 * MiB, .strategy = of.strategy});
   const rlimit narrow{status_bytes("VmData") + MiB, RLIM_INFINITY};
   setrlimit(RLIMIT_DATA, &narrow);
-  const bool refused = ensure_committed(at(address_of(stack.base()) - 32 * MiB), 1) == std::errc::not_enough_memory;
+  const bool refused =
+      ensure_committed(at(address_of(stack.base()) - 32 * MiB), 1) == std::errc::not_enough_memory;
   const bool small_one = !ensure_committed(at(address_of(stack.base()) - 256 * KiB), 1);
   return refused && small_one ? 7 : 1;
 }
@@ -245,7 +267,8 @@ const ScenarioOfEach<no_memory_to_lend> no_memory_to_lend_scenarios("no memory t
 
 }  // namespace
 
-STRATEGIES_WHERE(traits.grows_by_protection, "where RLIMIT_DATA forbids the growth the answer is ENOMEM, not a death") {
+STRATEGIES_WHERE(traits.grows_by_protection,
+                 "where RLIMIT_DATA forbids the growth the answer is ENOMEM, not a death") {
   if (sanitized) {
     return skip("a sanitizer's own memory counts against RLIMIT_DATA");
   }
@@ -261,17 +284,20 @@ int nothing_left_of_the_budget(const Traits& of) {
   const bool small_one = !ensure_committed(at(address_of(stack.base()) - 256 * KiB), 1);
   return refused && small_one ? 7 : 1;
 }
-const ScenarioOfEach<nothing_left_of_the_budget> nothing_left_scenarios("nothing left of the budget");
+const ScenarioOfEach<nothing_left_of_the_budget> nothing_left_scenarios(
+    "nothing left of the budget");
 
 }  // namespace
 
-STRATEGIES_WHERE(traits.growth_events, "where the budget of the process forbids the growth the answer is an error") {
+STRATEGIES_WHERE(traits.growth_events,
+                 "where the budget of the process forbids the growth the answer is an error") {
   const Ended ended = run_scenario_of("nothing left of the budget", Of::traits);
   CHECK(ended.err == "");
   CHECK(ended.exit_code == 7);
 }
 
-// ---- elsewhere ---------------------------------------------------------------------------------------------------------
+// ---- elsewhere
+// ---------------------------------------------------------------------------------------------------------
 
 TEST_CASE("on a plain thread, and for memory that is no stack of ours, there is nothing to do") {
   static int in_data = 0;
@@ -296,14 +322,15 @@ const FileOf* file_of_handler = nullptr;
 
 void ensure_and_read(int) {
   const std::uintptr_t buffer = address_of(of_the_handler->base()) - MiB;
-  const bool ready =
-      !ensure_committed(at(buffer), 8 * KiB) && !reserve_headroom(SIZE_MAX);  // of the alternate stack: nothing
+  const bool ready = !ensure_committed(at(buffer), 8 * KiB) &&
+                     !reserve_headroom(SIZE_MAX);  // of the alternate stack: nothing
   got_in_handler = ready ? file_of_handler->read_to(buffer, 8 * KiB) : -1;
 }
 
 }  // namespace
 
-EVERY_STRATEGY("a signal handler on the alternate stack can ensure memory of the stack it interrupted") {
+EVERY_STRATEGY(
+    "a signal handler on the alternate stack can ensure memory of the stack it interrupted") {
   const FileOf file(47, 8 * KiB);
   Stack stack(options_for(Of::traits));
   of_the_handler = &stack;
@@ -328,11 +355,14 @@ EVERY_STRATEGY("errno stays as it was") {
   CHECK(error == 1234);
 }
 
-// ---- many threads ------------------------------------------------------------------------------------------------------
+// ---- many threads
+// ------------------------------------------------------------------------------------------------------
 
 EVERY_STRATEGY("many threads ensure memory of their stacks at once") {
   if (sanitized && Of::traits.limit_moves && !Of::traits.growth_events) {
-    return skip("the memory that a sanitizer maps for threads lands in the holes that these stacks grow into");
+    return skip(
+        "the memory that a sanitizer maps for threads lands in the holes that these stacks grow "
+        "into");
   }
   constexpr int count = 8;
   std::vector<Stack> stacks;
@@ -361,7 +391,8 @@ EVERY_STRATEGY("many threads ensure memory of their stacks at once") {
   CHECK(wrong == 0);
 }
 
-STRATEGIES_WHERE(traits.limit_moves, "threads that ensure memory of one stack at once agree on its limit") {
+STRATEGIES_WHERE(traits.limit_moves,
+                 "threads that ensure memory of one stack at once agree on its limit") {
   constexpr std::size_t count = 8;
   Stack stack(options_for(Of::traits));
   std::atomic<int> wrong{0};
@@ -370,7 +401,8 @@ STRATEGIES_WHERE(traits.limit_moves, "threads that ensure memory of one stack at
   for (std::size_t index = 0; index < count; ++index) {
     threads.emplace_back([&, index] {
       start.arrive_and_wait();
-      for (std::size_t depth = (index + 1) * page_size(); depth <= MiB; depth += count * page_size()) {
+      for (std::size_t depth = (index + 1) * page_size(); depth <= MiB;
+           depth += count * page_size()) {
         wrong += ensure_committed(at(address_of(stack.base()) - depth), 1) ? 1 : 0;
         wrong += address_of(stack.limit()) <= address_of(stack.base()) - depth ? 0 : 1;
       }
@@ -385,7 +417,8 @@ STRATEGIES_WHERE(traits.limit_moves, "threads that ensure memory of one stack at
   CHECK(stack.counters().growth_faults == 0);
 }
 
-// ---- libraries that block every signal ---------------------------------------------------------------------------------
+// ---- libraries that block every signal
+// ---------------------------------------------------------------------------------
 
 namespace {
 
@@ -411,8 +444,10 @@ void by_popen() {
   }
 }
 
-/// In a child: starts a program with the stack pointer `distance` above the limit. Its signal, or 0.
-int signal_at_distance(const Traits& of, std::size_t distance, void (*start_program)(), bool with_headroom) {
+/// In a child: starts a program with the stack pointer `distance` above the limit. Its signal, or
+/// 0.
+int signal_at_distance(const Traits& of, std::size_t distance, void (*start_program)(),
+                       bool with_headroom) {
   const pid_t child = fork();
   if (child == 0) {
     no_core();
@@ -433,13 +468,14 @@ int signal_at_distance(const Traits& of, std::size_t distance, void (*start_prog
   return WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status) == 0 ? 0 : -1;
 }
 
-/// Where exactly a library blocks signals, and how much it needs then, is its own affair: every distance of up to 4 KiB.
+/// Where exactly a library blocks signals, and how much it needs then, is its own affair: every
+/// distance of up to 4 KiB.
 template <bool with_headroom>
 int start_programs(const Traits& of) {
   for (void (*const start_program)() : {by_posix_spawn, by_system, by_popen}) {
     int died = 0;
-    start_program();  // the dynamic linker resolves names at the first call, with frames that are larger than those in
-                      // question
+    start_program();  // the dynamic linker resolves names at the first call, with frames that are
+                      // larger than those in question
     for (std::size_t distance = 128; distance <= 4 * KiB; distance += 16) {
       const int signal = signal_at_distance(of, distance, start_program, with_headroom);
       if (signal != 0 && signal != of.grows_by) {
@@ -451,13 +487,15 @@ int start_programs(const Traits& of) {
   }
   return 0;
 }
-const ScenarioOfEach<start_programs<false>> start_programs_without("start programs without headroom");
+const ScenarioOfEach<start_programs<false>> start_programs_without(
+    "start programs without headroom");
 const ScenarioOfEach<start_programs<true>> start_programs_with("start programs with headroom");
 
 }  // namespace
 
-STRATEGIES_WHERE(traits.grows_by != 0,
-                 "posix_spawn, system and popen die close above the limit, for they block every signal") {
+STRATEGIES_WHERE(
+    traits.grows_by != 0,
+    "posix_spawn, system and popen die close above the limit, for they block every signal") {
   if (sanitized) {
     return skip("a sanitizer's own frames need more than is left above the limit");
   }
@@ -467,7 +505,8 @@ STRATEGIES_WHERE(traits.grows_by != 0,
   CHECK_FALSE(contains("\n" + ended.out, "\n0 died"));
 }
 
-STRATEGIES_WHERE(traits.grows_by != 0, "posix_spawn, system and popen live wherever headroom was reserved before") {
+STRATEGIES_WHERE(traits.grows_by != 0,
+                 "posix_spawn, system and popen live wherever headroom was reserved before") {
   if (sanitized) {
     return skip("a sanitizer's own frames need more than is left above the limit");
   }

@@ -53,7 +53,8 @@ TEST_CASE("it is counted with the other stacks") {
   CHECK(process_counters().arenas == 0);
 }
 
-TEST_CASE("a growable stack grows when it is called from a stack of the heap, and the other way round") {
+TEST_CASE(
+    "a growable stack grows when it is called from a stack of the heap, and the other way round") {
   Stack outer(options);
   Stack inner({.reserve = 8 * MiB, .strategy = Strategy::in_handler});
   CHECK(call(outer, [&] { return call(inner, [] { return descend(4 * MiB); }); }) == 0);

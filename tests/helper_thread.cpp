@@ -131,7 +131,8 @@ GROWSTACK_SCENARIO("helper's signals") {
     }
     const std::uint64_t blocked = std::stoull(status_of(thread, "SigBlk"), nullptr, 16);
     for (int signal = 1; signal < 65; ++signal) {
-      const bool never_blocked = signal == SIGKILL || signal == SIGSTOP || signal == 32 || signal == 33;  // libc's own
+      const bool never_blocked =
+          signal == SIGKILL || signal == SIGSTOP || signal == 32 || signal == 33;  // libc's own
       if (!never_blocked && (blocked >> static_cast<unsigned>(signal - 1) & 1U) == 0) {
         return 2;
       }
@@ -140,7 +141,9 @@ GROWSTACK_SCENARIO("helper's signals") {
   return 7;
 }
 
-TEST_CASE("helper and reporter block every signal, so that the program's signals go to the program's threads") {
+TEST_CASE(
+    "helper and reporter block every signal, so that the program's signals go to the program's "
+    "threads") {
   CHECK(run_scenario("helper's signals").exit_code == 7);
 }
 
@@ -158,7 +161,9 @@ GROWSTACK_SCENARIO("helper's descriptors") {
   return stat(path.c_str(), &only) == 0 && S_ISFIFO(only.st_mode) ? 7 : 2;
 }
 
-TEST_CASE("the helper has nothing open but its end of the pipe: it keeps none of the program's files open") {
+TEST_CASE(
+    "the helper has nothing open but its end of the pipe: it keeps none of the program's files "
+    "open") {
   CHECK(run_scenario("helper's descriptors").exit_code == 7);
 }
 
@@ -246,12 +251,13 @@ TEST_CASE("the helper has the default scheduling policy although a real-time thr
 }
 
 GROWSTACK_SCENARIO("helper gets no processor") {
-  // Confined to one processor, which a real-time thread of higher rank keeps busy: only the faulting thread itself,
-  // of higher rank still, can run.
+  // Confined to one processor, which a real-time thread of higher rank keeps busy: only the
+  // faulting thread itself, of higher rank still, can run.
   Stack stack(options);
   const cpu_set_t one = only(0);
   const int helper = std::stoi(thread_with_name("stack-helper"));
-  if (sched_setaffinity(0, sizeof one, &one) != 0 || sched_setaffinity(helper, sizeof one, &one) != 0) {
+  if (sched_setaffinity(0, sizeof one, &one) != 0 ||
+      sched_setaffinity(helper, sizeof one, &one) != 0) {
     return 1;
   }
   if (!become_real_time(2)) {
@@ -264,7 +270,9 @@ GROWSTACK_SCENARIO("helper gets no processor") {
   return grew ? 7 : 2;
 }
 
-TEST_CASE("a helper that gets no processor delays a fault, and does not hang it: the request is withdrawn") {
+TEST_CASE(
+    "a helper that gets no processor delays a fault, and does not hang it: the request is "
+    "withdrawn") {
   const Ended ended = run_scenario("helper gets no processor");
   if (ended.exit_code == 8) {
     skip("needs the privilege to use SCHED_FIFO");
@@ -276,8 +284,8 @@ TEST_CASE("a helper that gets no processor delays a fault, and does not hang it:
 }
 
 GROWSTACK_SCENARIO("helper's processor is taken") {
-  // One processor is kept busy by a real-time thread, and the faulting thread, of higher rank, is confined to it: brought
-  // there the helper does not run, on another it does.
+  // One processor is kept busy by a real-time thread, and the faulting thread, of higher rank, is
+  // confined to it: brought there the helper does not run, on another it does.
   const cpu_set_t all = own_processors();
   if (CPU_COUNT(&all) < 2 || !CPU_ISSET(0, &all)) {
     return 8;
@@ -299,7 +307,8 @@ GROWSTACK_SCENARIO("helper's processor is taken") {
   return grew && missing_at_first == 1 && missing == 1 ? 7 : 2;
 }
 
-TEST_CASE("a helper that gets no processor beside the fault is let go to others, once and for all") {
+TEST_CASE(
+    "a helper that gets no processor beside the fault is let go to others, once and for all") {
   const Ended ended = run_scenario("helper's processor is taken");
   if (ended.exit_code == 8) {
     skip("needs the privilege to use SCHED_FIFO, and two processors");
@@ -313,7 +322,8 @@ GROWSTACK_SCENARIO("more faulting threads than reply words") {
   std::vector<std::thread> threads;
   std::atomic<int> good{0};
   for (int index = 0; index < 400; ++index) {
-    threads.emplace_back([&] { good += call(options, [] { return recurse(3000); }) == 3000 ? 1 : 0; });
+    threads.emplace_back(
+        [&] { good += call(options, [] { return recurse(3000); }) == 3000 ? 1 : 0; });
   }
   for (std::thread& thread : threads) {
     thread.join();
@@ -333,11 +343,14 @@ GROWSTACK_SCENARIO("idle") {
   const std::string reporter = thread_with_name("stack-reporter");
   usleep(100'000);
   const auto wakeups = [&] {
-    return status_of(helper, "voluntary_ctxt_switches") + " " + status_of(reporter, "voluntary_ctxt_switches");
+    return status_of(helper, "voluntary_ctxt_switches") + " " +
+           status_of(reporter, "voluntary_ctxt_switches");
   };
   const std::string before = wakeups();
   usleep(1'000'000);
   return wakeups() == before ? 7 : 1;
 }
 
-TEST_CASE("while nothing faults neither thread ever wakes up") { CHECK(run_scenario("idle").exit_code == 7); }
+TEST_CASE("while nothing faults neither thread ever wakes up") {
+  CHECK(run_scenario("idle").exit_code == 7);
+}

@@ -1,5 +1,5 @@
-// Huge pages: in deep stacks, not in shallow ones. demand_paging_huge first, then the strategies that grow by SIGSEGV, whose
-// growth policy says where they begin.
+// Huge pages: in deep stacks, not in shallow ones. demand_paging_huge first, then the strategies
+// that grow by SIGSEGV, whose growth policy says where they begin.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -30,7 +30,8 @@ namespace {
 constexpr std::size_t KiB = 1024;
 constexpr std::size_t MiB = 1024 * KiB;
 
-const StackOptions options{.reserve = 32 * MiB, .strategy = Strategy::demand_paging_huge, .name = "in huge pages"};
+const StackOptions options{
+    .reserve = 32 * MiB, .strategy = Strategy::demand_paging_huge, .name = "in huge pages"};
 
 StackOptions huge_from(std::size_t depth, std::size_t reserve = 32 * MiB) {
   return {.reserve = reserve,
@@ -49,7 +50,8 @@ std::size_t huge_bytes(const void* begin, const void* end) {
     std::uintptr_t to = 0;
     std::size_t kilobytes = 0;
     if (std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR " ", &from, &to) == 2) {
-      within = to > reinterpret_cast<std::uintptr_t>(begin) && from < reinterpret_cast<std::uintptr_t>(end);
+      within = to > reinterpret_cast<std::uintptr_t>(begin) &&
+               from < reinterpret_cast<std::uintptr_t>(end);
     } else if (within && std::sscanf(line.c_str(), "AnonHugePages: %zu kB", &kilobytes) == 1) {
       bytes += kilobytes * 1024;
     }
@@ -127,7 +129,9 @@ TEST_CASE("demand_paging_huge begins with huge pages where the policy says") {
   }
 }
 
-TEST_CASE("demand_paging_huge without huge pages: where the policy says never, and in a stack of less than 4 MiB") {
+TEST_CASE(
+    "demand_paging_huge without huge pages: where the policy says never, and in a stack of less "
+    "than 4 MiB") {
   if (under_thread_sanitizer) {
     return skip("ThreadSanitizer dies of recursion deeper than 60,000 frames");
   }
@@ -145,7 +149,8 @@ TEST_CASE("demand_paging_huge without huge pages: where the policy says never, a
 }
 
 TEST_CASE(
-    "demand_paging_huge: stacks whose huge pages begin at different depths live beside each other, one after another") {
+    "demand_paging_huge: stacks whose huge pages begin at different depths live beside each other, "
+    "one after another") {
   if (const std::string reason = missing(); !reason.empty()) {
     return skip(reason);
   }
@@ -180,12 +185,16 @@ TEST_CASE("on a kernel without huge pages the error or the reason says so") {
   });
 }
 
-// ---- growth in huge pages ----------------------------------------------------------------------------------------------
+// ---- growth in huge pages
+// ----------------------------------------------------------------------------------------------
 
 namespace {
 
 StackOptions growing(Strategy strategy, std::size_t huge_from, std::size_t reserve = 32 * MiB) {
-  return {.reserve = reserve, .policy = {.huge_from = huge_from}, .strategy = strategy, .name = "grows in huge pages"};
+  return {.reserve = reserve,
+          .policy = {.huge_from = huge_from},
+          .strategy = strategy,
+          .name = "grows in huge pages"};
 }
 
 /// Why the kernel gives no huge page to a stack of these options that is deep; empty if it does.
@@ -203,7 +212,8 @@ std::string none_for(const StackOptions& wanted) {
 
 }  // namespace
 
-STRATEGIES_WHERE(traits.grows_by == SIGSEGV, "the uppermost 2 MiB come in small pages, what is deeper in huge ones") {
+STRATEGIES_WHERE(traits.grows_by == SIGSEGV,
+                 "the uppermost 2 MiB come in small pages, what is deeper in huge ones") {
   const StackOptions wanted = growing(Of::strategy, 2 * MiB);
   if (const std::string reason = none_for(wanted); !reason.empty()) {
     return skip(reason);
@@ -231,7 +241,8 @@ STRATEGIES_WHERE(traits.grows_by == SIGSEGV, "huge pages begin where the policy 
   CHECK((stack.committed() == 256 * KiB + huge_page || !Of::traits.exact_reserve));
 }
 
-STRATEGIES_WHERE(traits.grows_by == SIGSEGV, "a policy without huge pages has none, and neither has a small stack") {
+STRATEGIES_WHERE(traits.grows_by == SIGSEGV,
+                 "a policy without huge pages has none, and neither has a small stack") {
   if (under_thread_sanitizer) {
     return skip("ThreadSanitizer dies of recursion deeper than 60,000 frames");
   }
@@ -244,7 +255,8 @@ STRATEGIES_WHERE(traits.grows_by == SIGSEGV, "a policy without huge pages has no
   CHECK(huge_bytes(small) == 0);
 }
 
-STRATEGIES_WHERE(traits.grows_by == SIGSEGV, "a trim gives huge pages back whole, and the stack grows in huge pages again") {
+STRATEGIES_WHERE(traits.grows_by == SIGSEGV,
+                 "a trim gives huge pages back whole, and the stack grows in huge pages again") {
   const StackOptions wanted = growing(Of::strategy, 2 * MiB);
   if (const std::string reason = none_for(wanted); !reason.empty()) {
     return skip(reason);
@@ -259,8 +271,9 @@ STRATEGIES_WHERE(traits.grows_by == SIGSEGV, "a trim gives huge pages back whole
   }
 }
 
-STRATEGIES_WHERE(traits.grows_by == SIGSEGV,
-                 "of the huge page that a suspended stack is in, a trim gives back what lies below") {
+STRATEGIES_WHERE(
+    traits.grows_by == SIGSEGV,
+    "of the huge page that a suspended stack is in, a trim gives back what lies below") {
   const StackOptions wanted = growing(Of::strategy, 2 * MiB);
   if (const std::string reason = none_for(wanted); !reason.empty()) {
     return skip(reason);
@@ -275,9 +288,12 @@ STRATEGIES_WHERE(traits.grows_by == SIGSEGV,
       wrong += descend(20 * MiB);
       at_stack_pointer(reinterpret_cast<std::uintptr_t>(stack.base()) - kept, [&] {
         const void* const stack_pointer = __builtin_frame_address(0);
-        call(other, [&] { wrong += stack.trim_below(static_cast<const char*>(stack_pointer) - 4 * KiB) ? 1 : 0; });
+        call(other, [&] {
+          wrong += stack.trim_below(static_cast<const char*>(stack_pointer) - 4 * KiB) ? 1 : 0;
+        });
         after = stack.resident();
-        wrong += descend(3 * MiB);  // the way back down: markers or permissions of the trim are in the way
+        wrong += descend(
+            3 * MiB);  // the way back down: markers or permissions of the trim are in the way
       });
       wrong += descend(25 * MiB);
     });
@@ -286,7 +302,8 @@ STRATEGIES_WHERE(traits.grows_by == SIGSEGV,
   }
 }
 
-STRATEGIES_WHERE(traits.grows_by == SIGSEGV, "a running stack keeps whole the huge pages that its trim reaches into") {
+STRATEGIES_WHERE(traits.grows_by == SIGSEGV,
+                 "a running stack keeps whole the huge pages that its trim reaches into") {
   const StackOptions wanted = growing(Of::strategy, 2 * MiB);
   if (const std::string reason = none_for(wanted); !reason.empty()) {
     return skip(reason);
@@ -308,7 +325,8 @@ STRATEGIES_WHERE(traits.grows_by == SIGSEGV, "a running stack keeps whole the hu
   CHECK(resident_after <= 8 * MiB);
 }
 
-STRATEGIES_WHERE(traits.grows_by == SIGSEGV, "ten stacks with huge pages take no more mappings each than those without") {
+STRATEGIES_WHERE(traits.grows_by == SIGSEGV,
+                 "ten stacks with huge pages take no more mappings each than those without") {
   if (sanitized) {
     return skip("a sanitizer's shadow memory is mapped piece by piece");
   }
@@ -324,5 +342,6 @@ STRATEGIES_WHERE(traits.grows_by == SIGSEGV, "ten stacks with huge pages take no
     }
     return mapping_count() - before;
   };
-  CHECK(mappings_of_ten(2 * MiB) <= mappings_of_ten(0) + 2);  // an arena more, for the slots are larger
+  CHECK(mappings_of_ten(2 * MiB) <=
+        mappings_of_ten(0) + 2);  // an arena more, for the slots are larger
 }

@@ -1,5 +1,5 @@
-// Which slots are free, and which stacks idle: a set of small numbers, as plain as std::set and much faster. It is held
-// against that one.
+// Which slots are free, and which stacks idle: a set of small numbers, as plain as std::set and
+// much faster. It is held against that one.
 #include <doctest/doctest.h>
 
 #include "index_set.hpp"
@@ -18,7 +18,8 @@ namespace {
 constexpr std::uint32_t capacities[] = {1, 2, 63, 64, 65, 4096, 4097, 300'000};
 
 /// Down from `last`, one by one.
-std::uint32_t first_in_row(const std::set<std::uint32_t>& set, std::uint32_t last, std::uint32_t most) {
+std::uint32_t first_in_row(const std::set<std::uint32_t>& set, std::uint32_t last,
+                           std::uint32_t most) {
   std::uint32_t first = last;
   while (first > 0 && last - first + 1 < most && set.contains(first - 1)) {
     --first;
@@ -28,7 +29,8 @@ std::uint32_t first_in_row(const std::set<std::uint32_t>& set, std::uint32_t las
 
 }  // namespace
 
-TEST_CASE("a set of small numbers begins empty, and holds the lowest and the highest it has room for") {
+TEST_CASE(
+    "a set of small numbers begins empty, and holds the lowest and the highest it has room for") {
   for (const std::uint32_t capacity : capacities) {
     CAPTURE(capacity);
     IndexSet set(capacity);
@@ -51,7 +53,8 @@ TEST_CASE("a set of small numbers begins empty, and holds the lowest and the hig
   }
 }
 
-TEST_CASE("filled and emptied from either end, it tells its least and greatest member at every step") {
+TEST_CASE(
+    "filled and emptied from either end, it tells its least and greatest member at every step") {
   for (const std::uint32_t capacity : capacities) {
     CAPTURE(capacity);
     IndexSet set(capacity);
@@ -82,12 +85,14 @@ TEST_CASE("whatever is put in and taken out, it answers as std::set does") {
     std::mt19937 random(capacity);
     std::uint32_t wrong = 0;
     for (int step = 0; step < 20'000; ++step) {
-      // Near each other half of the time: members in one word, words in one word of the level above.
+      // Near each other half of the time: members in one word, words in one word of the level
+      // above.
       const std::uint32_t span = step % 2 == 0 ? capacity : std::min<std::uint32_t>(capacity, 130);
       const std::uint32_t index = static_cast<std::uint32_t>(random() % span);
       if (model.insert(index).second) {
         set.insert(index);
-      } else if (random() % 8 < (step / 2000 % 2 == 0 ? 3U : 7U)) {  // growing and shrinking by turns
+      } else if (random() % 8 <
+                 (step / 2000 % 2 == 0 ? 3U : 7U)) {  // growing and shrinking by turns
         model.erase(index);
         set.erase(index);
       }

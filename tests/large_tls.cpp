@@ -1,4 +1,5 @@
-// A program with much static thread-local storage, which glibc takes out of every thread's stack, the helper's included.
+// A program with much static thread-local storage, which glibc takes out of every thread's stack,
+// the helper's included.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -17,11 +18,14 @@ thread_local volatile char storage[std::size_t{16} << 20];
 
 TEST_CASE("helper and reporter start in a program with 16 MiB of static thread-local storage") {
   storage[0] = 1;
-  CHECK(growstack::call({.name = "large"}, growstack::testing::recurse, std::size_t{10'000}) == 10'000);
+  CHECK(growstack::call({.name = "large"}, growstack::testing::recurse, std::size_t{10'000}) ==
+        10'000);
   CHECK(growstack::handler::counters().by_helper > 0);
 }
 
-TEST_CASE("a thread on a growable stack has that storage at its base, committed from the start, and grows below it") {
+TEST_CASE(
+    "a thread on a growable stack has that storage at its base, committed from the start, and "
+    "grows below it") {
   std::size_t wrong = 1;
   growstack::Thread({.reserve = std::size_t{64} << 20, .name = "with storage"}, [&] {
     storage[sizeof storage - 1] = 1;

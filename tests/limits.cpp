@@ -1,5 +1,6 @@
-// What happens at the limits of a process, and when a system call is refused: an error that names what was hit, nothing
-// leaked, and all is well again afterwards. Limits last as long as their process, so each has a child of its own.
+// What happens at the limits of a process, and when a system call is refused: an error that names
+// what was hit, nothing leaked, and all is well again afterwards. Limits last as long as their
+// process, so each has a child of its own.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -60,7 +61,8 @@ bool works(const StackOptions& options, std::size_t depth = MiB) {
 
 }  // namespace
 
-// ---- RLIMIT_AS: address space ----------------------------------------------------------------------------------------
+// ---- RLIMIT_AS: address space
+// ----------------------------------------------------------------------------------------
 
 namespace {
 
@@ -82,14 +84,16 @@ int address_space(const Traits& of) {
   for (std::size_t again = 0; again < fitted; ++again) {
     stacks.emplace_back(options);
   }
-  require(!error_of([&] { stacks.emplace_back(options); }).empty(), "it is refused again where it was refused before");
+  require(!error_of([&] { stacks.emplace_back(options); }).empty(),
+          "it is refused again where it was refused before");
   return 0;
 }
 const ScenarioOfEach<address_space> address_space_scenarios("address space");
 
 /// The very first stack, with so little room that any step of its making may fail.
 int narrow_start(const Traits& of) {
-  set_limit(RLIMIT_AS, status_bytes("VmSize") + std::strtoull(std::getenv("GROWSTACK_TEST_ROOM"), nullptr, 10));
+  set_limit(RLIMIT_AS, status_bytes("VmSize") +
+                           std::strtoull(std::getenv("GROWSTACK_TEST_ROOM"), nullptr, 10));
   const StackOptions options{.reserve = 4 * MiB, .strategy = of.strategy};
   std::string message = error_of([&] { const Stack stack(options); });
   if (!message.empty()) {
@@ -103,9 +107,9 @@ const ScenarioOfEach<narrow_start> narrow_start_scenarios("narrow start");
 
 }  // namespace
 
-STRATEGIES_WHERE(
-    traits.own_address_space,
-    "at RLIMIT_AS a stack is refused with the limit and the cure, and there is room again once others are gone") {
+STRATEGIES_WHERE(traits.own_address_space,
+                 "at RLIMIT_AS a stack is refused with the limit and the cure, and there is room "
+                 "again once others are gone") {
   if (sanitized) {
     return skip("a sanitizer reserves more address space than any limit allows");
   }
@@ -114,16 +118,18 @@ STRATEGIES_WHERE(
   CHECK(ended.exit_code == 0);
 }
 
-EVERY_STRATEGY("wherever on the way to the first stack address space ends, the error names RLIMIT_AS") {
+EVERY_STRATEGY(
+    "wherever on the way to the first stack address space ends, the error names RLIMIT_AS") {
   if (sanitized) {
     return skip("a sanitizer reserves more address space than any limit allows");
   }
-  // The table of ranges is 16 MiB, the reservation 64 MiB aligned to 64 MiB; threads, records and the alternate stack are
-  // small.
+  // The table of ranges is 16 MiB, the reservation 64 MiB aligned to 64 MiB; threads, records and
+  // the alternate stack are small.
   bool refused = false;
   bool made = false;
-  for (const std::size_t room : {0 * KiB, 4 * KiB, 64 * KiB, 512 * KiB, 1300 * KiB, 4 * MiB, 100 * MiB, 129 * MiB, 131 * MiB,
-                                 140 * MiB, 160 * MiB, 256 * MiB}) {
+  for (const std::size_t room :
+       {0 * KiB, 4 * KiB, 64 * KiB, 512 * KiB, 1300 * KiB, 4 * MiB, 100 * MiB, 129 * MiB, 131 * MiB,
+        140 * MiB, 160 * MiB, 256 * MiB}) {
     CAPTURE(room);
     setenv("GROWSTACK_TEST_ROOM", std::to_string(room).c_str(), 1);
     const Ended ended = run_scenario_of("narrow start", Of::traits);
@@ -139,7 +145,8 @@ EVERY_STRATEGY("wherever on the way to the first stack address space ends, the e
   CHECK(made);
 }
 
-// ---- vm.max_map_count: mappings --------------------------------------------------------------------------------------
+// ---- vm.max_map_count: mappings
+// --------------------------------------------------------------------------------------
 
 namespace {
 
@@ -151,7 +158,8 @@ class AllMappings {
     const std::size_t now = mapping_count();
     const std::size_t page = page_size();
     size_ = (most + 2) * page;
-    memory_ = static_cast<char*>(mmap(nullptr, size_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+    memory_ = static_cast<char*>(
+        mmap(nullptr, size_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
     // Each makes two mappings more.
     for (std::size_t pair = 0; now + 1 + 2 * (pair + 1) + left <= most; ++pair) {
       if (mprotect(memory_ + (2 * pair + 1) * page, page, PROT_READ) != 0) {
@@ -169,7 +177,8 @@ class AllMappings {
 };
 
 /// While almost all mappings are used up.
-void make_stacks_until_refused(const Traits& of, const StackOptions& options, std::vector<Stack>& stacks) {
+void make_stacks_until_refused(const Traits& of, const StackOptions& options,
+                               std::vector<Stack>& stacks) {
   const AllMappings all(60);
   const std::size_t before = mapping_count();
   const std::size_t descriptors = descriptor_count();
@@ -177,15 +186,19 @@ void make_stacks_until_refused(const Traits& of, const StackOptions& options, st
   while (stacks.size() < 1000 && refused.empty()) {
     refused = error_of([&] { stacks.emplace_back(options); });
   }
-  require(stacks.size() >= 5 && stacks.size() < 1000, "some stacks fit: " + std::to_string(stacks.size()));
-  require(contains(refused, "vm.max_map_count is reached"), "the error names the limit: " + refused);
+  require(stacks.size() >= 5 && stacks.size() < 1000,
+          "some stacks fit: " + std::to_string(stacks.size()));
+  require(contains(refused, "vm.max_map_count is reached"),
+          "the error names the limit: " + refused);
   require(contains(refused, "sysctl vm.max_map_count"), "the error tells the cure: " + refused);
   for (int again = 0; again < 20; ++again) {
     const std::string refused_again = error_of([&] { const Stack stack(options); });
-    require(contains(refused_again, "vm.max_map_count is reached"), "it is refused again: " + refused_again);
+    require(contains(refused_again, "vm.max_map_count is reached"),
+            "it is refused again: " + refused_again);
   }
   for (Stack& stack : stacks) {
-    require(call(stack, [] { return descend(512 * KiB); }) == 0, "stacks that exist grow: that needs no mapping");
+    require(call(stack, [] { return descend(512 * KiB); }) == 0,
+            "stacks that exist grow: that needs no mapping");
     if (of.trims) {
       require(!stack.trim(), "and are trimmed");
       require(stack.resident() == 0, "to nothing");
@@ -195,7 +208,8 @@ void make_stacks_until_refused(const Traits& of, const StackOptions& options, st
   const std::size_t fitted = stacks.size();
   for (int round = 0; round < 2; ++round) {
     stacks.clear();
-    require(mapping_count() <= before, "no mapping is left: " + std::to_string(mapping_count() - before));
+    require(mapping_count() <= before,
+            "no mapping is left: " + std::to_string(mapping_count() - before));
     require(descriptor_count() == descriptors, "no descriptor is left");
     require(growstack::process_counters().arenas == 0, "no arena is left");
     for (std::size_t again = 0; again < fitted; ++again) {
@@ -221,9 +235,9 @@ const ScenarioOfEach<mappings_used_up> mappings_used_up_scenarios("mappings used
 
 }  // namespace
 
-STRATEGIES_WHERE(
-    traits.guard_is_mapped_apart,
-    "at vm.max_map_count a stack is refused with the limit and the cure, those that exist go on, and nothing leaks") {
+STRATEGIES_WHERE(traits.guard_is_mapped_apart,
+                 "at vm.max_map_count a stack is refused with the limit and the cure, those that "
+                 "exist go on, and nothing leaks") {
   if (sanitized) {
     return skip("a sanitizer dies when it cannot map memory");
   }
@@ -232,12 +246,14 @@ STRATEGIES_WHERE(
   CHECK(ended.exit_code == 0);
 }
 
-// ---- RLIMIT_DATA and the overcommit limit: charged memory ------------------------------------------------------------
+// ---- RLIMIT_DATA and the overcommit limit: charged memory
+// ------------------------------------------------------------
 
 namespace {
 
 int data_at_construction(const Traits& of) {
-  const StackOptions options{.reserve = 8 * MiB, .policy = {.initial_commit = 4 * MiB}, .strategy = of.strategy};
+  const StackOptions options{
+      .reserve = 8 * MiB, .policy = {.initial_commit = 4 * MiB}, .strategy = of.strategy};
   require(works(options), "a first stack works");
   const std::size_t charged = charged_bytes();
   const std::size_t mappings = mapping_count();
@@ -250,7 +266,8 @@ int data_at_construction(const Traits& of) {
   require(growstack::process_counters().arenas == 0, "no arena is left");
   require(charged_bytes() <= charged + MiB, "nothing is left charged");
   require(mapping_count() <= mappings + 1, "no mapping is left");
-  require(works({.reserve = 8 * MiB, .strategy = of.strategy}, 512 * KiB), "a smaller one is made under the same limit");
+  require(works({.reserve = 8 * MiB, .strategy = of.strategy}, 512 * KiB),
+          "a smaller one is made under the same limit");
   lift_limit(RLIMIT_DATA);
   require(works(options), "it works once the limit is lifted");
   return 0;
@@ -274,12 +291,14 @@ int more_than_the_kernel_lends(const Traits& of) {
   call(stack, [&] { touch_in_one_jump(reinterpret_cast<std::uintptr_t>(stack.floor())); });
   return 0;
 }
-const ScenarioOfEach<more_than_the_kernel_lends> more_than_the_kernel_lends_scenarios("more than the kernel lends");
+const ScenarioOfEach<more_than_the_kernel_lends> more_than_the_kernel_lends_scenarios(
+    "more than the kernel lends");
 
 }  // namespace
 
-STRATEGIES_WHERE(traits.grows_by_protection,
-                 "at RLIMIT_DATA a stack is refused with the limit and the cure, and nothing of it stays") {
+STRATEGIES_WHERE(
+    traits.grows_by_protection,
+    "at RLIMIT_DATA a stack is refused with the limit and the cure, and nothing of it stays") {
   if (sanitized) {
     return skip("a sanitizer's own memory counts against RLIMIT_DATA");
   }
@@ -288,8 +307,9 @@ STRATEGIES_WHERE(traits.grows_by_protection,
   CHECK(ended.exit_code == 0);
 }
 
-STRATEGIES_WHERE(traits.grows_by_protection,
-                 "a stack that cannot grow because of RLIMIT_DATA says so, and the process dies of SIGSEGV") {
+STRATEGIES_WHERE(
+    traits.grows_by_protection,
+    "a stack that cannot grow because of RLIMIT_DATA says so, and the process dies of SIGSEGV") {
   if (sanitized) {
     return skip("a sanitizer's own memory counts against RLIMIT_DATA");
   }
@@ -312,8 +332,9 @@ TEST_CASE("MAP_GROWSDOWN is not counted by RLIMIT_DATA") {
   CHECK(status_bytes("VmData") < before + MiB);
 }
 
-STRATEGIES_WHERE(traits.grows_by_protection,
-                 "a jump over more memory than the kernel lends ends with an error, not with a hang") {
+STRATEGIES_WHERE(
+    traits.grows_by_protection,
+    "a jump over more memory than the kernel lends ends with an error, not with a hang") {
   if (number_in("/proc/sys/vm/overcommit_memory") != 0) {
     return skip("vm.overcommit_memory is not 0: the kernel lends by another rule");
   }
@@ -326,7 +347,8 @@ STRATEGIES_WHERE(traits.grows_by_protection,
   CHECK(ended.signal == SIGSEGV);
 }
 
-// ---- system calls refused, one after the other -----------------------------------------------------------------------
+// ---- system calls refused, one after the other
+// -----------------------------------------------------------------------
 
 namespace {
 
@@ -347,8 +369,8 @@ constexpr Refusal refusals[] = {
     {"close_range", SYS_close_range},
 };
 
-/// Makes stacks while one system call fails with one error, each from the environment, in a thread of its own: the filter
-/// goes with its thread.
+/// Makes stacks while one system call fails with one error, each from the environment, in a thread
+/// of its own: the filter goes with its thread.
 int refused_call(const Traits& of, bool warm) {
   const StackOptions options{.reserve = 4 * MiB, .strategy = of.strategy};
   const long system_call = std::strtol(std::getenv("GROWSTACK_TEST_CALL"), nullptr, 10);
@@ -359,13 +381,15 @@ int refused_call(const Traits& of, bool warm) {
   std::string message;
   const auto ask_refused = [&] {
     InjectedError::in_a_thread([&](InjectedError& injected) {
-      void* volatile allocated = std::malloc(1024);  // the allocator maps memory for each thread; volatile: or it is elided
+      void* volatile allocated = std::malloc(
+          1024);  // the allocator maps memory for each thread; volatile: or it is elided
       std::free(allocated);
       injected.refuse(system_call, error);
       message = error_of([&] { const Stack stack(options); });
     });
   };
-  // The first time leaves what the process keeps for good: parts of the handler, the allocator's memory for a thread.
+  // The first time leaves what the process keeps for good: parts of the handler, the allocator's
+  // memory for a thread.
   ask_refused();
   const std::size_t mappings = mapping_count();
   const std::size_t descriptors = descriptor_count();
@@ -384,7 +408,8 @@ int refused_call(const Traits& of, bool warm) {
 
 int refused_call_at_first(const Traits& of) { return refused_call(of, false); }
 int refused_call_later(const Traits& of) { return refused_call(of, true); }
-const ScenarioOfEach<refused_call_at_first> refused_call_at_first_scenarios("refused call at first");
+const ScenarioOfEach<refused_call_at_first> refused_call_at_first_scenarios(
+    "refused call at first");
 const ScenarioOfEach<refused_call_later> refused_call_later_scenarios("refused call later");
 
 void refuse_one_after_the_other(const std::string& scenario, const Traits& of) {
@@ -410,14 +435,18 @@ void refuse_one_after_the_other(const std::string& scenario, const Traits& of) {
 
 }  // namespace
 
-EVERY_STRATEGY("whichever system call of the first stack is refused, there is a clear error or none, and no leak") {
+EVERY_STRATEGY(
+    "whichever system call of the first stack is refused, there is a clear error or none, and no "
+    "leak") {
   if (sanitized) {
     return skip("a sanitizer dies when its own system calls are refused");
   }
   refuse_one_after_the_other("refused call at first", Of::traits);
 }
 
-EVERY_STRATEGY("whichever system call of a later stack is refused, there is a clear error or none, and no leak") {
+EVERY_STRATEGY(
+    "whichever system call of a later stack is refused, there is a clear error or none, and no "
+    "leak") {
   if (sanitized) {
     return skip("a sanitizer dies when its own system calls are refused");
   }

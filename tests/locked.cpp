@@ -27,7 +27,10 @@ constexpr std::size_t KiB = 1024;
 constexpr std::size_t MiB = 1024 * KiB;
 
 StackOptions options_with(bool on_fault) {
-  return {.reserve = 2 * MiB, .strategy = Strategy::locked, .lock_on_fault = on_fault, .name = "locked"};
+  return {.reserve = 2 * MiB,
+          .strategy = Strategy::locked,
+          .lock_on_fault = on_fault,
+          .name = "locked"};
 }
 
 bool has_flag_everywhere(const Stack& stack, std::string_view flag) {
@@ -134,7 +137,9 @@ GROWSTACK_SCENARIO("more than may be locked") {
   return process_counters().stacks == 1 ? 7 : 4;
 }
 
-TEST_CASE("at RLIMIT_MEMLOCK a stack is refused with the limit and the cure, and there is room again once another is gone") {
+TEST_CASE(
+    "at RLIMIT_MEMLOCK a stack is refused with the limit and the cure, and there is room again "
+    "once another is gone") {
   const Ended ended = run_scenario("more than may be locked");
   if (ended.exit_code == 8) {
     return skip("privileges cannot be given up here");

@@ -1,4 +1,5 @@
-// Many threads and many stacks at once: growth, making and destroying, looking on, and touching what belongs to another.
+// Many threads and many stacks at once: growth, making and destroying, looking on, and touching
+// what belongs to another.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -40,8 +41,8 @@ void in_threads(unsigned count, const std::function<void(unsigned)>& body) {
   std::vector<std::thread> threads;
   for (unsigned index = 0; index < count; ++index) {
     threads.emplace_back([&, index] {
-      // Whatever a thread maps for itself, the allocator's memory for it included, may land in the hole below a
-      // MAP_GROWSDOWN stack, and end its growth.
+      // Whatever a thread maps for itself, the allocator's memory for it included, may land in the
+      // hole below a MAP_GROWSDOWN stack, and end its growth.
       static_cast<void>(growstack::handler::attach_thread());
       void* volatile allocated = std::malloc(1024);  // volatile: or it is elided
       std::free(allocated);
@@ -54,10 +55,12 @@ void in_threads(unsigned count, const std::function<void(unsigned)>& body) {
   }
 }
 
-/// Of a stack with 64 KiB committed, which are multiplied until it is deeper than `depth`, or the kernel takes over.
+/// Of a stack with 64 KiB committed, which are multiplied until it is deeper than `depth`, or the
+/// kernel takes over.
 std::uint64_t faults_until(std::size_t depth, const Traits& of) {
   std::uint64_t faults = 0;
-  for (std::size_t committed = 64 * KiB; of.growth_events && committed <= depth && committed < of.grown_by_events;
+  for (std::size_t committed = 64 * KiB;
+       of.growth_events && committed <= depth && committed < of.grown_by_events;
        committed *= of.factor()) {
     ++faults;
   }
@@ -71,11 +74,15 @@ volatile unsigned char* below_limit(const Stack& stack, std::size_t bytes) {
 
 }  // namespace
 
-// ---- each thread its own stack ---------------------------------------------------------------------------------------
+// ---- each thread its own stack
+// ---------------------------------------------------------------------------------------
 
-EVERY_STRATEGY("threads that grow their stacks at the same time disturb neither each other nor themselves") {
+EVERY_STRATEGY(
+    "threads that grow their stacks at the same time disturb neither each other nor themselves") {
   if (sanitized && Of::traits.limit_moves && !Of::traits.growth_events) {
-    return skip("the memory that a sanitizer maps for threads lands in the holes that these stacks grow into");
+    return skip(
+        "the memory that a sanitizer maps for threads lands in the holes that these stacks grow "
+        "into");
   }
   constexpr unsigned threads = 16;
   constexpr int rounds = sanitized ? 2 : 10;
@@ -96,14 +103,17 @@ EVERY_STRATEGY("threads that grow their stacks at the same time disturb neither 
   CHECK(faults.load() == threads * rounds * faults_until(4 * MiB, Of::traits));
   CHECK(counters.remote_growth == 0);
   CHECK(counters.foreign == 0);
-  CHECK(counters.by_helper + counters.helper_missing == (Of::strategy == Strategy::pipe_helper ? faults.load() : 0));
+  CHECK(counters.by_helper + counters.helper_missing ==
+        (Of::strategy == Strategy::pipe_helper ? faults.load() : 0));
   CHECK(growstack::process_counters().stacks == 0);
   CHECK(growstack::process_counters().arenas == 0);
 }
 
 EVERY_STRATEGY("stacks are made and destroyed while others fault") {
   if (sanitized && Of::traits.limit_moves && !Of::traits.growth_events) {
-    return skip("the memory that a sanitizer maps for threads lands in the holes that these stacks grow into");
+    return skip(
+        "the memory that a sanitizer maps for threads lands in the holes that these stacks grow "
+        "into");
   }
   constexpr unsigned threads = 8;
   std::atomic<std::size_t> wrong{0};
@@ -191,15 +201,18 @@ TEST_CASE("threads that used a stack leave nothing behind when they end") {
   for (int count = 0; count < 100; ++count) {
     std::thread(use).join();
   }
-  CHECK((sanitized || mapping_count() <= mappings));  // a sanitizer keeps memory for threads to come
+  CHECK(
+      (sanitized || mapping_count() <= mappings));  // a sanitizer keeps memory for threads to come
   CHECK(descriptor_count() == descriptors);
   CHECK(threads_come_down_to(threads));
 }
 
-// ---- touching the stack of another -----------------------------------------------------------------------------------
+// ---- touching the stack of another
+// -----------------------------------------------------------------------------------
 
-STRATEGIES_WHERE(traits.grows_by != 0,
-                 "a touch from outside within one largest step of the limit is growth, and counted as remote") {
+STRATEGIES_WHERE(
+    traits.grows_by != 0,
+    "a touch from outside within one largest step of the limit is growth, and counted as remote") {
   Stack stack({.policy = {.largest_step = MiB}, .strategy = Of::strategy});
   volatile unsigned char* const near = below_limit(stack, 1);
   *near = 42;
@@ -214,7 +227,8 @@ STRATEGIES_WHERE(traits.grows_by != 0,
   CHECK((stack.limit() <= a_step_away));
 }
 
-STRATEGIES_WHERE(traits.grows_by != 0, "a touch by a call that runs on another stack is remote as well") {
+STRATEGIES_WHERE(traits.grows_by != 0,
+                 "a touch by a call that runs on another stack is remote as well") {
   Stack stack({.strategy = Of::strategy});
   Stack other({.strategy = Of::strategy});
   call(other, [&] { *below_limit(stack, 1) = 1; });
@@ -252,8 +266,10 @@ enum class Where { far_below_the_limit, in_the_guard, below_another_stack };
 
 template <Where where>
 int touch_from_outside(const Traits& of) {
-  const StackOptions options{
-      .reserve = 256 * MiB, .policy = {.largest_step = MiB}, .strategy = of.strategy, .name = "of somebody else"};
+  const StackOptions options{.reserve = 256 * MiB,
+                             .policy = {.largest_step = MiB},
+                             .strategy = of.strategy,
+                             .name = "of somebody else"};
   const Stack stack(options);
   Stack other(options);
   switch (where) {
@@ -276,19 +292,22 @@ const ScenarioOfEach<touch_from_outside<Where::below_another_stack>> touches_bel
 
 }  // namespace
 
-STRATEGIES_WHERE(traits.grows_by != 0, "a touch from outside further away is an ordinary crash, with no word from us") {
+STRATEGIES_WHERE(traits.grows_by != 0,
+                 "a touch from outside further away is an ordinary crash, with no word from us") {
   for (const char* const what : {"far", "guard", "wild"}) {
     if (!Of::traits.grows_by_events_only() && std::string(what) == "wild") {
       continue;  // below its window the kernel serves everybody
     }
     CAPTURE(std::string(what));
     const Ended ended = run_scenario_of(what, Of::traits);
-    CHECK(ended.signal == (std::string(what) == "guard" ? signal_of_overflow(Of::strategy) : Of::traits.grows_by));
+    CHECK(ended.signal ==
+          (std::string(what) == "guard" ? signal_of_overflow(Of::strategy) : Of::traits.grows_by));
     CHECK(ended.err == "");
   }
 }
 
-// ---- the end ---------------------------------------------------------------------------------------------------------
+// ---- the end
+// ---------------------------------------------------------------------------------------------------------
 
 GROWSTACK_SCENARIO("many overflow") {
   in_threads(8, [](unsigned index) {
@@ -298,7 +317,8 @@ GROWSTACK_SCENARIO("many overflow") {
   return 0;
 }
 
-TEST_CASE("threads that overflow at once end the process by SIGSEGV after at least one whole report") {
+TEST_CASE(
+    "threads that overflow at once end the process by SIGSEGV after at least one whole report") {
   const Ended ended = run_scenario("many overflow");
   CHECK(ended.signal == SIGSEGV);
   CHECK(!ended.timed_out);
@@ -312,7 +332,9 @@ GROWSTACK_SCENARIO("exit while growing") {
     std::thread([] {
       Stack stack({.reserve = 64 * MiB});
       for (;;) {
-        call(stack, [] { descend(2 * MiB); });  // three growths, and less to write between them than if it were deeper
+        call(stack, [] {
+          descend(2 * MiB);
+        });  // three growths, and less to write between them than if it were deeper
         static_cast<void>(stack.trim());
       }
     }).detach();

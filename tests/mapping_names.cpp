@@ -1,6 +1,7 @@
-// What our memory is called in /proc/self/maps. The kernel joins only mappings of one name, so a part that lost its name, as
-// memory does that is mapped anew, would cost a mapping: each must be named again. That is asked here of what the library
-// asks of the kernel, whether or not this one knows names.
+// What our memory is called in /proc/self/maps. The kernel joins only mappings of one name, so a
+// part that lost its name, as memory does that is mapped anew, would cost a mapping: each must be
+// named again. That is asked here of what the library asks of the kernel, whether or not this one
+// knows names.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -41,8 +42,9 @@ struct Stretch {
   std::uintptr_t end = 0;
 };
 
-/// What bears a name, as a kernel that knows names would see it. The supervisor writes and the supervised read, neither of
-/// which may allocate meanwhile: that could be a system call that waits for the supervisor.
+/// What bears a name, as a kernel that knows names would see it. The supervisor writes and the
+/// supervised read, neither of which may allocate meanwhile: that could be a system call that waits
+/// for the supervisor.
 class Named {
  public:
   Named() {
@@ -106,17 +108,23 @@ class Kernel {
 
   void run(const std::function<void()>& body) {
     supervise(
-        {{SYS_prctl, set_vma}, {SYS_mmap}, {SYS_munmap}}, [&](const seccomp_data& call) { return answer(call); }, body);
+        {{SYS_prctl, set_vma}, {SYS_mmap}, {SYS_munmap}},
+        [&](const seccomp_data& call) { return answer(call); }, body);
   }
 
   [[nodiscard]] int asked() const { return asked_; }
-  [[nodiscard]] const std::set<std::string>& names() const { return names_; }  ///< once run() returned
+  [[nodiscard]] const std::set<std::string>& names() const {
+    return names_;
+  }  ///< once run() returned
 
-  /// Of what is mapped there. What the kernel adds to a mapping that grows down bears the name of the page it began with.
+  /// Of what is mapped there. What the kernel adds to a mapping that grows down bears the name of
+  /// the page it began with.
   bool all_named(std::uintptr_t begin, std::uintptr_t end) {
-    const auto pieces = mappings_in(reinterpret_cast<const void*>(begin), reinterpret_cast<const void*>(end));
+    const auto pieces =
+        mappings_in(reinterpret_cast<const void*>(begin), reinterpret_cast<const void*>(end));
     return std::all_of(pieces.begin(), pieces.end(), [this](const Mapping& piece) {
-      return stacks_.all_of(piece.has_flag("gd") ? piece.end - handler::page_size() : piece.begin, piece.end);
+      return stacks_.all_of(piece.has_flag("gd") ? piece.end - handler::page_size() : piece.begin,
+                            piece.end);
     });
   }
 
@@ -139,8 +147,8 @@ class Kernel {
       stacks_.add(begin, begin + size);
     }
     // As the kernel's own rules are.
-    const bool may_be =
-        std::strlen(text) < 80 && std::strpbrk(text, "[]\\`$") == nullptr && begin % handler::page_size() == 0;
+    const bool may_be = std::strlen(text) < 80 && std::strpbrk(text, "[]\\`$") == nullptr &&
+                        begin % handler::page_size() == 0;
     return {.by_kernel = false, .error = may_be ? error_ : EINVAL};
   }
 
@@ -152,7 +160,9 @@ class Kernel {
 
 StackOptions options_for(Strategy strategy) { return {.reserve = 6 * MiB, .strategy = strategy}; }
 
-Stretch slot_of(const Stack& stack) { return {address_of(stack.floor()) - StackOptions{}.guard, address_of(stack.base())}; }
+Stretch slot_of(const Stack& stack) {
+  return {address_of(stack.floor()) - StackOptions{}.guard, address_of(stack.base())};
+}
 
 /// Makes stacks, has them grow and shrink, ends one beside another, and looks after each.
 void live(Kernel& kernel, const Traits& of) {
@@ -224,7 +234,8 @@ bool is_unsupervised(const Ended& ended) {
 
 /// Whether this kernel itself knows names.
 bool kernel_knows_names() {
-  void* const page = mmap(nullptr, handler::page_size(), PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* const page =
+      mmap(nullptr, handler::page_size(), PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   const bool knows = prctl(set_vma, 0, page, handler::page_size(), "growstack test") == 0;
   munmap(page, handler::page_size());
   return knows;
@@ -241,16 +252,17 @@ std::size_t mappings_named(const std::string& name) {
 
 }  // namespace
 
-STRATEGIES_WHERE(traits.own_address_space,
-                 "every page of a stack bears the name, whatever was mapped anew, and growth asks for none") {
+STRATEGIES_WHERE(
+    traits.own_address_space,
+    "every page of a stack bears the name, whatever was mapped anew, and growth asks for none") {
   const Ended ended = run_scenario_of("names", Of::traits);
   if (is_unsupervised(ended)) {
     return;
   }
   CAPTURE(ended.err);
   CHECK(ended.exit_code == 7);
-  for (const char* const name :
-       {"growstack stacks\n", "growstack signal stack\n", "growstack records\n", "growstack table\n"}) {
+  for (const char* const name : {"growstack stacks\n", "growstack signal stack\n",
+                                 "growstack records\n", "growstack table\n"}) {
     CAPTURE(name);
     CHECK(contains(ended.out, name));
   }
@@ -279,9 +291,13 @@ TEST_CASE("a kernel that knows no names is asked once, and all else is as before
   CHECK(ended.out == "asked 1 times\n");
 }
 
-TEST_CASE("the names are in /proc/self/maps, and what grew and was trimmed a hundred times is still two mappings") {
+TEST_CASE(
+    "the names are in /proc/self/maps, and what grew and was trimmed a hundred times is still two "
+    "mappings") {
   if (!kernel_knows_names()) {
-    return skip("this kernel does not know names of anonymous memory (Linux 5.17 with CONFIG_ANON_VMA_NAME)");
+    return skip(
+        "this kernel does not know names of anonymous memory (Linux 5.17 with "
+        "CONFIG_ANON_VMA_NAME)");
   }
   Stack stack(options_for(Strategy::pipe_helper));
   for (int times = 0; times < 100; ++times) {
@@ -289,7 +305,8 @@ TEST_CASE("the names are in /proc/self/maps, and what grew and was trimmed a hun
     REQUIRE(!stack.trim());
   }
   CHECK(mappings_in(stack.floor(), stack.base()).size() == 2);
-  for (const std::string name : {"growstack stacks", "growstack signal stack", "growstack records", "growstack table"}) {
+  for (const std::string name :
+       {"growstack stacks", "growstack signal stack", "growstack records", "growstack table"}) {
     CAPTURE(name);
     CHECK(mappings_named(name) > 0);
   }

@@ -1,5 +1,5 @@
-// What a stack costs: resident pages, charge (what the kernel counts against the overcommit limit and RLIMIT_DATA),
-// mappings, descriptors. And that all of it comes back.
+// What a stack costs: resident pages, charge (what the kernel counts against the overcommit limit
+// and RLIMIT_DATA), mappings, descriptors. And that all of it comes back.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -33,7 +33,8 @@ constexpr std::size_t initial_commit = 64 * KiB;
 
 StackOptions options_for(Strategy strategy) { return {.reserve = 6 * MiB, .strategy = strategy}; }
 
-/// Handler, threads, table and record memory are there for good from the first stack on: they are not what is measured.
+/// Handler, threads, table and record memory are there for good from the first stack on: they are
+/// not what is measured.
 void make_and_destroy_the_first_stack(Strategy strategy) {
   Stack first(options_for(strategy));
   call(first, [] { descend(4 * MiB); });
@@ -43,12 +44,15 @@ void make_and_destroy_the_first_stack(Strategy strategy) {
 class Page {
  public:
   explicit Page(int protection)
-      : memory_(mmap(nullptr, page_size(), protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)) {}
+      : memory_(mmap(nullptr, page_size(), protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                     -1, 0)) {}
   ~Page() { munmap(memory_, page_size()); }
   Page(const Page&) = delete;
   Page& operator=(const Page&) = delete;
   [[nodiscard]] unsigned char* bytes() const { return static_cast<unsigned char*>(memory_); }
-  [[nodiscard]] std::size_t charged() const { return charged_bytes(bytes(), bytes() + page_size()); }
+  [[nodiscard]] std::size_t charged() const {
+    return charged_bytes(bytes(), bytes() + page_size());
+  }
 
  private:
   void* memory_;
@@ -56,12 +60,14 @@ class Page {
 
 }  // namespace
 
-// ---- the kernel's rules ----------------------------------------------------------------------------------------------
+// ---- the kernel's rules
+// ----------------------------------------------------------------------------------------------
 
 TEST_CASE("the kernel charges nothing for PROT_NONE, and everything once it is made writable") {
   const Page page(PROT_NONE);
   CHECK(page.charged() == 0);
-  // A mapping made with MAP_NORESERVE is never charged where overcommit is allowed; one made without is.
+  // A mapping made with MAP_NORESERVE is never charged where overcommit is allowed; one made
+  // without is.
   void* const ordinary = mmap(nullptr, page_size(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   auto* const bytes = static_cast<unsigned char*>(ordinary);
   CHECK(charged_bytes(bytes, bytes + page_size()) == 0);
@@ -71,21 +77,25 @@ TEST_CASE("the kernel charges nothing for PROT_NONE, and everything once it is m
 }
 
 TEST_CASE("neither PROT_NONE nor MADV_DONTNEED takes a charge back, a fresh mapping over it does") {
-  void* const ordinary = mmap(nullptr, page_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* const ordinary =
+      mmap(nullptr, page_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   auto* const bytes = static_cast<unsigned char*>(ordinary);
   bytes[0] = 1;
   REQUIRE(madvise(ordinary, page_size(), MADV_DONTNEED) == 0);
   CHECK(charged_bytes(bytes, bytes + page_size()) == page_size());
   REQUIRE(mprotect(ordinary, page_size(), PROT_NONE) == 0);
   CHECK(charged_bytes(bytes, bytes + page_size()) == page_size());
-  REQUIRE(mmap(ordinary, page_size(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == ordinary);
+  REQUIRE(mmap(ordinary, page_size(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+          ordinary);
   CHECK(charged_bytes(bytes, bytes + page_size()) == 0);
   munmap(ordinary, page_size());
 }
 
-// ---- charge ----------------------------------------------------------------------------------------------------------
+// ---- charge
+// ----------------------------------------------------------------------------------------------------------
 
-STRATEGIES_WHERE(traits.charged, "what is charged is what is committed, at every depth and after every trim") {
+STRATEGIES_WHERE(traits.charged,
+                 "what is charged is what is committed, at every depth and after every trim") {
   Stack stack(options_for(Of::strategy));
   const auto charged = [&] { return charged_bytes(stack.floor(), stack.base()); };
   CHECK(charged() == initial_commit);
@@ -145,7 +155,8 @@ EVERY_STRATEGY("the process is charged as much as before once its stacks are gon
   }
 }
 
-STRATEGIES_WHERE(traits.grows_by_protection, "RLIMIT_DATA sees what is committed, and no longer what was trimmed") {
+STRATEGIES_WHERE(traits.grows_by_protection,
+                 "RLIMIT_DATA sees what is committed, and no longer what was trimmed") {
   if (sanitized) {
     return skip("a sanitizer's own memory counts against RLIMIT_DATA");
   }
@@ -158,9 +169,11 @@ STRATEGIES_WHERE(traits.grows_by_protection, "RLIMIT_DATA sees what is committed
   CHECK(status_bytes("VmData") == fresh);
 }
 
-// ---- resident memory -------------------------------------------------------------------------------------------------
+// ---- resident memory
+// -------------------------------------------------------------------------------------------------
 
-STRATEGIES_WHERE(traits.trims, "the resident memory of the process falls by what a trim gives back") {
+STRATEGIES_WHERE(traits.trims,
+                 "the resident memory of the process falls by what a trim gives back") {
   if (sanitized) {
     return skip("a sanitizer's shadow memory becomes resident with the stack and stays");
   }
@@ -194,10 +207,12 @@ STRATEGIES_WHERE(traits.trims, "trimmed memory comes back as zeros") {
   CHECK(after == 0);
 }
 
-// ---- nothing stays behind --------------------------------------------------------------------------------------------
+// ---- nothing stays behind
+// --------------------------------------------------------------------------------------------
 
-STRATEGIES_WHERE(traits.own_address_space,
-                 "a thousand stacks, made and destroyed, leave no mapping, no descriptor and no thread behind") {
+STRATEGIES_WHERE(
+    traits.own_address_space,
+    "a thousand stacks, made and destroyed, leave no mapping, no descriptor and no thread behind") {
   make_and_destroy_the_first_stack(Of::strategy);
   std::vector<Stack> stacks;
   stacks.reserve(1000);
@@ -235,12 +250,14 @@ EVERY_STRATEGY("stacks destroyed in any order leave no mapping behind") {
   }
   std::vector<std::unique_ptr<Stack>> stacks;
   for (int count = 0; count < 100; ++count) {
-    stacks.push_back(std::make_unique<Stack>(StackOptions{.reserve = MiB, .strategy = Of::strategy}));
+    stacks.push_back(
+        std::make_unique<Stack>(StackOptions{.reserve = MiB, .strategy = Of::strategy}));
   }
   std::vector<std::pair<const char*, const char*>> places;
   for (const auto& stack : stacks) {
     call(*stack, [] { descend(300 * KiB); });
-    places.emplace_back(static_cast<const char*>(stack->floor()), static_cast<const char*>(stack->base()));
+    places.emplace_back(static_cast<const char*>(stack->floor()),
+                        static_cast<const char*>(stack->base()));
   }
   for (std::size_t step = 0; step < stacks.size(); ++step) {
     stacks[step * 37 % stacks.size()].reset();
@@ -254,7 +271,8 @@ EVERY_STRATEGY("stacks destroyed in any order leave no mapping behind") {
   }
 }
 
-STRATEGIES_WHERE(traits.grows_by_protection, "a stack costs two mappings, however often it grew and was trimmed") {
+STRATEGIES_WHERE(traits.grows_by_protection,
+                 "a stack costs two mappings, however often it grew and was trimmed") {
   if (sanitized) {
     return skip("a sanitizer's shadow memory is mapped piece by piece");
   }
@@ -265,11 +283,13 @@ STRATEGIES_WHERE(traits.grows_by_protection, "a stack costs two mappings, howeve
     stacks.emplace_back(options_for(Of::strategy));
     for (int round = 0; round < 3; ++round) {
       call(stacks.back(), [round] { descend(static_cast<std::size_t>(1 + round) * MiB); });
-      REQUIRE(!stacks.back().trim_below(static_cast<const char*>(stacks.back().base()) - 512 * KiB));
+      REQUIRE(
+          !stacks.back().trim_below(static_cast<const char*>(stacks.back().base()) - 512 * KiB));
     }
   }
   for (const Stack& stack : stacks) {
-    CHECK(mappings_in(static_cast<const char*>(stack.floor()) - page_size(), stack.base()).size() == 2);
+    CHECK(mappings_in(static_cast<const char*>(stack.floor()) - page_size(), stack.base()).size() ==
+          2);
   }
 }
 
@@ -290,7 +310,8 @@ STRATEGIES_WHERE(traits.guarded && !traits.guard_is_mapped_apart,
   CHECK(mapping_count() <= before + 2 * arenas + 4);
 }
 
-// ---- counters --------------------------------------------------------------------------------------------------------
+// ---- counters
+// --------------------------------------------------------------------------------------------------------
 
 EVERY_STRATEGY("the counters of the process are the sum of its stacks") {
   const ProcessCounters nothing = growstack::process_counters();
@@ -322,20 +343,25 @@ EVERY_STRATEGY("the counters of the process are the sum of its stacks") {
   CHECK(after.growth_faults == faults);
 }
 
-STRATEGIES_WHERE(traits.grows_by_events_only(), "every growth is counted once, as the work of who committed it") {
-  Stack stack({.policy = {.factor = 1.0, .least_step = MiB, .largest_step = MiB, .headroom = 0, .huge_from = 0},
-               .strategy = Of::strategy});
+STRATEGIES_WHERE(traits.grows_by_events_only(),
+                 "every growth is counted once, as the work of who committed it") {
+  Stack stack(
+      {.policy =
+           {.factor = 1.0, .least_step = MiB, .largest_step = MiB, .headroom = 0, .huge_from = 0},
+       .strategy = Of::strategy});
   const std::size_t page = page_size();
   call(stack, [&] {
     for (std::size_t step = 1; step <= 100; ++step) {
-      touch_in_one_jump(reinterpret_cast<std::uintptr_t>(stack.base()) - initial_commit - step * MiB + MiB - page);
+      touch_in_one_jump(reinterpret_cast<std::uintptr_t>(stack.base()) - initial_commit -
+                        step * MiB + MiB - page);
     }
   });
   CHECK(stack.counters().growth_faults == 100);
   CHECK(stack.committed() == initial_commit + 100 * MiB);
   const growstack::handler::Counters counters = growstack::handler::counters();
   CHECK(counters.growth == 100);
-  CHECK(counters.by_helper + counters.helper_missing == (Of::strategy == Strategy::pipe_helper ? 100 : 0));
+  CHECK(counters.by_helper + counters.helper_missing ==
+        (Of::strategy == Strategy::pipe_helper ? 100 : 0));
   CHECK(counters.remote_growth == 0);
   CHECK(counters.foreign == 0);
   CHECK(counters.overflow == 0);

@@ -1,5 +1,5 @@
-// memory_resource: blocks in a region that grows where it is. A region lives on any strategy that keeps its address space
-// and gives memory back, as the stacks of a pool do: EVERY_REGION.
+// memory_resource: blocks in a region that grows where it is. A region lives on any strategy that
+// keeps its address space and gives memory back, as the stacks of a pool do: EVERY_REGION.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -88,9 +88,12 @@ std::size_t use_up(memory_resource& region, std::size_t size) {
 
 }  // namespace
 
-// ---- blocks ------------------------------------------------------------------------------------------------------------
+// ---- blocks
+// ------------------------------------------------------------------------------------------------------------
 
-REGIONS_WHERE(!traits.locks_memory, "a region of 1 GiB is contiguous, and never moves while 200 MiB of it come into use") {
+REGIONS_WHERE(
+    !traits.locks_memory,
+    "a region of 1 GiB is contiguous, and never moves while 200 MiB of it come into use") {
   constexpr std::size_t size = 100 * KiB;
   constexpr std::size_t count = 200 * MiB / size;
   memory_resource region(options_for(Of::traits, GiB));
@@ -105,7 +108,9 @@ REGIONS_WHERE(!traits.locks_memory, "a region of 1 GiB is contiguous, and never 
   for (std::size_t index = 0; index < count; ++index) {
     const void* const expected = static_cast<const char*>(base) - (index + 1) * size;
     apart += blocks[index] == expected ? 0 : 1;
-    wrong += blocks[index][0] == index && blocks[index][size / sizeof(std::uint64_t) - 1] == index ? 0 : 1;
+    wrong += blocks[index][0] == index && blocks[index][size / sizeof(std::uint64_t) - 1] == index
+                 ? 0
+                 : 1;
   }
   CHECK(apart == 0);
   CHECK(wrong == 0);
@@ -140,7 +145,9 @@ TEST_CASE("blocks of no bytes have addresses of their own") {
   CHECK(region.used() == 0);
 }
 
-TEST_CASE("the block that lies lowest makes room again, one after the other, alignments notwithstanding") {
+TEST_CASE(
+    "the block that lies lowest makes room again, one after the other, alignments "
+    "notwithstanding") {
   memory_resource region;
   struct Block {
     void* address;
@@ -207,13 +214,16 @@ EVERY_REGION("containers of std::pmr live in it") {
     std::pmr::unordered_map<std::pmr::string, int> by_name(&region);
     for (int number = 0; number < 10'000; ++number) {
       numbers.push_back(number);
-      const std::pmr::string name("a name that is too long to lie in the string itself " + std::to_string(number), &region);
+      const std::pmr::string name(
+          "a name that is too long to lie in the string itself " + std::to_string(number), &region);
       names.emplace(number, name);
       by_name.emplace(name, number);
     }
     std::size_t wrong = 0;
     for (const int number : numbers) {
-      wrong += by_name.at(names.at(number)) == number && region.contains(names.at(number).data()) ? 0 : 1;
+      wrong += by_name.at(names.at(number)) == number && region.contains(names.at(number).data())
+                   ? 0
+                   : 1;
     }
     CHECK(wrong == 0);
     CHECK(region.contains(numbers.data()));
@@ -231,7 +241,9 @@ TEST_CASE("it is equal to itself alone") {
   CHECK_FALSE(std::is_move_constructible_v<memory_resource>);
 }
 
-TEST_CASE("a consumer without run-time type information can use it") { CHECK(sum_without_rtti(10'000) == 49'995'000); }
+TEST_CASE("a consumer without run-time type information can use it") {
+  CHECK(sum_without_rtti(10'000) == 49'995'000);
+}
 
 EVERY_REGION("random sequences of what it can do agree with a map of blocks") {
   struct Block {
@@ -242,7 +254,9 @@ EVERY_REGION("random sequences of what it can do agree with a map of blocks") {
   memory_resource region(options_for(Of::traits, 4 * MiB));
   std::map<unsigned char*, Block> blocks;
   std::mt19937 random(20);
-  const auto below = [&](std::size_t bound) { return std::uniform_int_distribution<std::size_t>(0, bound - 1)(random); };
+  const auto below = [&](std::size_t bound) {
+    return std::uniform_int_distribution<std::size_t>(0, bound - 1)(random);
+  };
   std::size_t wrong = 0;
   std::size_t refused = 0;
   const auto free_block = [&](typename std::map<unsigned char*, Block>::iterator block) {
@@ -253,7 +267,8 @@ EVERY_REGION("random sequences of what it can do agree with a map of blocks") {
   for (int step = 0; step < 20'000; ++step) {
     const std::size_t what = below(1000);
     if (what < 600) {
-      const Block block{below(std::size_t{1} << below(18)), std::size_t{1} << below(14), static_cast<int>(below(256))};
+      const Block block{below(std::size_t{1} << below(18)), std::size_t{1} << below(14),
+                        static_cast<int>(below(256))};
       auto* const address = bytes_of(try_to_allocate(region, block.size, block.alignment));
       if (address == nullptr) {
         ++refused;
@@ -285,9 +300,11 @@ EVERY_REGION("random sequences of what it can do agree with a map of blocks") {
   CHECK(region.stack().counters().growth_faults == 0);
 }
 
-// ---- its end -----------------------------------------------------------------------------------------------------------
+// ---- its end
+// -----------------------------------------------------------------------------------------------------------
 
-EVERY_REGION("at its limit it throws bad_alloc, what is there stays, and what is freed can be had again") {
+EVERY_REGION(
+    "at its limit it throws bad_alloc, what is there stays, and what is freed can be had again") {
   constexpr std::size_t size = 100 * KiB;
   memory_resource region(options_for(Of::traits));
   CHECK(use_up(region, size) == region.capacity() / size);
@@ -308,8 +325,8 @@ EVERY_REGION("sizes and alignments beyond all bounds are bad_alloc, and nothing 
   void* const block = region.allocate(100);
   const std::size_t used = region.used();
   const std::size_t committed = region.committed();
-  for (const std::size_t size :
-       {region.capacity(), region.capacity() + 1, SIZE_MAX / 2, SIZE_MAX - 15, SIZE_MAX - 14, SIZE_MAX}) {
+  for (const std::size_t size : {region.capacity(), region.capacity() + 1, SIZE_MAX / 2,
+                                 SIZE_MAX - 15, SIZE_MAX - 14, SIZE_MAX}) {
     CAPTURE(size);
     CHECK(try_to_allocate(region, size) == nullptr);
     CHECK(try_to_allocate(region, size, 4096) == nullptr);
@@ -334,7 +351,8 @@ int beyond_the_budget(const Traits& of) {
   growstack::set_process_budget(3 * MiB);
   memory_resource region(options_for(of, 64 * MiB));
   const std::size_t fitted = use_up(region, 64 * KiB);
-  require(fitted >= 1 && fitted * 64 * KiB <= 3 * MiB, "some blocks fit: " + std::to_string(fitted));
+  require(fitted >= 1 && fitted * 64 * KiB <= 3 * MiB,
+          "some blocks fit: " + std::to_string(fitted));
   require(try_to_allocate(region, 4 * MiB) == nullptr, "and no larger ones");
   growstack::set_process_budget(100 * MiB);
   void* const block = try_to_allocate(region, 4 * MiB);
@@ -376,14 +394,17 @@ const ScenarioOfEach<underrun_at_the_guard> underrun_scenarios("underrun at the 
 
 }  // namespace
 
-REGIONS_WHERE(traits.limit_moves, "beyond the budget of the process it throws bad_alloc, and goes on when there is more") {
+REGIONS_WHERE(
+    traits.limit_moves,
+    "beyond the budget of the process it throws bad_alloc, and goes on when there is more") {
   const Ended ended = run_scenario_of("beyond the budget", Of::traits);
   CHECK(ended.err == "");
   CHECK(ended.exit_code == 7);
 }
 
-REGIONS_WHERE(traits.grows_by_protection,
-              "where RLIMIT_DATA forbids growth it throws bad_alloc, and goes on when the limit is lifted") {
+REGIONS_WHERE(
+    traits.grows_by_protection,
+    "where RLIMIT_DATA forbids growth it throws bad_alloc, and goes on when the limit is lifted") {
   if (sanitized) {
     return skip("a sanitizer's own memory counts against RLIMIT_DATA");
   }
@@ -392,7 +413,8 @@ REGIONS_WHERE(traits.grows_by_protection,
   CHECK(ended.exit_code == 7);
 }
 
-EVERY_REGION("a write below the last byte of a full region dies at the guard, as any wild pointer does") {
+EVERY_REGION(
+    "a write below the last byte of a full region dies at the guard, as any wild pointer does") {
   if (under_address_sanitizer) {
     return skip("AddressSanitizer may say so before the guard does");
   }
@@ -402,16 +424,20 @@ EVERY_REGION("a write below the last byte of a full region dies at the guard, as
 }
 
 TEST_CASE("strategies that cannot keep its promises are refused with the reason") {
-  const std::string of_grows_down = error_of([] { const memory_resource region({.strategy = Strategy::grows_down}); });
+  const std::string of_grows_down =
+      error_of([] { const memory_resource region({.strategy = Strategy::grows_down}); });
   CHECK(contains(of_grows_down, "memory_resource: grows_down holds no address space"));
   CHECK(contains(of_grows_down, std::generic_category().message(EINVAL)));
-  const std::string of_heap = error_of([] { const memory_resource region({.strategy = Strategy::heap}); });
+  const std::string of_heap =
+      error_of([] { const memory_resource region({.strategy = Strategy::heap}); });
   CHECK(contains(of_heap, "memory_resource: heap has all of it from malloc"));
   CHECK(contains(of_heap, std::generic_category().message(EINVAL)));
-  CHECK(contains(error_of([] { const memory_resource region({.reserve = 0}); }), "StackOptions::reserve"));
+  CHECK(contains(error_of([] { const memory_resource region({.reserve = 0}); }),
+                 "StackOptions::reserve"));
 }
 
-// ---- memory ------------------------------------------------------------------------------------------------------------
+// ---- memory
+// ------------------------------------------------------------------------------------------------------------
 
 EVERY_REGION("a system call finds the memory of a fresh block") {
   memory_resource region(options_for(Of::traits));
@@ -422,7 +448,8 @@ EVERY_REGION("a system call finds the memory of a fresh block") {
   CHECK(is_filled(block, 4 * MiB, 0));
 }
 
-EVERY_REGION("any thread may be the first to touch a block, at its lowest byte, with no alternate stack") {
+EVERY_REGION(
+    "any thread may be the first to touch a block, at its lowest byte, with no alternate stack") {
   memory_resource region(options_for(Of::traits));
   auto* const block = bytes_of(region.allocate(5 * MiB));
   std::thread([&] {
@@ -434,7 +461,9 @@ EVERY_REGION("any thread may be the first to touch a block, at its lowest byte, 
   CHECK(region.stack().counters().growth_faults == 0);
 }
 
-REGIONS_WHERE(traits.starts_empty, "a region that is made costs nothing but address space, and what it commits at first") {
+REGIONS_WHERE(
+    traits.starts_empty,
+    "a region that is made costs nothing but address space, and what it commits at first") {
   memory_resource region(options_for(Of::traits));
   CHECK(region.used() == 0);
   CHECK(region.resident() == 0);
@@ -443,7 +472,8 @@ REGIONS_WHERE(traits.starts_empty, "a region that is made costs nothing but addr
   CHECK(memory_resource().stack().name() == "memory resource");
 }
 
-REGIONS_WHERE(traits.trims, "trim gives back what lies below the lowest block, and leaves the blocks") {
+REGIONS_WHERE(traits.trims,
+              "trim gives back what lies below the lowest block, and leaves the blocks") {
   memory_resource region(options_for(Of::traits, 64 * MiB));
   void* const kept = fill(region.allocate(MiB), MiB);
   void* const freed = fill(region.allocate(30 * MiB), 30 * MiB);
@@ -504,7 +534,8 @@ STRATEGIES_WHERE(traits.locks_memory, "memory that is locked stays, and trim say
 
 namespace {
 
-/// After some that are: the kernel kills who makes a system call, but for the one that ends the process.
+/// After some that are: the kernel kills who makes a system call, but for the one that ends the
+/// process.
 int rounds_without_system_calls(const Traits& of) {
   no_core();
   memory_resource shallow(options_for(of));
@@ -536,7 +567,8 @@ int child_goes_on(const Traits& of) {
     const bool kept = is_filled(before, MiB) && is_filled(block, 3 * MiB, 1);
     region.release();
     region.release();
-    return kept && !region.trim() == of.trims && use_up(region, MiB) == region.capacity() / MiB ? 7 : 1;
+    return kept && !region.trim() == of.trims && use_up(region, MiB) == region.capacity() / MiB ? 7
+                                                                                                : 1;
   });
   require(is_filled(before, MiB), "what the parent has stays");
   require(end == 7, "the child goes on: " + std::to_string(end));
@@ -566,7 +598,8 @@ EVERY_REGION("a forked child goes on with it, and so does its parent") {
   CHECK(ended.exit_code == 7);
 }
 
-// ---- AddressSanitizer --------------------------------------------------------------------------------------------------
+// ---- AddressSanitizer
+// --------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -608,8 +641,8 @@ TEST_CASE("AddressSanitizer finds a touch of what no block has") {
   if (!under_address_sanitizer) {
     return skip("it is not built with AddressSanitizer");
   }
-  for (const char* const scenario :
-       {"read after release", "read after deallocate", "read beyond the end", "read below the lowest"}) {
+  for (const char* const scenario : {"read after release", "read after deallocate",
+                                     "read beyond the end", "read below the lowest"}) {
     CAPTURE(std::string(scenario));
     CHECK(contains(run_scenario(scenario).err, "AddressSanitizer: use-after-poison"));
   }

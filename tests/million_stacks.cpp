@@ -1,4 +1,5 @@
-// Very many stacks at once, under the limits that every system has: each with a guard, none with a mapping.
+// Very many stacks at once, under the limits that every system has: each with a guard, none with a
+// mapping.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -39,7 +40,8 @@ std::string obstacle() {
   // A page or two of data each, two of page tables, and some that go deep.
   constexpr std::size_t needed = 4 * GiB;
   if (available_memory() < needed) {
-    return "this takes up to 4 GiB of memory, and there are " + std::to_string(available_memory() / MiB) + " MiB";
+    return "this takes up to 4 GiB of memory, and there are " +
+           std::to_string(available_memory() / MiB) + " MiB";
   }
   return {};
 }
@@ -72,7 +74,8 @@ std::size_t without_token(const std::vector<Stack>& stacks) {
 
 }  // namespace
 
-ONE_STRATEGY(Strategy::guard_markers, "a hundred thousand stacks live at once: all with guards, and hardly a mapping more") {
+ONE_STRATEGY(Strategy::guard_markers,
+             "a hundred thousand stacks live at once: all with guards, and hardly a mapping more") {
   if (const std::string why = obstacle(); !why.empty()) {
     return skip(why);
   }
@@ -107,7 +110,8 @@ ONE_STRATEGY(Strategy::guard_markers, "a hundred thousand stacks live at once: a
 }
 
 ONE_STRATEGY(Strategy::guard_markers,
-             "what a hundred thousand stacks take beside their pages are a few mappings, and all of it comes back") {
+             "what a hundred thousand stacks take beside their pages are a few mappings, and all "
+             "of it comes back") {
   if (const std::string why = obstacle(); !why.empty()) {
     return skip(why);
   }
@@ -127,8 +131,9 @@ ONE_STRATEGY(Strategy::guard_markers,
   }
 }
 
-ONE_STRATEGY(Strategy::guard_markers,
-             "of many stacks those that are still out keep their arena and what is theirs, and only they") {
+ONE_STRATEGY(
+    Strategy::guard_markers,
+    "of many stacks those that are still out keep their arena and what is theirs, and only they") {
   if (const std::string why = obstacle(); !why.empty()) {
     return skip(why);
   }
@@ -181,11 +186,13 @@ GROWSTACK_SCENARIO("one of many overflows") {
   });
   require(end == 1000 + SIGSEGV, "the child dies of it: " + std::to_string(end));
   require(without_token(stacks) == 0, "the others are as they were");
-  require(call(doomed, [&] { return descend_to(address_of(doomed.floor())); }) == 0, "and so is the parent's own");
+  require(call(doomed, [&] { return descend_to(address_of(doomed.floor())); }) == 0,
+          "and so is the parent's own");
   return 7;
 }
 
-ONE_STRATEGY(Strategy::guard_markers, "when one of a hundred thousand overflows it is told which, and no other is touched") {
+ONE_STRATEGY(Strategy::guard_markers,
+             "when one of a hundred thousand overflows it is told which, and no other is touched") {
   if (const std::string why = obstacle(); !why.empty()) {
     return skip(why);
   }

@@ -56,8 +56,9 @@ TEST_CASE("every file that is named exists") {
   std::size_t files = 0;
   for (const std::filesystem::path& page : pages()) {
     const std::string text = text_of(page);
-    for (const std::smatch& match :
-         matches_of(text, std::regex(R"(`((?:handler|lib|tests|bench|notes)/[a-z_/0-9]+(?:\.[a-z]+)?)`)"))) {
+    for (const std::smatch& match : matches_of(
+             text,
+             std::regex(R"(`((?:handler|lib|tests|bench|notes)/[a-z_/0-9]+(?:\.[a-z]+)?)`)"))) {
       ++files;
       CAPTURE(page.string());
       CAPTURE(match[1].str());
@@ -71,30 +72,35 @@ TEST_CASE("every function that is said to be in a file is there") {
   std::size_t functions = 0;
   for (const std::filesystem::path& page : pages()) {
     const std::string text = text_of(page);
-    for (const std::smatch& match :
-         matches_of(text, std::regex(R"(`([A-Za-z_]+)`(?:\s\([^)]*\))?\s+in\s+`([a-z_/]+\.[ch]pp)`)"))) {
+    for (const std::smatch& match : matches_of(
+             text, std::regex(R"(`([A-Za-z_]+)`(?:\s\([^)]*\))?\s+in\s+`([a-z_/]+\.[ch]pp)`)"))) {
       ++functions;
       CAPTURE(page.string());
       CAPTURE(match.str());
-      CHECK(std::regex_search(text_of(root / match[2].str()), std::regex("\\b" + match[1].str() + "\\b")));
+      CHECK(std::regex_search(text_of(root / match[2].str()),
+                              std::regex("\\b" + match[1].str() + "\\b")));
     }
   }
   CHECK(functions > 25);
 }
 
-TEST_CASE("the index of the tests names every file of tests, each once, in the order of their build") {
+TEST_CASE(
+    "the index of the tests names every file of tests, each once, in the order of their build") {
   const std::string index = text_of(root / "tests" / "README.md");
   std::vector<std::string> named;
-  for (const std::smatch& match : matches_of(index, std::regex(R"(\]\(((?:claims/|recipes/)?[a-z_]+)\.cpp\))"))) {
+  for (const std::smatch& match :
+       matches_of(index, std::regex(R"(\]\(((?:claims/|recipes/)?[a-z_]+)\.cpp\))"))) {
     named.push_back(match[1].str());
   }
   CHECK(std::set<std::string>(named.begin(), named.end()).size() == named.size());
 
   std::vector<std::string> built;
   const std::string list = text_of(root / "tests" / "CMakeLists.txt");
-  for (const std::smatch& match : matches_of(list, std::regex(R"(\n\s*growstack_test\(([a-z_]+)([^)]*))"))) {
+  for (const std::smatch& match :
+       matches_of(list, std::regex(R"(\n\s*growstack_test\(([a-z_]+)([^)]*))"))) {
     const std::string arguments = match[2].str();
-    const std::vector<std::smatch> sources = matches_of(arguments, std::regex(R"(([a-z_/]+)\.cpp)"));
+    const std::vector<std::smatch> sources =
+        matches_of(arguments, std::regex(R"(([a-z_/]+)\.cpp)"));
     for (const std::smatch& source : sources) {
       built.push_back(source[1].str());
     }

@@ -42,51 +42,61 @@ std::string refusal(const StackOptions& options) {
     const Stack stack(options);
     return {};
   } catch (const std::system_error& error) {
-    return error.code() == std::errc::invalid_argument ? error.what() : std::string("another error: ") + error.what();
+    return error.code() == std::errc::invalid_argument
+               ? error.what()
+               : std::string("another error: ") + error.what();
   }
 }
 
 }  // namespace
 
 TEST_CASE("a reserve of nothing, or beyond every address, is refused with its range") {
-  CHECK(contains(refusal({.reserve = 0}), "StackOptions::reserve must be from 1 byte to 64 TiB, not 0 bytes"));
-  CHECK(contains(refusal({.reserve = 65 * TiB}), "StackOptions::reserve must be from 1 byte to 64 TiB, not 65 TiB"));
+  CHECK(contains(refusal({.reserve = 0}),
+                 "StackOptions::reserve must be from 1 byte to 64 TiB, not 0 bytes"));
+  CHECK(contains(refusal({.reserve = 65 * TiB}),
+                 "StackOptions::reserve must be from 1 byte to 64 TiB, not 65 TiB"));
   CHECK(contains(refusal({.reserve = SIZE_MAX}), "StackOptions::reserve"));
 }
 
 TEST_CASE("a stack without a guard is refused, with the reason") {
-  CHECK(contains(refusal({.guard = 0}), "StackOptions::guard must be from 1 byte to 64 TiB, not 0 bytes"));
+  CHECK(contains(refusal({.guard = 0}),
+                 "StackOptions::guard must be from 1 byte to 64 TiB, not 0 bytes"));
   CHECK(contains(refusal({.guard = 0}), "corrupts memory"));
   CHECK(contains(refusal({.guard = SIZE_MAX}), "StackOptions::guard"));
 }
 
 TEST_CASE("a growth factor below 1 or above 16, or that is no number, is refused with its range") {
-  for (const double factor :
-       {0.0, 0.999, 16.001, -1.0, std::numeric_limits<double>::infinity(), std::numeric_limits<double>::quiet_NaN()}) {
+  for (const double factor : {0.0, 0.999, 16.001, -1.0, std::numeric_limits<double>::infinity(),
+                              std::numeric_limits<double>::quiet_NaN()}) {
     CAPTURE(factor);
-    CHECK(contains(refusal({.policy = {.factor = factor}}), "GrowthPolicy::factor must be from 1 to 16"));
+    CHECK(contains(refusal({.policy = {.factor = factor}}),
+                   "GrowthPolicy::factor must be from 1 to 16"));
   }
 }
 
 TEST_CASE("steps of nothing, or in the wrong order, are refused with their range") {
-  CHECK(contains(refusal({.policy = {.least_step = 0}}), "GrowthPolicy::least_step must be at least 1 byte"));
-  CHECK(contains(refusal({.policy = {.least_step = 2 * MiB, .largest_step = MiB}}), "at most largest_step"));
+  CHECK(contains(refusal({.policy = {.least_step = 0}}),
+                 "GrowthPolicy::least_step must be at least 1 byte"));
+  CHECK(contains(refusal({.policy = {.least_step = 2 * MiB, .largest_step = MiB}}),
+                 "at most largest_step"));
   CHECK(contains(refusal({.policy = {.largest_step = SIZE_MAX}}), "64 TiB"));
 }
 
 TEST_CASE("an initial commit of nothing is refused with its range") {
   CHECK(contains(refusal({.policy = {.initial_commit = 0}}),
                  "GrowthPolicy::initial_commit must be from 1 byte to 64 TiB, not 0 bytes"));
-  CHECK(contains(refusal({.policy = {.initial_commit = SIZE_MAX}}), "GrowthPolicy::initial_commit"));
+  CHECK(
+      contains(refusal({.policy = {.initial_commit = SIZE_MAX}}), "GrowthPolicy::initial_commit"));
 }
 
 TEST_CASE("huge pages from a depth of more than one are refused, with the range") {
-  CHECK(
-      contains(refusal({.policy = {.huge_from = 2 * MiB + 1}}), "GrowthPolicy::huge_from must be at most 2 MiB (0: never)"));
+  CHECK(contains(refusal({.policy = {.huge_from = 2 * MiB + 1}}),
+                 "GrowthPolicy::huge_from must be at most 2 MiB (0: never)"));
 }
 
 TEST_CASE("a headroom beyond every address is refused with its range") {
-  CHECK(contains(refusal({.policy = {.headroom = SIZE_MAX}}), "GrowthPolicy::headroom must be at most 64 TiB"));
+  CHECK(contains(refusal({.policy = {.headroom = SIZE_MAX}}),
+                 "GrowthPolicy::headroom must be at most 64 TiB"));
 }
 
 TEST_CASE("a strategy that is none of the list is refused") {
@@ -120,7 +130,8 @@ TEST_CASE("a reserve of one byte is one page, all of which is usable") {
 
 TEST_CASE("sizes are rounded up to whole pages") {
   const std::size_t page = page_size();
-  Stack stack({.reserve = 16 * page + 1, .guard = page + 1, .policy = {.initial_commit = page + 1}});
+  Stack stack(
+      {.reserve = 16 * page + 1, .guard = page + 1, .policy = {.initial_commit = page + 1}});
   CHECK(stack.reserved() == 17 * page);
   CHECK(stack.committed() == 2 * page);
   growstack::StackBounds bounds;
@@ -147,7 +158,9 @@ GROWSTACK_SCENARIO("what is committed at first") {
   return 0;
 }
 
-TEST_CASE("with GROWSTACK_INITIAL_COMMIT=page every stack and every pool begins with a page, whatever it asks for") {
+TEST_CASE(
+    "with GROWSTACK_INITIAL_COMMIT=page every stack and every pool begins with a page, whatever it "
+    "asks for") {
   setenv("GROWSTACK_INITIAL_COMMIT", "page", 1);
   const Ended ended = run_scenario("what is committed at first");
   const std::string page = std::to_string(page_size()) + "\n";
@@ -156,10 +169,13 @@ TEST_CASE("with GROWSTACK_INITIAL_COMMIT=page every stack and every pool begins 
   CHECK(ended.err.empty());
 }
 
-TEST_CASE("another value of GROWSTACK_INITIAL_COMMIT is told of once, and changes nothing, and an empty one is none") {
+TEST_CASE(
+    "another value of GROWSTACK_INITIAL_COMMIT is told of once, and changes nothing, and an empty "
+    "one is none") {
   setenv("GROWSTACK_INITIAL_COMMIT", "4096", 1);
   const Ended ended = run_scenario("what is committed at first");
-  CHECK(ended.err == "growstack: GROWSTACK_INITIAL_COMMIT is \"4096\", but can only be \"page\": ignored\n");
+  CHECK(ended.err ==
+        "growstack: GROWSTACK_INITIAL_COMMIT is \"4096\", but can only be \"page\": ignored\n");
   setenv("GROWSTACK_INITIAL_COMMIT", "", 1);
   const Ended without = run_scenario("what is committed at first");
   CHECK(without.err.empty());
@@ -175,14 +191,16 @@ TEST_CASE("a guard of any size is kept") {
 }
 
 TEST_CASE("256 GiB can be reserved for one stack, and cost what is used of them") {
-  for (const Strategy strategy : {Strategy::pipe_helper, Strategy::in_handler, Strategy::demand_paging}) {
+  for (const Strategy strategy :
+       {Strategy::pipe_helper, Strategy::in_handler, Strategy::demand_paging}) {
     CAPTURE(name(strategy));
     const std::size_t before = status_bytes("VmRSS");
     Stack stack({.reserve = 256 * GiB, .strategy = strategy});
     CHECK(stack.reserved() == 256 * GiB);
     CHECK(call(stack, [] { return descend(16 * MiB); }) == 0);
     CHECK(stack.committed() >= 16 * MiB);
-    CHECK((sanitized || status_bytes("VmRSS") - before < 32 * MiB));  // shadow memory becomes resident as well
+    CHECK((sanitized ||
+           status_bytes("VmRSS") - before < 32 * MiB));  // shadow memory becomes resident as well
   }
 }
 

@@ -1,4 +1,5 @@
-// The end of a stack: one raw line at once, a trace with names and lines, and the death that everybody knows.
+// The end of a stack: one raw line at once, a trace with names and lines, and the death that
+// everybody knows.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -28,11 +29,14 @@ using namespace growstack::testing;
 
 namespace {
 
-StackOptions doomed(std::size_t reserve = std::size_t{1} << 20, Strategy strategy = Strategy::pipe_helper) {
+StackOptions doomed(std::size_t reserve = std::size_t{1} << 20,
+                    Strategy strategy = Strategy::pipe_helper) {
   return {.reserve = reserve, .strategy = strategy, .name = "doomed"};
 }
 
-bool matches(const std::string& text, const std::string& pattern) { return std::regex_search(text, std::regex(pattern)); }
+bool matches(const std::string& text, const std::string& pattern) {
+  return std::regex_search(text, std::regex(pattern));
+}
 
 void block_sigsegv() {
   sigset_t blocked;
@@ -97,7 +101,8 @@ int pong(int depth);
   return ping(depth + 1) + room[0];
 }
 
-// ---- the message and the trace -----------------------------------------------------------------------------------------
+// ---- the message and the trace
+// -----------------------------------------------------------------------------------------
 
 GROWSTACK_SCENARIO("overflow") {
   no_core();
@@ -110,13 +115,16 @@ GROWSTACK_SCENARIO("overflow") {
   return 0;
 }
 
-TEST_CASE("an overflow names thread, stack, sizes, fault address and stack pointer in one line, then dies of SIGSEGV") {
+TEST_CASE(
+    "an overflow names thread, stack, sizes, fault address and stack pointer in one line, then "
+    "dies of SIGSEGV") {
   const Ended ended = run_scenario("overflow");
   CHECK(ended.signal == SIGSEGV);
   const std::string thread_id = ended.out.substr(0, ended.out.find('\n'));
   const std::string first_line = ended.err.substr(0, ended.err.find('\n'));
   CHECK(matches(first_line, "^growstack: stack overflow: thread " + thread_id +
-                                " \"worker-7\", stack \"doomed\", reserved 1048576 bytes, committed 1048576, fault address "
+                                " \"worker-7\", stack \"doomed\", reserved 1048576 bytes, "
+                                "committed 1048576, fault address "
                                 "0x[0-9a-f]+, stack pointer 0x[0-9a-f]+$"));
 }
 
@@ -126,7 +134,8 @@ TEST_CASE("the trace tells which function ran away, at which line, how often, an
   const std::string call_line = std::to_string(line_of("marks the line of runaway's call"));
   const std::string begin_line = std::to_string(line_of("marks the line that begins it"));
   CHECK(matches(trace, "#0 +runaway\\(int\\) at .*" + file));
-  CHECK(matches(trace, "runaway\\(int\\) at .*" + file + call_line + "  \\([0-9],[0-9]{3} times\\)"));
+  CHECK(
+      matches(trace, "runaway\\(int\\) at .*" + file + call_line + "  \\([0-9],[0-9]{3} times\\)"));
   CHECK(matches(trace, "begins_runaway\\(\\) at .*" + file + begin_line + "\n"));
   const auto count_lines = std::count(trace.begin(), trace.end(), '\n');
   CHECK_MESSAGE(count_lines < 20, "thousands of frames are folded into a few lines");
@@ -209,12 +218,13 @@ TEST_CASE("the whole reserve can be used: the floor itself is no overflow") {
   CHECK(ended.err.empty());
 }
 
-// ---- what must not get in the way ----------------------------------------------------------------------------------------
+// ---- what must not get in the way
+// ----------------------------------------------------------------------------------------
 
 GROWSTACK_SCENARIO("allocator locked") {
   no_core();
-  // Stands for an overflow inside malloc, with the allocator's lock held: the reporter needs standard error's lock as
-  // well, and that one a test can hold.
+  // Stands for an overflow inside malloc, with the allocator's lock held: the reporter needs
+  // standard error's lock as well, and that one a test can hold.
   call(doomed(), [] {
     flockfile(stderr);
     begins_runaway();
@@ -222,7 +232,9 @@ GROWSTACK_SCENARIO("allocator locked") {
   return 0;
 }
 
-TEST_CASE("a lock held by the overflowing thread does not hang the report: raw addresses are written after a while") {
+TEST_CASE(
+    "a lock held by the overflowing thread does not hang the report: raw addresses are written "
+    "after a while") {
   const Ended ended = run_scenario("allocator locked");
   CHECK_FALSE(ended.timed_out);
   CHECK(ended.signal == SIGSEGV);
@@ -275,7 +287,9 @@ TEST_CASE("a forked child, which has no reporter, reports its overflow with raw 
 
 GROWSTACK_SCENARIO("earlier handler sees the overflow") {
   struct sigaction theirs {};
-  theirs.sa_sigaction = [](int, siginfo_t* info, void*) { _exit(info->si_code == SEGV_ACCERR ? 7 : 1); };
+  theirs.sa_sigaction = [](int, siginfo_t* info, void*) {
+    _exit(info->si_code == SEGV_ACCERR ? 7 : 1);
+  };
   theirs.sa_flags = SA_SIGINFO;
   sigaction(SIGSEGV, &theirs, nullptr);
   call(doomed(), begins_runaway);
@@ -311,7 +325,9 @@ GROWSTACK_SCENARIO("thread not attached") {
   return 0;
 }
 
-TEST_CASE("on a thread without an alternate stack the first growth kills, silently: attach every thread") {
+TEST_CASE(
+    "on a thread without an alternate stack the first growth kills, silently: attach every "
+    "thread") {
   const Ended ended = run_scenario("thread not attached");
   CHECK(ended.signal == SIGSEGV);
   CHECK(ended.err.empty());
@@ -357,7 +373,8 @@ GROWSTACK_SCENARIO("signal frame does not fit") {
     if (!current_stack_bounds(bounds)) {
       _exit(1);
     }
-    // To within a few hundred bytes of the limit, then one signal, by a bare system call: libc would use stack itself.
+    // To within a few hundred bytes of the limit, then one signal, by a bare system call: libc
+    // would use stack itself.
     const pid_t thread = gettid();
     const auto descend = [&](auto self) -> void {
       volatile char room[64];
@@ -378,7 +395,8 @@ GROWSTACK_SCENARIO("signal frame does not fit") {
   return 0;
 }
 
-TEST_CASE("a signal whose frame does not fit is lost by the kernel: counted, and the thread lives on") {
+TEST_CASE(
+    "a signal whose frame does not fit is lost by the kernel: counted, and the thread lives on") {
   const Ended ended = run_scenario("signal frame does not fit");
   CHECK(ended.exit_code == 0);
   CHECK(ended.out == "1 delivered, 1 lost\n");

@@ -19,7 +19,8 @@ namespace {
 constexpr std::size_t MiB = std::size_t{1} << 20;
 }
 
-STRATEGIES_WHERE(traits.own_address_space, "a stack that was released can be adopted by any of its addresses") {
+STRATEGIES_WHERE(traits.own_address_space,
+                 "a stack that was released can be adopted by any of its addresses") {
   const std::size_t before = process_counters().stacks;
   for (const bool by_base : {false, true}) {
     Stack stack({.reserve = 4 * MiB, .strategy = Of::strategy, .name = "kept"});
@@ -36,7 +37,9 @@ STRATEGIES_WHERE(traits.own_address_space, "a stack that was released can be ado
   CHECK(process_counters().stacks == before);
 }
 
-EVERY_POOL("a stack of a pool that was released goes back to the pool when it is adopted and ends, on whichever thread") {
+EVERY_POOL(
+    "a stack of a pool that was released goes back to the pool when it is adopted and ends, on "
+    "whichever thread") {
   StackPool pool(options_for(Of::strategy));
   const void* const floor = pool.acquire("lent").release();
   CHECK(pool.statistics().live == 1);
@@ -55,9 +58,11 @@ TEST_CASE("a moved-from stack stays one when it was released") {
 TEST_CASE("addresses in no stack are refused, those of a guard too") {
   const Stack stack;
   int local = 0;
-  for (const void* const address : {static_cast<const void*>(&local), static_cast<const void*>(nullptr),
-                                    static_cast<const void*>(static_cast<const char*>(stack.floor()) - 1)}) {
-    CHECK(contains(error_of([&] { static_cast<void>(Stack::adopt(address)); }), "the address lies in no stack"));
+  for (const void* const address :
+       {static_cast<const void*>(&local), static_cast<const void*>(nullptr),
+        static_cast<const void*>(static_cast<const char*>(stack.floor()) - 1)}) {
+    CHECK(contains(error_of([&] { static_cast<void>(Stack::adopt(address)); }),
+                   "the address lies in no stack"));
   }
 }
 

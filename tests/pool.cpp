@@ -1,4 +1,5 @@
-// Pools: stacks that are given back and acquired again. Read from the first stack to the end of a pool.
+// Pools: stacks that are given back and acquired again. Read from the first stack to the end of a
+// pool.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -50,7 +51,8 @@ std::size_t use(Stack& stack, std::size_t depth) {
 
 }  // namespace
 
-// ---- a stack of a pool -----------------------------------------------------------------------------------------------
+// ---- a stack of a pool
+// -----------------------------------------------------------------------------------------------
 
 EVERY_POOL("a pool makes stacks of one size, and they are stacks like any other") {
   StackPool pool(options_for(Of::strategy));
@@ -73,11 +75,15 @@ EVERY_POOL("a pool makes stacks of one size, and they are stacks like any other"
   }
 }
 
-EVERY_POOL("no two stacks of a pool overlap, and below each there is a guard that not even the kernel can read") {
+EVERY_POOL(
+    "no two stacks of a pool overlap, and below each there is a guard that not even the kernel can "
+    "read") {
   StackPool pool(options_for(Of::strategy));
-  std::vector<Stack> stacks = acquire(pool, Of::traits.locks_memory ? 5 : 70);  // single ones, and several made at once
-  std::sort(stacks.begin(), stacks.end(),
-            [](const Stack& one, const Stack& other) { return address_of(one.base()) < address_of(other.base()); });
+  std::vector<Stack> stacks =
+      acquire(pool, Of::traits.locks_memory ? 5 : 70);  // single ones, and several made at once
+  std::sort(stacks.begin(), stacks.end(), [](const Stack& one, const Stack& other) {
+    return address_of(one.base()) < address_of(other.base());
+  });
   Probe probe;
   std::uintptr_t end_of_last = 0;
   for (const Stack& stack : stacks) {
@@ -92,27 +98,36 @@ EVERY_POOL("no two stacks of a pool overlap, and below each there is a guard tha
 }
 
 TEST_CASE("a pool of stacks that cannot be kept, or have no guard, is refused with the reason") {
-  CHECK(contains(error_of([] { const StackPool pool({.strategy = Strategy::grows_down}); }),
-                 "grows_down: cannot keep its address space from stack to stack, so it has no pools"));
+  CHECK(contains(
+      error_of([] { const StackPool pool({.strategy = Strategy::grows_down}); }),
+      "grows_down: cannot keep its address space from stack to stack, so it has no pools"));
   CHECK(contains(error_of([] { const StackPool pool({.strategy = Strategy::heap}); }),
                  "heap: its stacks have no guard, and a pool has none without"));
   CHECK(process_counters().arenas == 0);
 }
 
 TEST_CASE("an option out of range is refused, and the message names it") {
-  const auto refusal = [](const PoolOptions& options) { return error_of([&] { const StackPool pool(options); }); };
+  const auto refusal = [](const PoolOptions& options) {
+    return error_of([&] { const StackPool pool(options); });
+  };
   CHECK(contains(refusal({.reserve = 0}), "reserve must be from 1 byte"));
   CHECK(contains(refusal({.guard = 0}), "guard must be from 1 byte"));
-  CHECK(contains(refusal({.policy = {.initial_commit = 0}}), "GrowthPolicy::initial_commit must be"));
+  CHECK(
+      contains(refusal({.policy = {.initial_commit = 0}}), "GrowthPolicy::initial_commit must be"));
   CHECK(contains(refusal({.policy = {.factor = 0.5}}), "GrowthPolicy::factor must be"));
-  CHECK(contains(refusal({.strategy = static_cast<Strategy>(99)}), "strategy is none of the enumeration"));
+  CHECK(contains(refusal({.strategy = static_cast<Strategy>(99)}),
+                 "strategy is none of the enumeration"));
   CHECK(contains(refusal({.most_stacks = 0}), "PoolOptions::most_stacks must be at least 1"));
-  CHECK(contains(refusal({.retention = std::chrono::milliseconds(-1)}), "PoolOptions::retention must be"));
-  CHECK(contains(refusal({.retention = std::chrono::hours(24 * 366)}), "PoolOptions::retention must be"));
+  CHECK(contains(refusal({.retention = std::chrono::milliseconds(-1)}),
+                 "PoolOptions::retention must be"));
+  CHECK(contains(refusal({.retention = std::chrono::hours(24 * 366)}),
+                 "PoolOptions::retention must be"));
   CHECK(process_counters().arenas == 0);
 }
 
-TEST_CASE("an automatic pool takes the first strategy that works here, and says as a stack does why not a better one") {
+TEST_CASE(
+    "an automatic pool takes the first strategy that works here, and says as a stack does why not "
+    "a better one") {
   StackPool pool(PoolOptions{.reserve = MiB});
   const Stack single({.reserve = MiB, .strategy = Strategy::automatic});
   CHECK(pool.strategy() == single.strategy());
@@ -120,10 +135,12 @@ TEST_CASE("an automatic pool takes the first strategy that works here, and says 
   const Stack stack = pool.acquire();
   CHECK(stack.strategy() == single.strategy());
   CHECK(stack.fallback_reason() == single.fallback_reason());
-  std::printf("%s: %s\n", name(pool.strategy()).data(), std::string(pool.fallback_reason()).c_str());
+  std::printf("%s: %s\n", name(pool.strategy()).data(),
+              std::string(pool.fallback_reason()).c_str());
 }
 
-// ---- given back and acquired again -----------------------------------------------------------------------------------
+// ---- given back and acquired again
+// -----------------------------------------------------------------------------------
 
 EVERY_POOL("what was given back last is acquired first") {
   StackPool pool(options_for(Of::strategy));
@@ -165,7 +182,8 @@ const ScenarioOfEach<warm_pairs> warm_pairs_scenarios("warm pairs");
 
 }  // namespace
 
-POOLS_WHERE(traits.growth_events, "a stack that stayed small is given back and acquired without any system call") {
+POOLS_WHERE(traits.growth_events,
+            "a stack that stayed small is given back and acquired without any system call") {
   if (sanitized) {
     return skip("a sanitizer makes system calls of its own");
   }
@@ -175,7 +193,9 @@ POOLS_WHERE(traits.growth_events, "a stack that stayed small is given back and a
   CHECK(ended.exit_code == 7);
 }
 
-POOLS_WHERE(traits.growth_events, "a stack that stayed small is not touched: the next tenant finds what the last one left") {
+POOLS_WHERE(
+    traits.growth_events,
+    "a stack that stayed small is not touched: the next tenant finds what the last one left") {
   StackPool pool(options_for(Of::strategy));
   std::optional<Stack> stack = pool.acquire();
   warm_byte(*stack) = 42;
@@ -186,7 +206,8 @@ POOLS_WHERE(traits.growth_events, "a stack that stayed small is not touched: the
   CHECK(pool.statistics().trims == 0);
 }
 
-POOLS_WHERE(traits.trims, "a stack that grew is trimmed to the warm size, and what was deeper is gone") {
+POOLS_WHERE(traits.trims,
+            "a stack that grew is trimmed to the warm size, and what was deeper is gone") {
   StackPool pool(options_for(Of::strategy));
   std::optional<Stack> stack = pool.acquire();
   const auto* const deep = static_cast<const volatile unsigned char*>(stack->base()) - 500 * KiB;
@@ -214,7 +235,8 @@ POOLS_WHERE(traits.trims, "a stack that grew is trimmed to the warm size, and wh
   CHECK(after == 0);
 }
 
-POOLS_WHERE(traits.trims, "the next tenant starts with counters, a high-water mark and a name of its own") {
+POOLS_WHERE(traits.trims,
+            "the next tenant starts with counters, a high-water mark and a name of its own") {
   StackPool pool(options_for(Of::strategy));
   std::optional<Stack> stack = pool.acquire("a deep one");
   CHECK(stack->name() == "a deep one");
@@ -243,7 +265,9 @@ POOLS_WHERE(traits.limit_moves, "whatever a tenant trimmed, the next one has the
   CHECK(pool.statistics().committed == stack->committed());
 }
 
-POOLS_WHERE(traits.trims, "a suspended fiber that had touched 128 KiB keeps two pages at most, and goes on intact") {
+POOLS_WHERE(
+    traits.trims,
+    "a suspended fiber that had touched 128 KiB keeps two pages at most, and goes on intact") {
   if (sanitized) {
     return skip("a sanitizer must be told of every switch of stacks, and makes frames larger");
   }
@@ -258,15 +282,16 @@ POOLS_WHERE(traits.trims, "a suspended fiber that had touched 128 KiB keeps two 
   whole.size = stack.reserved();
   std::uintptr_t stack_pointer = 0;
   std::size_t wrong = 0;
-  context::fiber fiber(std::allocator_arg, context::preallocated(whole.sp, whole.size, whole), Borrowed{},
-                       [&](context::fiber&& main) {
+  context::fiber fiber(std::allocator_arg, context::preallocated(whole.sp, whole.size, whole),
+                       Borrowed{}, [&](context::fiber&& main) {
                          std::array<volatile unsigned char, 512> live;
                          for (std::size_t index = 0; index < live.size(); ++index) {
                            live[index] = static_cast<unsigned char>(index % 251);
                          }
                          for (int round = 0; round < 2; ++round) {
                            wrong += descend(128 * KiB);
-                           stack_pointer = address_of(const_cast<unsigned char*>(live.data())) - 512;
+                           stack_pointer =
+                               address_of(const_cast<unsigned char*>(live.data())) - 512;
                            main = std::move(main).resume();
                            for (std::size_t index = 0; index < live.size(); ++index) {
                              wrong += live[index] == index % 251 ? 0 : 1;
@@ -287,7 +312,8 @@ POOLS_WHERE(traits.trims, "a suspended fiber that had touched 128 KiB keeps two 
 }
 
 ONE_STRATEGY(Strategy::guard_markers,
-             "of a frame larger than the window of markers nobody hears: what it left goes when the pool is trimmed") {
+             "of a frame larger than the window of markers nobody hears: what it left goes when "
+             "the pool is trimmed") {
   PoolOptions options = options_for(Strategy::guard_markers);
   options.reserve = 8 * MiB;
   StackPool pool(options);
@@ -306,9 +332,11 @@ ONE_STRATEGY(Strategy::guard_markers,
   CHECK(pool.resident() == 0);
 }
 
-// ---- how deep they went ----------------------------------------------------------------------------------------------
+// ---- how deep they went
+// ----------------------------------------------------------------------------------------------
 
-POOLS_WHERE(traits.trims, "the pool knows how deep its stacks went: of connections 99 % stayed within 16 KiB") {
+POOLS_WHERE(traits.trims,
+            "the pool knows how deep its stacks went: of connections 99 % stayed within 16 KiB") {
   StackPool pool(options_for(Of::strategy));
   for (int tenancy = 0; tenancy < 100; ++tenancy) {
     Stack stack = pool.acquire("connection");
@@ -358,7 +386,8 @@ TEST_CASE("a long name is whole in statistics, and cut where a report shows it")
   CHECK(pool.high_water_by_name().at(1).name == long_name);
 }
 
-TEST_CASE("of very many names the first 255 are told apart, and the others counted as the pool's own") {
+TEST_CASE(
+    "of very many names the first 255 are told apart, and the others counted as the pool's own") {
   StackPool pool(PoolOptions{.reserve = MiB});
   for (int round = 0; round < 2; ++round) {
     for (int number = 0; number < 300; ++number) {
@@ -383,7 +412,8 @@ TEST_CASE("the pool's own name and an empty one are the same as none") {
   CHECK(pool.high_water_by_name()[0].high_water.count() == 2);
 }
 
-// ---- threads ---------------------------------------------------------------------------------------------------------
+// ---- threads
+// ---------------------------------------------------------------------------------------------------------
 
 EVERY_POOL("a stack may be given back by another thread than the one that acquired it") {
   StackPool pool(options_for(Of::strategy));
@@ -416,7 +446,9 @@ namespace {
 thread_local std::optional<Stack> kept;
 }  // namespace
 
-EVERY_POOL("a stack that a thread_local object owns comes back when its thread ends, whichever of both was there first") {
+EVERY_POOL(
+    "a stack that a thread_local object owns comes back when its thread ends, whichever of both "
+    "was there first") {
   StackPool pool(options_for(Of::strategy));
   for (const bool object_first : {true, false}) {
     CAPTURE(object_first);
@@ -553,13 +585,15 @@ TEST_CASE("a pool may end while threads end that have used it") {
     for (std::thread& each : threads) {
       each.join();
     }
-    if (survivor.statistics().live != 0 || process_counters().stacks != stacks_of(survivor.statistics())) {
+    if (survivor.statistics().live != 0 ||
+        process_counters().stacks != stacks_of(survivor.statistics())) {
       FAIL("in round ", round);
     }
   }
 }
 
-// ---- moved, and outlived ---------------------------------------------------------------------------------------------
+// ---- moved, and outlived
+// ---------------------------------------------------------------------------------------------
 
 EVERY_POOL("pools and their stacks can be moved") {
   StackPool first(options_for(Of::strategy));
@@ -579,7 +613,8 @@ EVERY_POOL("pools and their stacks can be moved") {
   CHECK(process_counters().arenas == 1);
 }
 
-EVERY_POOL("stacks may outlive their pool: they grow, and the last one takes all that is left with it") {
+EVERY_POOL(
+    "stacks may outlive their pool: they grow, and the last one takes all that is left with it") {
   for (const bool by_another_thread : {false, true}) {
     CAPTURE(by_another_thread);
     std::optional<StackPool> pool(options_for(Of::strategy));
@@ -604,7 +639,8 @@ EVERY_POOL("stacks may outlive their pool: they grow, and the last one takes all
   }
 }
 
-POOLS_WHERE(traits.trims, "when a pool ends the memory of its idle stacks goes, though one is still out") {
+POOLS_WHERE(traits.trims,
+            "when a pool ends the memory of its idle stacks goes, though one is still out") {
   std::optional<StackPool> pool(options_for(Of::strategy));
   std::optional<Stack> survivor;
   std::vector<Stack> stacks = acquire(*pool, 4);
@@ -630,7 +666,8 @@ POOLS_WHERE(traits.trims, "when a pool ends the memory of its idle stacks goes, 
   CHECK(use(*survivor, 400 * KiB) == 0);
 }
 
-// ---- all of it given back --------------------------------------------------------------------------------------------
+// ---- all of it given back
+// --------------------------------------------------------------------------------------------
 
 EVERY_POOL("trim gives everything back that nobody uses: memory, charge, address space") {
   StackPool pool(options_for(Of::strategy));
@@ -688,7 +725,8 @@ EVERY_POOL("trim leaves what is in use as it is") {
   }
 }
 
-POOLS_WHERE(!traits.locks_memory, "trim takes also what threads have cached that go on acquiring, and no stack is lost") {
+POOLS_WHERE(!traits.locks_memory,
+            "trim takes also what threads have cached that go on acquiring, and no stack is lost") {
   StackPool pool(options_for(Of::strategy));
   constexpr int threads = 3;
   const int rounds = sanitized || Of::traits.by_userfaultfd ? 1000 : 3000;
@@ -733,8 +771,9 @@ POOLS_WHERE(!traits.locks_memory, "trim takes also what threads have cached that
   CHECK(pool.statistics().committed == 0);
 }
 
-POOLS_WHERE(traits.grows_by != 0,
-            "a pool that has no stacks left lets the handler go, and installs it again when it needs it") {
+POOLS_WHERE(
+    traits.grows_by != 0,
+    "a pool that has no stacks left lets the handler go, and installs it again when it needs it") {
   StackPool pool(options_for(Of::strategy));
   CHECK(handler::uninstall() == EBUSY);
   CHECK(use(*std::make_unique<Stack>(pool.acquire()), 400 * KiB) == 0);
@@ -745,7 +784,8 @@ POOLS_WHERE(traits.grows_by != 0,
   CHECK(handler::installed());
 }
 
-// ---- as demand falls -------------------------------------------------------------------------------------------------
+// ---- as demand falls
+// -------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -763,14 +803,17 @@ bool soon(StackPool& pool, const std::function<bool(const PoolStatistics&)>& is_
 }  // namespace
 
 POOLS_WHERE(!traits.locks_memory,
-            "as demand falls the memory of idle stacks is given back, by nothing but acquiring and giving back") {
+            "as demand falls the memory of idle stacks is given back, by nothing but acquiring and "
+            "giving back") {
   PoolOptions options = options_for(Of::strategy);
   options.retention = std::chrono::milliseconds(1);
   StackPool pool(options);
   constexpr std::size_t peak = 300;
   acquire(pool, peak);
   CHECK(pool.statistics().created >= peak);
-  CHECK(soon(pool, [](const PoolStatistics& now) { return now.cached <= 40; }));  // what a thread keeps for itself
+  CHECK(soon(pool, [](const PoolStatistics& now) {
+    return now.cached <= 40;
+  }));  // what a thread keeps for itself
   const PoolStatistics calm = pool.statistics();
   CHECK(calm.live == 0);
   CHECK(calm.arenas == 1);
@@ -780,17 +823,21 @@ POOLS_WHERE(!traits.locks_memory,
   }
 }
 
-TEST_CASE("as demand falls arenas go one after the other, and their address space is there for other stacks at once") {
+TEST_CASE(
+    "as demand falls arenas go one after the other, and their address space is there for other "
+    "stacks at once") {
   if (under_thread_sanitizer) {
     return skip("ThreadSanitizer leaves too little address space");
   }
   // So large that there is room for few in an arena.
-  StackPool pool(PoolOptions{.reserve = std::size_t{4} << 30U, .retention = std::chrono::milliseconds(1)});
+  StackPool pool(
+      PoolOptions{.reserve = std::size_t{4} << 30U, .retention = std::chrono::milliseconds(1)});
   std::vector<Stack> stacks = acquire(pool, 900);
   const std::size_t arenas = pool.statistics().arenas;
   CHECK(arenas >= 3);
   while (stacks.size() > 100) {
-    stacks.pop_back();  // the upper ones first: those given back last stay in this thread's cache, wherever they lie
+    stacks.pop_back();  // the upper ones first: those given back last stay in this thread's cache,
+                        // wherever they lie
   }
   CHECK(soon(pool, [&](const PoolStatistics& now) {
     const Stack other({.reserve = std::size_t{128} << 20U});  // throws if it is not
@@ -814,7 +861,8 @@ TEST_CASE("with a retention of zero idle stacks stay warm") {
   CHECK(pool.statistics().created == created);
 }
 
-// ---- the whole process -----------------------------------------------------------------------------------------------
+// ---- the whole process
+// -----------------------------------------------------------------------------------------------
 
 EVERY_POOL("the counters of the process include pools, their idle stacks, too") {
   StackPool pool(options_for(Of::strategy));
@@ -828,7 +876,8 @@ EVERY_POOL("the counters of the process include pools, their idle stacks, too") 
   CHECK(now.arenas == figures.arenas + 1);
   CHECK(now.reserved == figures.reserved + single.reserved());
   CHECK(now.committed == figures.committed + single.committed());
-  CHECK(now.committed == stacks[0].committed() + stacks[1].committed() + stacks[2].committed() + single.committed());
+  CHECK(now.committed ==
+        stacks[0].committed() + stacks[1].committed() + stacks[2].committed() + single.committed());
   stacks.clear();
   now = process_counters();
   CHECK(now.stacks == 4);
@@ -846,7 +895,8 @@ TEST_CASE("the budget of the process holds for single stacks and pools together"
     return contains(message, "the budget of the process (set_process_budget) is");
   };
   CHECK(refused(error_of([&] { const Stack one_more = pool.acquire(); })));
-  CHECK(refused(error_of([&] { const Stack one_more({.reserve = MiB, .strategy = Strategy::in_handler}); })));
+  CHECK(refused(
+      error_of([&] { const Stack one_more({.reserve = MiB, .strategy = Strategy::in_handler}); })));
   CHECK(refused(error_of([&] { const StackPool one_more(options_for(Strategy::in_handler)); })));
   set_process_budget(SIZE_MAX);
   const Stack one_more = pool.acquire();

@@ -103,9 +103,12 @@ EVERY_POOL("a child has a pool of its own, which ends with all it has, and its o
           if (trouble != 0) {
             return trouble;
           }
-          const int of_its_child = end_of([&] { return trouble_with(*own, 3) + trouble_with(pool, 3); });
+          const int of_its_child =
+              end_of([&] { return trouble_with(*own, 3) + trouble_with(pool, 3); });
           own.reset();
-          return of_its_child != 0 ? of_its_child + 20 : process_counters().stacks == stacks_of(pool.statistics()) ? 0 : 30;
+          return of_its_child != 0                                           ? of_its_child + 20
+                 : process_counters().stacks == stacks_of(pool.statistics()) ? 0
+                                                                             : 30;
         }) == 0);
 }
 
@@ -127,7 +130,8 @@ EVERY_POOL("what other threads had cached is there in the child, where these thr
   const PoolStatistics before = pool.statistics();
   const int end = end_of([&] {
     const PoolStatistics now = pool.statistics();
-    if (now.live != 0 || now.cached != before.cached || now.high_water.count() != before.high_water.count()) {
+    if (now.live != 0 || now.cached != before.cached ||
+        now.high_water.count() != before.high_water.count()) {
       return 10;
     }
     const std::vector<Stack> stacks = acquire(pool, before.cached);
@@ -157,9 +161,13 @@ EVERY_POOL("a stack that outlived its pool can be given back in a child") {
   CHECK(process_counters().arenas == 0);
 }
 
-EVERY_POOL("however threads acquire, give back, trim and end while the process forks, each child's pool works") {
+EVERY_POOL(
+    "however threads acquire, give back, trim and end while the process forks, each child's pool "
+    "works") {
   if (under_address_sanitizer) {
-    return skip("a child inherits the locks of AddressSanitizer's allocator from threads that it does not have");
+    return skip(
+        "a child inherits the locks of AddressSanitizer's allocator from threads that it does not "
+        "have");
   }
   StackPool pool(options_for(Of::strategy));
   std::atomic<bool> done{false};
@@ -179,7 +187,8 @@ EVERY_POOL("however threads acquire, give back, trim and end while the process f
       }
     });
   }
-  // Deep inside of these functions the others may be: what they had in hand is lost to the child, nothing else is.
+  // Deep inside of these functions the others may be: what they had in hand is lost to the child,
+  // nothing else is.
   constexpr std::size_t at_most_in_hand = 64;
   int failed = 0;
   for (int round = 0; round < 60; ++round) {
@@ -227,13 +236,16 @@ int outlived_while_forking(const Traits& of) {
   other.join();
   return failed == 0 && process_counters().arenas == 0 ? 7 : 1;
 }
-const ScenarioOfEach<outlived_while_forking> outlived_while_forking_scenarios("outlived while forking");
+const ScenarioOfEach<outlived_while_forking> outlived_while_forking_scenarios(
+    "outlived while forking");
 
 }  // namespace
 
 EVERY_POOL("pools and what outlives them may end while another thread forks") {
   if (under_address_sanitizer) {
-    return skip("a child inherits the locks of AddressSanitizer's allocator from threads that it does not have");
+    return skip(
+        "a child inherits the locks of AddressSanitizer's allocator from threads that it does not "
+        "have");
   }
   const Ended ended = run_scenario_of("outlived while forking", Of::traits);
   CHECK(ended.err == "");

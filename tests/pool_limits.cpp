@@ -1,5 +1,6 @@
-// Pools at their limits, their own and those of the process: an error that names what was hit, nothing lost, and all is well
-// again once there is room. Limits of a process last as long as that, so each has a child of its own.
+// Pools at their limits, their own and those of the process: an error that names what was hit,
+// nothing lost, and all is well again once there is room. Limits of a process last as long as that,
+// so each has a child of its own.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -48,7 +49,8 @@ PoolOptions hungry(Strategy strategy) {
 std::size_t at_least(const Traits& of) { return of.limit_moves ? warm_size : MiB; }
 
 /// Acquires up to that many; the message of the error that ended it.
-std::string acquire_until_refused(StackPool& pool, std::vector<Stack>& stacks, std::size_t most = SIZE_MAX) {
+std::string acquire_until_refused(StackPool& pool, std::vector<Stack>& stacks,
+                                  std::size_t most = SIZE_MAX) {
   return error_of([&] {
     while (stacks.size() < most) {
       stacks.push_back(pool.acquire());
@@ -87,9 +89,12 @@ void set_limit(int resource, rlim_t bytes) {
 
 }  // namespace
 
-// ---- a number of stacks ----------------------------------------------------------------------------------------------
+// ---- a number of stacks
+// ----------------------------------------------------------------------------------------------
 
-EVERY_POOL("a pool makes as many stacks as it may, then says EAGAIN, and acquires again after one was given back") {
+EVERY_POOL(
+    "a pool makes as many stacks as it may, then says EAGAIN, and acquires again after one was "
+    "given back") {
   PoolOptions options = hungry(Of::strategy);
   options.most_stacks = 7;
   StackPool pool(options);
@@ -137,9 +142,12 @@ TEST_CASE("before a pool refuses it takes what other threads keep for themselves
   CHECK(pool.statistics().created == 20);
 }
 
-// ---- budgets ---------------------------------------------------------------------------------------------------------
+// ---- budgets
+// ---------------------------------------------------------------------------------------------------------
 
-EVERY_POOL("a pool whose budget is used up says ENOMEM and what the budget is, until something was given back") {
+EVERY_POOL(
+    "a pool whose budget is used up says ENOMEM and what the budget is, until something was given "
+    "back") {
   PoolOptions options = hungry(Of::strategy);
   options.budget = 5 * at_least(Of::traits);
   StackPool pool(options);
@@ -219,18 +227,22 @@ int beyond_the_budget(const Traits& of, bool of_the_process) {
 int beyond_the_budget_of_a_pool(const Traits& of) { return beyond_the_budget(of, false); }
 int beyond_the_budget_of_the_process(const Traits& of) { return beyond_the_budget(of, true); }
 const ScenarioOfEach<beyond_the_budget_of_a_pool> beyond_pool("beyond the budget of a pool");
-const ScenarioOfEach<beyond_the_budget_of_the_process> beyond_process("beyond the budget of the process");
+const ScenarioOfEach<beyond_the_budget_of_the_process> beyond_process(
+    "beyond the budget of the process");
 
 }  // namespace
 
-POOLS_WHERE(traits.grows_by != 0, "growth beyond a budget is an overflow of that stack, reported with its cause") {
-  for (const char* const what : {"beyond the budget of a pool", "beyond the budget of the process"}) {
+POOLS_WHERE(traits.grows_by != 0,
+            "growth beyond a budget is an overflow of that stack, reported with its cause") {
+  for (const char* const what :
+       {"beyond the budget of a pool", "beyond the budget of the process"}) {
     CAPTURE(std::string(what));
     const Ended ended = run_scenario_of(what, Of::traits);
     CAPTURE(ended.err);
     CHECK(ended.signal == Of::traits.grows_by);
     CHECK(contains(ended.err, "so far it went well"));
-    CHECK(contains(ended.err, "a stack could not grow (the budget of its pool or of the process is used up)"));
+    CHECK(contains(ended.err,
+                   "a stack could not grow (the budget of its pool or of the process is used up)"));
     CHECK(contains(ended.err, "stack \"hungry\""));
   }
 }
@@ -247,7 +259,8 @@ TEST_CASE("growth beyond a budget is an overflow also where a monitor thread ser
   CHECK(contains(ended.err, "stack \"hungry\""));
 }
 
-POOLS_WHERE(traits.limit_moves, "what a pool says is committed is what its stacks have, whatever they do") {
+POOLS_WHERE(traits.limit_moves,
+            "what a pool says is committed is what its stacks have, whatever they do") {
   PoolOptions options = hungry(Of::strategy);
   options.reserve = 8 * MiB;
   StackPool pool(options);
@@ -290,7 +303,9 @@ POOLS_WHERE(traits.limit_moves, "what a pool says is committed is what its stack
     }
     const PoolStatistics figures = pool.statistics();
     wrong += figures.live == stacks.size() ? 0 : 1;
-    wrong += figures.committed == committed_of(stacks) + (figures.cached + figures.cold) * warm_size ? 0 : 1;
+    wrong += figures.committed == committed_of(stacks) + (figures.cached + figures.cold) * warm_size
+                 ? 0
+                 : 1;
     wrong += figures.committed == process_counters().committed ? 0 : 1;
   }
   CHECK(wrong == 0);
@@ -299,7 +314,8 @@ POOLS_WHERE(traits.limit_moves, "what a pool says is committed is what its stack
   CHECK(pool.statistics().committed == 0);
 }
 
-// ---- limits of the process -------------------------------------------------------------------------------------------
+// ---- limits of the process
+// -------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -319,14 +335,16 @@ int data_segment(const Traits& of) {
   for (int round = 0; round < 8; ++round) {
     stacks.clear();
     static_cast<void>(acquire_until_refused(pool, stacks, 1000));
-    // One more or less is room that a thread of the library's took meanwhile, while it started. A leak would add up.
+    // One more or less is room that a thread of the library's took meanwhile, while it started. A
+    // leak would add up.
     require(stacks.size() + 1 >= fitted && stacks.size() <= fitted + 1,
             std::to_string(fitted) + " again: " + std::to_string(stacks.size()));
     stacks.clear();
     pool.trim();
     static_cast<void>(acquire_until_refused(pool, stacks, fitted - 8));
     require(stacks.size() == fitted - 8, "and after a trim: " + std::to_string(stacks.size()));
-    require(call(stacks.back(), [] { return descend(MiB - 100 * KiB); }) == 0, "what is left others can grow into");
+    require(call(stacks.back(), [] { return descend(MiB - 100 * KiB); }) == 0,
+            "what is left others can grow into");
   }
   require(pool.statistics().committed == committed_of(stacks), "the account is right");
   return 0;
@@ -368,13 +386,15 @@ int mappings(const Traits& of) {
   std::vector<Stack> stacks;
   stacks.reserve(most);
   const std::string refused = acquire_until_refused(pool, stacks);
-  require(contains(refused, "vm.max_map_count is reached"), "the error names the limit: " + refused);
+  require(contains(refused, "vm.max_map_count is reached"),
+          "the error names the limit: " + refused);
   require(contains(refused, "sysctl vm.max_map_count"), "the error tells the cure: " + refused);
   require(stacks.size() >= (most - before) / 2 - 64 && stacks.size() <= most / 2,
           "two mappings each: " + std::to_string(stacks.size()));
   std::fprintf(stdout, "%zu stacks, %zu mappings\n", stacks.size(), mapping_count());
   for (std::size_t index = 0; index < stacks.size(); index += 1000) {
-    require(call(stacks[index], [] { return descend(500 * KiB); }) == 0, "stacks that are there grow");
+    require(call(stacks[index], [] { return descend(500 * KiB); }) == 0,
+            "stacks that are there grow");
   }
   stacks.pop_back();
   stacks.push_back(pool.acquire());
@@ -382,7 +402,8 @@ int mappings(const Traits& of) {
   stacks.clear();
   require(works(pool), "another one works");
   pool.trim();
-  require(mapping_count() <= before, "no mapping is left: " + std::to_string(mapping_count() - before));
+  require(mapping_count() <= before,
+          "no mapping is left: " + std::to_string(mapping_count() - before));
   require(pool.statistics().committed == 0, "nothing is committed");
   require(works(pool), "and it works again");
   static_cast<void>(acquire_until_refused(pool, stacks, fitted - 16));
@@ -394,7 +415,8 @@ const ScenarioOfEach<mappings> mappings_scenarios("mappings");
 }  // namespace
 
 POOLS_WHERE(traits.charged,
-            "at RLIMIT_DATA a pool refuses with the limit and the cure, and what was given back is there again") {
+            "at RLIMIT_DATA a pool refuses with the limit and the cure, and what was given back is "
+            "there again") {
   if (sanitized) {
     return skip("a sanitizer's own memory counts against RLIMIT_DATA");
   }
@@ -413,8 +435,9 @@ POOLS_WHERE(traits.own_address_space,
   CHECK(ended.exit_code == 0);
 }
 
-POOLS_WHERE(traits.grows_by_protection,
-            "at vm.max_map_count a pool refuses with the limit and the cure, and no mapping is lost") {
+POOLS_WHERE(
+    traits.grows_by_protection,
+    "at vm.max_map_count a pool refuses with the limit and the cure, and no mapping is lost") {
   if (sanitized) {
     return skip("a sanitizer dies when it cannot map memory");
   }
@@ -426,7 +449,8 @@ POOLS_WHERE(traits.grows_by_protection,
   CHECK(ended.exit_code == 0);
 }
 
-// ---- system calls refused, one after the other -----------------------------------------------------------------------
+// ---- system calls refused, one after the other
+// -----------------------------------------------------------------------
 
 namespace {
 
@@ -448,8 +472,8 @@ constexpr Refusal refusals[] = {
     {"openat", SYS_openat},
 };
 
-/// Acquires, gives back and trims while one system call fails with one error, each from the environment, in a thread of its
-/// own: the filter goes with its thread.
+/// Acquires, gives back and trims while one system call fails with one error, each from the
+/// environment, in a thread of its own: the filter goes with its thread.
 int refused_call(const Traits& of) {
   const long system_call = std::strtol(std::getenv("GROWSTACK_TEST_CALL"), nullptr, 10);
   const int error = static_cast<int>(std::strtol(std::getenv("GROWSTACK_TEST_ERROR"), nullptr, 10));
@@ -466,7 +490,8 @@ int refused_call(const Traits& of) {
     }
     std::vector<Stack> made;
     InjectedError::in_a_thread([&](InjectedError& injected) {
-      void* volatile allocated = std::malloc(1024);  // the allocator maps memory for each thread; volatile: or it is elided
+      void* volatile allocated = std::malloc(
+          1024);  // the allocator maps memory for each thread; volatile: or it is elided
       std::free(allocated);
       made.reserve(most);
       injected.refuse(system_call, error);
@@ -505,7 +530,8 @@ int refused_call(const Traits& of) {
     round_with_refusal();
   }
   if (system_call != SYS_munmap) {  // which nothing can make good
-    require(mapping_count() <= mappings, "no mapping is left: " + std::to_string(mapping_count() - mappings));
+    require(mapping_count() <= mappings,
+            "no mapping is left: " + std::to_string(mapping_count() - mappings));
     require(status_bytes("VmSize") <= address_space + MiB, "no address space is left");
   }
   std::fprintf(stderr, "%s\n", refused.c_str());
@@ -515,7 +541,9 @@ const ScenarioOfEach<refused_call> refused_call_scenarios("refused call");
 
 }  // namespace
 
-EVERY_POOL("whichever system call of a pool is refused, it stays usable, loses nothing, and has no stack without a guard") {
+EVERY_POOL(
+    "whichever system call of a pool is refused, it stays usable, loses nothing, and has no stack "
+    "without a guard") {
   if (sanitized) {
     return skip("a sanitizer dies when its own system calls are refused");
   }

@@ -1,6 +1,7 @@
-// Pools against a model: random sequences of everything that can be done to a pool and its stacks, by one thread and by
-// several. The model knows which stacks are out, where they lie, and what was written to them: no two may ever overlap, and
-// nothing may ever change but by its owner. A failure tells the seed that leads to it again.
+// Pools against a model: random sequences of everything that can be done to a pool and its stacks,
+// by one thread and by several. The model knows which stacks are out, where they lie, and what was
+// written to them: no two may ever overlap, and nothing may ever change but by its owner. A failure
+// tells the seed that leads to it again.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -32,8 +33,8 @@ namespace {
 constexpr std::size_t KiB = 1024;
 constexpr std::size_t MiB = 1024 * KiB;
 
-/// What is written lies at multiples of this below the base, and stack pointers go half way between: neither the frames of
-/// a call nor those of a jump come near.
+/// What is written lies at multiples of this below the base, and stack pointers go half way
+/// between: neither the frames of a call nor those of a jump come near.
 constexpr std::size_t stride = 16 * KiB;
 
 /// Is written as long as nothing runs there.
@@ -66,8 +67,8 @@ class Territory {
   bool enter(std::uintptr_t begin, std::uintptr_t end) {
     const std::lock_guard guard(lock_);
     const auto next = taken_.lower_bound(begin);
-    const bool is_free =
-        (next == taken_.end() || next->first >= end) && (next == taken_.begin() || std::prev(next)->second <= begin);
+    const bool is_free = (next == taken_.end() || next->first >= end) &&
+                         (next == taken_.begin() || std::prev(next)->second <= begin);
     return taken_.emplace(begin, end).second && is_free;
   }
   void leave(std::uintptr_t begin) {
@@ -99,8 +100,9 @@ struct Tenancy {
     written.push_back(depth);
   }
   [[nodiscard]] bool is_intact() const {
-    return std::all_of(written.begin(), written.end(),
-                       [&](std::size_t depth) { return word(depth) == pattern(number, base() - depth); });
+    return std::all_of(written.begin(), written.end(), [&](std::size_t depth) {
+      return word(depth) == pattern(number, base() - depth);
+    });
   }
   void forget_deeper_than(std::size_t most) {
     std::erase_if(written, [&](std::size_t depth) { return depth > most; });
@@ -109,7 +111,8 @@ struct Tenancy {
 
 class World {
  public:
-  World(const Traits& of, std::size_t most_stacks_of_each, const GrowthPolicy& policy = GrowthPolicy::pooled())
+  World(const Traits& of, std::size_t most_stacks_of_each,
+        const GrowthPolicy& policy = GrowthPolicy::pooled())
       : of_(of),
         warm_(policy.initial_commit),
         pool_({.reserve = of.locks_memory ? MiB : 8 * MiB,
@@ -143,7 +146,8 @@ class World {
     }
     expect(of_names == acquired_, "and each under one name");
     if (of_.limit_moves) {
-      expect(figures.committed == (figures.cached + figures.cold) * warm_, "idle stacks are warm, and no more");
+      expect(figures.committed == (figures.cached + figures.cold) * warm_,
+             "idle stacks are warm, and no more");
     }
     pool_.trim();
     const PoolStatistics trimmed = pool_.statistics();
@@ -237,7 +241,9 @@ class World {
     }
   }
 
-  static Tenancy& pick(std::mt19937& random, std::vector<Tenancy>& mine) { return mine[random() % mine.size()]; }
+  static Tenancy& pick(std::mt19937& random, std::vector<Tenancy>& mine) {
+    return mine[random() % mine.size()];
+  }
 
   void acquire(std::mt19937& random, std::vector<Tenancy>& mine) {
     const std::size_t dice = random() % 6;
@@ -249,19 +255,23 @@ class World {
     expect(stack.name() == name, "it has the name that was asked for");
     expect(stack.counters().growth_faults == 0, "no fault was counted yet");
     if (of_.limit_moves) {
-      expect(stack.committed() == warm_ && stack.high_water_mark() == warm_, "it is as small as a fresh one");
+      expect(stack.committed() == warm_ && stack.high_water_mark() == warm_,
+             "it is as small as a fresh one");
     }
     thread_local Probe probe;
     expect(probe.guarded(stack), "it has a guard");
     if (of_.in_system_calls == InSystemCalls::refused) {
       const std::uintptr_t limit = address_of(stack.limit());
-      expect(!probe.readable(limit - 1) && !probe.readable(limit - warm_), "below its limit there is nothing yet");
+      expect(!probe.readable(limit - 1) && !probe.readable(limit - warm_),
+             "below its limit there is nothing yet");
     }
     tenancy.write(in_the_warm_part);  // until something runs there
     mine.push_back(std::move(tenancy));
   }
 
-  void verify(const Tenancy& tenancy) { expect(tenancy.is_intact(), "what its owner wrote is still there"); }
+  void verify(const Tenancy& tenancy) {
+    expect(tenancy.is_intact(), "what its owner wrote is still there");
+  }
 
   void runs_on(Tenancy& tenancy) {
     verify(tenancy);
@@ -275,8 +285,10 @@ class World {
     const std::size_t steps = 1 + random() % wished;
     const std::size_t depth = steps * stride + stride / 2;
     call(tenancy.stack, [&] {
-      touch_in_one_jump(tenancy.base() - std::min(depth, (warm_ / stride + 1) * stride +
-                                                             stride / 2));  // larger frames guard_markers does not see
+      touch_in_one_jump(
+          tenancy.base() -
+          std::min(depth, (warm_ / stride + 1) * stride +
+                              stride / 2));  // larger frames guard_markers does not see
       touch_in_one_jump(tenancy.base() - depth);
     });
     verify(tenancy);
@@ -305,12 +317,14 @@ class World {
 
   void trim_below(std::mt19937& random, Tenancy& tenancy) {
     verify(tenancy);
-    const std::size_t steps = random() % std::max<std::size_t>(1, tenancy.stack.committed() / stride);
+    const std::size_t steps =
+        random() % std::max<std::size_t>(1, tenancy.stack.committed() / stride);
     const std::size_t depth = steps * stride + stride / 2;
     if (depth >= tenancy.stack.committed()) {
       return;
     }
-    const std::error_code error = tenancy.stack.trim_below(reinterpret_cast<const void*>(tenancy.base() - depth));
+    const std::error_code error =
+        tenancy.stack.trim_below(reinterpret_cast<const void*>(tenancy.base() - depth));
     expect(!error || !of_.trims, "a trim below a stack pointer succeeds: " + error.message());
     tenancy.forget_deeper_than(depth);
     verify(tenancy);
@@ -372,7 +386,9 @@ EVERY_POOL("one thread, whatever it does, always finds the pool as the model say
   }
 }
 
-EVERY_POOL("several threads, which also pass stacks on, find no stack of another changed, and the sums right in the end") {
+EVERY_POOL(
+    "several threads, which also pass stacks on, find no stack of another changed, and the sums "
+    "right in the end") {
   for (unsigned seed = 1; seed <= 2; ++seed) {
     CAPTURE(seed);
     World world(Of::traits, Of::traits.locks_memory ? 3 : 40);
@@ -393,7 +409,8 @@ EVERY_POOL("threads that come and go, each with a few stacks for a while, leave 
   for (unsigned generation = 0; generation < 10; ++generation) {
     std::vector<std::thread> threads;
     for (unsigned index = 0; index < 3; ++index) {
-      threads.emplace_back([&, generation, index] { world.act(1000 + 10 * generation + index, 120 / fewer); });
+      threads.emplace_back(
+          [&, generation, index] { world.act(1000 + 10 * generation + index, 120 / fewer); });
     }
     for (std::thread& each : threads) {
       each.join();

@@ -37,11 +37,14 @@ using OwnedRange = std::unique_ptr<Range, RemoveRange>;
 
 OwnedRange make_range(std::uintptr_t begin, std::size_t size, std::size_t slot_size) {
   Range* range = nullptr;
-  REQUIRE(add_range({.begin = begin, .size = size, .slot_size = slot_size, .operations = &no_operations}, range) == 0);
+  REQUIRE(add_range(
+              {.begin = begin, .size = size, .slot_size = slot_size, .operations = &no_operations},
+              range) == 0);
   return OwnedRange(range);
 }
 
-void publish_slot(Range& range, std::uint32_t index, std::size_t slot_size, std::string_view name = "test") {
+void publish_slot(Range& range, std::uint32_t index, std::size_t slot_size,
+                  std::string_view name = "test") {
   const std::uintptr_t guard = range.begin.load() + index * slot_size;
   publish(range, index,
           {.base = guard + slot_size,
@@ -69,7 +72,8 @@ TEST_CASE("every address from a live slot's guard to its last byte is found, and
   const OwnedRange range = make_range(somewhere, range_alignment, slot_size);
   publish_slot(*range, 3, slot_size);
   const std::uintptr_t guard = somewhere + 3 * slot_size;
-  for (const std::uintptr_t address : {guard, guard + 1, guard + slot_size / 2, guard + slot_size - 1}) {
+  for (const std::uintptr_t address :
+       {guard, guard + 1, guard + slot_size / 2, guard + slot_size - 1}) {
     const PinnedSlot pinned(address);
     REQUIRE(static_cast<bool>(pinned));
     CHECK(pinned.index() == 3);
@@ -83,7 +87,8 @@ TEST_CASE("every address from a live slot's guard to its last byte is found, and
   CHECK_FALSE(is_found(guard));
 }
 
-TEST_CASE("one multiplication finds the slot for every slot size and every address at a slot's edge") {
+TEST_CASE(
+    "one multiplication finds the slot for every slot size and every address at a slot's edge") {
   for (std::size_t pages = 2; pages < 6000; pages = pages * 5 / 4 + 1) {
     const std::size_t slot_size = pages * page_size();
     const std::size_t size = (slot_size * 40 / range_alignment + 1) * range_alignment;
@@ -125,7 +130,9 @@ TEST_CASE("a range of a million slots over eight terabytes is exact at its far e
 TEST_CASE("bounds that are not aligned, overlap, or leave user space are refused") {
   Range* range = nullptr;
   const auto add = [&](std::uintptr_t begin, std::size_t size, std::size_t slot_size) {
-    return add_range({.begin = begin, .size = size, .slot_size = slot_size, .operations = &no_operations}, range);
+    return add_range(
+        {.begin = begin, .size = size, .slot_size = slot_size, .operations = &no_operations},
+        range);
   };
   CHECK(add(somewhere + page_size(), range_alignment, 64 * 1024) == EINVAL);
   CHECK(add(somewhere, range_alignment / 2, 64 * 1024) == EINVAL);
@@ -219,7 +226,8 @@ TEST_CASE("a pin that a thread held during fork does not exist in the child") {
 }
 
 TEST_CASE(
-    "look-ups race with ranges that come and go, of other sizes, and only ever find a slot that contains the address") {
+    "look-ups race with ranges that come and go, of other sizes, and only ever find a slot that "
+    "contains the address") {
   std::atomic<bool> stop{false};
   std::atomic<std::uint64_t> found{0};
   std::atomic<std::uint64_t> wrong{0};
@@ -242,7 +250,8 @@ TEST_CASE(
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(2);
   for (std::size_t round = 0; std::chrono::steady_clock::now() < end; ++round) {
     const std::size_t slot_size = (64 + 64 * (round % 7)) * 1024;
-    const OwnedRange range = make_range(somewhere + (round % 3) * range_alignment, range_alignment, slot_size);
+    const OwnedRange range =
+        make_range(somewhere + (round % 3) * range_alignment, range_alignment, slot_size);
     const std::uint32_t slots = range->slot_count.load();
     for (std::uint32_t index = 0; index < slots; ++index) {
       publish_slot(*range, index, slot_size);

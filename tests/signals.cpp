@@ -1,4 +1,5 @@
-// Handlers without SA_ONSTACK: found, given the flag, and what happens to their signals where a stack has no room.
+// Handlers without SA_ONSTACK: found, given the flag, and what happens to their signals where a
+// stack has no room.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -65,7 +66,8 @@ bool without_onstack(int signal) {
 
 }  // namespace
 
-// ---- finding them ------------------------------------------------------------------------------------------------------
+// ---- finding them
+// ------------------------------------------------------------------------------------------------------
 
 GROWSTACK_SCENARIO("list handlers") {
   const struct sigaction plain = counting();
@@ -80,7 +82,9 @@ GROWSTACK_SCENARIO("list handlers") {
   return found == std::vector<int>{SIGUSR1, SIGRTMIN + 3} ? 7 : 1;
 }
 
-TEST_CASE("handlers without SA_ONSTACK are found, and neither those with it nor ignored nor default signals are") {
+TEST_CASE(
+    "handlers without SA_ONSTACK are found, and neither those with it nor ignored nor default "
+    "signals are") {
   if (sanitized) {
     return skip("a sanitizer installs handlers of its own");
   }
@@ -106,8 +110,8 @@ KernelAction kernel_action(int signal) {
 }  // namespace
 
 GROWSTACK_SCENARIO("libc's own signals") {
-  // glibc installs a handler for 32 at the first pthread_cancel, for 33 with the first thread; which of them has the flag
-  // depends on its version: here none shall have it.
+  // glibc installs a handler for 32 at the first pthread_cancel, for 33 with the first thread;
+  // which of them has the flag depends on its version: here none shall have it.
   std::thread sleeper([] { pause(); });
   pthread_cancel(sleeper.native_handle());
   sleeper.join();
@@ -126,7 +130,8 @@ TEST_CASE("libc's own signals are found, which its sigaction hides") {
   CHECK(run_scenario("libc's own signals").exit_code == 7);
 }
 
-// ---- giving them the flag ----------------------------------------------------------------------------------------------
+// ---- giving them the flag
+// ----------------------------------------------------------------------------------------------
 
 GROWSTACK_SCENARIO("add the flag") {
   struct sigaction before = counting(SA_RESTART | SA_NODEFER);
@@ -138,12 +143,17 @@ GROWSTACK_SCENARIO("add the flag") {
   }
   struct sigaction after {};
   sigaction(SIGUSR1, nullptr, &after);
-  const bool kept = after.sa_handler == before.sa_handler && sigismember(&after.sa_mask, SIGTERM) == 1 &&
-                    sigismember(&after.sa_mask, SIGRTMAX) == 1 && sigismember(&after.sa_mask, SIGUSR2) == 0;
-  const int flags = after.sa_flags & (SA_RESTART | SA_NODEFER | SA_ONSTACK | SA_SIGINFO | static_cast<int>(SA_RESETHAND));
+  const bool kept =
+      after.sa_handler == before.sa_handler && sigismember(&after.sa_mask, SIGTERM) == 1 &&
+      sigismember(&after.sa_mask, SIGRTMAX) == 1 && sigismember(&after.sa_mask, SIGUSR2) == 0;
+  const int flags = after.sa_flags & (SA_RESTART | SA_NODEFER | SA_ONSTACK | SA_SIGINFO |
+                                      static_cast<int>(SA_RESETHAND));
   raise(SIGUSR1);
   raise(SIGUSR1);
-  return kept && flags == (SA_RESTART | SA_NODEFER | SA_ONSTACK) && delivered == 2 && !without_onstack(SIGUSR1) ? 7 : 2;
+  return kept && flags == (SA_RESTART | SA_NODEFER | SA_ONSTACK) && delivered == 2 &&
+                 !without_onstack(SIGUSR1)
+             ? 7
+             : 2;
 }
 
 TEST_CASE("adding SA_ONSTACK keeps the handler, its mask and its other flags") {
@@ -168,8 +178,9 @@ GROWSTACK_SCENARIO("only those asked for") {
   sigaction(SIGPIPE, nullptr, &ignored);
   struct sigaction untouched {};
   sigaction(SIGTERM, nullptr, &untouched);
-  const bool right = !without_onstack(SIGUSR1) && without_onstack(SIGUSR2) && ignored.sa_handler == SIG_IGN &&
-                     untouched.sa_handler == SIG_DFL && (untouched.sa_flags & SA_ONSTACK) == 0;
+  const bool right = !without_onstack(SIGUSR1) && without_onstack(SIGUSR2) &&
+                     ignored.sa_handler == SIG_IGN && untouched.sa_handler == SIG_DFL &&
+                     (untouched.sa_flags & SA_ONSTACK) == 0;
   return right ? 7 : 2;
 }
 
@@ -210,15 +221,19 @@ GROWSTACK_SCENARIO("everything and nothing") {
   return handler::add_onstack(all) == 0 && handler::add_onstack(none) == 0 ? 7 : 1;
 }
 
-TEST_CASE("a set of every signal is no error, SIGKILL and SIGSTOP included, and neither is an empty one") {
+TEST_CASE(
+    "a set of every signal is no error, SIGKILL and SIGSTOP included, and neither is an empty "
+    "one") {
   CHECK(run_scenario("everything and nothing").exit_code == 7);
 }
 
-// ---- what it is good for -----------------------------------------------------------------------------------------------
+// ---- what it is good for
+// -----------------------------------------------------------------------------------------------
 
 namespace {
 
-/// Sends this thread a signal while its stack pointer is close above the limit, without using the stack.
+/// Sends this thread a signal while its stack pointer is close above the limit, without using the
+/// stack.
 void signal_close_above_limit(const Stack& stack) {
   const long thread = gettid();
   at_stack_pointer(reinterpret_cast<std::uintptr_t>(stack.limit()) + 700,
@@ -232,7 +247,10 @@ int interrupted_close_above_limit(const Traits& of) {
   if (with_flag && handler::add_onstack(handler::handlers_without_onstack()) != 0) {
     return 1;
   }
-  Stack stack({.reserve = 6 * MiB, .policy = {.headroom = 0}, .strategy = of.strategy, .name = "interrupted"});
+  Stack stack({.reserve = 6 * MiB,
+               .policy = {.headroom = 0},
+               .strategy = of.strategy,
+               .name = "interrupted"});
   call(stack, [&] {
     signal_close_above_limit(stack);
     static_cast<void>(descend(200 * KiB));  // another limit
@@ -242,12 +260,15 @@ int interrupted_close_above_limit(const Traits& of) {
               static_cast<int>(handler::counters().lost_signal_frame));
   return 0;
 }
-const ScenarioOfEach<interrupted_close_above_limit<false>> interrupted_without_flag("interrupted without the flag");
-const ScenarioOfEach<interrupted_close_above_limit<true>> interrupted_with_flag("interrupted with the flag");
+const ScenarioOfEach<interrupted_close_above_limit<false>> interrupted_without_flag(
+    "interrupted without the flag");
+const ScenarioOfEach<interrupted_close_above_limit<true>> interrupted_with_flag(
+    "interrupted with the flag");
 
 }  // namespace
 
-STRATEGIES_WHERE(traits.grows_by != 0, "signals whose handlers were given SA_ONSTACK arrive close above the limit") {
+STRATEGIES_WHERE(traits.grows_by != 0,
+                 "signals whose handlers were given SA_ONSTACK arrive close above the limit") {
   if (sanitized) {
     return skip("a sanitizer's own frames need more than is left above the limit");
   }
@@ -256,8 +277,9 @@ STRATEGIES_WHERE(traits.grows_by != 0, "signals whose handlers were given SA_ONS
   CHECK(ended.err == "");
 }
 
-STRATEGIES_WHERE(traits.grows_by != 0,
-                 "without it they are lost, which is counted, and said once with the name and the cure") {
+STRATEGIES_WHERE(
+    traits.grows_by != 0,
+    "without it they are lost, which is counted, and said once with the name and the cure") {
   if (sanitized) {
     return skip("a sanitizer's own frames need more than is left above the limit");
   }
@@ -275,7 +297,9 @@ namespace {
 int signal_at_entry(const Traits& of) {
   const struct sigaction plain = counting();
   sigaction(SIGUSR1, &plain, nullptr);
-  Stack stack({.reserve = 6 * MiB, .policy = {.initial_commit = 1, .headroom = 0}, .strategy = of.strategy});
+  Stack stack({.reserve = 6 * MiB,
+               .policy = {.initial_commit = 1, .headroom = 0},
+               .strategy = of.strategy});
   const long thread = gettid();
   for (int round = 0; round < 3; ++round) {
     call(stack, [thread] { bare_system_call(SYS_tkill, thread, SIGUSR1); });
@@ -283,14 +307,17 @@ int signal_at_entry(const Traits& of) {
       return 2;
     }
   }
-  const bool all = delivered == 3 && handler::counters().lost_signal_frame == 0 && stack.counters().growth_faults == 0;
+  const bool all = delivered == 3 && handler::counters().lost_signal_frame == 0 &&
+                   stack.counters().growth_faults == 0;
   return all ? 7 : 1;
 }
 const ScenarioOfEach<signal_at_entry> signals_at_entry("signal at entry");
 
 }  // namespace
 
-EVERY_STRATEGY("a stack with one page committed takes a signal without SA_ONSTACK in the first frame of a call") {
+EVERY_STRATEGY(
+    "a stack with one page committed takes a signal without SA_ONSTACK in the first frame of a "
+    "call") {
   if (sanitized) {
     return skip("a sanitizer's own frames need more than is left above the limit");
   }

@@ -55,7 +55,8 @@ bool comes_to_pass(Condition condition) {
 
 }  // namespace
 
-// ---- Thread ------------------------------------------------------------------------------------------------------------
+// ---- Thread
+// ------------------------------------------------------------------------------------------------------------
 
 EVERY_STRATEGY("a thread runs on a growable stack of its own, as deep as it needs") {
   Stack stack({.reserve = 4 * MiB, .strategy = Of::strategy});
@@ -76,8 +77,9 @@ EVERY_STRATEGY("a thread runs on a growable stack of its own, as deep as it need
 TEST_CASE("what a thread calls gets copies of the arguments, and references by std::ref") {
   std::string seen;
   auto owned = std::make_unique<int>(7);
-  Thread([&seen](const std::string& text, std::unique_ptr<int> number) { seen = text + std::to_string(*number); }, "number ",
-         std::move(owned))
+  Thread([&seen](const std::string& text,
+                 std::unique_ptr<int> number) { seen = text + std::to_string(*number); },
+         "number ", std::move(owned))
       .join();
   CHECK(seen == "number 7");
 
@@ -101,7 +103,8 @@ TEST_CASE("the destructor asks the thread to stop and waits for it") {
   CHECK(was_asked);
 }
 
-TEST_CASE("assigning to a thread ends the one that was there, and moved-from ones are not joinable") {
+TEST_CASE(
+    "assigning to a thread ends the one that was there, and moved-from ones are not joinable") {
   std::atomic<int> stopped = 0;
   const auto until_asked = [&](const std::stop_token& token) {
     while (!token.stop_requested()) {
@@ -139,11 +142,15 @@ TEST_CASE("to join or detach what is no thread is an error") {
 
 TEST_CASE("a thread that joins itself gets an error, and goes on") {
   if (under_thread_sanitizer) {
-    return skip("ThreadSanitizer takes a thread that was joined for one that has ended, whatever came of it");
+    return skip(
+        "ThreadSanitizer takes a thread that was joined for one that has ended, whatever came of "
+        "it");
   }
   std::promise<Thread*> itself;
   std::string told;
-  Thread thread([&, future = itself.get_future()]() mutable { told = error_of([self = future.get()] { self->join(); }); });
+  Thread thread([&, future = itself.get_future()]() mutable {
+    told = error_of([self = future.get()] { self->join(); });
+  });
   itself.set_value(&thread);
   thread.join();
   CHECK(contains(told, "cannot join itself"));
@@ -151,7 +158,9 @@ TEST_CASE("a thread that joins itself gets an error, and goes on") {
 
 TEST_CASE("a thread that was given a name has its first 15 bytes for the kernel, too") {
   char name[16] = {};
-  Thread({.name = "a name of more than 15 bytes"}, [&] { pthread_getname_np(pthread_self(), name, sizeof name); }).join();
+  Thread({.name = "a name of more than 15 bytes"}, [&] {
+    pthread_getname_np(pthread_self(), name, sizeof name);
+  }).join();
   CHECK(std::string(name) == "a name of more ");
 }
 
@@ -234,7 +243,8 @@ TEST_CASE("the stack of a detached thread goes when it has ended and another one
   }));
 }
 
-// ---- how threads end -----------------------------------------------------------------------------------------------------
+// ---- how threads end
+// -----------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -281,7 +291,8 @@ struct CountsEnd {
   ~CountsEnd() { ++ended; }
 };
 
-volatile bool always = true;  // or the compiler knows that what is below never comes back, and warns
+volatile bool always =
+    true;  // or the compiler knows that what is below never comes back, and warns
 
 [[gnu::noinline]] void exit_below(std::size_t frames, std::atomic<std::size_t>& ended) {
   const CountsEnd object{ended};
@@ -296,7 +307,8 @@ volatile bool always = true;  // or the compiler knows that what is below never 
 }  // namespace
 
 TEST_CASE("pthread_exit from deep below runs the destructors on the way") {
-  constexpr std::size_t frames = under_thread_sanitizer ? 10'000 : 100'000;  // whose own stack of calls has room for few
+  constexpr std::size_t frames =
+      under_thread_sanitizer ? 10'000 : 100'000;  // whose own stack of calls has room for few
   std::atomic<std::size_t> ended = 0;
   Thread([&] { exit_below(frames, ended); }).join();
   CHECK(ended == frames + 1);

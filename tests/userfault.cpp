@@ -1,4 +1,5 @@
-// userfault: growth by a monitor thread, without a signal. What that makes possible, and where it ends.
+// userfault: growth by a monitor thread, without a signal. What that makes possible, and where it
+// ends.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -49,7 +50,8 @@ long system_call_below(const Stack& stack) {
 
 #define TEST_OF_USERFAULT(promise) ONE_STRATEGY(Strategy::userfault, promise)
 
-// ---- without a signal --------------------------------------------------------------------------------------------------
+// ---- without a signal
+// --------------------------------------------------------------------------------------------------
 
 GROWSTACK_SCENARIO("every signal blocked") {
   Stack stack(options);
@@ -62,7 +64,9 @@ GROWSTACK_SCENARIO("every signal blocked") {
   });
 }
 
-TEST_OF_USERFAULT("a stack grows with every signal blocked") { CHECK(run_scenario("every signal blocked").exit_code == 7); }
+TEST_OF_USERFAULT("a stack grows with every signal blocked") {
+  CHECK(run_scenario("every signal blocked").exit_code == 7);
+}
 
 GROWSTACK_SCENARIO("no alternate stack") {
   Stack stack(options);
@@ -108,9 +112,11 @@ TEST_OF_USERFAULT("threads that grow their stacks at once are all served by the 
   CHECK(handler::counters().growth == faults);
 }
 
-// ---- system calls ------------------------------------------------------------------------------------------------------
+// ---- system calls
+// ------------------------------------------------------------------------------------------------------
 
-TEST_OF_USERFAULT("with the privilege, a system call into memory that nobody touched is served and counted") {
+TEST_OF_USERFAULT(
+    "with the privilege, a system call into memory that nobody touched is served and counted") {
   if (const Support here = supported(Strategy::userfault); !here.reason.empty()) {
     return skip(here.reason);
   }
@@ -132,7 +138,9 @@ GROWSTACK_SCENARIO("system calls without privilege") {
   return 0;
 }
 
-TEST_OF_USERFAULT("without it, the support says so, system calls get EFAULT, and the program's own faults are served") {
+TEST_OF_USERFAULT(
+    "without it, the support says so, system calls get EFAULT, and the program's own faults are "
+    "served") {
   if (number_in("/proc/sys/vm/unprivileged_userfaultfd") != 0) {
     return skip("vm.unprivileged_userfaultfd gives the privilege to everybody");
   }
@@ -149,7 +157,8 @@ TEST_OF_USERFAULT("without it, the support says so, system calls get EFAULT, and
   CHECK(contains(ended.out, "system calls"));
 }
 
-// ---- forks and descriptors ---------------------------------------------------------------------------------------------
+// ---- forks and descriptors
+// ---------------------------------------------------------------------------------------------
 
 GROWSTACK_SCENARIO("forked") {
   no_core();
@@ -169,7 +178,8 @@ GROWSTACK_SCENARIO("forked") {
   return 0;
 }
 
-TEST_OF_USERFAULT("a forked child, which has no monitor, is filled by the kernel and keeps its guard") {
+TEST_OF_USERFAULT(
+    "a forked child, which has no monitor, is filled by the kernel and keeps its guard") {
   if (under_thread_sanitizer) {
     return skip("ThreadSanitizer does not know threads after a fork");
   }

@@ -1,5 +1,5 @@
-// userfault_signal: growth by SIGBUS. What is not ours stays as it was, also for that signal; and memory that was filled can
-// be given back and lost track of without a hole in the guard.
+// userfault_signal: growth by SIGBUS. What is not ours stays as it was, also for that signal; and
+// memory that was filled can be given back and lost track of without a hole in the guard.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -35,7 +35,8 @@ namespace {
 constexpr std::size_t KiB = 1024;
 constexpr std::size_t MiB = 1024 * KiB;
 
-const StackOptions options{.reserve = 8 * MiB, .strategy = Strategy::userfault_signal, .name = "filled"};
+const StackOptions options{
+    .reserve = 8 * MiB, .strategy = Strategy::userfault_signal, .name = "filled"};
 
 /// A page of a file that has no such page: a touch is a SIGBUS.
 volatile char* beyond_the_file() {
@@ -54,7 +55,8 @@ volatile char* beyond_the_file() {
 
 #define TEST_OF_USERFAULT_SIGNAL(promise) ONE_STRATEGY(Strategy::userfault_signal, promise)
 
-// ---- SIGBUS that is not ours -------------------------------------------------------------------------------------------
+// ---- SIGBUS that is not ours
+// -------------------------------------------------------------------------------------------
 
 GROWSTACK_SCENARIO("truncated file on a stack") {
   no_core();
@@ -77,7 +79,8 @@ GROWSTACK_SCENARIO("sent from inside") {
 }
 
 TEST_OF_USERFAULT_SIGNAL("a SIGBUS that is not ours kills as it always did, with no word from us") {
-  for (const char* const scenario : {"truncated file on a stack", "truncated file elsewhere", "sent from inside"}) {
+  for (const char* const scenario :
+       {"truncated file on a stack", "truncated file elsewhere", "sent from inside"}) {
     CAPTURE(std::string(scenario));
     const Ended ended = run_scenario(scenario);
     CHECK(ended.signal == SIGBUS);
@@ -89,7 +92,10 @@ GROWSTACK_SCENARIO("earlier handler") {
   static volatile char* place = nullptr;
   struct sigaction theirs {};
   theirs.sa_sigaction = [](int signal, siginfo_t* info, void*) {
-    _exit(signal == SIGBUS && info->si_code == BUS_ADRERR && info->si_addr == const_cast<char*>(place) ? 7 : 1);
+    _exit(signal == SIGBUS && info->si_code == BUS_ADRERR &&
+                  info->si_addr == const_cast<char*>(place)
+              ? 7
+              : 1);
   };
   theirs.sa_flags = SA_SIGINFO | SA_ONSTACK;
   sigaction(SIGBUS, &theirs, nullptr);
@@ -101,7 +107,8 @@ GROWSTACK_SCENARIO("earlier handler") {
   return 2;
 }
 
-TEST_OF_USERFAULT_SIGNAL("a SIGBUS handler installed before ours gets what is not ours, and only that") {
+TEST_OF_USERFAULT_SIGNAL(
+    "a SIGBUS handler installed before ours gets what is not ours, and only that") {
   CHECK(run_scenario("earlier handler").exit_code == 7);
 }
 
@@ -131,7 +138,8 @@ TEST_CASE("no SIGBUS handler is installed where no stack needs it") {
   CHECK(run_scenario("no bus handler without need").exit_code == 7);
 }
 
-// ---- what programs do to it --------------------------------------------------------------------------------------------
+// ---- what programs do to it
+// --------------------------------------------------------------------------------------------
 
 GROWSTACK_SCENARIO("grown after the program closed all descriptors") {
   no_core();
@@ -142,7 +150,8 @@ GROWSTACK_SCENARIO("grown after the program closed all descriptors") {
   return 0;
 }
 
-TEST_OF_USERFAULT_SIGNAL("once the program has closed all descriptors a stack that must grow dies, and says why") {
+TEST_OF_USERFAULT_SIGNAL(
+    "once the program has closed all descriptors a stack that must grow dies, and says why") {
   if (under_thread_sanitizer) {
     return skip("ThreadSanitizer does not know two descriptor tables");
   }
@@ -161,7 +170,8 @@ GROWSTACK_SCENARIO("made after the program closed all descriptors") {
   return new_one && old_one ? 7 : 1;
 }
 
-TEST_OF_USERFAULT_SIGNAL("the next stack that is made opens a descriptor again, for the stacks before it, too") {
+TEST_OF_USERFAULT_SIGNAL(
+    "the next stack that is made opens a descriptor again, for the stacks before it, too") {
   if (under_thread_sanitizer) {
     return skip("ThreadSanitizer does not know two descriptor tables");
   }
@@ -170,8 +180,10 @@ TEST_OF_USERFAULT_SIGNAL("the next stack that is made opens a descriptor again, 
 
 GROWSTACK_SCENARIO("overflow after the program closed all descriptors") {
   no_core();
-  const StackOptions grown{
-      .reserve = MiB, .policy = {.initial_commit = MiB}, .strategy = Strategy::userfault_signal, .name = "filled"};
+  const StackOptions grown{.reserve = MiB,
+                           .policy = {.initial_commit = MiB},
+                           .strategy = Strategy::userfault_signal,
+                           .name = "filled"};
   Stack stack(grown);
   close_range(3, ~0U, 0);
   call(stack, [] { descend_to(0); });
@@ -197,7 +209,9 @@ GROWSTACK_SCENARIO("overflow without markers") {
   return 0;
 }
 
-TEST_OF_USERFAULT_SIGNAL("on a kernel without guard markers the guard is memory that is never filled, and kills by SIGBUS") {
+TEST_OF_USERFAULT_SIGNAL(
+    "on a kernel without guard markers the guard is memory that is never filled, and kills by "
+    "SIGBUS") {
   const Ended ended = run_scenario("overflow without markers");
   CHECK(ended.signal == SIGBUS);
   CHECK(contains(ended.err, "stack overflow"));
@@ -209,9 +223,11 @@ GROWSTACK_SCENARIO("forked") {
   Stack untouched(options);
   call(stack, [] { descend(200 * KiB); });
   const int grown = end_of_child([&] {
-    const bool both = call(stack, [] { return descend(7 * MiB); }) == 0 && call(untouched, [] { return descend(MiB); }) == 0;
+    const bool both = call(stack, [] { return descend(7 * MiB); }) == 0 &&
+                      call(untouched, [] { return descend(MiB); }) == 0;
     const bool own = call(options, [] { return descend(MiB); }) == 0;
-    const int grandchild = end_of_child([&] { return call(stack, [] { return descend(7 * MiB); }) == 0 ? 7 : 1; });
+    const int grandchild =
+        end_of_child([&] { return call(stack, [] { return descend(7 * MiB); }) == 0 ? 7 : 1; });
     return both && own && grandchild == 7 && stack.counters().growth_faults > 0 ? 7 : 1;
   });
   const int overflown = end_of_child([&] {
@@ -223,12 +239,14 @@ GROWSTACK_SCENARIO("forked") {
   return 0;
 }
 
-TEST_OF_USERFAULT_SIGNAL("a forked child keeps growing and keeps its guard, and so does its own child") {
+TEST_OF_USERFAULT_SIGNAL(
+    "a forked child keeps growing and keeps its guard, and so does its own child") {
   if (under_thread_sanitizer) {
     return skip("ThreadSanitizer does not know threads after a fork");
   }
   const Ended ended = run_scenario("forked");
-  CHECK(ended.out == "7 " + std::to_string(1000 + signal_of_overflow(Strategy::userfault_signal)) + " 1\n");
+  CHECK(ended.out ==
+        "7 " + std::to_string(1000 + signal_of_overflow(Strategy::userfault_signal)) + " 1\n");
   CHECK(contains(ended.err, "stack overflow"));
 }
 
@@ -240,7 +258,8 @@ GROWSTACK_SCENARIO("fork from the stack") {
   });
 }
 
-TEST_OF_USERFAULT_SIGNAL("a fork from such a stack leaves two processes that both go on growing it") {
+TEST_OF_USERFAULT_SIGNAL(
+    "a fork from such a stack leaves two processes that both go on growing it") {
   if (under_thread_sanitizer) {
     return skip("ThreadSanitizer does not know threads after a fork");
   }

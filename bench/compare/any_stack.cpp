@@ -35,12 +35,15 @@ void require(int error, const char* call) {
 
 class StrategyStack final : public AnyStack {
  public:
-  StrategyStack(Strategy strategy, const StackRequest& request) : stack_(options(strategy, request)) {}
+  StrategyStack(Strategy strategy, const StackRequest& request)
+      : stack_(options(strategy, request)) {}
 
   [[nodiscard]] std::uintptr_t base() const override { return number(stack_.base()); }
   [[nodiscard]] std::uintptr_t floor() const override { return number(stack_.floor()); }
   [[nodiscard]] std::uintptr_t limit() const override { return number(stack_.limit()); }
-  [[nodiscard]] std::uint64_t growth_events() const override { return stack_.counters().growth_faults; }
+  [[nodiscard]] std::uint64_t growth_events() const override {
+    return stack_.counters().growth_faults;
+  }
   [[nodiscard]] std::size_t high_water() const override { return stack_.high_water_mark(); }
   [[nodiscard]] std::size_t guard() const override {
     StackBounds bounds;
@@ -113,7 +116,8 @@ class GlibcThread final : public AnyStack {
   explicit GlibcThread(const StackRequest& request) : guard_(handler::page_up(request.guard)) {
     // The guard comes on top of the size, as pthread_getattr_np tells it, too.
     require(pthread_attr_setguardsize(attributes_.get(), guard_), "pthread_attr_setguardsize");
-    require(pthread_attr_setstacksize(attributes_.get(), handler::page_up(request.reserve)), "pthread_attr_setstacksize");
+    require(pthread_attr_setstacksize(attributes_.get(), handler::page_up(request.reserve)),
+            "pthread_attr_setstacksize");
   }
 
   [[nodiscard]] std::uintptr_t base() const override { return base_; }
@@ -149,8 +153,10 @@ class GlibcThread final : public AnyStack {
 /// A thread on memory that its owner mapped: no guard, for pthread_attr_setstack(3) makes none.
 class GlibcThreadOnOurMemory final : public AnyStack {
  public:
-  explicit GlibcThreadOnOurMemory(const StackRequest& request) : bytes_(handler::page_up(request.reserve)) {
-    memory_ = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+  explicit GlibcThreadOnOurMemory(const StackRequest& request)
+      : bytes_(handler::page_up(request.reserve)) {
+    memory_ = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK,
+                   -1, 0);
     require(memory_ == MAP_FAILED ? errno : 0, "mmap");
     if (const int error = pthread_attr_setstack(attributes_.get(), memory_, bytes_); error != 0) {
       munmap(memory_, bytes_);
@@ -191,8 +197,8 @@ class BoostStack final : public AnyStack {
   void run(const std::function<void()>& body) override {
     namespace context = boost::context;
     std::exception_ptr thrown;
-    context::fiber there(std::allocator_arg, context::preallocated(whole_.sp, whole_.size, whole_), BorrowedStack{},
-                         [&](context::fiber&& back) {
+    context::fiber there(std::allocator_arg, context::preallocated(whole_.sp, whole_.size, whole_),
+                         BorrowedStack{}, [&](context::fiber&& back) {
                            try {
                              body();
                            } catch (...) {
@@ -213,7 +219,8 @@ class BoostStack final : public AnyStack {
 };
 
 std::unique_ptr<AnyStack> make_fixedsize(const StackRequest& request) {
-  return std::make_unique<BoostStack<boost::context::fixedsize_stack>>(boost::context::fixedsize_stack(request.reserve), 0);
+  return std::make_unique<BoostStack<boost::context::fixedsize_stack>>(
+      boost::context::fixedsize_stack(request.reserve), 0);
 }
 
 std::unique_ptr<AnyStack> make_protected_fixedsize(const StackRequest& request) {
@@ -221,8 +228,8 @@ std::unique_ptr<AnyStack> make_protected_fixedsize(const StackRequest& request) 
       boost::context::protected_fixedsize_stack(request.reserve), handler::page_size());
 }
 
-/// A pool of its own, that asks malloc for one stack: with one shared by all, every stack but the first would be a used one,
-/// and its memory there already.
+/// A pool of its own, that asks malloc for one stack: with one shared by all, every stack but the
+/// first would be a used one, and its memory there already.
 std::unique_ptr<AnyStack> make_pooled_fixedsize(const StackRequest& request) {
   constexpr std::size_t stacks_at_once = 1;
   return std::make_unique<BoostStack<boost::context::pooled_fixedsize_stack>>(
@@ -239,10 +246,11 @@ struct Maker {
   std::unique_ptr<AnyStack> (*make)(const StackRequest& request);
 };
 
-constexpr std::array makers{
-    Maker{"glibc_thread", make<GlibcThread>}, Maker{"glibc_thread_setstack", make<GlibcThreadOnOurMemory>},
-    Maker{"boost_fixedsize", make_fixedsize}, Maker{"boost_protected_fixedsize", make_protected_fixedsize},
-    Maker{"boost_pooled_fixedsize", make_pooled_fixedsize}};
+constexpr std::array makers{Maker{"glibc_thread", make<GlibcThread>},
+                            Maker{"glibc_thread_setstack", make<GlibcThreadOnOurMemory>},
+                            Maker{"boost_fixedsize", make_fixedsize},
+                            Maker{"boost_protected_fixedsize", make_protected_fixedsize},
+                            Maker{"boost_pooled_fixedsize", make_pooled_fixedsize}};
 
 }  // namespace
 

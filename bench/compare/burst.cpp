@@ -35,7 +35,11 @@ constexpr auto pause = 1ms;
 // ---- in the child ----
 
 PoolOptions options() {
-  return {.reserve = reserve, .guard = handler::page_size(), .strategy = many, .name = "burst", .retention = 100ms};
+  return {.reserve = reserve,
+          .guard = handler::page_size(),
+          .strategy = many,
+          .name = "burst",
+          .retention = 100ms};
 }
 
 /// All of them deep at the same time.
@@ -63,13 +67,15 @@ nlohmann::json memory_now(const StackPool& pool) {
 
 }  // namespace
 
-/// {"stacks"} to {"count", "warm_size", "before", "peak", "returned", "after": {"stacks", "process"}, "kept", "return_ns",
-/// "system_calls": {"count"} or {"refusal"}}.
+/// {"stacks"} to {"count", "warm_size", "before", "peak", "returned", "after": {"stacks",
+/// "process"}, "kept", "return_ns", "system_calls": {"count"} or {"refusal"}}.
 nlohmann::json measure_burst(const nlohmann::json& request, Progress& progress) {
   progress.say("scale: a burst");
   const std::size_t count = affordable(request.at("stacks"), depth);
   StackPool pool(options());
-  nlohmann::json result{{"count", count}, {"warm_size", options().policy.initial_commit}, {"before", memory_now(pool)}};
+  nlohmann::json result{{"count", count},
+                        {"warm_size", options().policy.initial_commit},
+                        {"before", memory_now(pool)}};
   std::vector<Stack> stacks = deep_stacks(pool, count);
   result["peak"] = memory_now(pool);
   const auto begin = std::chrono::steady_clock::now();
@@ -91,9 +97,11 @@ namespace {
 
 const std::vector<std::string> metrics{"rss_after_burst_ratio", "burst_system_calls"};
 
-/// Against what the stacks that are live or warm may have. One at least, for the ratio: the next to be acquired.
+/// Against what the stacks that are live or warm may have. One at least, for the ratio: the next to
+/// be acquired.
 double ratio(const nlohmann::json& result) {
-  const double allowed = std::max(1.0, result.at("kept").get<double>()) * result.at("warm_size").get<double>();
+  const double allowed =
+      std::max(1.0, result.at("kept").get<double>()) * result.at("warm_size").get<double>();
   return result.at("after").at("stacks").get<double>() / allowed;
 }
 
@@ -102,25 +110,32 @@ void add_rows(Session& session, const std::string& subject, const nlohmann::json
                .metric = "rss_after_burst_ratio",
                .value = ratio(result),
                .unit = "ratio",
-               .note = fmt::format("resident after a burst of {} and a second, to {} a stack that is live or warm",
-                                   grouped(result.at("count").get<std::uint64_t>()),
-                                   in_units(result.at("warm_size").get<std::uint64_t>()))});
+               .note = fmt::format(
+                   "resident after a burst of {} and a second, to {} a stack that is live or warm",
+                   grouped(result.at("count").get<std::uint64_t>()),
+                   in_units(result.at("warm_size").get<std::uint64_t>()))});
   const nlohmann::json& calls = result.at("system_calls");
-  session.add({.subject = subject,
-               .metric = "burst_system_calls",
-               .value = calls.contains("count") ? std::optional(calls.at("count").get<double>()) : std::nullopt,
-               .unit = "system calls",
-               .note = calls.contains("count") ? fmt::format("pairs of {} after it in which the thread made a system call",
-                                                             grouped(std::uint64_t{pairs_counted}))
-                                               : calls.at("refusal").get<std::string>()});
+  session.add(
+      {.subject = subject,
+       .metric = "burst_system_calls",
+       .value =
+           calls.contains("count") ? std::optional(calls.at("count").get<double>()) : std::nullopt,
+       .unit = "system calls",
+       .note = calls.contains("count")
+                   ? fmt::format("pairs of {} after it in which the thread made a system call",
+                                 grouped(std::uint64_t{pairs_counted}))
+                   : calls.at("refusal").get<std::string>()});
 }
 
-std::string in_mebibytes(const nlohmann::json& bytes) { return fmt::format("{:.2f}", bytes.get<double>() / mebibyte); }
+std::string in_mebibytes(const nlohmann::json& bytes) {
+  return fmt::format("{:.2f}", bytes.get<double>() / mebibyte);
+}
 
 Table table_of(const nlohmann::json& result) {
   Table table({"MiB resident", "stacks", "the process"}, 1);
-  for (const auto& [moment, title] : {std::pair{"before", "before"}, std::pair{"peak", "all of them deep"},
-                                      std::pair{"returned", "all given back"}, std::pair{"after", "a second later"}}) {
+  for (const auto& [moment, title] :
+       {std::pair{"before", "before"}, std::pair{"peak", "all of them deep"},
+        std::pair{"returned", "all given back"}, std::pair{"after", "a second later"}}) {
     const nlohmann::json& memory = result.at(moment);
     table.add({title, in_mebibytes(memory.at("stacks")), in_mebibytes(memory.at("process"))});
   }
@@ -130,27 +145,35 @@ Table table_of(const nlohmann::json& result) {
 std::vector<std::string> what_to_see(const nlohmann::json& result) {
   const nlohmann::json& calls = result.at("system_calls");
   return {fmt::format("{} stacks; one that was deep was given back in {} ns.",
-                      grouped(result.at("count").get<std::uint64_t>()), grouped(result.at("return_ns").get<double>())),
-          fmt::format("A second later {} stacks are live or warm, and {:.2f} times as much is resident as {} for each.",
+                      grouped(result.at("count").get<std::uint64_t>()),
+                      grouped(result.at("return_ns").get<double>())),
+          fmt::format("A second later {} stacks are live or warm, and {:.2f} times as much is "
+                      "resident as {} for each.",
                       grouped(result.at("kept").get<std::uint64_t>()), ratio(result),
                       in_units(result.at("warm_size").get<std::uint64_t>())),
           calls.contains("count") ? fmt::format("Of the next {} pairs {} made a system call.",
-                                                grouped(std::uint64_t{pairs_counted}), calls.at("count").get<unsigned>())
+                                                grouped(std::uint64_t{pairs_counted}),
+                                                calls.at("count").get<unsigned>())
                                   : ""};
 }
 
 }  // namespace
 
 void compare_burst(Session& session) {
-  for (const Subject& subject : session.strategies([](Strategy strategy) { return strategy == many; })) {
-    const Answer answer = subject.unsupported.empty()
-                              ? ask_child("burst", {{"stacks", session.stacks_at_once(100'000, 10'000)}}, session.progress())
-                              : Answer{.failure = subject.unsupported};
-    session.print_title("AFTER A BURST",
-                        fmt::format("So many stacks of {} as half of the memory available has room for go down to {} and "
-                                    "stay, then all are given back to the pool, whose retention is {} ms, and for a "
-                                    "second one stack is acquired and given back each millisecond.",
-                                    subject.name, in_units(depth), options().retention.count()));
+  for (const Subject& subject :
+       session.strategies([](Strategy strategy) { return strategy == many; })) {
+    const Answer answer =
+        subject.unsupported.empty()
+            ? ask_child("burst", {{"stacks", session.stacks_at_once(100'000, 10'000)}},
+                        session.progress())
+            : Answer{.failure = subject.unsupported};
+    session.print_title(
+        "AFTER A BURST",
+        fmt::format(
+            "So many stacks of {} as half of the memory available has room for go down to {} and "
+            "stay, then all are given back to the pool, whose retention is {} ms, and for a "
+            "second one stack is acquired and given back each millisecond.",
+            subject.name, in_units(depth), options().retention.count()));
     if (!answer.failure.empty()) {
       session.add_missing(subject.name, metrics, answer.whole_failure());
       session.print_sentences({answer.whole_failure()});

@@ -1,5 +1,5 @@
-// check_promises FILE: whether the JSON of the group promises has every cell of every strategy and peer, and a few that hold
-// by design say so. Says what is missing, or else.
+// check_promises FILE: whether the JSON of the group promises has every cell of every strategy and
+// peer, and a few that hold by design say so. Says what is missing, or else.
 #include "result_file.hpp"
 
 #include <growstack/strategy.hpp>
@@ -61,8 +61,8 @@ constexpr std::array promises{"growth_events",
                               "free_of_stack_limit",
                               "stays_trimmed"};
 
-constexpr std::array peers{"glibc_thread", "glibc_thread_setstack", "boost_fixedsize", "boost_protected_fixedsize",
-                           "boost_pooled_fixedsize"};
+constexpr std::array peers{"glibc_thread", "glibc_thread_setstack", "boost_fixedsize",
+                           "boost_protected_fixedsize", "boost_pooled_fixedsize"};
 
 using Cells = std::map<std::pair<std::string, std::string>, nlohmann::json>;
 
@@ -99,10 +99,13 @@ class Check {
  private:
   /// A value, or a reason why there is none.
   static bool is_row(const nlohmann::json& row) {
-    const auto has_text = [&](const char* member) { return row.contains(member) && row[member].is_string(); };
-    return row.is_object() && has_text("subject") && has_text("metric") && has_text("unit") && has_text("note") &&
-           row.contains("value") &&
-           (row["value"].is_number() || (row["value"].is_null() && !row["note"].get<std::string>().empty()));
+    const auto has_text = [&](const char* member) {
+      return row.contains(member) && row[member].is_string();
+    };
+    return row.is_object() && has_text("subject") && has_text("metric") && has_text("unit") &&
+           has_text("note") && row.contains("value") &&
+           (row["value"].is_number() ||
+            (row["value"].is_null() && !row["note"].get<std::string>().empty()));
   }
 
   const nlohmann::json* find(const std::string& subject, const char* promise) const {
@@ -148,4 +151,6 @@ int check_all(const nlohmann::json& rows) {
 
 }  // namespace
 
-int main(int argc, char** argv) { return growstack::compare::check_result_file("check_promises", argc, argv, check_all); }
+int main(int argc, char** argv) {
+  return growstack::compare::check_result_file("check_promises", argc, argv, check_all);
+}

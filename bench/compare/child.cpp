@@ -27,26 +27,32 @@ namespace {
 
 constexpr std::string_view child_mark = "--child";
 
-[[noreturn]] void fail(const char* call) { throw std::system_error(errno, std::generic_category(), call); }
+[[noreturn]] void fail(const char* call) {
+  throw std::system_error(errno, std::generic_category(), call);
+}
 
-/// Between fork and exec. The terminal moves to another descriptor, out of the way of the child's standard error.
-[[noreturn]] void become_child(const char* task, const std::string& request, int terminal, const Scratch& out,
-                               const Scratch& err) {
+/// Between fork and exec. The terminal moves to another descriptor, out of the way of the child's
+/// standard error.
+[[noreturn]] void become_child(const char* task, const std::string& request, int terminal,
+                               const Scratch& out, const Scratch& err) {
   constexpr int exec_failed = 127;
   const int kept_terminal = terminal < 0 ? -1 : fcntl(terminal, F_DUPFD, STDERR_FILENO + 1);
-  const bool ready = prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && dup2(out.descriptor(), STDOUT_FILENO) >= 0 &&
+  const bool ready = prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 &&
+                     dup2(out.descriptor(), STDOUT_FILENO) >= 0 &&
                      dup2(err.descriptor(), STDERR_FILENO) >= 0;
   if (ready) {
     const std::string mark(child_mark);
     const std::string descriptor = std::to_string(kept_terminal);
-    execl("/proc/self/exe", "growstack_compare", mark.c_str(), task, request.c_str(), descriptor.c_str(), nullptr);
+    execl("/proc/self/exe", "growstack_compare", mark.c_str(), task, request.c_str(),
+          descriptor.c_str(), nullptr);
   }
   _exit(exec_failed);
 }
 
 /// False if it took too long and was killed.
 bool ended_in_time(pid_t child, std::chrono::milliseconds patience) {
-  const auto process = static_cast<int>(syscall(SYS_pidfd_open, child, 0));  // glibc 2.36 declares it wrongly for C++
+  const auto process = static_cast<int>(
+      syscall(SYS_pidfd_open, child, 0));  // glibc 2.36 declares it wrongly for C++
   if (process < 0) {
     fail("pidfd_open");
   }
@@ -77,11 +83,14 @@ std::string first_line(const std::string& text) { return text.substr(0, text.fin
 
 Answer read_answer(int status, const std::string& out, const std::string& err) {
   if (WIFSIGNALED(status)) {
-    return {.failure = "killed by " + signal_name(WTERMSIG(status)), .last_words = first_line(err), .died = true};
+    return {.failure = "killed by " + signal_name(WTERMSIG(status)),
+            .last_words = first_line(err),
+            .died = true};
   }
   nlohmann::json answer = nlohmann::json::parse(out, nullptr, false);
   if (WEXITSTATUS(status) != 0 || answer.is_discarded()) {
-    return {.failure = fmt::format("exited with {}", WEXITSTATUS(status)), .last_words = first_line(err)};
+    return {.failure = fmt::format("exited with {}", WEXITSTATUS(status)),
+            .last_words = first_line(err)};
   }
   if (answer.contains("failure")) {
     return {.failure = answer.at("failure").get<std::string>()};
@@ -112,7 +121,8 @@ std::string Scratch::text() const {
   std::string all;
   std::array<char, 4096> part;
   for (;;) {
-    const ssize_t bytes = pread(descriptor_, part.data(), part.size(), static_cast<off_t>(all.size()));
+    const ssize_t bytes =
+        pread(descriptor_, part.data(), part.size(), static_cast<off_t>(all.size()));
     if (bytes < 0) {
       fail("pread");
     }
@@ -148,9 +158,10 @@ Answer ask_child(const char* task, const nlohmann::json& request, const Progress
   }
   const std::optional<int> status = status_within(child, patience);
   if (!status) {
-    return {.failure =
-                fmt::format("did not end within {} s", std::chrono::duration_cast<std::chrono::seconds>(patience).count()),
-            .last_words = first_line(err.text())};
+    return {
+        .failure = fmt::format("did not end within {} s",
+                               std::chrono::duration_cast<std::chrono::seconds>(patience).count()),
+        .last_words = first_line(err.text())};
   }
   return read_answer(*status, out.text(), err.text());
 }
@@ -167,8 +178,10 @@ bool serve_as_child(int argc, char** argv, std::span<const Task> tasks, int& exi
   for (const Task& task : tasks) {
     if (std::string_view(argv[2]) == task.name) {
       const std::string text = answer(task, argv[3], std::atoi(argv[4])).dump();
-      exit_code = std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0 ? EXIT_SUCCESS
-                                                                                                              : EXIT_FAILURE;
+      exit_code = std::fwrite(text.data(), 1, text.size(), stdout) == text.size() &&
+                          std::fflush(stdout) == 0
+                      ? EXIT_SUCCESS
+                      : EXIT_FAILURE;
     }
   }
   return true;

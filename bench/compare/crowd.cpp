@@ -29,7 +29,10 @@ std::uintptr_t number(const void* address) { return reinterpret_cast<std::uintpt
 class PooledCrowd final : public Crowd {
  public:
   PooledCrowd(Strategy strategy, const CrowdRequest& request)
-      : pool_({.reserve = request.reserve, .guard = request.guard, .strategy = strategy, .name = "crowd"}),
+      : pool_({.reserve = request.reserve,
+               .guard = request.guard,
+               .strategy = strategy,
+               .name = "crowd"}),
         stacks_(request.most),
         suspended_(request.most) {}
 
@@ -39,8 +42,12 @@ class PooledCrowd final : public Crowd {
     ++count_;
   }
 
-  [[nodiscard]] std::uintptr_t floor(std::size_t index) const override { return number(stacks_.at(index).value().floor()); }
-  void run(std::size_t index, const std::function<void()>& errand) override { suspended_.at(index).run(errand); }
+  [[nodiscard]] std::uintptr_t floor(std::size_t index) const override {
+    return number(stacks_.at(index).value().floor());
+  }
+  void run(std::size_t index, const std::function<void()>& errand) override {
+    suspended_.at(index).run(errand);
+  }
 
  private:
   StackPool pool_;
@@ -56,7 +63,10 @@ template <class Allocator>
 class BoostCrowd final : public Crowd {
  public:
   BoostCrowd(const CrowdRequest& request, std::size_t guard)
-      : allocator_(request.reserve), guard_(guard), floors_(request.most), suspended_(request.most) {}
+      : allocator_(request.reserve),
+        guard_(guard),
+        floors_(request.most),
+        suspended_(request.most) {}
 
   void add() override {
     const boost::context::stack_context stack = allocator_.allocate();
@@ -67,7 +77,9 @@ class BoostCrowd final : public Crowd {
 
   [[nodiscard]] std::uintptr_t floor(std::size_t index) const override { return floors_.at(index); }
   [[nodiscard]] bool is_guarded() const override { return guard_ != 0; }
-  void run(std::size_t index, const std::function<void()>& errand) override { suspended_.at(index).run(errand); }
+  void run(std::size_t index, const std::function<void()>& errand) override {
+    suspended_.at(index).run(errand);
+  }
 
  private:
   Allocator allocator_;
@@ -87,7 +99,8 @@ void require(int error, const char* call) {
 
 class ThreadCrowd final : public Crowd {
  public:
-  explicit ThreadCrowd(const CrowdRequest& request) : floors_(request.most), threads_(request.most) {
+  explicit ThreadCrowd(const CrowdRequest& request)
+      : floors_(request.most), threads_(request.most) {
     require(pthread_attr_init(&attributes_), "pthread_attr_init");
     require(pthread_attr_setstacksize(&attributes_, request.reserve), "pthread_attr_setstacksize");
     require(pthread_attr_setguardsize(&attributes_, request.guard), "pthread_attr_setguardsize");
@@ -103,7 +116,8 @@ class ThreadCrowd final : public Crowd {
   ThreadCrowd& operator=(const ThreadCrowd&) = delete;
 
   void add() override {
-    require(pthread_create(&threads_.at(count_), &attributes_, wait_for_end, this), "pthread_create");
+    require(pthread_create(&threads_.at(count_), &attributes_, wait_for_end, this),
+            "pthread_create");
     entered_.acquire();
     ++count_;
   }
@@ -143,7 +157,9 @@ class ThreadCrowd final : public Crowd {
 
 }  // namespace
 
-void Crowd::run(std::size_t, const std::function<void()>&) { throw std::logic_error("threads take no errands"); }
+void Crowd::run(std::size_t, const std::function<void()>&) {
+  throw std::logic_error("threads take no errands");
+}
 
 std::unique_ptr<Crowd> make_crowd(const std::string& subject, const CrowdRequest& request) {
   namespace context = boost::context;
@@ -154,7 +170,8 @@ std::unique_ptr<Crowd> make_crowd(const std::string& subject, const CrowdRequest
     return std::make_unique<BoostCrowd<context::pooled_fixedsize_stack>>(request, 0);
   }
   if (subject == boost_protected_name) {
-    return std::make_unique<BoostCrowd<context::protected_fixedsize_stack>>(request, handler::page_size());
+    return std::make_unique<BoostCrowd<context::protected_fixedsize_stack>>(request,
+                                                                            handler::page_size());
   }
   if (subject == glibc_thread_name) {
     return std::make_unique<ThreadCrowd>(request);

@@ -42,7 +42,8 @@ constexpr std::size_t reserve = std::size_t{4} * 1024 * 1024;
 
 /// One fresh stack. Making it is not in the time.
 double time_one_stack() {
-  Stack stack({.reserve = reserve, .policy = bench::page_by_page, .strategy = many, .name = "faults"});
+  Stack stack(
+      {.reserve = reserve, .policy = bench::page_by_page, .strategy = many, .name = "faults"});
   std::vector<double> nanoseconds(pages);
   call(stack, [&] { bench::time_each_page(nanoseconds, 0ns); });
   return bench::median(nanoseconds);
@@ -58,10 +59,12 @@ std::vector<Stack> others(StackPool& pool, std::size_t count) {
   return stacks;
 }
 
-[[noreturn]] void fail(const char* call) { throw std::system_error(errno, std::generic_category(), call); }
+[[noreturn]] void fail(const char* call) {
+  throw std::system_error(errno, std::generic_category(), call);
+}
 
-/// A process with so many other stacks, which times a fault when it is asked to. Nothing of the library runs where it is
-/// made.
+/// A process with so many other stacks, which times a fault when it is asked to. Nothing of the
+/// library runs where it is made.
 class Process {
  public:
   explicit Process(std::size_t other_stacks) {
@@ -93,7 +96,8 @@ class Process {
   double ask() {
     const char question = 0;
     Reply reply;
-    if (send(socket_, &question, 1, MSG_NOSIGNAL) != 1 || recv(socket_, &reply, sizeof reply, MSG_WAITALL) != sizeof reply) {
+    if (send(socket_, &question, 1, MSG_NOSIGNAL) != 1 ||
+        recv(socket_, &reply, sizeof reply, MSG_WAITALL) != sizeof reply) {
       throw std::runtime_error("a process with stacks died");
     }
     if (reply.refusal.front() != '\0') {
@@ -123,7 +127,8 @@ class Process {
       std::string_view(error.what()).copy(reply.refusal.data(), reply.refusal.size() - 1);
       send(socket, &reply, sizeof reply, MSG_NOSIGNAL);
     }
-    pause();  // until it is killed: a question after its end would fail otherwise, and the refusal not be read
+    pause();  // until it is killed: a question after its end would fail otherwise, and the refusal
+              // not be read
     _exit(EXIT_SUCCESS);
   }
 
@@ -144,7 +149,9 @@ nlohmann::json measure_crowd_faults(const nlohmann::json& request, Progress& pro
   const std::size_t stacks = request.at("stacks");
   bench::warm_memory(4 * reserve);
   std::vector<double> once(1);
-  bench::time_each_page(once, 1ns);  // so that no function's first call, which takes much stack, falls into the figures
+  bench::time_each_page(
+      once,
+      1ns);  // so that no function's first call, which takes much stack, falls into the figures
   progress.say("scale: one fault among stacks");
   std::array<Contender, 3> contenders;
   for (std::size_t index = 0; index < contenders.size(); ++index) {
@@ -173,15 +180,18 @@ namespace {
 
 const std::vector<std::string> metrics{"fault_latency_ratio", "fault_latency_noise"};
 
-double value(const nlohmann::json& result, const char* member) { return result.at(member).get<double>(); }
+double value(const nlohmann::json& result, const char* member) {
+  return result.at(member).get<double>();
+}
 
-void add_rows(Session& session, const std::string& subject, const nlohmann::json& result, std::size_t stacks) {
-  session.add(
-      {.subject = subject,
-       .metric = "fault_latency_ratio",
-       .value = value(result, "ratio"),
-       .unit = "ratio",
-       .note = fmt::format("one growth fault beside {} other stacks to one beside none", grouped(std::uint64_t{stacks}))});
+void add_rows(Session& session, const std::string& subject, const nlohmann::json& result,
+              std::size_t stacks) {
+  session.add({.subject = subject,
+               .metric = "fault_latency_ratio",
+               .value = value(result, "ratio"),
+               .unit = "ratio",
+               .note = fmt::format("one growth fault beside {} other stacks to one beside none",
+                                   grouped(std::uint64_t{stacks}))});
   session.add({.subject = subject,
                .metric = "fault_latency_noise",
                .value = value(result, "noise"),
@@ -193,28 +203,35 @@ Table table_of(const nlohmann::json& result, const std::string& subject, std::si
   const std::string others = fmt::format("{} others", grouped(std::uint64_t{stacks}));
   Table table({"ns for one page", "no other", others, "no other = 1", "no other again"}, 1);
   table.add({subject, grouped(value(result, "one_ns")), grouped(value(result, "many_ns")),
-             fmt::format("{:.2f}", value(result, "ratio")), fmt::format("{:.2f}", value(result, "noise"))});
+             fmt::format("{:.2f}", value(result, "ratio")),
+             fmt::format("{:.2f}", value(result, "noise"))});
   return table;
 }
 
 std::string sentence(const nlohmann::json& result, std::size_t stacks) {
-  const bool is_noise = bench::from_one(value(result, "ratio")) <= bench::from_one(value(result, "noise"));
-  return fmt::format("A page costs {:.2f} times as much beside {} other stacks as beside none{}.", value(result, "ratio"),
-                     grouped(std::uint64_t{stacks}), is_noise ? ", which is no more than noise" : "");
+  const bool is_noise =
+      bench::from_one(value(result, "ratio")) <= bench::from_one(value(result, "noise"));
+  return fmt::format("A page costs {:.2f} times as much beside {} other stacks as beside none{}.",
+                     value(result, "ratio"), grouped(std::uint64_t{stacks}),
+                     is_noise ? ", which is no more than noise" : "");
 }
 
 }  // namespace
 
 void compare_crowd_faults(Session& session) {
   const std::size_t stacks = session.stacks_at_once(1'000'000, 100'000);
-  for (const Subject& subject : session.strategies([](Strategy strategy) { return strategy == many; })) {
+  for (const Subject& subject :
+       session.strategies([](Strategy strategy) { return strategy == many; })) {
     const Answer answer =
         subject.unsupported.empty()
-            ? ask_child("crowd_faults", {{"stacks", stacks}, {"rounds", session.rounds(60, 10)}}, session.progress())
+            ? ask_child("crowd_faults", {{"stacks", stacks}, {"rounds", session.rounds(60, 10)}},
+                        session.progress())
             : Answer{.failure = subject.unsupported};
     session.print_title("ONE FAULT AMONG STACKS",
-                        "One touch of one page, growing by one page a time, in a process with very many other stacks, none "
-                        "of which was entered, and in one with no other. Medians of rounds in which these processes take "
+                        "One touch of one page, growing by one page a time, in a process with very "
+                        "many other stacks, none "
+                        "of which was entered, and in one with no other. Medians of rounds in "
+                        "which these processes take "
                         "turns, the one with no other twice.");
     if (!answer.failure.empty()) {
       session.add_missing(subject.name, metrics, answer.whole_failure());

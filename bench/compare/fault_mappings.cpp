@@ -1,5 +1,5 @@
-// One fault in a process with many mappings, beside one with few: the kernel looks the address up in a larger tree, and
-// mprotect changes it.
+// One fault in a process with many mappings, beside one with few: the kernel looks the address up
+// in a larger tree, and mprotect changes it.
 #include "group.hpp"
 
 #include "parts/descent.hpp"
@@ -33,8 +33,8 @@ constexpr std::size_t pages = 512;  // of one fresh stack, one fault each
 constexpr std::size_t reserve = std::size_t{4} * 1024 * 1024;
 
 /// Which commit by mprotect in two threads or one, or by madvise; and the kernel's own fault.
-constexpr std::array strategies_here{Strategy::pipe_helper, Strategy::in_handler, Strategy::guard_markers,
-                                     Strategy::demand_paging};
+constexpr std::array strategies_here{Strategy::pipe_helper, Strategy::in_handler,
+                                     Strategy::guard_markers, Strategy::demand_paging};
 
 // ---- in the child ----
 
@@ -48,7 +48,10 @@ struct Contender {
 
 /// One fresh stack. Making it is not in the time.
 double time_one_stack(Strategy strategy) {
-  Stack stack({.reserve = reserve, .policy = bench::page_by_page, .strategy = strategy, .name = "mappings"});
+  Stack stack({.reserve = reserve,
+               .policy = bench::page_by_page,
+               .strategy = strategy,
+               .name = "mappings"});
   std::vector<double> nanoseconds(pages);
   call(stack, [&] { bench::time_each_page(nanoseconds, 0ns); });
   return bench::median(nanoseconds);
@@ -83,8 +86,8 @@ nlohmann::json result_of(const Contender& contender) {
 
 }  // namespace
 
-/// {"subjects", "rounds"} to {subject: {"few_ns", "many_ns", "ratio", "noise"} or {"refusal"}}. Throws std::system_error if
-/// the process may not have so many mappings.
+/// {"subjects", "rounds"} to {subject: {"few_ns", "many_ns", "ratio", "noise"} or {"refusal"}}.
+/// Throws std::system_error if the process may not have so many mappings.
 nlohmann::json measure_fault_mappings(const nlohmann::json& request, Progress& progress) {
   const unsigned rounds = request.at("rounds");
   std::vector<Contender> contenders;
@@ -93,7 +96,9 @@ nlohmann::json measure_fault_mappings(const nlohmann::json& request, Progress& p
   }
   bench::warm_memory(4 * reserve);
   std::vector<double> once(1);
-  bench::time_each_page(once, 1ns);  // so that no function's first call, which takes much stack, falls into the figures
+  bench::time_each_page(
+      once,
+      1ns);  // so that no function's first call, which takes much stack, falls into the figures
   std::array crowds{Crowd{few, &Contender::with_few}, Crowd{few, &Contender::with_few_again},
                     Crowd{many, &Contender::with_many}};
   std::mt19937 order;  // the same orders every time
@@ -115,26 +120,30 @@ namespace {
 
 // ---- in the parent ----
 
-double value(const Outcome& outcome, const char* member) { return outcome.result.at(member).get<double>(); }
+double value(const Outcome& outcome, const char* member) {
+  return outcome.result.at(member).get<double>();
+}
 
 void add_row(Session& session, const Outcome& outcome) {
   session.add({.subject = outcome.subject.name,
                .metric = "fault_mappings_ratio",
                .value = outcome.ok() ? std::optional(value(outcome, "ratio")) : std::nullopt,
                .unit = "ratio",
-               .note = outcome.ok() ? fmt::format("one growth fault with {} other mappings to one with {}",
-                                                  grouped(std::uint64_t{many}), few)
-                                    : outcome.failure});
+               .note = outcome.ok()
+                           ? fmt::format("one growth fault with {} other mappings to one with {}",
+                                         grouped(std::uint64_t{many}), few)
+                           : outcome.failure});
 }
 
 Table table_of(const std::vector<Outcome>& outcomes) {
-  Table table({"ns for one page", fmt::format("{} mappings", few), fmt::format("{} mappings", grouped(std::uint64_t{many})),
-               "100 = 1", "100 again"},
+  Table table({"ns for one page", fmt::format("{} mappings", few),
+               fmt::format("{} mappings", grouped(std::uint64_t{many})), "100 = 1", "100 again"},
               1);
   for (const Outcome& outcome : outcomes) {
     if (outcome.ok()) {
-      table.add({outcome.subject.name, grouped(value(outcome, "few_ns")), grouped(value(outcome, "many_ns")),
-                 fmt::format("{:.2f}", value(outcome, "ratio")), fmt::format("{:.2f}", value(outcome, "noise"))});
+      table.add({outcome.subject.name, grouped(value(outcome, "few_ns")),
+                 grouped(value(outcome, "many_ns")), fmt::format("{:.2f}", value(outcome, "ratio")),
+                 fmt::format("{:.2f}", value(outcome, "noise"))});
     } else {
       table.add_sentence({outcome.subject.name}, outcome.failure);
     }
@@ -148,12 +157,14 @@ std::string sentence(const Outcome& outcome) {
   }
   const double ratio = value(outcome, "ratio");
   const bool is_noise = bench::from_one(ratio) <= bench::from_one(value(outcome, "noise"));
-  return fmt::format("A page of {} costs {:.2f} times as much with {} other mappings as with {}{}.", outcome.subject.name,
-                     ratio, grouped(std::uint64_t{many}), few, is_noise ? ", which is no more than noise" : "");
+  return fmt::format("A page of {} costs {:.2f} times as much with {} other mappings as with {}{}.",
+                     outcome.subject.name, ratio, grouped(std::uint64_t{many}), few,
+                     is_noise ? ", which is no more than noise" : "");
 }
 
 bool takes_part(Strategy strategy) {
-  return std::find(strategies_here.begin(), strategies_here.end(), strategy) != strategies_here.end();
+  return std::find(strategies_here.begin(), strategies_here.end(), strategy) !=
+         strategies_here.end();
 }
 
 }  // namespace
@@ -163,7 +174,8 @@ void compare_fault_mappings(Session& session) {
   if (subjects.empty()) {
     return;
   }
-  const SideBySide found = measure_side_by_side(session, "fault_mappings", subjects, {}, session.rounds(15, 2));
+  const SideBySide found =
+      measure_side_by_side(session, "fault_mappings", subjects, {}, session.rounds(15, 2));
   std::vector<std::string> sentences;
   for (const Outcome& outcome : found.outcomes) {
     add_row(session, outcome);
@@ -172,7 +184,8 @@ void compare_fault_mappings(Session& session) {
   session.print_title(
       "ONE FAULT AMONG MAPPINGS",
       fmt::format(
-          "One touch of one page, growing by one page a time, in a process with {} and with {} other mappings, pages "
+          "One touch of one page, growing by one page a time, in a process with {} and with {} "
+          "other mappings, pages "
           "with permissions and without in turns. Medians of rounds with both, few measured twice.",
           few, grouped(std::uint64_t{many})));
   session.print(table_of(found.outcomes));

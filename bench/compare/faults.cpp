@@ -1,4 +1,5 @@
-// One fault: what a single page of growth costs, in a burst and after a rest, above the floor of a bare handler.
+// One fault: what a single page of growth costs, in a burst and after a rest, above the floor of a
+// bare handler.
 #include "group.hpp"
 
 #include "child.hpp"
@@ -28,8 +29,9 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto rest = 10ms;
-constexpr std::size_t burst = 1024;                            // pages, one after the other
-constexpr std::size_t reserve = std::size_t{6} * 1024 * 1024;  // more than these need, less than the usual RLIMIT_STACK
+constexpr std::size_t burst = 1024;  // pages, one after the other
+constexpr std::size_t reserve =
+    std::size_t{6} * 1024 * 1024;  // more than these need, less than the usual RLIMIT_STACK
 
 // ---- in the child ----
 
@@ -41,9 +43,12 @@ double kernel_faults() {
   return static_cast<double>(used.ru_minflt);
 }
 
-/// Touches so many pages of a fresh stack. Who served them: we, or the kernel alone, or nobody if they were there.
-nlohmann::json time_on_fresh_stack(Strategy strategy, std::size_t pages, std::chrono::nanoseconds idle) {
-  Stack stack({.reserve = reserve, .policy = bench::page_by_page, .strategy = strategy, .name = "faults"});
+/// Touches so many pages of a fresh stack. Who served them: we, or the kernel alone, or nobody if
+/// they were there.
+nlohmann::json time_on_fresh_stack(Strategy strategy, std::size_t pages,
+                                   std::chrono::nanoseconds idle) {
+  Stack stack(
+      {.reserve = reserve, .policy = bench::page_by_page, .strategy = strategy, .name = "faults"});
   std::vector<double> nanoseconds(pages);
   double faults = 0;
   call(stack, [&] {
@@ -80,14 +85,18 @@ nlohmann::json measure_faults(const nlohmann::json& request, Progress&) {
   raise_limits_for_stacks(reserve);
   bench::warm_memory(reserve);
   std::vector<double> once(1);
-  bench::time_each_page(once, 1ns);  // so that no function's first call, which takes much stack, falls into the figures
+  bench::time_each_page(
+      once,
+      1ns);  // so that no function's first call, which takes much stack, falls into the figures
   if (name == bare_handler_name) {
     const bench::BareHandler installed;
     return measure(time_bare_faults, rests);
   }
   const Strategy strategy = strategy_named(name);
   return measure(
-      [strategy](std::size_t pages, std::chrono::nanoseconds idle) { return time_on_fresh_stack(strategy, pages, idle); },
+      [strategy](std::size_t pages, std::chrono::nanoseconds idle) {
+        return time_on_fresh_stack(strategy, pages, idle);
+      },
       rests);
 }
 
@@ -100,9 +109,11 @@ namespace {
 
 // ---- in the parent ----
 
-const std::vector<std::string> metrics{"fault_ns", "fault_least_ns", "fault_most_ns", "fault_cold_ns", "fault_floor_ns"};
+const std::vector<std::string> metrics{"fault_ns", "fault_least_ns", "fault_most_ns",
+                                       "fault_cold_ns", "fault_floor_ns"};
 
-/// One subject, from several processes: where the kernel places a helper thread differs from one to the next.
+/// One subject, from several processes: where the kernel places a helper thread differs from one to
+/// the next.
 struct Finding {
   std::string name;
   std::optional<Strategy> strategy{};
@@ -138,7 +149,8 @@ struct Finding {
   }
 };
 
-/// Of the touches of a burst: most of them a fault of ours, or some, or none but the kernel's, or few a fault at all.
+/// Of the touches of a burst: most of them a fault of ours, or some, or none but the kernel's, or
+/// few a fault at all.
 std::string Finding::served_by() const {
   const double most = static_cast<double>(burst.size()) / 2;
   if (strategy == Strategy::userfault) {
@@ -153,7 +165,8 @@ std::string Finding::served_by() const {
 Answer ask(const Session& session, const Finding& finding, unsigned rests) {
   if (finding.name == libsigsegv_name) {
     const std::chrono::nanoseconds each = rest;
-    return ask_child("libsigsegv", {{"burst", burst}, {"rests", rests}, {"rest_ns", each.count()}}, session.progress());
+    return ask_child("libsigsegv", {{"burst", burst}, {"rests", rests}, {"rest_ns", each.count()}},
+                     session.progress());
   }
   return ask_child("faults", {{"subject", finding.name}, {"rests", rests}}, session.progress());
 }
@@ -164,7 +177,8 @@ void measure_in_turn(Session& session, std::vector<Finding>& findings) {
   constexpr unsigned most_passes = 10;
   const unsigned rounds = session.rounds(200, 40);
   const unsigned passes = std::clamp(rounds / rounds_per_pass, 1U, most_passes);
-  const unsigned rests = std::min(rounds, session.options().quick ? rounds_per_pass / 2 : rounds_per_pass);
+  const unsigned rests =
+      std::min(rounds, session.options().quick ? rounds_per_pass / 2 : rounds_per_pass);
   for (unsigned pass = 0; pass < passes; ++pass) {
     for (Finding& finding : findings) {
       if (finding.ok()) {
@@ -180,19 +194,23 @@ void add_rows(Session& session, const Finding& finding, const Finding& floor) {
     session.add_missing(finding.name, metrics, finding.failure);
     return;
   }
-  const std::string note = finding.by_kernel()             ? "the kernel's own page fault: no handler runs"
-                           : finding.served_by() == "both" ? "the handler opens many pages at once, the kernel fills each"
-                           : finding.served_by() == "no fault" ? "no fault: the page is there before the touch"
-                                                               : "";
+  const std::string note = finding.by_kernel() ? "the kernel's own page fault: no handler runs"
+                           : finding.served_by() == "both"
+                               ? "the handler opens many pages at once, the kernel fills each"
+                           : finding.served_by() == "no fault"
+                               ? "no fault: the page is there before the touch"
+                               : "";
   const auto add = [&](const char* metric, std::optional<double> value, const std::string& said) {
-    session.add({.subject = finding.name, .metric = metric, .value = value, .unit = "ns", .note = said});
+    session.add(
+        {.subject = finding.name, .metric = metric, .value = value, .unit = "ns", .note = said});
   };
   add("fault_ns", finding.in_burst(), note);
   add("fault_least_ns", finding.least(), "the least of the processes' medians");
   add("fault_most_ns", finding.most(), "the largest of the processes' medians");
   add("fault_cold_ns", finding.after_rest(), note);
   add("fault_floor_ns", floor.ok() ? std::optional(floor.in_burst()) : std::nullopt,
-      floor.ok() ? "a SIGSEGV handler with nothing in it but mprotect, in a burst; the same for all" : floor.failure);
+      floor.ok() ? "a SIGSEGV handler with nothing in it but mprotect, in a burst; the same for all"
+                 : floor.failure);
 }
 
 void add_to_table(Table& table, const Finding& finding, const Finding& floor) {
@@ -200,7 +218,9 @@ void add_to_table(Table& table, const Finding& finding, const Finding& floor) {
     table.add_sentence({finding.name}, finding.failure);
     return;
   }
-  const auto above_floor = [&](double value, double bare) { return floor.ok() ? fmt::format("{:.2f}", value / bare) : "-"; };
+  const auto above_floor = [&](double value, double bare) {
+    return floor.ok() ? fmt::format("{:.2f}", value / bare) : "-";
+  };
   table.add({finding.name, finding.served_by(), grouped(finding.in_burst()),
              fmt::format("{} - {}", grouped(finding.least()), grouped(finding.most())),
              above_floor(finding.in_burst(), floor.in_burst()), grouped(finding.after_rest()),
@@ -212,10 +232,11 @@ std::string sentence(const Finding& finding, const Finding& floor) {
     return {};
   }
   return fmt::format(
-      "A page costs {} {:.1f} us in a burst, {:.2f} times what a bare handler takes, and {:.1f} us after a rest, {:.2f} "
+      "A page costs {} {:.1f} us in a burst, {:.2f} times what a bare handler takes, and {:.1f} us "
+      "after a rest, {:.2f} "
       "times.",
-      finding.name, finding.in_burst() / 1000, finding.in_burst() / floor.in_burst(), finding.after_rest() / 1000,
-      finding.after_rest() / floor.after_rest());
+      finding.name, finding.in_burst() / 1000, finding.in_burst() / floor.in_burst(),
+      finding.after_rest() / 1000, finding.after_rest() / floor.after_rest());
 }
 
 }  // namespace
@@ -224,7 +245,8 @@ void compare_faults(Session& session) {
   const std::string bare(bare_handler_name);
   std::vector<Finding> findings;
   for (const Subject& subject : session.strategies()) {
-    findings.push_back({.name = subject.name, .strategy = subject.strategy, .failure = subject.unsupported});
+    findings.push_back(
+        {.name = subject.name, .strategy = subject.strategy, .failure = subject.unsupported});
   }
   if (const auto peer = session.peer(libsigsegv_name)) {
     findings.push_back({.name = peer->name, .failure = peer->unsupported});
@@ -235,19 +257,25 @@ void compare_faults(Session& session) {
   findings.push_back({.name = bare});
   measure_in_turn(session, findings);
   const Finding& floor = findings.back();
-  Table table({"ns for one page", "served by", "burst", "range of runs", "bare = 1", "after 10 ms", "bare = 1"}, 2);
+  Table table({"ns for one page", "served by", "burst", "range of runs", "bare = 1", "after 10 ms",
+               "bare = 1"},
+              2);
   std::vector<std::string> sentences;
   for (const Finding& finding : findings) {
     add_rows(session, finding, floor);
     add_to_table(table, finding, floor);
     sentences.push_back(sentence(finding, floor));
   }
-  session.print_title("ONE FAULT",
-                      "One touch of one page, growing by one page a time: page after page, and with 10 ms of rest before "
-                      "each. Medians, filling the page with zeros included; range: the medians of single processes. "
-                      "bare_handler calls mprotect and nothing else, libsigsegv finds the handler of a region first. both: "
-                      "a handler opens many pages at once. A "
-                      "thread's stack, Boost's and malloc's are served by the kernel, as demand_paging is.");
+  session.print_title(
+      "ONE FAULT",
+      "One touch of one page, growing by one page a time: page after page, and with 10 ms of rest "
+      "before "
+      "each. Medians, filling the page with zeros included; range: the medians of single "
+      "processes. "
+      "bare_handler calls mprotect and nothing else, libsigsegv finds the handler of a region "
+      "first. both: "
+      "a handler opens many pages at once. A "
+      "thread's stack, Boost's and malloc's are served by the kernel, as demand_paging is.");
   session.print(table);
   session.print_sentences(sentences);
 }

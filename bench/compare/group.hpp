@@ -1,5 +1,5 @@
-// The groups of measurements, in the order they are run. A new one is a file with a function of this kind, a line in
-// main.cpp's list, and its child's task beside it.
+// The groups of measurements, in the order they are run. A new one is a file with a function of
+// this kind, a line in main.cpp's list, and its child's task beside it.
 #pragma once
 
 #include "progress.hpp"

@@ -1,4 +1,5 @@
-// The group scale: fibers that were deep once and wait now, and what trimming below their stack pointers gives back.
+// The group scale: fibers that were deep once and wait now, and what trimming below their stack
+// pointers gives back.
 #include "group.hpp"
 
 #include "child.hpp"
@@ -47,7 +48,8 @@ nlohmann::json resident_pages(const std::vector<IdleFiber>& fibers) {
   for (const IdleFiber& fiber : fibers) {
     pages.push_back(static_cast<double>(fiber.stack.resident() / handler::page_size()));
   }
-  return {{"mean", std::accumulate(pages.begin(), pages.end(), 0.0) / static_cast<double>(pages.size())},
+  return {{"mean",
+           std::accumulate(pages.begin(), pages.end(), 0.0) / static_cast<double>(pages.size())},
           {"worst", *std::max_element(pages.begin(), pages.end())}};
 }
 
@@ -63,7 +65,8 @@ void trim(IdleFiber& fiber) {
 nlohmann::json measure_idle_fibers(const nlohmann::json& request, Progress& progress) {
   progress.say("scale: idle fibers");
   const std::size_t count = affordable(request.at("fibers"), depth);
-  StackPool pool({.reserve = reserve, .guard = handler::page_size(), .strategy = many, .name = "idle"});
+  StackPool pool(
+      {.reserve = reserve, .guard = handler::page_size(), .strategy = many, .name = "idle"});
   std::vector<IdleFiber> fibers;
   fibers.reserve(count);
   for (std::size_t each = 0; each < count; ++each) {
@@ -89,7 +92,8 @@ double pages(const nlohmann::json& result, const char* moment, const char* which
 }
 
 void add_rows(Session& session, const std::string& subject, const nlohmann::json& result) {
-  const std::string whose = fmt::format("the most that one of {} has", grouped(result.at("count").get<std::uint64_t>()));
+  const std::string whose =
+      fmt::format("the most that one of {} has", grouped(result.at("count").get<std::uint64_t>()));
   session.add({.subject = subject,
                .metric = "rss_idle_fiber_pages_before",
                .value = pages(result, "before", "worst"),
@@ -104,7 +108,8 @@ void add_rows(Session& session, const std::string& subject, const nlohmann::json
 
 Table table_of(const nlohmann::json& result) {
   Table table({"pages resident", "mean", "most"}, 1);
-  for (const auto& [moment, title] : {std::pair{"before", "waiting"}, std::pair{"after", "trimmed"}}) {
+  for (const auto& [moment, title] :
+       {std::pair{"before", "waiting"}, std::pair{"after", "trimmed"}}) {
     table.add({title, fmt::format("{:.2f}", pages(result, moment, "mean")),
                fmt::format("{:.0f}", pages(result, moment, "worst"))});
   }
@@ -114,15 +119,19 @@ Table table_of(const nlohmann::json& result) {
 }  // namespace
 
 void compare_idle_fibers(Session& session) {
-  for (const Subject& subject : session.strategies([](Strategy strategy) { return strategy == many; })) {
+  for (const Subject& subject :
+       session.strategies([](Strategy strategy) { return strategy == many; })) {
     const Answer answer =
         subject.unsupported.empty()
-            ? ask_child("idle_fibers", {{"fibers", session.stacks_at_once(10'000, 1000)}}, session.progress())
+            ? ask_child("idle_fibers", {{"fibers", session.stacks_at_once(10'000, 1000)}},
+                        session.progress())
             : Answer{.failure = subject.unsupported};
-    session.print_title("IDLE FIBERS",
-                        fmt::format("Fibers on stacks of {}, each of which was down at {} once and waits near its base "
-                                    "now; then Stack::trim_below() of the stack pointer with which it waits.",
-                                    subject.name, in_units(depth)));
+    session.print_title(
+        "IDLE FIBERS",
+        fmt::format(
+            "Fibers on stacks of {}, each of which was down at {} once and waits near its base "
+            "now; then Stack::trim_below() of the stack pointer with which it waits.",
+            subject.name, in_units(depth)));
     if (!answer.failure.empty()) {
       session.add_missing(subject.name, metrics, answer.whole_failure());
       session.print_sentences({answer.whole_failure()});
@@ -130,9 +139,9 @@ void compare_idle_fibers(Session& session) {
     }
     add_rows(session, subject.name, answer.result);
     session.print(table_of(answer.result));
-    session.print_sentences(
-        {fmt::format("{} fibers; one was trimmed in {} ns.", grouped(answer.result.at("count").get<std::uint64_t>()),
-                     grouped(answer.result.at("trim_ns").get<double>()))});
+    session.print_sentences({fmt::format("{} fibers; one was trimmed in {} ns.",
+                                         grouped(answer.result.at("count").get<std::uint64_t>()),
+                                         grouped(answer.result.at("trim_ns").get<double>()))});
   }
 }
 

@@ -1,4 +1,5 @@
-// The group scale: how many stacks can be there at once, what each costs, and which of them really have their guard.
+// The group scale: how many stacks can be there at once, what each costs, and which of them really
+// have their guard.
 #include "group.hpp"
 
 #include "child.hpp"
@@ -52,9 +53,11 @@ struct Patience {
 };
 
 /// Empty if there may be more.
-std::string why_to_stop(const Patience& patience, std::size_t memory_before, std::chrono::steady_clock::duration taken) {
+std::string why_to_stop(const Patience& patience, std::size_t memory_before,
+                        std::chrono::steady_clock::duration taken) {
   if (resident_with_tables() > memory_before + patience.memory) {
-    return fmt::format("stopped at half of the memory available, {} MiB", patience.memory / mebibyte);
+    return fmt::format("stopped at half of the memory available, {} MiB",
+                       patience.memory / mebibyte);
   }
   return taken > patience.time ? fmt::format("stopped after {} s", patience.time.count()) : "";
 }
@@ -116,15 +119,18 @@ std::size_t count_guards(const Crowd& crowd, std::size_t count) {
   return guards;
 }
 
-/// Goes down to the last page above `floor`, frame by frame, and finds on the way back what it wrote.
+/// Goes down to the last page above `floor`, frame by frame, and finds on the way back what it
+/// wrote.
 [[gnu::noinline]] bool keeps_what_is_written(std::uintptr_t floor, unsigned char pattern) {
   constexpr std::size_t last_frames = 2 * kibibyte;
   std::array<volatile unsigned char, 512> room;
   std::fill(room.begin(), room.end(), pattern);
   const bool is_last = reinterpret_cast<std::uintptr_t>(room.data()) < floor + last_frames;
-  const bool deeper_ones_did = is_last || keeps_what_is_written(floor, static_cast<unsigned char>(pattern + 1));
+  const bool deeper_ones_did =
+      is_last || keeps_what_is_written(floor, static_cast<unsigned char>(pattern + 1));
   return deeper_ones_did &&
-         std::all_of(room.begin(), room.end(), [&](volatile unsigned char& each) { return each == pattern; });
+         std::all_of(room.begin(), room.end(),
+                     [&](volatile unsigned char& each) { return each == pattern; });
 }
 
 /// Some of them, drawn at random: all the way down.
@@ -135,7 +141,9 @@ bool grow_some(Crowd& crowd, std::size_t count) {
   bool good = true;
   for (std::size_t each = 0; each < std::min(some, count); ++each) {
     const std::size_t index = any(random);
-    crowd.run(index, [&] { good = keeps_what_is_written(crowd.floor(index), static_cast<unsigned char>(index)) && good; });
+    crowd.run(index, [&] {
+      good = keeps_what_is_written(crowd.floor(index), static_cast<unsigned char>(index)) && good;
+    });
   }
   return good;
 }
@@ -149,7 +157,8 @@ bool detects_overflow(Crowd& crowd, std::size_t count) {
         return nlohmann::json();
       },
       std::chrono::minutes(2));
-  return fate.killer == "SIGSEGV" && fate.errors.find("growstack: stack overflow") != std::string::npos;
+  return fate.killer == "SIGSEGV" &&
+         fate.errors.find("growstack: stack overflow") != std::string::npos;
 }
 
 }  // namespace
@@ -161,28 +170,34 @@ nlohmann::json warm_for_stacks(const nlohmann::json& request, Progress& progress
   return nlohmann::json::object();
 }
 
-/// {"subject", "stacks", "reserve", "guard", "seconds", "thorough"} to {"count", "why_no_more", "create_ns", "bytes_each",
-/// "mappings", "guards"}; a thorough one's has "grown_ok" and "overflow_detected" as well.
+/// {"subject", "stacks", "reserve", "guard", "seconds", "thorough"} to {"count", "why_no_more",
+/// "create_ns", "bytes_each", "mappings", "guards"}; a thorough one's has "grown_ok" and
+/// "overflow_detected" as well.
 nlohmann::json measure_live_stacks(const nlohmann::json& request, Progress& progress) {
   const std::string subject = request.at("subject");
   const std::size_t most = request.at("stacks");
   progress.say(fmt::format("scale: {} stacks, {}", grouped(std::uint64_t{most}), subject));
   raise_limits_for_stacks(request.at("reserve"));
-  const auto crowd = make_crowd(subject, {.most = most, .reserve = request.at("reserve"), .guard = request.at("guard")});
+  const auto crowd = make_crowd(
+      subject, {.most = most, .reserve = request.at("reserve"), .guard = request.at("guard")});
   const std::size_t mappings_before = mapping_count();
   const std::size_t memory_before = resident_with_tables();
-  const Gathering gathered = gather(
-      *crowd, {.stacks = most, .memory = allowed_memory(), .time = std::chrono::seconds(request.at("seconds").get<int>())});
+  const Gathering gathered =
+      gather(*crowd, {.stacks = most,
+                      .memory = allowed_memory(),
+                      .time = std::chrono::seconds(request.at("seconds").get<int>())});
   if (gathered.count == 0) {
     throw std::runtime_error(gathered.why_no_more);
   }
-  const auto memory = static_cast<double>(resident_with_tables()) - static_cast<double>(memory_before);
-  nlohmann::json result{{"count", gathered.count},
-                        {"why_no_more", gathered.why_no_more},
-                        {"create_ns", gathered.nanoseconds},
-                        {"bytes_each", memory / static_cast<double>(gathered.count)},
-                        {"mappings", static_cast<double>(mapping_count()) - static_cast<double>(mappings_before)},
-                        {"guards", count_guards(*crowd, gathered.count)}};
+  const auto memory =
+      static_cast<double>(resident_with_tables()) - static_cast<double>(memory_before);
+  nlohmann::json result{
+      {"count", gathered.count},
+      {"why_no_more", gathered.why_no_more},
+      {"create_ns", gathered.nanoseconds},
+      {"bytes_each", memory / static_cast<double>(gathered.count)},
+      {"mappings", static_cast<double>(mapping_count()) - static_cast<double>(mappings_before)},
+      {"guards", count_guards(*crowd, gathered.count)}};
   if (request.at("thorough")) {
     result["grown_ok"] = grow_some(*crowd, gathered.count) ? 1 : 0;
     result["overflow_detected"] = detects_overflow(*crowd, gathered.count) ? 1 : 0;
@@ -216,13 +231,16 @@ struct Found {
   std::string failure{};
 
   [[nodiscard]] bool ok() const { return failure.empty(); }
-  [[nodiscard]] bool is_thorough() const { return subject.strategy == many && size.reserve == small().reserve; }
+  [[nodiscard]] bool is_thorough() const {
+    return subject.strategy == many && size.reserve == small().reserve;
+  }
   [[nodiscard]] double value(const char* member) const { return result.at(member).get<double>(); }
 };
 
 std::size_t wanted(const Session& session) { return session.stacks_at_once(1'000'000, 100'000); }
 
-/// As much as most of them will have, for otherwise it would cost those that come first. It is no matter if it fails.
+/// As much as most of them will have, for otherwise it would cost those that come first. It is no
+/// matter if it fails.
 void warm_memory(const Session& session) {
   const std::size_t bytes = wanted(session) * 2 * handler::page_size();
   static_cast<void>(ask_child("warm_for_stacks", {{"bytes", bytes}}, session.progress()));
@@ -257,16 +275,19 @@ struct Metric {
 };
 
 std::vector<Metric> metrics_of(const Found& found) {
-  std::vector<Metric> all{{"live_stacks", "count", "stacks", ""},
-                          {"guards", "guards", "stacks", "whose byte below the floor the kernel could not read"},
-                          {"create_ns", "create_ns", "ns", "to get one and enter it"},
-                          {"bytes_per_stack", "bytes_each", "bytes", "VmRSS and VmPTE"}};
+  std::vector<Metric> all{
+      {"live_stacks", "count", "stacks", ""},
+      {"guards", "guards", "stacks", "whose byte below the floor the kernel could not read"},
+      {"create_ns", "create_ns", "ns", "to get one and enter it"},
+      {"bytes_per_stack", "bytes_each", "bytes", "VmRSS and VmPTE"}};
   if (found.subject.strategy == many) {
     all.push_back({"vmas", "mappings", "mappings", "of all stacks together"});
   }
   if (found.is_thorough()) {
-    all.push_back({"scale_grown_ok", "grown_ok", "1/0", "1,000 of them, drawn at random, grown to the end"});
-    all.push_back({"overflow_detected", "overflow_detected", "1/0", "of one among all others, and reported"});
+    all.push_back(
+        {"scale_grown_ok", "grown_ok", "1/0", "1,000 of them, drawn at random, grown to the end"});
+    all.push_back(
+        {"overflow_detected", "overflow_detected", "1/0", "of one among all others, and reported"});
   }
   return all;
 }
@@ -306,12 +327,14 @@ Table table_of(const std::vector<Found>& all) {
   for (const Found& found : all) {
     if (size != &found.size) {
       size = &found.size;
-      table.add_heading(fmt::format("{} and a guard of {}", in_units(size->reserve), in_units(size->guard)));
+      table.add_heading(
+          fmt::format("{} and a guard of {}", in_units(size->reserve), in_units(size->guard)));
     }
     if (found.ok()) {
-      table.add({"  " + found.subject.name, grouped(found.value("count")), grouped(found.value("guards")),
-                 fmt::format("{:.2f}", found.value("bytes_each") / kibibyte), grouped(found.value("create_ns")),
-                 grouped(std::max(0.0, found.value("mappings")))});
+      table.add(
+          {"  " + found.subject.name, grouped(found.value("count")), grouped(found.value("guards")),
+           fmt::format("{:.2f}", found.value("bytes_each") / kibibyte),
+           grouped(found.value("create_ns")), grouped(std::max(0.0, found.value("mappings")))});
     } else {
       table.add_sentence({"  " + found.subject.name}, found.failure);
     }
@@ -321,18 +344,21 @@ Table table_of(const std::vector<Found>& all) {
 
 /// Of those that promise guards.
 std::string sentence_about_guards(const Found& found) {
-  const bool promises_some = found.subject.name != boost_fixedsize_name && found.subject.name != boost_pooled_name;
+  const bool promises_some =
+      found.subject.name != boost_fixedsize_name && found.subject.name != boost_pooled_name;
   const double lost = found.value("count") - found.value("guards");
-  return promises_some && lost > 0 ? fmt::format("{} said nothing when {} of its {} stacks got no guard.",
-                                                 found.subject.name, grouped(lost), grouped(found.value("count")))
-                                   : "";
+  return promises_some && lost > 0
+             ? fmt::format("{} said nothing when {} of its {} stacks got no guard.",
+                           found.subject.name, grouped(lost), grouped(found.value("count")))
+             : "";
 }
 
 std::string sentence_about_cost(const Found& found) {
   return found.subject.strategy == many
              ? fmt::format("{} stacks of {} of {} take {} mappings together and {:.2f} KiB each.",
-                           grouped(found.value("count")), in_units(found.size.reserve), found.subject.name,
-                           grouped(std::max(0.0, found.value("mappings"))), found.value("bytes_each") / kibibyte)
+                           grouped(found.value("count")), in_units(found.size.reserve),
+                           found.subject.name, grouped(std::max(0.0, found.value("mappings"))),
+                           found.value("bytes_each") / kibibyte)
              : "";
 }
 
@@ -340,9 +366,11 @@ std::string sentence_about_use(const Found& found) {
   if (!found.is_thorough()) {
     return {};
   }
-  return fmt::format("Of {}, stacks drawn at random {} to their ends with all others there, and an overflow of one {}.",
-                     found.subject.name, found.value("grown_ok") == 1 ? "grew" : "did NOT grow",
-                     found.value("overflow_detected") == 1 ? "was reported" : "was NOT reported");
+  return fmt::format(
+      "Of {}, stacks drawn at random {} to their ends with all others there, and an overflow of "
+      "one {}.",
+      found.subject.name, found.value("grown_ok") == 1 ? "grew" : "did NOT grow",
+      found.value("overflow_detected") == 1 ? "was reported" : "was NOT reported");
 }
 
 /// One for each reason: who ended of it.
@@ -350,7 +378,8 @@ std::vector<std::string> sentences_about_ends(const std::vector<Found>& all) {
   std::map<std::string, std::vector<std::string>> ended_of;
   for (const Found& found : all) {
     if (found.ok() && !why_no_more(found).empty()) {
-      ended_of[why_no_more(found)].push_back(fmt::format("{} after {}", found.subject.name, grouped(found.value("count"))));
+      ended_of[why_no_more(found)].push_back(
+          fmt::format("{} after {}", found.subject.name, grouped(found.value("count"))));
     }
   }
   std::vector<std::string> sentences;
@@ -384,17 +413,22 @@ void compare_live_stacks(Session& session) {
   for (const Subject& subject : subjects) {
     all.push_back(ask(session, subject, small()));
   }
-  for (const Subject& subject : session.strategies([](Strategy strategy) { return strategy == many; })) {
+  for (const Subject& subject :
+       session.strategies([](Strategy strategy) { return strategy == many; })) {
     all.push_back(ask(session, subject, large));
   }
   for (const Found& found : all) {
     add_rows(session, found);
   }
-  session.print_title("MANY STACKS",
-                      "Stacks that are all there at once, each entered, 256 bytes of it written to, and left waiting: as "
-                      "many as can be had, at most as many as asked for, within half of the memory available. Guarded: the "
-                      "kernel could not read the byte below the floor, asked for each. KiB each: what the process has "
-                      "more in memory and in page tables; of threads without what the kernel has for them.");
+  session.print_title(
+      "MANY STACKS",
+      "Stacks that are all there at once, each entered, 256 bytes of it written to, and left "
+      "waiting: as "
+      "many as can be had, at most as many as asked for, within half of the memory available. "
+      "Guarded: the "
+      "kernel could not read the byte below the floor, asked for each. KiB each: what the process "
+      "has "
+      "more in memory and in page tables; of threads without what the kernel has for them.");
   session.print(table_of(all));
   session.print_sentences(what_to_see(all));
 }

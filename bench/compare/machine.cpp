@@ -56,10 +56,14 @@ std::string kernel() {
 std::string chosen(const std::string& choices) {
   const std::size_t begin = choices.find('[');
   const std::size_t end = choices.find(']');
-  return begin == std::string::npos || end == std::string::npos ? "none" : choices.substr(begin + 1, end - begin - 1);
+  return begin == std::string::npos || end == std::string::npos
+             ? "none"
+             : choices.substr(begin + 1, end - begin - 1);
 }
 
-std::string in_words(rlim_t limit) { return limit == RLIM_INFINITY ? "unlimited" : in_units(limit); }
+std::string in_words(rlim_t limit) {
+  return limit == RLIM_INFINITY ? "unlimited" : in_units(limit);
+}
 
 /// Two columns of facts, and the same as rows.
 class Facts {
@@ -69,7 +73,8 @@ class Facts {
   void add(const std::string& title, const std::string& metric, const std::string& text,
            std::optional<double> value = std::nullopt, const std::string& unit = "") {
     table_.add({title, text});
-    session_.add({.subject = "machine", .metric = metric, .value = value, .unit = unit, .note = text});
+    session_.add(
+        {.subject = "machine", .metric = metric, .value = value, .unit = unit, .note = text});
   }
 
   void add_limit(const std::string& name, const std::string& metric, __rlimit_resource_t resource) {
@@ -79,9 +84,12 @@ class Facts {
     }
     const std::string text = limit.rlim_cur == limit.rlim_max
                                  ? in_words(limit.rlim_cur)
-                                 : fmt::format("{} (can be raised: {})", in_words(limit.rlim_cur), in_words(limit.rlim_max));
+                                 : fmt::format("{} (can be raised: {})", in_words(limit.rlim_cur),
+                                               in_words(limit.rlim_max));
     add(name, metric, text,
-        limit.rlim_cur == RLIM_INFINITY ? std::nullopt : std::optional(static_cast<double>(limit.rlim_cur)), "bytes");
+        limit.rlim_cur == RLIM_INFINITY ? std::nullopt
+                                        : std::optional(static_cast<double>(limit.rlim_cur)),
+        "bytes");
   }
 
   [[nodiscard]] const Table& table() const noexcept { return table_; }
@@ -109,15 +117,19 @@ void report_machine(Session& session) {
   constexpr double gibibyte = 1024.0 * 1024 * 1024;
   facts.add("kernel", "kernel", kernel());
   facts.add("processor", "processor", processor());
-  facts.add("processors", "processors", fmt::format("{} online, {} for this process", cores, usable_processors()), cores);
+  facts.add("processors", "processors",
+            fmt::format("{} online, {} for this process", cores, usable_processors()), cores);
   facts.add("memory", "memory",
             fmt::format("{:.1f} GiB, {:.1f} available", memory / gibibyte,
                         static_cast<double>(bench::meminfo_bytes("MemAvailable")) / gibibyte),
             memory, "bytes");
   facts.add("page size", "page_size", in_units(handler::page_size()), page, "bytes");
-  facts.add("huge pages", "huge_pages", chosen(first_line_of("/sys/kernel/mm/transparent_hugepage/enabled")));
-  add_setting(facts, "vm.max_map_count", "max_map_count", "/proc/sys/vm/max_map_count", " mappings in one process");
-  add_setting(facts, "vm.overcommit_memory", "overcommit_memory", "/proc/sys/vm/overcommit_memory", "");
+  facts.add("huge pages", "huge_pages",
+            chosen(first_line_of("/sys/kernel/mm/transparent_hugepage/enabled")));
+  add_setting(facts, "vm.max_map_count", "max_map_count", "/proc/sys/vm/max_map_count",
+              " mappings in one process");
+  add_setting(facts, "vm.overcommit_memory", "overcommit_memory", "/proc/sys/vm/overcommit_memory",
+              "");
   facts.add_limit("RLIMIT_STACK", "rlimit_stack", RLIMIT_STACK);
   facts.add_limit("RLIMIT_AS", "rlimit_as", RLIMIT_AS);
   facts.add_limit("RLIMIT_DATA", "rlimit_data", RLIMIT_DATA);

@@ -38,7 +38,8 @@ constexpr std::array tasks{Task{"try_strategy", try_strategy},
                            Task{"real", run_real_program},
                            Task{"promise", answer_promise}};
 
-/// "growth" is several: to a depth, calls once it is there, back and forth, by several threads, and one fault.
+/// "growth" is several: to a depth, calls once it is there, back and forth, by several threads, and
+/// one fault.
 void compare_growth_and_faults(Session& session) {
   compare_growth(session);
   compare_steady_call(session);
@@ -56,9 +57,10 @@ void compare_scale(Session& session) {
   compare_crowd_faults(session);
 }
 
-constexpr std::array groups{Group{"stages", compare_stages},      Group{"growth", compare_growth_and_faults},
-                            Group{"spawn", compare_spawn},        Group{"scale", compare_scale},
-                            Group{"real", compare_real_programs}, Group{"promises", compare_promises}};
+constexpr std::array groups{
+    Group{"stages", compare_stages},      Group{"growth", compare_growth_and_faults},
+    Group{"spawn", compare_spawn},        Group{"scale", compare_scale},
+    Group{"real", compare_real_programs}, Group{"promises", compare_promises}};
 
 std::vector<std::string> group_names() {
   std::vector<std::string> names;
@@ -139,7 +141,8 @@ int main(int argc, char** argv) {
     return exit_code;
   }
   try {
-    if (const auto options = parse_options(argc, argv, all_subject_names(), group_names(), exit_code)) {
+    if (const auto options =
+            parse_options(argc, argv, all_subject_names(), group_names(), exit_code)) {
       run(*options);
     }
   } catch (const std::exception& error) {

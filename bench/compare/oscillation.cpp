@@ -48,9 +48,11 @@ constexpr std::array swings{across_huge, shallow, far_down};
 constexpr std::size_t excursion = 32 * mebibyte;
 constexpr std::size_t resident_bound = 64 * kibibyte + 2 * across_huge.from + 2 * mebibyte;
 
-/// Those that trim, but for grows_down: what a trim of that one gives back is a hole, into which anything may be mapped.
-constexpr std::array strategies_here{Strategy::pipe_helper,       Strategy::in_handler,       Strategy::guard_markers,
-                                     Strategy::userfault,         Strategy::userfault_signal, Strategy::demand_paging,
+/// Those that trim, but for grows_down: what a trim of that one gives back is a hole, into which
+/// anything may be mapped.
+constexpr std::array strategies_here{Strategy::pipe_helper,       Strategy::in_handler,
+                                     Strategy::guard_markers,     Strategy::userfault,
+                                     Strategy::userfault_signal,  Strategy::demand_paging,
                                      Strategy::demand_paging_huge};
 
 // ---- in the child ----
@@ -66,7 +68,9 @@ struct Contender {
   std::string refusal{};
 };
 
-std::uintptr_t base_of(const Stack& stack) { return reinterpret_cast<std::uintptr_t>(stack.base()); }
+std::uintptr_t base_of(const Stack& stack) {
+  return reinterpret_cast<std::uintptr_t>(stack.base());
+}
 
 void trim_here() {
   if (const std::error_code error = Stack::trim_current()) {
@@ -83,12 +87,13 @@ void run_cycles(std::uintptr_t lowest, bool trims, unsigned cycles) {
   }
 }
 
-/// On a stack of its own each time: which memory it gets makes a difference in the caches. What the first cycles do, a stack
-/// that swings does once.
+/// On a stack of its own each time: which memory it gets makes a difference in the caches. What the
+/// first cycles do, a stack that swings does once.
 void time_cycles(Contender& contender, const Swing& swing) {
   constexpr unsigned first_cycles = 2;
   bench::touch_and_free(swing.to, pages_taken_by(contender.subject, swing.to));
-  Stack stack({.reserve = reserve, .strategy = strategy_named(contender.subject), .name = "oscillation"});
+  Stack stack(
+      {.reserve = reserve, .strategy = strategy_named(contender.subject), .name = "oscillation"});
   const bool trims = contender.trims == Trims::each_time;
   const std::uintptr_t lowest = base_of(stack) - swing.to;
   std::chrono::duration<double, std::nano> taken{};
@@ -129,7 +134,8 @@ std::vector<Contender> contenders_of(const nlohmann::json& subjects) {
   return contenders;
 }
 
-nlohmann::json result_of(const Contender& trims, const Contender& never, const Contender& never_too) {
+nlohmann::json result_of(const Contender& trims, const Contender& never,
+                         const Contender& never_too) {
   for (const Contender* each : {&trims, &never, &never_too}) {
     if (!each->refusal.empty()) {
       return {{"refusal", each->refusal}};
@@ -151,7 +157,8 @@ nlohmann::json excursion_result(const std::string& subject) {
 }
 
 /// Into results[subject][name]; a refusal is that of the whole subject.
-void add_result(nlohmann::json& results, const std::string& subject, const char* name, const nlohmann::json& result) {
+void add_result(nlohmann::json& results, const std::string& subject, const char* name,
+                const nlohmann::json& result) {
   if (result.contains("refusal")) {
     results[subject]["refusal"] = result.at("refusal");
   } else {
@@ -161,8 +168,8 @@ void add_result(nlohmann::json& results, const std::string& subject, const char*
 
 }  // namespace
 
-/// {"subjects", "rounds"} to {subject: {swing: {"trims_ns", "never_ns", "ratio", "noise", "faults"}, ...,
-/// "excursion": {"resident"}} or {"refusal"}}.
+/// {"subjects", "rounds"} to {subject: {swing: {"trims_ns", "never_ns", "ratio", "noise",
+/// "faults"}, ..., "excursion": {"resident"}} or {"refusal"}}.
 nlohmann::json measure_oscillation(const nlohmann::json& request, Progress& progress) {
   const unsigned rounds = request.at("rounds");
   const nlohmann::json& subjects = request.at("subjects");
@@ -173,7 +180,8 @@ nlohmann::json measure_oscillation(const nlohmann::json& request, Progress& prog
     std::vector<Contender> contenders = contenders_of(subjects);
     for (unsigned round = 0; round < rounds; ++round) {
       progress.say(fmt::format("oscillation: to {:>8},", in_units(swing.to)), round, rounds);
-      bench::take_turns(contenders, order, [&](Contender& contender) { time_cycles(contender, swing); });
+      bench::take_turns(contenders, order,
+                        [&](Contender& contender) { time_cycles(contender, swing); });
     }
     for (std::size_t first = 0; first < contenders.size(); first += 3) {
       add_result(results, contenders[first].subject, swing.name,
@@ -190,8 +198,8 @@ namespace {
 
 // ---- in the parent ----
 
-const std::vector<std::string> metrics{"oscillate_ratio", "oscillate_faults", "oscillate_resident_ratio",
-                                       "oscillate_far_ratio"};
+const std::vector<std::string> metrics{"oscillate_ratio", "oscillate_faults",
+                                       "oscillate_resident_ratio", "oscillate_far_ratio"};
 
 double value(const Outcome& outcome, const Swing& swing, const char* member) {
   return outcome.result.at(swing.name).at(member).get<double>();
@@ -199,14 +207,17 @@ double value(const Outcome& outcome, const Swing& swing, const char* member) {
 
 /// Of the two swings by a factor of two: the one where a trim costs more.
 const Swing& worse(const Outcome& outcome) {
-  return value(outcome, across_huge, "ratio") >= value(outcome, shallow, "ratio") ? across_huge : shallow;
+  return value(outcome, across_huge, "ratio") >= value(outcome, shallow, "ratio") ? across_huge
+                                                                                  : shallow;
 }
 
 double most_faults(const Outcome& outcome) {
   return std::max(value(outcome, across_huge, "faults"), value(outcome, shallow, "faults"));
 }
 
-double resident(const Outcome& outcome) { return outcome.result.at("excursion").at("resident").get<double>(); }
+double resident(const Outcome& outcome) {
+  return outcome.result.at("excursion").at("resident").get<double>();
+}
 
 std::string there_and_back(const Swing& swing) {
   return fmt::format("from {} to {} and back", in_units(swing.from), in_units(swing.to));
@@ -218,15 +229,20 @@ void add_rows(Session& session, const Outcome& outcome) {
     session.add_missing(subject, metrics, outcome.failure);
     return;
   }
-  const auto add = [&](const char* metric, double figure, const char* unit, const std::string& note) {
-    session.add({.subject = subject, .metric = metric, .value = figure, .unit = unit, .note = note});
+  const auto add = [&](const char* metric, double figure, const char* unit,
+                       const std::string& note) {
+    session.add(
+        {.subject = subject, .metric = metric, .value = figure, .unit = unit, .note = note});
   };
   add("oscillate_ratio", value(outcome, worse(outcome), "ratio"), "ratio",
-      fmt::format("{}, trim_current() each time to never: the worse of two depths", there_and_back(worse(outcome))));
-  add("oscillate_faults", most_faults(outcome), "faults", "growth faults of ours a cycle, the larger of the two depths");
+      fmt::format("{}, trim_current() each time to never: the worse of two depths",
+                  there_and_back(worse(outcome))));
+  add("oscillate_faults", most_faults(outcome), "faults",
+      "growth faults of ours a cycle, the larger of the two depths");
   add("oscillate_resident_ratio", resident(outcome) / static_cast<double>(resident_bound), "ratio",
       fmt::format("{} resident after {} and back to {}, to 64 KiB + 2 d + 2 MiB",
-                  in_units(static_cast<std::uint64_t>(resident(outcome))), in_units(excursion), in_units(across_huge.from)));
+                  in_units(static_cast<std::uint64_t>(resident(outcome))), in_units(excursion),
+                  in_units(across_huge.from)));
   add("oscillate_far_ratio", value(outcome, far_down, "ratio"), "ratio",
       there_and_back(far_down) + ", trim_current() each time to never: no aim, for the reader");
 }
@@ -237,7 +253,8 @@ Table table_of(const std::vector<Outcome>& outcomes) {
     table.add_heading(there_and_back(swing));
     for (const Outcome& outcome : outcomes) {
       if (outcome.ok()) {
-        table.add({"  " + outcome.subject.name, short_number(value(outcome, swing, "never_ns") / 1000),
+        table.add({"  " + outcome.subject.name,
+                   short_number(value(outcome, swing, "never_ns") / 1000),
                    short_number(value(outcome, swing, "trims_ns") / 1000),
                    fmt::format("{:.2f}", value(outcome, swing, "ratio")),
                    fmt::format("{:.1f}", value(outcome, swing, "faults"))});
@@ -268,7 +285,8 @@ double noise(const std::vector<Outcome>& outcomes) {
   double worst = 1;
   for (const Outcome& outcome : outcomes) {
     for (const Swing& swing : swings) {
-      if (outcome.ok() && bench::from_one(value(outcome, swing, "noise")) > bench::from_one(worst)) {
+      if (outcome.ok() &&
+          bench::from_one(value(outcome, swing, "noise")) > bench::from_one(worst)) {
         worst = value(outcome, swing, "noise");
       }
     }
@@ -277,7 +295,8 @@ double noise(const std::vector<Outcome>& outcomes) {
 }
 
 /// The names of those of whom it is true.
-std::string those(const std::vector<Outcome>& outcomes, const std::function<bool(const Outcome&)>& is_true) {
+std::string those(const std::vector<Outcome>& outcomes,
+                  const std::function<bool(const Outcome&)>& is_true) {
   std::vector<std::string> names;
   for (const Outcome& outcome : outcomes) {
     if (outcome.ok() && is_true(outcome)) {
@@ -290,7 +309,8 @@ std::string those(const std::vector<Outcome>& outcomes, const std::function<bool
 std::vector<std::string> what_to_see(const std::vector<Outcome>& outcomes) {
   const double worst = noise(outcomes);
   std::vector<std::string> sentences{
-      fmt::format("Two stacks that never trim differ from each other by up to {}: smaller differences mean nothing.",
+      fmt::format("Two stacks that never trim differ from each other by up to {}: smaller "
+                  "differences mean nothing.",
                   in_percent(worst))};
   const auto say = [&](const char* text, const std::string& who) {
     if (!who.empty()) {
@@ -298,22 +318,29 @@ std::vector<std::string> what_to_see(const std::vector<Outcome>& outcomes) {
     }
   };
   say("A trim at each return from twice the depth costs nothing that stands out of that: {}.",
-      those(outcomes,
-            [&](const Outcome& each) { return value(each, worse(each), "ratio") <= std::exp(bench::from_one(worst)); }));
+      those(outcomes, [&](const Outcome& each) {
+        return value(each, worse(each), "ratio") <= std::exp(bench::from_one(worst));
+      }));
   for (const Outcome& outcome : outcomes) {
-    if (outcome.ok() && value(outcome, worse(outcome), "ratio") > std::exp(bench::from_one(worst))) {
-      sentences.push_back(fmt::format("{} takes up to {:.2f} times as long if it trims at each return from twice the depth.",
-                                      outcome.subject.name, value(outcome, worse(outcome), "ratio")));
+    if (outcome.ok() &&
+        value(outcome, worse(outcome), "ratio") > std::exp(bench::from_one(worst))) {
+      sentences.push_back(fmt::format(
+          "{} takes up to {:.2f} times as long if it trims at each return from twice the depth.",
+          outcome.subject.name, value(outcome, worse(outcome), "ratio")));
     }
   }
-  say("It faults again each time: {}.", those(outcomes, [](const Outcome& each) { return most_faults(each) >= 1; }));
+  say("It faults again each time: {}.",
+      those(outcomes, [](const Outcome& each) { return most_faults(each) >= 1; }));
   say("More stays resident than 64 KiB + 2 d + 2 MiB: {}.",
-      those(outcomes, [](const Outcome& each) { return resident(each) > static_cast<double>(resident_bound); }));
+      those(outcomes, [](const Outcome& each) {
+        return resident(each) > static_cast<double>(resident_bound);
+      }));
   return sentences;
 }
 
 bool takes_part(Strategy strategy) {
-  return std::find(strategies_here.begin(), strategies_here.end(), strategy) != strategies_here.end();
+  return std::find(strategies_here.begin(), strategies_here.end(), strategy) !=
+         strategies_here.end();
 }
 
 }  // namespace
@@ -323,21 +350,23 @@ void compare_oscillation(Session& session) {
   if (subjects.empty()) {
     return;
   }
-  const SideBySide found = measure_side_by_side(session, "oscillation", subjects, {}, session.rounds(40, 4));
+  const SideBySide found =
+      measure_side_by_side(session, "oscillation", subjects, {}, session.rounds(40, 4));
   for (const Outcome& outcome : found.outcomes) {
     add_rows(session, outcome);
   }
-  session.print_title(
-      "OSCILLATION",
-      fmt::format(
-          "Code at one depth of a stack of {} goes down to another, writes to each cache line on the way, comes back, "
-          "and calls trim_current(), or does not. Medians of rounds in which all take turns, each time on a fresh "
-          "stack, whose first two cycles are not in the time.",
-          in_units(reserve)));
+  session.print_title("OSCILLATION",
+                      fmt::format("Code at one depth of a stack of {} goes down to another, writes "
+                                  "to each cache line on the way, comes back, "
+                                  "and calls trim_current(), or does not. Medians of rounds in "
+                                  "which all take turns, each time on a fresh "
+                                  "stack, whose first two cycles are not in the time.",
+                                  in_units(reserve)));
   session.print(table_of(found.outcomes));
   if (found.any_ok()) {
     session.print_sentences({fmt::format(
-        "Resident after an excursion to {}, back at {} (d) and trimmed:", in_units(excursion), in_units(across_huge.from))});
+        "Resident after an excursion to {}, back at {} (d) and trimmed:", in_units(excursion),
+        in_units(across_huge.from))});
     session.print(resident_table(found.outcomes));
     session.print_sentences(what_to_see(found.outcomes));
   }

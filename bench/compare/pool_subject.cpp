@@ -9,11 +9,14 @@
 
 namespace growstack::compare {
 
-bool has_pools(Strategy strategy) { return strategy != Strategy::grows_down && strategy != Strategy::heap; }
+bool has_pools(Strategy strategy) {
+  return strategy != Strategy::grows_down && strategy != Strategy::heap;
+}
 
 std::vector<Subject> pooled_and_peers(const Session& session) {
   std::vector<Subject> all = session.strategies(has_pools);
-  for (const std::string_view name : {boost_pooled_name, boost_fixedsize_name, boost_protected_name, glibc_thread_name}) {
+  for (const std::string_view name :
+       {boost_pooled_name, boost_fixedsize_name, boost_protected_name, glibc_thread_name}) {
     if (const auto peer = session.peer(name)) {
       all.push_back(*peer);
     }
@@ -22,8 +25,10 @@ std::vector<Subject> pooled_and_peers(const Session& session) {
 }
 
 PoolOptions small_stacks(const std::string& strategy) {
-  return {
-      .reserve = pooled_reserve, .guard = handler::page_size(), .strategy = strategy_named(strategy), .name = "compared"};
+  return {.reserve = pooled_reserve,
+          .guard = handler::page_size(),
+          .strategy = strategy_named(strategy),
+          .name = "compared"};
 }
 
 nlohmann::json count_system_calls(StackPool& pool) {

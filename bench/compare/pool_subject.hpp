@@ -34,8 +34,8 @@ inline void pair(StackPool& pool) { const Stack stack = pool.acquire(); }
 /// Of so many pairs ...
 inline constexpr unsigned pairs_counted = 1000;
 
-/// ... those in which the calling thread made a system call: {"count"}, or {"refusal"} where that cannot be known. The pool
-/// must be warm.
+/// ... those in which the calling thread made a system call: {"count"}, or {"refusal"} where that
+/// cannot be known. The pool must be warm.
 [[nodiscard]] nlohmann::json count_system_calls(StackPool& pool);
 
 /// On the running stack: as much as a small fiber needs, written to.

@@ -32,7 +32,9 @@ std::size_t mapping_count() {
 std::size_t allowed_memory() { return bench::meminfo_bytes("MemAvailable") / 2; }
 
 std::size_t affordable(std::size_t stacks, std::size_t depth) {
-  const std::size_t each = depth + 2 * handler::page_size();  // and its part of page tables and of what is known about it
+  const std::size_t each =
+      depth +
+      2 * handler::page_size();  // and its part of page tables and of what is known about it
   return std::clamp<std::size_t>(allowed_memory() / each, 1, stacks);
 }
 

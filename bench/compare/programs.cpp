@@ -27,7 +27,8 @@ class RegexMatch final : public Program {
 /// RapidJSON parses by recursion unless told otherwise (kParseIterativeFlag).
 class JsonParse final : public Program {
  public:
-  explicit JsonParse(std::size_t size) : size_(size), text_(std::string(size, '[') + std::string(size, ']')) {}
+  explicit JsonParse(std::size_t size)
+      : size_(size), text_(std::string(size, '[') + std::string(size, ']')) {}
 
   /// The document frees its memory as one pool, without a second recursion.
   bool run() override {
@@ -54,8 +55,9 @@ std::unique_ptr<Program> make(std::size_t size) {
   return std::make_unique<T>(size);
 }
 
-constexpr std::array all{ProgramDescription{"regex", "letters matched by std::regex", make<RegexMatch>},
-                         ProgramDescription{"json", "levels parsed by RapidJSON", make<JsonParse>}};
+constexpr std::array all{
+    ProgramDescription{"regex", "letters matched by std::regex", make<RegexMatch>},
+    ProgramDescription{"json", "levels parsed by RapidJSON", make<JsonParse>}};
 
 }  // namespace
 

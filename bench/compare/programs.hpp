@@ -20,8 +20,8 @@ class Program {
 };
 
 struct ProgramDescription {
-  const char* name;                                    ///< "regex", as in "real_regex_ok"
-  const char* title;                                   ///< for a table, after the size: "letters by std::regex_match"
+  const char* name;   ///< "regex", as in "real_regex_ok"
+  const char* title;  ///< for a table, after the size: "letters by std::regex_match"
   std::unique_ptr<Program> (*make)(std::size_t size);  ///< prepares the input
 };
 

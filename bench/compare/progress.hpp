@@ -1,4 +1,5 @@
-// What is being done, in one line on a terminal that changes; nothing where standard error is a file or a pipe.
+// What is being done, in one line on a terminal that changes; nothing where standard error is a
+// file or a pipe.
 #pragma once
 
 #include <cstddef>

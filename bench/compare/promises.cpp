@@ -27,9 +27,15 @@ namespace promises {
 
 // ---- cells ----
 
-Cell yes(std::string word, std::string note) { return {.value = 1, .word = std::move(word), .note = std::move(note)}; }
-Cell no(std::string word, std::string note) { return {.value = 0, .word = std::move(word), .note = std::move(note)}; }
-Cell none(std::string note, std::string word) { return {.value = {}, .word = std::move(word), .note = std::move(note)}; }
+Cell yes(std::string word, std::string note) {
+  return {.value = 1, .word = std::move(word), .note = std::move(note)};
+}
+Cell no(std::string word, std::string note) {
+  return {.value = 0, .word = std::move(word), .note = std::move(note)};
+}
+Cell none(std::string note, std::string word) {
+  return {.value = {}, .word = std::move(word), .note = std::move(note)};
+}
 
 Cell no_trim() { return none("there is no trim"); }
 
@@ -45,7 +51,8 @@ Cell bytes(double value, std::string note) {
   const double amount = value / static_cast<double>(in_mib ? mib : kib);
   return {.value = value,
           .word = value <= 0 ? "0"
-                             : fmt::format("{:.{}f} {}", amount, amount < 9.95 && std::fmod(amount, 1) != 0 ? 1 : 0,
+                             : fmt::format("{:.{}f} {}", amount,
+                                           amount < 9.95 && std::fmod(amount, 1) != 0 ? 1 : 0,
                                            in_mib ? "MiB" : "KiB"),
           .note = std::move(note)};
 }
@@ -62,12 +69,14 @@ std::unique_ptr<AnyStack> make(const std::string& subject, std::size_t bytes) {
 void go_down(const AnyStack& stack, std::size_t bytes) { bench::descend(stack.base() - bytes); }
 
 std::uintptr_t edge(const AnyStack& stack) {
-  const std::uintptr_t middle = handler::page_down(stack.base() - (stack.base() - stack.floor()) / 2);
+  const std::uintptr_t middle =
+      handler::page_down(stack.base() - (stack.base() - stack.floor()) / 2);
   return stack.limit() == stack.floor() ? middle : stack.limit();
 }
 
 const std::vector<Family>& families() {
-  static const std::vector<Family> all{promises_of_life(), promises_of_calls(), promises_of_signals(), promises_of_the_end(),
+  static const std::vector<Family> all{promises_of_life(), promises_of_calls(),
+                                       promises_of_signals(), promises_of_the_end(),
                                        promises_of_memory()};
   return all;
 }
@@ -88,8 +97,8 @@ namespace {
 
 // ---- asking ----
 
-constexpr std::array peers{"glibc_thread", "glibc_thread_setstack", "boost_fixedsize", "boost_protected_fixedsize",
-                           "boost_pooled_fixedsize"};
+constexpr std::array peers{"glibc_thread", "glibc_thread_setstack", "boost_fixedsize",
+                           "boost_protected_fixedsize", "boost_pooled_fixedsize"};
 
 const Probe& probe_named(const std::string& name) {
   for (const Family& family : families()) {
@@ -120,9 +129,9 @@ Cells from_json(const nlohmann::json& result) {
 }
 
 Cells ask(const Probe& probe, const std::string& subject, const Session& session) {
-  const Answer answer =
-      ask_child("promise", {{"probe", probe.name}, {"subject", subject}, {"quick", session.options().quick}},
-                session.progress(), probe.patience);
+  const Answer answer = ask_child(
+      "promise", {{"probe", probe.name}, {"subject", subject}, {"quick", session.options().quick}},
+      session.progress(), probe.patience);
   if (answer.failure.empty()) {
     return from_json(answer.result);
   }
@@ -131,10 +140,13 @@ Cells ask(const Probe& probe, const std::string& subject, const Session& session
   return cells;
 }
 
-/// Subjects side by side, for no cell depends on time: as many as there are processors, or all where they only wait.
-void ask_of_each(const Probe& probe, const Session& session, std::span<Answers::Column* const> columns) {
+/// Subjects side by side, for no cell depends on time: as many as there are processors, or all
+/// where they only wait.
+void ask_of_each(const Probe& probe, const Session& session,
+                 std::span<Answers::Column* const> columns) {
   constexpr std::size_t most = 4;  // some take memory
-  const std::size_t processors = std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, most);
+  const std::size_t processors =
+      std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, most);
   const std::size_t at_once = probe.slow ? columns.size() : std::min(processors, columns.size());
   std::atomic<std::size_t> next{0};
   std::vector<std::future<void>> askers;
@@ -167,7 +179,8 @@ void ask_everybody(const Session& session, const Probe& probe, Answers& answers)
 Answers participants(const Session& session) {
   Answers answers;
   for (const Subject& subject : session.strategies()) {
-    answers.columns.push_back({.subject = subject.name, .is_strategy = true, .unsupported = subject.unsupported});
+    answers.columns.push_back(
+        {.subject = subject.name, .is_strategy = true, .unsupported = subject.unsupported});
   }
   for (const char* const peer : peers) {
     if (session.includes(peer)) {
@@ -202,7 +215,8 @@ std::string heading(std::string name) {
   std::string lines;
   std::size_t column = 0;
   while (!name.empty()) {
-    const std::string word = name.substr(0, name.find('_') == std::string::npos ? name.size() : name.find('_') + 1);
+    const std::string word =
+        name.substr(0, name.find('_') == std::string::npos ? name.size() : name.find('_') + 1);
     name.erase(0, word.size());
     if (column != 0 && column + word.size() > widest) {
       lines += '\n';
@@ -244,7 +258,8 @@ void print_columns(Session& session, std::span<const Answers::Column> columns) {
 void print(Session& session, const Answers& answers) {
   constexpr std::size_t columns_a_table = 5;
   session.print_title("PROMISES",
-                      "Each cell is what happened in a process of its own; a signal's name is what that process died of.");
+                      "Each cell is what happened in a process of its own; a signal's name is what "
+                      "that process died of.");
   for (const Family& family : families()) {
     session.print_sentences({fmt::format("{}. {}", family.title, family.what_was_done)});
   }
@@ -277,8 +292,9 @@ std::ofstream open_notes(const std::string& path) {
 }
 
 void write_notes(std::ofstream& file, const Options& options, const Answers& answers) {
-  file << markdown(answers, fmt::format("growstack_compare --groups=promises{}{} --notes FILE",
-                                        options.quick ? " --quick" : "", options.slow ? " --slow" : ""));
+  file << markdown(answers,
+                   fmt::format("growstack_compare --groups=promises{}{} --notes FILE",
+                               options.quick ? " --quick" : "", options.slow ? " --slow" : ""));
   file.close();
   if (!file) {
     throw std::runtime_error("cannot write " + options.notes_file);
@@ -293,8 +309,9 @@ nlohmann::json answer_promise(const nlohmann::json& request, Progress&) {
   const promises::Question question{.subject = request.at("subject"), .quick = request.at("quick")};
   nlohmann::json result;
   for (const auto& [name, cell] : probe.ask(question)) {
-    result[name] = {
-        {"value", cell.value ? nlohmann::json(*cell.value) : nlohmann::json()}, {"word", cell.word}, {"note", cell.note}};
+    result[name] = {{"value", cell.value ? nlohmann::json(*cell.value) : nlohmann::json()},
+                    {"word", cell.word},
+                    {"note", cell.note}};
   }
   return result;
 }

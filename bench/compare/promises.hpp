@@ -1,13 +1,13 @@
-// The promises of a stack, and how each is put to the test. Every cell of the table is an answer of a child process; nothing
-// here is known beforehand.
+// The promises of a stack, and how each is put to the test. Every cell of the table is an answer of
+// a child process; nothing here is known beforehand.
 //
 //     promises.cpp              the group: asks, keeps the answers, prints them
 //     promises_calls.cpp        system calls into memory that nobody has touched
 //     promises_signals.cpp      signals and libc functions near the limit
 //     promises_memory.cpp       what a stack costs, and which limits of a process count
 //     promises_end.cpp          running past the end
-//     promises_life.cpp         growth under odd circumstances: forked, signals blocked, without privileges
-//     promises_worker.hpp       a process that may die of what it tries
+//     promises_life.cpp         growth under odd circumstances: forked, signals blocked, without
+//     privileges promises_worker.hpp       a process that may die of what it tries
 //     promises_advice.cpp       which one to choose, concluded from the cells
 //     promises_notes.cpp        the table as Markdown
 #pragma once
@@ -27,9 +27,10 @@ namespace growstack::compare::promises {
 
 /// One answer.
 struct Cell {
-  std::optional<double> value{};  ///< 1 or 0 for yes and no; none: it could not be tried, and the note says why
-  std::string word{};             ///< what the matrix shows: "yes", "EFAULT", "8 MiB"
-  std::string note{};             ///< what a reader must know besides
+  std::optional<double>
+      value{};  ///< 1 or 0 for yes and no; none: it could not be tried, and the note says why
+  std::string word{};  ///< what the matrix shows: "yes", "EFAULT", "8 MiB"
+  std::string note{};  ///< what a reader must know besides
 };
 
 /// By the name of a promise.
@@ -85,17 +86,22 @@ inline constexpr std::size_t kib = 1024;
 inline constexpr std::size_t mib = 1024 * kib;
 inline constexpr std::size_t guard_bytes = 64 * kib;
 
-/// Most probes: as deep as they go, and four times as much reserved (little enough to be locked by anybody).
+/// Most probes: as deep as they go, and four times as much reserved (little enough to be locked by
+/// anybody).
 inline constexpr std::size_t depth = mib;
 inline constexpr std::size_t reserve = 4 * depth;
 
-/// Makes one after raising the soft limits in the way of its strategy: RLIMIT_STACK (MAP_GROWSDOWN), RLIMIT_MEMLOCK.
-[[nodiscard]] std::unique_ptr<AnyStack> make(const std::string& subject, std::size_t bytes = reserve);
+/// Makes one after raising the soft limits in the way of its strategy: RLIMIT_STACK
+/// (MAP_GROWSDOWN), RLIMIT_MEMLOCK.
+[[nodiscard]] std::unique_ptr<AnyStack> make(const std::string& subject,
+                                             std::size_t bytes = reserve);
 
-/// On the running stack, which is `stack`: touches everything from here to `bytes` below its base, and comes back.
+/// On the running stack, which is `stack`: touches everything from here to `bytes` below its base,
+/// and comes back.
 void go_down(const AnyStack& stack, std::size_t bytes = depth);
 
-/// Where things go wrong: the lowest committed address, or, where nobody keeps one, the middle of the stack.
+/// Where things go wrong: the lowest committed address, or, where nobody keeps one, the middle of
+/// the stack.
 [[nodiscard]] std::uintptr_t edge(const AnyStack& stack);
 
 // ---- the table ----
@@ -109,7 +115,9 @@ struct Answers {
     Cells cells{};
 
     [[nodiscard]] const Cell& cell(const std::string& promise) const { return cells.at(promise); }
-    [[nodiscard]] bool keeps(const std::string& promise) const { return cell(promise).value == 1.0; }
+    [[nodiscard]] bool keeps(const std::string& promise) const {
+      return cell(promise).value == 1.0;
+    }
   };
   std::vector<Column> columns;
 };

@@ -1,4 +1,5 @@
-// Which one to choose for what. The wishes are written here; who fulfils them is looked up in the cells of this run.
+// Which one to choose for what. The wishes are written here; who fulfils them is looked up in the
+// cells of this run.
 #include "promises.hpp"
 
 #include "table.hpp"
@@ -19,7 +20,8 @@ using Wish = std::function<bool(const Column&)>;
 
 Wish keeps_all(std::vector<std::string> promises) {
   return [promises = std::move(promises)](const Column& column) {
-    return std::all_of(promises.begin(), promises.end(), [&](const std::string& each) { return column.keeps(each); });
+    return std::all_of(promises.begin(), promises.end(),
+                       [&](const std::string& each) { return column.keeps(each); });
   };
 }
 
@@ -31,7 +33,9 @@ Wish has_none(std::vector<std::string> counts) {
 }
 
 Wish both(Wish one, Wish other) {
-  return [one = std::move(one), other = std::move(other)](const Column& column) { return one(column) && other(column); };
+  return [one = std::move(one), other = std::move(other)](const Column& column) {
+    return one(column) && other(column);
+  };
 }
 
 Columns that_fulfil(const Answers& answers, const Wish& wish) {
@@ -76,9 +80,11 @@ std::size_t mappings_allowed() {
 }
 
 const Wish guarded = keeps_all({"overflow_detected", "neighbour_safe"});
-const Wish deathless_calls = has_none({"posix_spawn_deaths", "system_deaths", "popen_deaths", "abort_deaths"});
+const Wish deathless_calls =
+    has_none({"posix_spawn_deaths", "system_deaths", "popen_deaths", "abort_deaths"});
 const std::vector<std::string> unprivileged_calls{"unprivileged", "unprivileged_call", "read_libc"};
-const std::vector<std::string> kernel_calls{"read_libc", "read_raw", "recv_raw", "futex_raw", "getrandom_raw"};
+const std::vector<std::string> kernel_calls{"read_libc", "read_raw", "recv_raw", "futex_raw",
+                                            "getrandom_raw"};
 
 std::string very_many_stacks(const Answers& answers, const std::string& promise, const char* size) {
   const Columns best = least(that_fulfil(answers, guarded), promise);
@@ -87,9 +93,11 @@ std::string very_many_stacks(const Answers& answers, const std::string& promise,
   }
   const Cell& cell = best.front()->cell(promise);
   const std::string room =
-      *cell.value <= 0 ? "is no bound" : "allows " + grouped(static_cast<double>(mappings_allowed()) / *cell.value);
-  return fmt::format("Very many guarded stacks of {}: {}, {} mappings a stack: vm.max_map_count ({}) {}.", size, names(best),
-                     cell.word, grouped(mappings_allowed()), room);
+      *cell.value <= 0 ? "is no bound"
+                       : "allows " + grouped(static_cast<double>(mappings_allowed()) / *cell.value);
+  return fmt::format(
+      "Very many guarded stacks of {}: {}, {} mappings a stack: vm.max_map_count ({}) {}.", size,
+      names(best), cell.word, grouped(mappings_allowed()), room);
 }
 
 /// Counts of deaths are yes-or-no promises, too: none may die.
@@ -119,23 +127,27 @@ std::string most_promises(const Answers& answers) {
   for (const auto& [column, count] : kept) {
     most = std::max(most, count);
   }
-  return fmt::format("The most of the {} yes-or-no promises, {}: {}.", asked, most,
-                     names(that_fulfil(answers, [&](const Column& column) { return kept[&column] == most; })));
+  return fmt::format(
+      "The most of the {} yes-or-no promises, {}: {}.", asked, most,
+      names(that_fulfil(answers, [&](const Column& column) { return kept[&column] == most; })));
 }
 
 std::string least_charged(const Answers& answers) {
   const Columns best = least(that_fulfil(answers, guarded), "charged_reserved");
-  return best.empty() ? ""
-                      : fmt::format("The least charged for a guarded stack that was only reserved: {}, {} of 8 MiB.",
-                                    names(best), best.front()->cell("charged_reserved").word);
+  return best.empty()
+             ? ""
+             : fmt::format(
+                   "The least charged for a guarded stack that was only reserved: {}, {} of 8 MiB.",
+                   names(best), best.front()->cell("charged_reserved").word);
 }
 
 std::string unguarded(const Answers& answers) {
-  const Columns all =
-      that_fulfil(answers, [](const Column& column) { return column.cell("overflow_detected").value == 0.0; });
+  const Columns all = that_fulfil(
+      answers, [](const Column& column) { return column.cell("overflow_detected").value == 0.0; });
   return all.empty() ? "Nobody here overflows in silence."
                      : fmt::format(
-                           "Not for code whose depth depends on its input: {} wrote below the floor, and nobody "
+                           "Not for code whose depth depends on its input: {} wrote below the "
+                           "floor, and nobody "
                            "noticed.",
                            names(all));
 }
@@ -170,8 +182,10 @@ std::vector<std::string> advice(const Answers& answers) {
                 both(both(keeps_all(kernel_calls), keeps_all(unprivileged_calls)), guarded)),
       fulfilled(answers, "Signal handlers without SA_ONSTACK that never miss a signal, and guarded",
                 both(keeps_all({"signal_plain"}), guarded)),
-      fulfilled(answers, "posix_spawn, system, popen and abort at any depth, and guarded", both(deathless_calls, guarded)),
-      fulfilled(answers, "Code that blocks SIGSEGV, or runs where no alternate signal stack is, and guarded",
+      fulfilled(answers, "posix_spawn, system, popen and abort at any depth, and guarded",
+                both(deathless_calls, guarded)),
+      fulfilled(answers,
+                "Code that blocks SIGSEGV, or runs where no alternate signal stack is, and guarded",
                 both(keeps_all({"sigsegv_blocked", "no_altstack"}), guarded)),
       fulfilled(answers, "Growth in a forked child", keeps_all({"fork_on", "fork_beside"})),
       fulfilled(answers, "Memory given back by a trim, and growth after it", gives_back),

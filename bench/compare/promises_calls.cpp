@@ -1,5 +1,5 @@
-// Promises to system calls: a fault in the kernel never reaches a fault handler in the program. Who makes the memory, then,
-// that a system call writes to before anybody has touched it?
+// Promises to system calls: a fault in the kernel never reaches a fault handler in the program. Who
+// makes the memory, then, that a system call writes to before anybody has touched it?
 #include "promises_machine.hpp"
 #include "promises_worker.hpp"
 
@@ -24,7 +24,9 @@ namespace {
 
 constexpr char pattern = 'x';
 
-[[noreturn]] void fail(const char* call) { throw std::system_error(errno, std::generic_category(), call); }
+[[noreturn]] void fail(const char* call) {
+  throw std::system_error(errno, std::generic_category(), call);
+}
 
 void require(bool done, const char* call) {
   if (!done) {
@@ -48,7 +50,8 @@ int full_pipe(std::size_t bytes) {
 
 int full_socket(int type, std::size_t bytes) {
   std::array<int, 2> ends{};
-  require(socketpair(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends.data()) == 0, "socketpair");
+  require(socketpair(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends.data()) == 0,
+          "socketpair");
   put(ends[1], bytes);
   return ends[0];
 }
@@ -81,7 +84,8 @@ long make_call(const Filler& call, int source, std::uintptr_t buffer) {
   const std::uintptr_t stack_pointer = buffer - rest_of_frame;
   return call.source == nullptr
              ? syscall_at(stack_pointer, call.number, buffer, call.bytes)
-             : syscall_at(stack_pointer, call.number, static_cast<std::uintptr_t>(source), buffer, call.bytes);
+             : syscall_at(stack_pointer, call.number, static_cast<std::uintptr_t>(source), buffer,
+                          call.bytes);
 }
 
 /// As code does that runs there and writes to its frame.
@@ -98,7 +102,8 @@ void touch_from_below(std::uintptr_t buffer, std::size_t bytes) {
   call_at(buffer - below, touch);
 }
 
-/// In a worker: makes the call in the middle of nowhere; if that fails, once more after the memory was touched.
+/// In a worker: makes the call in the middle of nowhere; if that fails, once more after the memory
+/// was touched.
 /// {"first", "second": bytes or -errno, "right": the data arrived}
 nlohmann::json try_call(const Question& question, const Filler& call) {
   const auto stack = make(question.subject);
@@ -113,8 +118,9 @@ nlohmann::json try_call(const Question& question, const Filler& call) {
       touch_from_below(buffer, call.bytes);
       second = make_call(call, source, buffer);
     }
-    const bool right = second == whole && (call.source == nullptr || call.number == SYS_read ||
-                                           *reinterpret_cast<const char*>(buffer + call.bytes - 1) == pattern);
+    const bool right =
+        second == whole && (call.source == nullptr || call.number == SYS_read ||
+                            *reinterpret_cast<const char*>(buffer + call.bytes - 1) == pattern);
     seen = {{"first", first}, {"second", second}, {"right", right}};
   });
   return seen;
@@ -131,7 +137,8 @@ Cell filled(long result, std::size_t bytes) {
   if (result == static_cast<long>(bytes)) {
     return yes("whole");
   }
-  return result < 0 ? no(errno_word(result)) : no("short", fmt::format("{} of {} bytes", result, bytes));
+  return result < 0 ? no(errno_word(result))
+                    : no("short", fmt::format("{} of {} bytes", result, bytes));
 }
 
 Cell filled(const Fate& fate, const Filler& call) {
@@ -148,8 +155,9 @@ Cell kept(const Fate& fate, const Filler& call) {
   if (first == static_cast<long>(call.bytes)) {
     return yes("no need");
   }
-  const std::string then = fmt::format("{}, then {}", first < 0 ? errno_word(first) : fmt::format("{} bytes", first),
-                                       second < 0 ? errno_word(second) : fmt::format("{} bytes", second));
+  const std::string then =
+      fmt::format("{}, then {}", first < 0 ? errno_word(first) : fmt::format("{} bytes", first),
+                  second < 0 ? errno_word(second) : fmt::format("{} bytes", second));
   return fate.said.at("right").get<bool>() ? yes("kept") : no("lost", then);
 }
 
@@ -195,7 +203,9 @@ Cell wait_on_futex(const Question& question) {
 }
 
 Cells ask_calls(const Question& question) {
-  const auto attempt = [&](const Filler& call) { return in_worker([&] { return try_call(question, call); }); };
+  const auto attempt = [&](const Filler& call) {
+    return in_worker([&] { return try_call(question, call); });
+  };
   const Fate pipe = attempt(pipe_read);
   const Fate stream = attempt(stream_read);
   const Fate datagram = attempt(datagram_receive);
@@ -217,9 +227,12 @@ Family promises_of_calls() {
   return {
       .title = "System calls into memory that nobody has touched",
       .what_was_done =
-          "One MiB below the base, far below what is committed, a system call was handed a buffer: a read() of libc's "
-          "from a function with a large frame (its call pushed a return address below the buffer), and bare system "
-          "calls, made inline with the stack pointer below the buffer and nothing pushed. After a failure the memory was "
+          "One MiB below the base, far below what is committed, a system call was handed a buffer: "
+          "a read() of libc's "
+          "from a function with a large frame (its call pushed a return address below the buffer), "
+          "and bare system "
+          "calls, made inline with the stack pointer below the buffer and nothing pushed. After a "
+          "failure the memory was "
           "touched from a frame below it and the call made again: was the data still there?",
       .probes = {{.name = "calls",
                   .promises = {{"read_libc", "libc's read(), 64 KiB of a pipe", "1/0"},

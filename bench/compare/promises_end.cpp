@@ -1,4 +1,5 @@
-// Promises at the end of a stack: who notices that it was left, before somebody else's memory is written to?
+// Promises at the end of a stack: who notices that it was left, before somebody else's memory is
+// written to?
 #include "parts/descent.hpp"
 #include "promises_jump.hpp"
 #include "promises_worker.hpp"
@@ -41,7 +42,8 @@ std::vector<Mapping> mappings() {
   for (std::string line; std::getline(maps, line);) {
     Mapping each;
     std::array<char, 5> access{};
-    if (std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR " %4s", &each.begin, &each.end, access.data()) == 3) {
+    if (std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR " %4s", &each.begin, &each.end,
+                    access.data()) == 3) {
       each.writable = access[1] == 'w';
       all.push_back(each);
     }
@@ -49,8 +51,9 @@ std::vector<Mapping> mappings() {
   return all;
 }
 
-/// The end of a writable mapping right below `address`, or of the hole there, in which one is then made. Memory that allows
-/// nothing, as a guard, is stepped over. 0 if there is nothing but that in the neighbourhood.
+/// The end of a writable mapping right below `address`, or of the hole there, in which one is then
+/// made. Memory that allows nothing, as a guard, is stepped over. 0 if there is nothing but that in
+/// the neighbourhood.
 std::uintptr_t map_neighbour(std::uintptr_t address) {
   const std::vector<Mapping> all = mappings();
   std::uintptr_t top = handler::page_up(address);
@@ -70,8 +73,8 @@ std::uintptr_t map_neighbour(std::uintptr_t address) {
     return 0;
   }
   void* const wanted = reinterpret_cast<void*>(top - guard_bytes);
-  void* const mapped =
-      mmap(wanted, guard_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  void* const mapped = mmap(wanted, guard_bytes, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
   return mapped == wanted ? top : 0;
 }
 
@@ -100,7 +103,8 @@ std::uintptr_t next_base(const AnyStack& stack, const Stacks& all) {
 }
 
 AnyStack& one_with_a_neighbour(const Stacks& all) {
-  const auto found = std::find_if(all.begin(), all.end(), [&](const auto& each) { return next_base(*each, all) != 0; });
+  const auto found = std::find_if(all.begin(), all.end(),
+                                  [&](const auto& each) { return next_base(*each, all) != 0; });
   return found == all.end() ? *all.front() : **found;
 }
 
@@ -109,7 +113,8 @@ AnyStack& one_with_a_neighbour(const Stacks& all) {
 /// What a worker leaves behind.
 struct Trace {
   std::atomic<std::uintptr_t> floor{0};
-  std::atomic<std::uintptr_t> neighbour{0};  ///< where it ends: its highest byte is right below; 0 for none
+  std::atomic<std::uintptr_t> neighbour{
+      0};  ///< where it ends: its highest byte is right below; 0 for none
   std::atomic<std::uintptr_t> lowest_written{UINTPTR_MAX};
   std::atomic<bool> arrived{false};
 };
@@ -124,7 +129,8 @@ struct Trace {
   constexpr std::size_t alignment = 16;
   std::uintptr_t here = UINTPTR_MAX;
   while (here > lowest) {
-    auto* const frame = static_cast<volatile char*>(__builtin_alloca(handler::page_size() - alignment));
+    auto* const frame =
+        static_cast<volatile char*>(__builtin_alloca(handler::page_size() - alignment));
     *frame = 1;
     here = reinterpret_cast<std::uintptr_t>(frame);
     trace.lowest_written = here;
@@ -161,8 +167,9 @@ Fate run_past_the_end(const Question& question, Trace& trace) {
 }
 
 std::string memory_below(const Trace& trace) {
-  return trace.neighbour == 0 ? fmt::format("no other memory within {} MiB below", neighbourhood / mib)
-                              : fmt::format("{} KiB below lay other memory", (trace.floor - trace.neighbour) / kib);
+  return trace.neighbour == 0
+             ? fmt::format("no other memory within {} MiB below", neighbourhood / mib)
+             : fmt::format("{} KiB below lay other memory", (trace.floor - trace.neighbour) / kib);
 }
 
 bool reported(const Fate& fate) { return fate.errors.find("stack overflow") != std::string::npos; }
@@ -179,7 +186,8 @@ Cells ask_overflow(const Question& question) {
   const bool left = trace->lowest_written < trace->floor;
   const std::size_t below = left ? trace->floor - trace->lowest_written : 0;
   const bool wrote = trace->neighbour != 0 && trace->lowest_written < trace->neighbour;
-  Cell detected = left ? no("no", fmt::format("wrote {} bytes below its floor", below)) : yes(fate.word());
+  Cell detected =
+      left ? no("no", fmt::format("wrote {} bytes below its floor", below)) : yes(fate.word());
   const std::size_t early = left ? 0 : trace->lowest_written - trace->floor;
   if (early > 2 * handler::page_size()) {
     detected.note = fmt::format("{} KiB before its floor", early / kib);
@@ -209,8 +217,10 @@ Cell jump_over_the_guard(const Question& question, void (*jump)(std::size_t, voi
     stack.run([&] {
       begin(stack, all, *trace);
       constexpr std::size_t last_frames = 16 * kib;
-      bench::descend(stack.floor() + last_frames,
-                     [&] { jump(reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) - landing(*trace), arrived); });
+      bench::descend(stack.floor() + last_frames, [&] {
+        jump(reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)) - landing(*trace),
+             arrived);
+      });
     });
     return nlohmann::json();
   });
@@ -220,7 +230,9 @@ Cell jump_over_the_guard(const Question& question, void (*jump)(std::size_t, voi
   if (trace->arrived) {
     return no("written", memory_below(*trace));
   }
-  return yes(fate.word(), trace->neighbour == 0 ? memory_below(*trace) : reported(fate) ? "" : "not reported");
+  return yes(fate.word(), trace->neighbour == 0 ? memory_below(*trace)
+                          : reported(fate)      ? ""
+                                                : "not reported");
 }
 
 Cells ask_jumps(const Question& question) {
@@ -233,19 +245,24 @@ Cells ask_jumps(const Question& question) {
 Family promises_of_the_end() {
   return {.title = "The end of a stack",
           .what_was_done =
-              "Four stacks of 1 MiB, with a guard of 64 KiB where it can be chosen; one that has another right below was "
-              "used, or else memory was mapped right below it, so that there is a neighbour. Run past the end page by page: "
-              "detected if a signal killed it before anything below its floor was written. Then a frame that reaches from "
-              "within the stack into the neighbour, over the guard, and the same compiled with -fstack-clash-protection.",
-          .probes = {{.name = "overflow",
-                      .promises = {{"overflow_detected", "overflow is detected", "1/0"},
-                                   {"overflow_reported", "and reported as such", "1/0"},
-                                   {"neighbour_safe", "a neighbour is safe", "1/0"}},
-                      .ask = ask_overflow},
-                     {.name = "jumps",
-                      .promises = {{"jump_detected", "a frame larger than the guard", "1/0"},
-                                   {"probed_jump_detected", "the same, -fstack-clash-protection", "1/0"}},
-                      .ask = ask_jumps}}};
+              "Four stacks of 1 MiB, with a guard of 64 KiB where it can be chosen; one that has "
+              "another right below was "
+              "used, or else memory was mapped right below it, so that there is a neighbour. Run "
+              "past the end page by page: "
+              "detected if a signal killed it before anything below its floor was written. Then a "
+              "frame that reaches from "
+              "within the stack into the neighbour, over the guard, and the same compiled with "
+              "-fstack-clash-protection.",
+          .probes = {
+              {.name = "overflow",
+               .promises = {{"overflow_detected", "overflow is detected", "1/0"},
+                            {"overflow_reported", "and reported as such", "1/0"},
+                            {"neighbour_safe", "a neighbour is safe", "1/0"}},
+               .ask = ask_overflow},
+              {.name = "jumps",
+               .promises = {{"jump_detected", "a frame larger than the guard", "1/0"},
+                            {"probed_jump_detected", "the same, -fstack-clash-protection", "1/0"}},
+               .ask = ask_jumps}}};
 }
 
 }  // namespace growstack::compare::promises

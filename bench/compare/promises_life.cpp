@@ -1,5 +1,5 @@
-// Promises of growth itself, and of growth under odd circumstances: after a trim, in a forked child, with signals blocked,
-// without an alternate signal stack, without privileges.
+// Promises of growth itself, and of growth under odd circumstances: after a trim, in a forked
+// child, with signals blocked, without an alternate signal stack, without privileges.
 #include "promises_machine.hpp"
 #include "promises_worker.hpp"
 
@@ -72,24 +72,30 @@ Cell after_trim(const Question& question) {
     if (!error) {
       once();
     }
-    return nlohmann::json(error == std::errc::not_supported ? "no trim" : error ? error.message() : "");
+    return nlohmann::json(error == std::errc::not_supported ? "no trim"
+                          : error                           ? error.message()
+                                                            : "");
   });
   if (!fate.survived() || fate.said == "") {
     return survival(fate);
   }
-  return fate.said == "no trim" ? no_trim() : none("trim: " + fate.said.get<std::string>(), "fails");
+  return fate.said == "no trim" ? no_trim()
+                                : none("trim: " + fate.said.get<std::string>(), "fails");
 }
 
 // ---- fork ----
 
 /// The child of a worker's fork, as this worker's answer.
-nlohmann::json to_json(const Fate& fate) { return {{"survived", fate.survived()}, {"word", fate.word()}}; }
+nlohmann::json to_json(const Fate& fate) {
+  return {{"survived", fate.survived()}, {"word", fate.word()}};
+}
 
 Cell child_of_fork(const Fate& worker) {
   if (!worker.survived()) {
     return survival(worker);
   }
-  return worker.said.at("survived").get<bool>() ? yes() : no(worker.said.at("word").get<std::string>());
+  return worker.said.at("survived").get<bool>() ? yes()
+                                                : no(worker.said.at("word").get<std::string>());
 }
 
 constexpr std::chrono::seconds patience_of_worker{2};
@@ -125,7 +131,8 @@ Cell forked_beside_the_stack(const Question& question) {
 
 // ---- privileges ----
 
-/// Nobody in particular, with no capability and no way to get one; and as dumpable as a program that was started so.
+/// Nobody in particular, with no capability and no way to get one; and as dumpable as a program
+/// that was started so.
 void drop_privileges() {
   constexpr unsigned nobody = 65534;
   if (geteuid() == 0) {
@@ -203,26 +210,29 @@ Cells ask_life(const Question& question) {
 }  // namespace
 
 Family promises_of_life() {
-  return {
-      .title = "Growth",
-      .what_was_done =
-          "A stack of 4 MiB was taken down by one MiB, page by page: how many faults of its own it saw. Then under odd "
-          "circumstances: again after a trim; in the child of a fork made on the stack, and of one made beside it; with "
-          "SIGSEGV and SIGBUS blocked; with no alternate signal stack, as on a thread that nobody attached; as user 65534 "
-          "without capabilities, and there with a bare getrandom into untouched memory. The least kernel is what the "
-          "strategy's description says.",
-      .probes = {{.name = "life",
-                  .promises = {{"growth_events", "faults seen on the way to 1 MiB", "faults"},
-                               {"regrows", "grows again after a trim", "1/0"},
-                               {"fork_on", "grows in a child forked on it", "1/0"},
-                               {"fork_beside", "grows in a child forked beside it", "1/0"},
-                               {"sigsegv_blocked", "grows with SIGSEGV, SIGBUS blocked", "1/0"},
-                               {"no_altstack", "needs no alternate signal stack", "1/0"},
-                               {"unprivileged", "works without privileges", "1/0"},
-                               {"unprivileged_call", "there, a bare getrandom", "1/0"},
-                               {"least_kernel", "least kernel", "version"}},
-                  .ask = ask_life,
-                  .patience = std::chrono::seconds(60)}}};
+  return {.title = "Growth",
+          .what_was_done =
+              "A stack of 4 MiB was taken down by one MiB, page by page: how many faults of its "
+              "own it saw. Then under odd "
+              "circumstances: again after a trim; in the child of a fork made on the stack, and of "
+              "one made beside it; with "
+              "SIGSEGV and SIGBUS blocked; with no alternate signal stack, as on a thread that "
+              "nobody attached; as user 65534 "
+              "without capabilities, and there with a bare getrandom into untouched memory. The "
+              "least kernel is what the "
+              "strategy's description says.",
+          .probes = {{.name = "life",
+                      .promises = {{"growth_events", "faults seen on the way to 1 MiB", "faults"},
+                                   {"regrows", "grows again after a trim", "1/0"},
+                                   {"fork_on", "grows in a child forked on it", "1/0"},
+                                   {"fork_beside", "grows in a child forked beside it", "1/0"},
+                                   {"sigsegv_blocked", "grows with SIGSEGV, SIGBUS blocked", "1/0"},
+                                   {"no_altstack", "needs no alternate signal stack", "1/0"},
+                                   {"unprivileged", "works without privileges", "1/0"},
+                                   {"unprivileged_call", "there, a bare getrandom", "1/0"},
+                                   {"least_kernel", "least kernel", "version"}},
+                      .ask = ask_life,
+                      .patience = std::chrono::seconds(60)}}};
 }
 
 }  // namespace growstack::compare::promises

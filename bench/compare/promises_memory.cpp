@@ -1,4 +1,5 @@
-// Promises about memory: what a stack costs the kernel, what is charged for it, which limits of a process hold it.
+// Promises about memory: what a stack costs the kernel, what is charged for it, which limits of a
+// process hold it.
 #include "promises_worker.hpp"
 
 #include "process_memory.hpp"
@@ -122,8 +123,8 @@ class Crowd {
 
 std::size_t how_many(const Question& question) { return question.quick ? 200 : 1000; }
 
-/// The first stack brings threads and tables of its own, and every thread an arena of malloc's unless told otherwise: not
-/// counted.
+/// The first stack brings threads and tables of its own, and every thread an arena of malloc's
+/// unless told otherwise: not counted.
 void warm_up(std::unique_ptr<AnyStack>& first, const Question& question, std::size_t bytes) {
   mallopt(M_ARENA_MAX, 1);
   first = make(question.subject, bytes);
@@ -158,7 +159,9 @@ std::pair<Cell, Cell> cost_of_each(const Question& question, std::size_t bytes_o
   }
   const std::size_t count = fate.said.at("count");
   const std::string fewer =
-      count == how_many(question) ? "" : fmt::format("of {} stacks: {}", count, fate.said.at("why").get<std::string>());
+      count == how_many(question)
+          ? ""
+          : fmt::format("of {} stacks: {}", count, fate.said.at("why").get<std::string>());
   return {number(fate.said.at("mappings"), fewer), bytes(fate.said.at("tables"), fewer)};
 }
 
@@ -186,7 +189,8 @@ Cells ask_data_limit(const Question& question) {
   }
   const std::size_t count = fate.said.at("count");
   return {{"made_under_data_limit",
-           number(static_cast<double>(count), count == how_many(question) ? "" : fate.said.at("why").get<std::string>())}};
+           number(static_cast<double>(count),
+                  count == how_many(question) ? "" : fate.said.at("why").get<std::string>())}};
 }
 
 // ---- one stack ----
@@ -237,29 +241,34 @@ Cells ask_charges(const Question& question) {
   Cells cells;
   for (const char* const what : {"data", "charged"}) {
     for (const char* const when : {"reserved", "grown", "trimmed"}) {
-      cells[fmt::format("{}_{}", what, when)] = !fate.survived()           ? survival(fate)
-                                                : fate.said.contains(when) ? bytes(fate.said[when].at(what))
-                                                                           : no_trim();
+      cells[fmt::format("{}_{}", what, when)] = !fate.survived() ? survival(fate)
+                                                : fate.said.contains(when)
+                                                    ? bytes(fate.said[when].at(what))
+                                                    : no_trim();
     }
   }
-  cells["rss_trimmed"] = !fate.survived()                ? survival(fate)
-                         : fate.said.contains("trimmed") ? bytes(fate.said["trimmed"].at("resident"))
-                                                         : no_trim();
+  cells["rss_trimmed"] = !fate.survived() ? survival(fate)
+                         : fate.said.contains("trimmed")
+                             ? bytes(fate.said["trimmed"].at("resident"))
+                             : no_trim();
   return cells;
 }
 
-/// Whether RLIMIT_STACK holds it, which is a limit of the main thread's stack, and of MAP_GROWSDOWN.
+/// Whether RLIMIT_STACK holds it, which is a limit of the main thread's stack, and of
+/// MAP_GROWSDOWN.
 Cells ask_stack_limit(const Question& question) {
   const Fate fate = in_worker([&] {
     limit_to(RLIMIT_STACK, mib);
-    const auto stack = make_stack(question.subject, {.reserve = stack_bytes, .guard = guard_bytes, .initial_commit = {}});
+    const auto stack = make_stack(
+        question.subject, {.reserve = stack_bytes, .guard = guard_bytes, .initial_commit = {}});
     stack->run([&] { go_down(*stack, stack_bytes / 2); });
     return nlohmann::json();
   });
   if (fate.survived()) {
     return {{"free_of_stack_limit", yes()}};
   }
-  return {{"free_of_stack_limit", fate.failure.empty() ? no(fate.word()) : no("refused", fate.failure)}};
+  return {{"free_of_stack_limit",
+           fate.failure.empty() ? no(fate.word()) : no("refused", fate.failure)}};
 }
 
 // ---- khugepaged ----
@@ -288,19 +297,22 @@ Cells ask_khugepaged(const Question& question) {
         for (const std::size_t start = full_scans(); full_scans() < start + scans;) {
           std::this_thread::sleep_for(std::chrono::milliseconds(200));
         }
-        return nlohmann::json{{"before", before.resident}, {"after", charge_of(*stack, 0).resident}};
+        return nlohmann::json{{"before", before.resident},
+                              {"after", charge_of(*stack, 0).resident}};
       },
       patience);
   if (!fate.survived()) {
-    return {{"stays_trimmed", fate.hung ? none("khugepaged did not get through", "no scan") : survival(fate)}};
+    return {{"stays_trimmed",
+             fate.hung ? none("khugepaged did not get through", "no scan") : survival(fate)}};
   }
   if (fate.said.contains("no_trim")) {
     return {{"stays_trimmed", no_trim()}};
   }
   const double before = fate.said.at("before");
   const double after = fate.said.at("after");
-  return {{"stays_trimmed",
-           after <= before ? yes() : no("no", fmt::format("{} KiB resident became {} KiB", before / kib, after / kib))}};
+  return {{"stays_trimmed", after <= before ? yes()
+                                            : no("no", fmt::format("{} KiB resident became {} KiB",
+                                                                   before / kib, after / kib))}};
 }
 
 }  // namespace
@@ -310,41 +322,47 @@ Family promises_of_memory() {
   return {
       .title = "Memory",
       .what_was_done =
-          "1,000 stacks of 8 MiB (200 with --quick), and as many of 256 KiB, each entered once: mappings (/proc/self/maps) "
+          "1,000 stacks of 8 MiB (200 with --quick), and as many of 256 KiB, each entered once: "
+          "mappings (/proc/self/maps) "
           "and "
-          "page tables (VmPTE) per stack; and how many of 8 MiB could be made under RLIMIT_DATA of 64 MiB. One stack of 8 "
-          "MiB when it was reserved, 1 MiB deep, and trimmed: what counts against RLIMIT_DATA (VmData), what against the "
-          "system's commit limit (mappings with the flag ac in smaps), what is resident. A stack of 8 MiB, 4 MiB deep, "
-          "under RLIMIT_STACK of 1 MiB. With --slow: whether what was trimmed is still gone when khugepaged has looked at "
+          "page tables (VmPTE) per stack; and how many of 8 MiB could be made under RLIMIT_DATA of "
+          "64 MiB. One stack of 8 "
+          "MiB when it was reserved, 1 MiB deep, and trimmed: what counts against RLIMIT_DATA "
+          "(VmData), what against the "
+          "system's commit limit (mappings with the flag ac in smaps), what is resident. A stack "
+          "of 8 MiB, 4 MiB deep, "
+          "under RLIMIT_STACK of 1 MiB. With --slow: whether what was trimmed is still gone when "
+          "khugepaged has looked at "
           "everything twice.",
-      .probes = {{.name = "crowd",
-                  .promises = {{"vmas_each", "mappings, each of 8 MiB", "mappings"},
-                               {"vmpte_each", "page tables, each of 8 MiB", "bytes"},
-                               {"vmas_each_small", "mappings, each of 256 KiB", "mappings"},
-                               {"vmpte_each_small", "page tables, each of 256 KiB", "bytes"}},
-                  .ask = ask_crowd,
-                  .patience = std::chrono::seconds(25)},
-                 {.name = "data_limit",
-                  .promises = {{"made_under_data_limit", "made under RLIMIT_DATA of 64 MiB", "stacks"}},
-                  .ask = ask_data_limit,
-                  .patience = std::chrono::seconds(25)},
-                 {.name = "charges",
-                  .promises = {{"data_reserved", "RLIMIT_DATA charge, reserved", "bytes"},
-                               {"data_grown", "RLIMIT_DATA charge, 1 MiB deep", "bytes"},
-                               {"data_trimmed", "RLIMIT_DATA charge, trimmed", "bytes"},
-                               {"charged_reserved", "commit charge, reserved", "bytes"},
-                               {"charged_grown", "commit charge, 1 MiB deep", "bytes"},
-                               {"charged_trimmed", "commit charge, trimmed", "bytes"},
-                               {"rss_trimmed", "resident, trimmed", "bytes"}},
-                  .ask = ask_charges},
-                 {.name = "stack_limit",
-                  .promises = {{"free_of_stack_limit", "4 MiB deep, RLIMIT_STACK 1 MiB", "1/0"}},
-                  .ask = ask_stack_limit},
-                 {.name = "khugepaged",
-                  .promises = {{"stays_trimmed", "stays trimmed when khugepaged looked", "1/0"}},
-                  .ask = ask_khugepaged,
-                  .patience = patience_for_khugepaged,
-                  .slow = true}}};
+      .probes = {
+          {.name = "crowd",
+           .promises = {{"vmas_each", "mappings, each of 8 MiB", "mappings"},
+                        {"vmpte_each", "page tables, each of 8 MiB", "bytes"},
+                        {"vmas_each_small", "mappings, each of 256 KiB", "mappings"},
+                        {"vmpte_each_small", "page tables, each of 256 KiB", "bytes"}},
+           .ask = ask_crowd,
+           .patience = std::chrono::seconds(25)},
+          {.name = "data_limit",
+           .promises = {{"made_under_data_limit", "made under RLIMIT_DATA of 64 MiB", "stacks"}},
+           .ask = ask_data_limit,
+           .patience = std::chrono::seconds(25)},
+          {.name = "charges",
+           .promises = {{"data_reserved", "RLIMIT_DATA charge, reserved", "bytes"},
+                        {"data_grown", "RLIMIT_DATA charge, 1 MiB deep", "bytes"},
+                        {"data_trimmed", "RLIMIT_DATA charge, trimmed", "bytes"},
+                        {"charged_reserved", "commit charge, reserved", "bytes"},
+                        {"charged_grown", "commit charge, 1 MiB deep", "bytes"},
+                        {"charged_trimmed", "commit charge, trimmed", "bytes"},
+                        {"rss_trimmed", "resident, trimmed", "bytes"}},
+           .ask = ask_charges},
+          {.name = "stack_limit",
+           .promises = {{"free_of_stack_limit", "4 MiB deep, RLIMIT_STACK 1 MiB", "1/0"}},
+           .ask = ask_stack_limit},
+          {.name = "khugepaged",
+           .promises = {{"stays_trimmed", "stays trimmed when khugepaged looked", "1/0"}},
+           .ask = ask_khugepaged,
+           .patience = patience_for_khugepaged,
+           .slow = true}}};
 }
 
 }  // namespace growstack::compare::promises

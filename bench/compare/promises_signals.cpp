@@ -1,5 +1,6 @@
-// Promises near the limit: the kernel writes a signal's frame below the stack pointer, and libc calls functions with every
-// signal blocked, that of the fault included. Both need memory there at a moment when nobody can make any.
+// Promises near the limit: the kernel writes a signal's frame below the stack pointer, and libc
+// calls functions with every signal blocked, that of the fault included. Both need memory there at
+// a moment when nobody can make any.
 #include "promises_machine.hpp"
 #include "promises_worker.hpp"
 
@@ -30,7 +31,8 @@ std::atomic<int> handled{0};
 
 void count_signal(int) { handled = handled + 1; }
 
-/// In a worker: raises SIGUSR1 with the stack pointer `distance` above the edge. Whether the handler ran.
+/// In a worker: raises SIGUSR1 with the stack pointer `distance` above the edge. Whether the
+/// handler ran.
 nlohmann::json raise_near_edge(const Question& question, int flags, std::size_t distance) {
   struct sigaction action {};
   action.sa_handler = count_signal;
@@ -64,7 +66,8 @@ Cell deliver(const Question& question, int flags) {
 }
 
 Cells ask_signals(const Question& question) {
-  return {{"signal_plain", deliver(question, 0)}, {"signal_onstack", deliver(question, SA_ONSTACK)}};
+  return {{"signal_plain", deliver(question, 0)},
+          {"signal_onstack", deliver(question, SA_ONSTACK)}};
 }
 
 // ---- libc functions that block every signal ----
@@ -105,8 +108,10 @@ Scan scan_of(const Question& question) {
 /// Small, for one is made for nearly every position that kills.
 constexpr std::size_t stack_of_scan = 512 * kib;
 
-/// In a worker: one position after the other, on a stack that is as fresh at each; `at` tells where it is.
-void call_at_each(const Question& question, const Scan& scan, void (*function)(void*), std::atomic<std::size_t>& at) {
+/// In a worker: one position after the other, on a stack that is as fresh at each; `at` tells where
+/// it is.
+void call_at_each(const Question& question, const Scan& scan, void (*function)(void*),
+                  std::atomic<std::size_t>& at) {
   auto stack = make(question.subject, stack_of_scan);
   for (; at < scan.positions; ++at) {
     stack->run([&] { call_at(edge(*stack) + at * scan.stride, function, nullptr); });
@@ -134,7 +139,8 @@ Cell count_deaths(const Question& question, void (*function)(void*), const std::
       break;
     }
     if (!fate.failure.empty() || fate.hung) {
-      return none(fate.hung ? fmt::format("hung at position {} of {}", at->load(), scan.positions) : fate.failure,
+      return none(fate.hung ? fmt::format("hung at position {} of {}", at->load(), scan.positions)
+                            : fate.failure,
                   fate.word());
     }
     if (fate.killer != wanted) {
@@ -146,45 +152,57 @@ Cell count_deaths(const Question& question, void (*function)(void*), const std::
   return number(static_cast<double>(deaths), deaths == 0 ? "" : "by " + killer);
 }
 
-Cells ask_spawn(const Question& question) { return {{"posix_spawn_deaths", count_deaths(question, spawn, "")}}; }
-Cells ask_system(const Question& question) { return {{"system_deaths", count_deaths(question, run_shell, "")}}; }
-Cells ask_popen(const Question& question) { return {{"popen_deaths", count_deaths(question, open_pipe, "")}}; }
-Cells ask_abort(const Question& question) { return {{"abort_deaths", count_deaths(question, abort_here, "SIGABRT")}}; }
+Cells ask_spawn(const Question& question) {
+  return {{"posix_spawn_deaths", count_deaths(question, spawn, "")}};
+}
+Cells ask_system(const Question& question) {
+  return {{"system_deaths", count_deaths(question, run_shell, "")}};
+}
+Cells ask_popen(const Question& question) {
+  return {{"popen_deaths", count_deaths(question, open_pipe, "")}};
+}
+Cells ask_abort(const Question& question) {
+  return {{"abort_deaths", count_deaths(question, abort_here, "SIGABRT")}};
+}
 
 constexpr std::chrono::seconds patience_for_scans{60};
 
 }  // namespace
 
 Family promises_of_signals() {
-  return {
-      .title = "Signals, and libc functions that block them, near the limit",
-      .what_was_done =
-          "A signal was raised with the stack pointer 16, 512 and 768 bytes above limit (where nobody keeps a limit: in the "
-          "middle of the stack), less than a signal's frame needs; what is told is the worst of the three. Functions of "
-          "libc "
-          "that block every signal were called at every distance from limit up to 6 KiB, in steps of 16 bytes (64 with "
-          "--quick), each on a stack as fresh as the first: how many of these 384 (96) positions kill the process. For "
-          "abort(), which kills anyway: by another signal than SIGABRT.",
-      .probes = {{.name = "signals",
-                  .promises = {{"signal_plain", "a signal without SA_ONSTACK", "1/0"},
-                               {"signal_onstack", "a signal with SA_ONSTACK", "1/0"}},
-                  .ask = ask_signals},
-                 {.name = "posix_spawn",
-                  .promises = {{"posix_spawn_deaths", "positions where posix_spawn kills", "deaths"}},
-                  .ask = ask_spawn,
-                  .patience = patience_for_scans},
-                 {.name = "system",
-                  .promises = {{"system_deaths", "positions where system kills", "deaths"}},
-                  .ask = ask_system,
-                  .patience = patience_for_scans},
-                 {.name = "popen",
-                  .promises = {{"popen_deaths", "positions where popen kills", "deaths"}},
-                  .ask = ask_popen,
-                  .patience = patience_for_scans},
-                 {.name = "abort",
-                  .promises = {{"abort_deaths", "positions where abort dies otherwise", "deaths"}},
-                  .ask = ask_abort,
-                  .patience = patience_for_scans}}};
+  return {.title = "Signals, and libc functions that block them, near the limit",
+          .what_was_done =
+              "A signal was raised with the stack pointer 16, 512 and 768 bytes above limit (where "
+              "nobody keeps a limit: in the "
+              "middle of the stack), less than a signal's frame needs; what is told is the worst "
+              "of the three. Functions of "
+              "libc "
+              "that block every signal were called at every distance from limit up to 6 KiB, in "
+              "steps of 16 bytes (64 with "
+              "--quick), each on a stack as fresh as the first: how many of these 384 (96) "
+              "positions kill the process. For "
+              "abort(), which kills anyway: by another signal than SIGABRT.",
+          .probes = {
+              {.name = "signals",
+               .promises = {{"signal_plain", "a signal without SA_ONSTACK", "1/0"},
+                            {"signal_onstack", "a signal with SA_ONSTACK", "1/0"}},
+               .ask = ask_signals},
+              {.name = "posix_spawn",
+               .promises = {{"posix_spawn_deaths", "positions where posix_spawn kills", "deaths"}},
+               .ask = ask_spawn,
+               .patience = patience_for_scans},
+              {.name = "system",
+               .promises = {{"system_deaths", "positions where system kills", "deaths"}},
+               .ask = ask_system,
+               .patience = patience_for_scans},
+              {.name = "popen",
+               .promises = {{"popen_deaths", "positions where popen kills", "deaths"}},
+               .ask = ask_popen,
+               .patience = patience_for_scans},
+              {.name = "abort",
+               .promises = {{"abort_deaths", "positions where abort dies otherwise", "deaths"}},
+               .ask = ask_abort,
+               .patience = patience_for_scans}}};
 }
 
 }  // namespace growstack::compare::promises

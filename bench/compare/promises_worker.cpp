@@ -11,7 +11,8 @@
 namespace growstack::compare::promises {
 namespace {
 
-[[noreturn]] void work(const std::function<nlohmann::json()>& body, const Scratch& out, const Scratch& err) {
+[[noreturn]] void work(const std::function<nlohmann::json()>& body, const Scratch& out,
+                       const Scratch& err) {
   constexpr int cannot_tell = 126;
   nlohmann::json said;
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || dup2(err.descriptor(), STDERR_FILENO) < 0) {
@@ -23,13 +24,18 @@ namespace {
     said["failure"] = error.what();
   }
   const std::string text = said.dump();
-  _exit(write(out.descriptor(), text.data(), text.size()) == static_cast<ssize_t>(text.size()) ? 0 : cannot_tell);
+  _exit(write(out.descriptor(), text.data(), text.size()) == static_cast<ssize_t>(text.size())
+            ? 0
+            : cannot_tell);
 }
 
 }  // namespace
 
 std::string Fate::word() const {
-  return !killer.empty() ? killer : hung ? "hangs" : failure.empty() ? "exit " + std::to_string(exit_code) : "fails";
+  return !killer.empty()   ? killer
+         : hung            ? "hangs"
+         : failure.empty() ? "exit " + std::to_string(exit_code)
+                           : "fails";
 }
 
 Fate in_worker(const std::function<nlohmann::json()>& body, std::chrono::milliseconds patience) {

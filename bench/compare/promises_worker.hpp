@@ -1,4 +1,5 @@
-// A process that may die of what it tries, and tells nevertheless: its end is watched, and a page of memory is shared.
+// A process that may die of what it tries, and tells nevertheless: its end is watched, and a page
+// of memory is shared.
 #pragma once
 
 #include "promises.hpp"
@@ -26,13 +27,15 @@ struct Fate {
   int exit_code = 0;
   std::string errors{};  ///< its standard error
 
-  [[nodiscard]] bool survived() const { return !hung && killer.empty() && failure.empty() && exit_code == 0; }
+  [[nodiscard]] bool survived() const {
+    return !hung && killer.empty() && failure.empty() && exit_code == 0;
+  }
   /// Of one that did not: "SIGSEGV", "hangs", "fails".
   [[nodiscard]] std::string word() const;
 };
 
-/// Forks, runs body there, and waits. Nothing of the library may run in the calling process yet, unless its fork is the
-/// question.
+/// Forks, runs body there, and waits. Nothing of the library may run in the calling process yet,
+/// unless its fork is the question.
 [[nodiscard]] Fate in_worker(const std::function<nlohmann::json()>& body,
                              std::chrono::milliseconds patience = std::chrono::seconds(5));
 
@@ -46,7 +49,8 @@ class Shared {
 
  public:
   Shared() {
-    void* const memory = mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void* const memory =
+        mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
       throw std::system_error(errno, std::generic_category(), "mmap");
     }

@@ -42,12 +42,12 @@ struct Run {
 bool is_want_of_memory(const std::exception& error) {
   const auto* const failed = dynamic_cast<const std::system_error*>(&error);
   return dynamic_cast<const std::bad_alloc*>(&error) != nullptr ||
-         (failed != nullptr &&
-          (failed->code() == std::errc::not_enough_memory || failed->code() == std::errc::resource_unavailable_try_again));
+         (failed != nullptr && (failed->code() == std::errc::not_enough_memory ||
+                                failed->code() == std::errc::resource_unavailable_try_again));
 }
 
-/// As large as asked for, or else half of that, and so on: not every way to make a stack lets it have more than there is
-/// memory. A thread's is made when it runs, so it is run once.
+/// As large as asked for, or else half of that, and so on: not every way to make a stack lets it
+/// have more than there is memory. A thread's is made when it runs, so it is run once.
 std::unique_ptr<AnyStack> make_largest(const std::string& subject, Run& run) {
   for (;;) {
     try {
@@ -68,7 +68,9 @@ void run_on_stack(Program& program, const std::string& subject, Run& run) {
   stack->run([&] {
     const auto before = std::chrono::steady_clock::now();
     run.ok = program.run() && run.ok;
-    run.milliseconds.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - before).count());
+    run.milliseconds.push_back(
+        std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - before)
+            .count());
   });
   run.deepest = stack->high_water();
   run.faults = stack->growth_events();
@@ -76,7 +78,8 @@ void run_on_stack(Program& program, const std::string& subject, Run& run) {
 
 }  // namespace
 
-/// {"program", "size", "subject", "bytes", "rounds", "warm"} to {"ok", "ms", "given", "deepest", "faults"}.
+/// {"program", "size", "subject", "bytes", "rounds", "warm"} to {"ok", "ms", "given", "deepest",
+/// "faults"}.
 nlohmann::json run_real_program(const nlohmann::json& request, Progress&) {
   const std::string subject = request.at("subject");
   const std::size_t size = request.at("size");
@@ -123,10 +126,11 @@ struct Participant {
   [[nodiscard]] std::string limit_note() const { return stack_limit_note(subject, bytes); }
 };
 
-/// What is locked is there from the start, all of it: no more than the programs need, and not half of the memory.
+/// What is locked is there from the start, all of it: no more than the programs need, and not half
+/// of the memory.
 std::size_t most_locked(const Session& session) {
-  const std::uint64_t most =
-      std::min(std::uint64_t{stack_needed(input_size(session))}, bench::meminfo_bytes("MemAvailable") / 2);
+  const std::uint64_t most = std::min(std::uint64_t{stack_needed(input_size(session))},
+                                      bench::meminfo_bytes("MemAvailable") / 2);
   return most / mebibyte * mebibyte;
 }
 
@@ -137,7 +141,9 @@ std::vector<Participant> participants(const Session& session) {
       all.push_back({.subject = subject, .bytes = ordinary_thread});
       all.push_back({.subject = subject, .metric_prefix = "real_large_"});
     } else {
-      all.push_back({.subject = subject, .bytes = subject.strategy == Strategy::locked ? most_locked(session) : reserve});
+      all.push_back(
+          {.subject = subject,
+           .bytes = subject.strategy == Strategy::locked ? most_locked(session) : reserve});
     }
   }
   if (const auto split_stack = session.peer(split_stack_name)) {
@@ -146,26 +152,32 @@ std::vector<Participant> participants(const Session& session) {
   return all;
 }
 
-/// `first`: the others get the memory that the one before them gave back, but for those that take huge pages.
-Answer ask(const Session& session, const ProgramDescription& program, const Participant& who, bool first) {
+/// `first`: the others get the memory that the one before them gave back, but for those that take
+/// huge pages.
+Answer ask(const Session& session, const ProgramDescription& program, const Participant& who,
+           bool first) {
   constexpr unsigned most_rounds = 5;
   if (!who.subject.unsupported.empty()) {
     return {.failure = who.subject.unsupported};
   }
-  nlohmann::json request{
-      {"program", program.name}, {"size", input_size(session)}, {"rounds", std::min(session.rounds(3, 1), most_rounds)}};
+  nlohmann::json request{{"program", program.name},
+                         {"size", input_size(session)},
+                         {"rounds", std::min(session.rounds(3, 1), most_rounds)}};
   if (who.subject.name == split_stack_name) {
     request["task"] = "real";
     return ask_child("split_stack", request, session.progress());
   }
   request["subject"] = who.subject.name;
   request["bytes"] = who.bytes;
-  request["warm"] = first || pages_taken_by(who.subject.name, stack_needed(input_size(session))) == bench::Pages::huge;
+  request["warm"] = first || pages_taken_by(who.subject.name, stack_needed(input_size(session))) ==
+                                 bench::Pages::huge;
   return ask_child("real", request, session.progress());
 }
 
-void add_rows(Session& session, const ProgramDescription& program, const Participant& who, const Answer& answer) {
-  const auto add = [&](const char* what, std::optional<double> value, const char* unit, const std::string& note) {
+void add_rows(Session& session, const ProgramDescription& program, const Participant& who,
+              const Answer& answer) {
+  const auto add = [&](const char* what, std::optional<double> value, const char* unit,
+                       const std::string& note) {
     session.add({.subject = who.subject.name,
                  .metric = fmt::format("{}{}_{}", who.metric_prefix, program.name, what),
                  .value = value,
@@ -185,14 +197,17 @@ void add_rows(Session& session, const ProgramDescription& program, const Partici
   add("ms", answer.result.at("ms").get<double>(), "ms", note);
   const auto add_size = [&](const char* what, const char* member, const char* text) {
     const double bytes = answer.result.at(member);
-    add(what, bytes > 0 ? std::optional(bytes) : std::nullopt, "bytes", bytes > 0 ? text : "nobody keeps count");
+    add(what, bytes > 0 ? std::optional(bytes) : std::nullopt, "bytes",
+        bytes > 0 ? text : "nobody keeps count");
   };
   add_size("given", "given", "the size of the stack that it could have");
   add_size("stack", "deepest", "deepest commit");
   add("faults", answer.result.at("faults").get<double>(), "faults", note);
 }
 
-std::string in_mebibytes(double bytes) { return bytes > 0 ? grouped(bytes / static_cast<double>(mebibyte)) : "-"; }
+std::string in_mebibytes(double bytes) {
+  return bytes > 0 ? grouped(bytes / static_cast<double>(mebibyte)) : "-";
+}
 
 void add_to_table(Table& table, const Participant& who, const Answer& answer) {
   if (!answer.failure.empty()) {
@@ -200,8 +215,9 @@ void add_to_table(Table& table, const Participant& who, const Answer& answer) {
     return;
   }
   table.add({"  " + who.title(), answer.result.at("ok").get<bool>() ? "succeeds" : "WRONG RESULT",
-             short_number(answer.result.at("ms").get<double>()), in_mebibytes(answer.result.at("given")),
-             in_mebibytes(answer.result.at("deepest")), grouped(answer.result.at("faults").get<double>()),
+             short_number(answer.result.at("ms").get<double>()),
+             in_mebibytes(answer.result.at("given")), in_mebibytes(answer.result.at("deepest")),
+             grouped(answer.result.at("faults").get<double>()),
              who.limit_note().empty() ? "" : "(*)"});
 }
 
@@ -217,7 +233,9 @@ struct Score {
     } else if (answer.result.at("ok")) {
       succeeded.push_back(who.title());
       const double used = answer.result.at("deepest");
-      deepest = std::max(deepest, used < answer.result.at("given") ? used : 0);  // not what is all there from the start
+      deepest = std::max(deepest, used < answer.result.at("given")
+                                      ? used
+                                      : 0);  // not what is all there from the start
     }
   }
 
@@ -229,11 +247,13 @@ struct Score {
     if (!refused.empty()) {
       text += fmt::format(" {} could not begin.", listed(refused));
     }
-    const std::string depth = deepest > 0 ? fmt::format(", with up to {} MiB of stack", in_mebibytes(deepest)) : "";
+    const std::string depth =
+        deepest > 0 ? fmt::format(", with up to {} MiB of stack", in_mebibytes(deepest)) : "";
     const bool rest = succeeded.size() > 1 && !(died.empty() && refused.empty());
     return text + (succeeded.empty() ? " Nobody gets through."
                    : rest            ? fmt::format(" The others get through{}.", depth)
-                          : fmt::format(" {} get{} through{}.", listed(succeeded), succeeded.size() == 1 ? "s" : "", depth));
+                                     : fmt::format(" {} get{} through{}.", listed(succeeded),
+                                        succeeded.size() == 1 ? "s" : "", depth));
   }
 };
 
@@ -253,7 +273,8 @@ class Contest {
       add_rows(session_, program, who, answer);
       add_to_table(table_, who, answer);
       score.count(who, answer);
-      grows_down_died_ = grows_down_died_ || (answer.died && who.subject.strategy == Strategy::grows_down);
+      grows_down_died_ =
+          grows_down_died_ || (answer.died && who.subject.strategy == Strategy::grows_down);
       if (answer.failure.empty() && !who.limit_note().empty()) {
         limit_notes_.insert("(*) " + who.limit_note() + ".");
       }
@@ -273,7 +294,9 @@ class Contest {
  private:
   Session& session_;
   std::vector<Participant> participants_;
-  Table table_{{"program, run on", "outcome", "time, ms", "given, MiB", "used, MiB", "growth faults", ""}, 2};
+  Table table_{
+      {"program, run on", "outcome", "time, ms", "given, MiB", "used, MiB", "growth faults", ""},
+      2};
   std::vector<std::string> sentences_;
   std::set<std::string> limit_notes_;
   bool grows_down_died_ = false;
@@ -293,7 +316,8 @@ void compare_real_programs(Session& session) {
   session.print_title(
       "REAL PROGRAMS",
       fmt::format(
-          "Recursion as deep as the input is long, each run in a process of its own. given: {} is asked for, or what "
+          "Recursion as deep as the input is long, each run in a process of its own. given: {} is "
+          "asked for, or what "
           "memory and limits allow; {} is what an ordinary thread has. used: the deepest commit.",
           in_units(reserve), in_units(ordinary_thread)));
   contest.print();

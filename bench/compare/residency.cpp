@@ -11,7 +11,9 @@
 namespace growstack::compare {
 namespace {
 
-std::uint64_t kilobytes(const std::string& line) { return std::stoull(line.substr(line.find(':') + 1)) * 1024; }
+std::uint64_t kilobytes(const std::string& line) {
+  return std::stoull(line.substr(line.find(':') + 1)) * 1024;
+}
 
 bool has_flag(const std::string& line, std::string_view flag) {
   return (line + " ").find(" " + std::string(flag) + " ") != std::string::npos;

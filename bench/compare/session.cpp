@@ -13,7 +13,8 @@ Session::Session(Options options, std::vector<Subject> subjects, Progress& progr
     : options_(std::move(options)), subjects_(std::move(subjects)), progress_(progress) {}
 
 bool Session::includes(std::string_view name) const {
-  return options_.only.empty() || std::find(options_.only.begin(), options_.only.end(), name) != options_.only.end();
+  return options_.only.empty() ||
+         std::find(options_.only.begin(), options_.only.end(), name) != options_.only.end();
 }
 
 std::vector<Subject> Session::strategies() const {
@@ -23,7 +24,9 @@ std::vector<Subject> Session::strategies() const {
 std::vector<Subject> Session::strategies(const std::function<bool(Strategy)>& takes_part) const {
   std::vector<Subject> chosen;
   std::copy_if(subjects_.begin(), subjects_.end(), std::back_inserter(chosen),
-               [&](const Subject& each) { return each.strategy && takes_part(*each.strategy) && includes(each.name); });
+               [&](const Subject& each) {
+                 return each.strategy && takes_part(*each.strategy) && includes(each.name);
+               });
   return chosen;
 }
 
@@ -35,14 +38,14 @@ std::vector<Subject> Session::stacks() const {
 }
 
 std::optional<Subject> Session::peer(std::string_view name) const {
-  const auto found =
-      std::find_if(subjects_.begin(), subjects_.end(), [&](const Subject& each) { return each.name == name; });
+  const auto found = std::find_if(subjects_.begin(), subjects_.end(),
+                                  [&](const Subject& each) { return each.name == name; });
   return found != subjects_.end() && includes(name) ? std::optional(*found) : std::nullopt;
 }
 
 std::string Session::lacking(Strategy strategy) const {
-  const auto found =
-      std::find_if(subjects_.begin(), subjects_.end(), [&](const Subject& each) { return each.strategy == strategy; });
+  const auto found = std::find_if(subjects_.begin(), subjects_.end(),
+                                  [&](const Subject& each) { return each.strategy == strategy; });
   return found != subjects_.end() ? found->lacking : std::string();
 }
 
@@ -55,7 +58,8 @@ std::size_t Session::stacks_at_once(std::size_t full, std::size_t quick) const {
   return std::min(wished, options_.most_stacks.value_or(wished));
 }
 
-void Session::add_missing(const std::string& subject, std::span<const std::string> metrics, const std::string& reason) {
+void Session::add_missing(const std::string& subject, std::span<const std::string> metrics,
+                          const std::string& reason) {
   for (const std::string& metric : metrics) {
     add({.subject = subject, .metric = metric, .value = std::nullopt, .unit = "", .note = reason});
   }

@@ -25,10 +25,12 @@ class Session {
   [[nodiscard]] Progress& progress() const noexcept { return progress_; }
   [[nodiscard]] const std::vector<Row>& rows() const noexcept { return rows_; }
 
-  /// Those that --only names, or all: strategies, whatever make_stack knows, and a peer by its name.
+  /// Those that --only names, or all: strategies, whatever make_stack knows, and a peer by its
+  /// name.
   [[nodiscard]] std::vector<Subject> strategies() const;
   /// Of the strategies those of which it is true.
-  [[nodiscard]] std::vector<Subject> strategies(const std::function<bool(Strategy)>& takes_part) const;
+  [[nodiscard]] std::vector<Subject> strategies(
+      const std::function<bool(Strategy)>& takes_part) const;
   [[nodiscard]] std::vector<Subject> stacks() const;
   [[nodiscard]] std::optional<Subject> peer(std::string_view name) const;
   [[nodiscard]] bool includes(std::string_view name) const;
@@ -44,7 +46,8 @@ class Session {
 
   void add(Row row) { rows_.push_back(std::move(row)); }
   /// A value that could not be measured, for each of the metrics.
-  void add_missing(const std::string& subject, std::span<const std::string> metrics, const std::string& reason);
+  void add_missing(const std::string& subject, std::span<const std::string> metrics,
+                   const std::string& reason);
 
   /// Prints to standard output.
   void print_title(std::string_view title, std::string_view what);

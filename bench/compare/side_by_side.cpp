@@ -45,11 +45,13 @@ nlohmann::json result_of(const Answer& answer, std::string_view name) {
 }  // namespace
 
 bool SideBySide::any_ok() const {
-  return std::any_of(outcomes.begin(), outcomes.end(), [](const Outcome& each) { return each.ok(); });
+  return std::any_of(outcomes.begin(), outcomes.end(),
+                     [](const Outcome& each) { return each.ok(); });
 }
 
-SideBySide measure_side_by_side(const Session& session, const char* task, const std::vector<Subject>& subjects,
-                                std::string_view base, unsigned rounds) {
+SideBySide measure_side_by_side(const Session& session, const char* task,
+                                const std::vector<Subject>& subjects, std::string_view base,
+                                unsigned rounds) {
   SideBySide found;
   Names works;
   for (const Subject& subject : subjects) {

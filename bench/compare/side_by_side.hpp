@@ -26,10 +26,12 @@ struct SideBySide {
   [[nodiscard]] bool any_ok() const;
 };
 
-/// Asks a child for the task: {"subjects": [...], "rounds": n} to {subject: its result, or {"refusal": why}}. The base is
-/// always one of them; empty for measurements that need none. Should the child die, each subject is asked for beside the
-/// base in a child of its own, so that only the one which dies is lost.
-[[nodiscard]] SideBySide measure_side_by_side(const Session& session, const char* task, const std::vector<Subject>& subjects,
+/// Asks a child for the task: {"subjects": [...], "rounds": n} to {subject: its result, or
+/// {"refusal": why}}. The base is always one of them; empty for measurements that need none. Should
+/// the child die, each subject is asked for beside the base in a child of its own, so that only the
+/// one which dies is lost.
+[[nodiscard]] SideBySide measure_side_by_side(const Session& session, const char* task,
+                                              const std::vector<Subject>& subjects,
                                               std::string_view base, unsigned rounds);
 
 }  // namespace growstack::compare

@@ -51,7 +51,9 @@ double time_each(unsigned times, const Body& body) {
   for (unsigned each = 0; each < times; ++each) {
     body();
   }
-  return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - before).count() / times;
+  return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - before)
+             .count() /
+         times;
 }
 
 context::fiber live(context::fiber&& back) {
@@ -59,14 +61,15 @@ context::fiber live(context::fiber&& back) {
   return std::move(back);
 }
 
-// A switch leaves the processor's predictions of returns behind, so each return after it costs: everybody's fiber lives in
-// as many functions.
+// A switch leaves the processor's predictions of returns behind, so each return after it costs:
+// everybody's fiber lives in as many functions.
 
 [[gnu::always_inline]] inline void run_fiber_on(Stack& stack) {
   context::stack_context whole;
   whole.sp = stack.base();
   whole.size = stack.reserved();
-  context::fiber there(std::allocator_arg, context::preallocated(whole.sp, whole.size, whole), BorrowedStack{}, live);
+  context::fiber there(std::allocator_arg, context::preallocated(whole.sp, whole.size, whole),
+                       BorrowedStack{}, live);
   there = std::move(there).resume();
 }
 
@@ -84,7 +87,8 @@ Timing pooled(const std::string& strategy) {
   };
 }
 
-/// Beside another one of its kind, as in a program that has stacks: the address space is there already.
+/// Beside another one of its kind, as in a program that has stacks: the address space is there
+/// already.
 Timing fresh(const std::string& strategy) {
   const PoolOptions alike = small_stacks(strategy);
   const StackOptions options{.reserve = alike.reserve,
@@ -126,7 +130,8 @@ Timing thread() {
   pthread_attr_t attributes;
   require(pthread_attr_init(&attributes), "pthread_attr_init");  // holds nothing that must be freed
   require(pthread_attr_setstacksize(&attributes, pooled_reserve), "pthread_attr_setstacksize");
-  require(pthread_attr_setguardsize(&attributes, handler::page_size()), "pthread_attr_setguardsize");
+  require(pthread_attr_setguardsize(&attributes, handler::page_size()),
+          "pthread_attr_setguardsize");
   return [attributes](unsigned times) {
     return time_each(times, [&] {
       pthread_t thread{};
@@ -137,11 +142,13 @@ Timing thread() {
 }
 
 Timing pairs(const std::string& strategy) {
-  return [pool = make_pool(strategy)](unsigned times) { return time_each(times, [&] { pair(*pool); }); };
+  return [pool = make_pool(strategy)](unsigned times) {
+    return time_each(times, [&] { pair(*pool); });
+  };
 }
 
-/// The time of one pair of each thread, all of them busy with theirs. Each on a processor of its own: left to itself the
-/// scheduler may take longer than a round to part them.
+/// The time of one pair of each thread, all of them busy with theirs. Each on a processor of its
+/// own: left to itself the scheduler may take longer than a round to part them.
 Timing pairs_at_once(const std::string& strategy, unsigned threads) {
   return [pool = make_pool(strategy), threads](unsigned times) {
     constexpr unsigned longer = 5;  // a processor that slept is slow for its first milliseconds
@@ -176,13 +183,16 @@ std::string at_once(const std::string& subject, unsigned threads) {
 
 void add_pooled(std::vector<Contender>& contenders, const std::string& subject) {
   contenders.push_back({.name = subject, .prepare = [subject] { return pooled(subject); }});
-  contenders.push_back({.name = as_pairs(subject), .prepare = [subject] { return pairs(subject); }});
+  contenders.push_back(
+      {.name = as_pairs(subject), .prepare = [subject] { return pairs(subject); }});
   for (const unsigned threads : {1U, 2U}) {
-    contenders.push_back(
-        {.name = at_once(subject, threads), .prepare = [subject, threads] { return pairs_at_once(subject, threads); }});
+    contenders.push_back({.name = at_once(subject, threads), .prepare = [subject, threads] {
+                            return pairs_at_once(subject, threads);
+                          }});
   }
   if (is_made_fresh(subject)) {
-    contenders.push_back({.name = as_fresh(subject), .prepare = [subject] { return fresh(subject); }});
+    contenders.push_back(
+        {.name = as_fresh(subject), .prepare = [subject] { return fresh(subject); }});
   }
 }
 
@@ -202,12 +212,13 @@ std::vector<Contender> contenders_of(const nlohmann::json& subjects) {
 }
 
 const Contender* named(const std::vector<Contender>& contenders, std::string_view name) {
-  const auto found =
-      std::find_if(contenders.begin(), contenders.end(), [&](const Contender& each) { return each.name == name; });
+  const auto found = std::find_if(contenders.begin(), contenders.end(),
+                                  [&](const Contender& each) { return each.name == name; });
   return found == contenders.end() ? nullptr : &*found;
 }
 
-/// Nanoseconds of so many. More than once: other work of the machine's must not tell how often something is done.
+/// Nanoseconds of so many. More than once: other work of the machine's must not tell how often
+/// something is done.
 double time_of(const Contender& contender, unsigned times) {
   const auto once = [&] { return contender.time(times) * times; };
   return std::min({once(), once(), once()});
@@ -225,7 +236,8 @@ void warm_up(Contender& contender) {
     times *= factor;
     nanoseconds = time_of(contender, times);
   }
-  contender.times = std::max(1U, static_cast<unsigned>(times * std::min(1.0 * factor, round_nanoseconds / nanoseconds)));
+  contender.times = std::max(
+      1U, static_cast<unsigned>(times * std::min(1.0 * factor, round_nanoseconds / nanoseconds)));
 }
 
 // ---- results ----
@@ -236,14 +248,16 @@ nlohmann::json count_system_calls_of(const std::string& strategy) {
   return count_system_calls(pool);
 }
 
-/// How many times as much two threads do in the same time as one. Of the fastest tenth of the rounds: whenever something
-/// else has a processor, two threads share the other one, which has nothing to do with the pool.
+/// How many times as much two threads do in the same time as one. Of the fastest tenth of the
+/// rounds: whenever something else has a processor, two threads share the other one, which has
+/// nothing to do with the pool.
 std::optional<double> gain(const Contender& one, const Contender& two) {
   constexpr double fastest = 0.1;
   if (!one.refusal.empty() || !two.refusal.empty()) {
     return std::nullopt;
   }
-  return 2 * bench::percentile(one.nanoseconds, fastest) / bench::percentile(two.nanoseconds, fastest);
+  return 2 * bench::percentile(one.nanoseconds, fastest) /
+         bench::percentile(two.nanoseconds, fastest);
 }
 
 nlohmann::json result_of(const std::vector<Contender>& contenders, const std::string& subject) {
@@ -262,12 +276,15 @@ nlohmann::json result_of(const std::vector<Contender>& contenders, const std::st
   if (const Contender* const twin = named(contenders, again(subject))) {
     add("noise", bench::median_ratio(twin->nanoseconds, base));
   }
-  if (const Contender* const each = named(contenders, as_fresh(subject)); each != nullptr && each->refusal.empty()) {
+  if (const Contender* const each = named(contenders, as_fresh(subject));
+      each != nullptr && each->refusal.empty()) {
     add("fresh_ns", bench::median(each->nanoseconds));
   }
-  if (const Contender* const each = named(contenders, as_pairs(subject)); each != nullptr && each->refusal.empty()) {
+  if (const Contender* const each = named(contenders, as_pairs(subject));
+      each != nullptr && each->refusal.empty()) {
     add("pair_ns", bench::median(each->nanoseconds));
-    add("threads_ratio", gain(*named(contenders, at_once(subject, 1)), *named(contenders, at_once(subject, 2))));
+    add("threads_ratio",
+        gain(*named(contenders, at_once(subject, 1)), *named(contenders, at_once(subject, 2))));
     result["system_calls"] = count_system_calls_of(subject);
   }
   return result;
@@ -275,8 +292,9 @@ nlohmann::json result_of(const std::vector<Contender>& contenders, const std::st
 
 }  // namespace
 
-/// {"subjects", "rounds"} to {subject: {"ns", "ratio"} or {"refusal"}}; a strategy's has "pair_ns", "threads_ratio" and
-/// "system_calls": {"count"} or {"refusal"} as well, some "fresh_ns", and that of the base "noise".
+/// {"subjects", "rounds"} to {subject: {"ns", "ratio"} or {"refusal"}}; a strategy's has "pair_ns",
+/// "threads_ratio" and "system_calls": {"count"} or {"refusal"} as well, some "fresh_ns", and that
+/// of the base "noise".
 nlohmann::json measure_spawn(const nlohmann::json& request, Progress& progress) {
   raise_limits_for_stacks(pooled_reserve);
   const unsigned rounds = request.at("rounds");
@@ -285,8 +303,9 @@ nlohmann::json measure_spawn(const nlohmann::json& request, Progress& progress) 
   bench::take_turns(contenders, order, warm_up);
   for (unsigned round = 0; round < rounds; ++round) {
     progress.say("spawn:", round, rounds);
-    bench::take_turns(contenders, order,
-                      [](Contender& contender) { contender.nanoseconds.push_back(contender.time(contender.times)); });
+    bench::take_turns(contenders, order, [](Contender& contender) {
+      contender.nanoseconds.push_back(contender.time(contender.times));
+    });
   }
   nlohmann::json results;
   for (const std::string subject : request.at("subjects")) {

@@ -35,14 +35,21 @@ constexpr std::array stages{"created", "deep", "returned", "trimmed", "released"
 
 nlohmann::json snapshot(std::uintptr_t begin, std::uintptr_t end) {
   const Residency now = residency(begin, end);
-  return {{"mapped", now.mapped}, {"resident", now.resident}, {"dirty", now.dirty}, {"charged", now.charged}};
+  return {{"mapped", now.mapped},
+          {"resident", now.resident},
+          {"dirty", now.dirty},
+          {"charged", now.charged}};
 }
 
-/// A thread that looks when it is asked to, while the one that asks stands still. It is there before the stack and has
-/// looked once: a thread's own stack and heap, mapped later, may end up in the room that grows_down grows into.
+/// A thread that looks when it is asked to, while the one that asks stands still. It is there
+/// before the stack and has looked once: a thread's own stack and heap, mapped later, may end up in
+/// the room that grows_down grows into.
 class Watcher {
  public:
-  explicit Watcher(std::function<void()> look) : look_(std::move(look)), thread_([this] { serve(); }) { ask(); }
+  explicit Watcher(std::function<void()> look)
+      : look_(std::move(look)), thread_([this] { serve(); }) {
+    ask();
+  }
   ~Watcher() {
     ended_ = true;
     asked_.release();
@@ -95,7 +102,8 @@ class Inspection {
   Watcher watcher_{[this] { last_ = snapshot(begin_, end_); }};
 };
 
-/// A thread's own stack is there while the thread is: it is found, and looked at a last time, from inside.
+/// A thread's own stack is there while the thread is: it is found, and looked at a last time, from
+/// inside.
 void go_down_and_back(AnyStack& stack, Inspection& inspection) {
   const bool there_already = inspection.found();
   stack.run([&] {
@@ -121,10 +129,11 @@ struct Measure {
   const char* metric;
 };
 
-constexpr std::array measures{Measure{"RSS: in physical memory", "resident", "stage_rss_"},
-                              Measure{"charged: counts against the commit limit", "charged", "stage_charged_"},
-                              Measure{"Kbytes: address space, guard included", "mapped", "stage_mapped_"},
-                              Measure{"Dirty: written to; where that is not the RSS", "dirty", "stage_dirty_"}};
+constexpr std::array measures{
+    Measure{"RSS: in physical memory", "resident", "stage_rss_"},
+    Measure{"charged: counts against the commit limit", "charged", "stage_charged_"},
+    Measure{"Kbytes: address space, guard included", "mapped", "stage_mapped_"},
+    Measure{"Dirty: written to; where that is not the RSS", "dirty", "stage_dirty_"}};
 
 std::vector<std::string> metrics() {
   std::vector<std::string> all;
@@ -145,9 +154,12 @@ struct Finding {
 
   [[nodiscard]] bool ok() const { return failure.empty(); }
   [[nodiscard]] std::optional<std::uint64_t> at(const char* stage, const char* member) const {
-    return seen.contains(stage) ? std::optional(seen[stage].at(member).get<std::uint64_t>()) : std::nullopt;
+    return seen.contains(stage) ? std::optional(seen[stage].at(member).get<std::uint64_t>())
+                                : std::nullopt;
   }
-  [[nodiscard]] std::uint64_t resident(const char* stage) const { return at(stage, "resident").value_or(0); }
+  [[nodiscard]] std::uint64_t resident(const char* stage) const {
+    return at(stage, "resident").value_or(0);
+  }
 };
 
 void add_rows(Session& session, const Finding& finding) {
@@ -200,7 +212,8 @@ Table table_of(const std::vector<Finding>& findings) {
 }
 
 /// The names of those of whom it is true; "all" if there are several and it is true of each.
-std::string those(const std::vector<Finding>& findings, const std::function<bool(const Finding&)>& is_true) {
+std::string those(const std::vector<Finding>& findings,
+                  const std::function<bool(const Finding&)>& is_true) {
   std::vector<std::string> names;
   bool others = false;
   for (const Finding& finding : findings) {
@@ -218,7 +231,8 @@ std::string but_for(const std::vector<Finding>& findings, const char* stage) {
   std::vector<std::string> exceptions;
   for (const Finding& finding : findings) {
     if (finding.ok() && finding.resident(stage) > 0) {
-      exceptions.push_back(fmt::format("{} ({} KiB)", finding.subject.name, grouped(finding.resident(stage) / 1024)));
+      exceptions.push_back(fmt::format("{} ({} KiB)", finding.subject.name,
+                                       grouped(finding.resident(stage) / 1024)));
     }
   }
   return exceptions.empty() ? "" : ", but for " + listed(exceptions);
@@ -234,13 +248,20 @@ std::vector<std::string> what_to_see(const std::vector<Finding>& findings) {
   say("In physical memory before the first touch: {}.",
       those(findings, [](const Finding& each) { return each.resident("created") > depth / 2; }));
   say("Charged to the system in full before the first touch: {}.",
-      those(findings, [](const Finding& each) { return each.at("created", "charged").value_or(0) > depth / 2; }));
+      those(findings, [](const Finding& each) {
+        return each.at("created", "charged").value_or(0) > depth / 2;
+      }));
   say("Coming back from the depth gave nothing back, the pages were still held by: {}.",
-      those(findings, [](const Finding& each) { return each.resident("returned") > each.resident("deep") / 2; }));
+      those(findings, [](const Finding& each) {
+        return each.resident("returned") > each.resident("deep") / 2;
+      }));
   say("Without a way to give memory back and stay: {}.",
       those(findings, [](const Finding& each) { return !each.at("trimmed", "resident"); }));
-  if (!those(findings, [](const Finding& each) { return each.at("trimmed", "resident").has_value(); }).empty()) {
-    sentences.push_back("After trim() nothing stayed resident" + but_for(findings, "trimmed") + ".");
+  if (!those(findings, [](const Finding& each) {
+         return each.at("trimmed", "resident").has_value();
+       }).empty()) {
+    sentences.push_back("After trim() nothing stayed resident" + but_for(findings, "trimmed") +
+                        ".");
   }
   sentences.push_back("Nothing was left after the release" + but_for(findings, "released") + ".");
   return sentences;
@@ -248,7 +269,8 @@ std::vector<std::string> what_to_see(const std::vector<Finding>& findings) {
 
 }  // namespace
 
-/// {"subject"} to {stage: {"mapped", "resident", "dirty", "charged"}}; without "trimmed" if it cannot trim.
+/// {"subject"} to {stage: {"mapped", "resident", "dirty", "charged"}}; without "trimmed" if it
+/// cannot trim.
 nlohmann::json measure_stages(const nlohmann::json& request, Progress&) {
   raise_limits_for_stacks(depth + guard);
   Inspection inspection;
@@ -274,8 +296,9 @@ void compare_stages(Session& session) {
   bool grows_down_died = false;
   for (const Subject& subject : session.stacks()) {
     session.progress().say("stages: " + subject.name);
-    Answer answer = subject.unsupported.empty() ? ask_child("stages", {{"subject", subject.name}}, session.progress())
-                                                : Answer{.failure = subject.unsupported};
+    Answer answer = subject.unsupported.empty()
+                        ? ask_child("stages", {{"subject", subject.name}}, session.progress())
+                        : Answer{.failure = subject.unsupported};
     grows_down_died = grows_down_died || (answer.died && subject.strategy == Strategy::grows_down);
     findings.push_back({subject, std::move(answer.result), answer.failure, answer.whole_failure()});
     add_rows(session, findings.back());
@@ -284,10 +307,13 @@ void compare_stages(Session& session) {
     return;
   }
   session.print_title(
-      "STAGES", fmt::format("One stack of {} with its guard of {}, if it has one, taken down to its end and back: what the "
-                            "kernel says of its own mappings (/proc/self/smaps). A glibc_thread is looked at before it uses "
-                            "its stack (created), before it ends (returned) and after join (released).",
-                            in_units(depth), in_units(guard)));
+      "STAGES",
+      fmt::format("One stack of {} with its guard of {}, if it has one, taken down to its end and "
+                  "back: what the "
+                  "kernel says of its own mappings (/proc/self/smaps). A glibc_thread is looked at "
+                  "before it uses "
+                  "its stack (created), before it ends (returned) and after join (released).",
+                  in_units(depth), in_units(guard)));
   session.print(table_of(findings));
   std::vector<std::string> sentences = what_to_see(findings);
   sentences.emplace_back(grows_down_died ? why_grows_down_dies : "");

@@ -34,7 +34,8 @@ using handler::page_size;
 
 constexpr std::size_t kibibyte = 1024;
 constexpr std::size_t grown = 1024 * kibibyte;
-constexpr std::size_t calls_from = 512 * kibibyte;  // in the middle of what growth has committed, and well above its end
+constexpr std::size_t calls_from =
+    512 * kibibyte;  // in the middle of what growth has committed, and well above its end
 constexpr std::size_t reserve = grown + 256 * kibibyte;
 constexpr std::size_t guard = 64 * kibibyte;
 constexpr unsigned frames = 16;
@@ -51,13 +52,16 @@ const std::string again_name = std::string(glibc_thread_name) + "_again";
 }
 
 [[gnu::noinline]] void call_often() {
-  volatile unsigned depth = frames - 1;  // not known to the compiler, which would make a function of its own for it
+  volatile unsigned depth =
+      frames - 1;  // not known to the compiler, which would make a function of its own for it
   for (unsigned each = 0; each < calls; ++each) {
-    static_cast<void>(go_down(depth));  // what it does to its variables keeps it from being left out
+    static_cast<void>(
+        go_down(depth));  // what it does to its variables keeps it from being left out
   }
 }
 
-/// With the stack pointer some bytes below the start of a page: the same place for everybody's, whatever lies above.
+/// With the stack pointer some bytes below the start of a page: the same place for everybody's,
+/// whatever lies above.
 [[gnu::noinline]] void call_often_from(std::size_t below_page_start) {
   constexpr std::size_t alignment = 16;
   const auto here = reinterpret_cast<std::uintptr_t>(__builtin_alloca(alignment));
@@ -66,8 +70,9 @@ const std::string again_name = std::string(glibc_thread_name) + "_again";
   call_often();
 }
 
-/// All starting offsets. Where in its page, and in its cache line, a frame lies makes a difference of some percent: a sample
-/// is the sum over a page in 16 steps, and over the four positions that a frame can have in a line.
+/// All starting offsets. Where in its page, and in its cache line, a frame lies makes a difference
+/// of some percent: a sample is the sum over a page in 16 steps, and over the four positions that a
+/// frame can have in a line.
 void call_from_all_offsets() {
   constexpr std::size_t steps = 16;
   constexpr std::size_t positions_in_line = 4;
@@ -94,7 +99,8 @@ void count_instructions(Contender& contender) {
   if (counter.error().empty()) {
     const std::uint64_t before = counter.count();
     call_from_all_offsets();
-    contender.instructions.push_back(static_cast<double>(counter.count() - before) / calls_of_a_sample);
+    contender.instructions.push_back(static_cast<double>(counter.count() - before) /
+                                     calls_of_a_sample);
   }
 }
 
@@ -118,8 +124,8 @@ void measure_once(Contender& contender) {
   });
 }
 
-/// A thread is started on the processor that has nothing to do, and that one may be a quarter faster or slower at the time:
-/// all stay on this one, threads that are made from now on included.
+/// A thread is started on the processor that has nothing to do, and that one may be a quarter
+/// faster or slower at the time: all stay on this one, threads that are made from now on included.
 void stay_on_this_processor() {
   cpu_set_t only_this;
   CPU_ZERO(&only_this);
@@ -143,7 +149,8 @@ nlohmann::json result_of(const Contender& contender, const Contender& base) {
   if (!contender.refusal.empty()) {
     return {{"refusal", contender.refusal}};
   }
-  nlohmann::json result{{"ns", bench::median(contender.nanoseconds)}, {"counter_error", contender.counter_error}};
+  nlohmann::json result{{"ns", bench::median(contender.nanoseconds)},
+                        {"counter_error", contender.counter_error}};
   if (const auto ratio = bench::median_ratio(contender.nanoseconds, base.nanoseconds)) {
     result["ratio"] = *ratio;
   }
@@ -156,7 +163,8 @@ nlohmann::json result_of(const Contender& contender, const Contender& base) {
 
 }  // namespace
 
-/// {"subjects", "rounds"} to {subject: {"ns", "ratio", "counter_error", "instructions", "instructions_ratio"} or
+/// {"subjects", "rounds"} to {subject: {"ns", "ratio", "counter_error", "instructions",
+/// "instructions_ratio"} or
 /// {"refusal"}}. glibc_thread is one of them, and its result has {"again": ...}.
 nlohmann::json measure_steady_call(const nlohmann::json& request, Progress& progress) {
   raise_limits_for_stacks(reserve);
@@ -169,8 +177,9 @@ nlohmann::json measure_steady_call(const nlohmann::json& request, Progress& prog
     progress.say("steady call:", round, rounds);
     bench::take_turns(contenders, order, measure_once);
   }
-  const auto base = std::find_if(contenders.begin(), contenders.end(),
-                                 [](const Contender& each) { return each.name == glibc_thread_name; });
+  const auto base = std::find_if(contenders.begin(), contenders.end(), [](const Contender& each) {
+    return each.name == glibc_thread_name;
+  });
   nlohmann::json results;
   for (const Contender& contender : contenders) {
     results[contender.name] = result_of(contender, *base);
@@ -202,11 +211,17 @@ void add_rows(Session& session, const Outcome& outcome) {
     return;
   }
   const std::string no_base = fmt::format("{} could not be measured", glibc_thread_name);
-  const auto add = [&](const char* metric, const char* member, const std::string& note, const std::string& why_not) {
+  const auto add = [&](const char* metric, const char* member, const std::string& note,
+                       const std::string& why_not) {
     const auto value = number(outcome.result, member);
-    session.add({.subject = subject, .metric = metric, .value = value, .unit = "ratio", .note = value ? note : why_not});
+    session.add({.subject = subject,
+                 .metric = metric,
+                 .value = value,
+                 .unit = "ratio",
+                 .note = value ? note : why_not});
   };
-  add("steady_call_ratio", "ratio", fmt::format("time of a call {} frames deep, to {}", frames, glibc_thread_name), no_base);
+  add("steady_call_ratio", "ratio",
+      fmt::format("time of a call {} frames deep, to {}", frames, glibc_thread_name), no_base);
   const bool counts = outcome.result.at("counter_error").get<std::string>().empty();
   add("steady_call_instructions_ratio", "instructions_ratio",
       fmt::format("instructions of the same call in user mode, to {}", glibc_thread_name),
@@ -219,11 +234,14 @@ std::string cell(const std::optional<double>& value, const char* format) {
 
 void add_to_table(Table& table, const std::string& name, const nlohmann::json& result) {
   table.add({name, cell(number(result, "ns"), "{:.1f}"), cell(number(result, "ratio"), "{:.3f}"),
-             cell(number(result, "instructions"), "{:.1f}"), cell(number(result, "instructions_ratio"), "{:.3f}")});
+             cell(number(result, "instructions"), "{:.1f}"),
+             cell(number(result, "instructions_ratio"), "{:.3f}")});
 }
 
 Table table_of(const SideBySide& found) {
-  Table table({fmt::format("a call, {} frames", frames), "ns", "thread = 1", "instructions", "thread = 1"}, 1);
+  Table table(
+      {fmt::format("a call, {} frames", frames), "ns", "thread = 1", "instructions", "thread = 1"},
+      1);
   for (const Outcome& outcome : found.outcomes) {
     if (outcome.ok()) {
       add_to_table(table, outcome.subject.name, outcome.result);
@@ -256,11 +274,13 @@ std::vector<std::string> what_to_see(const SideBySide& found) {
   const auto again = found.base.is_null() ? std::nullopt : number(found.base.at("again"), "ratio");
   if (again && !who.empty()) {
     sentences.push_back(fmt::format(
-        "Once its memory is committed, no code of ours runs in a call: of the ratios to a thread's stack the one "
+        "Once its memory is committed, no code of ours runs in a call: of the ratios to a thread's "
+        "stack the one "
         "farthest from 1 is {:.3f}, of {}; a thread's stack measured twice comes to {:.3f}.",
         farthest, who, *again));
   }
-  sentences.push_back(no_count.empty() ? "" : "Of the instructions there is no ratio: " + no_count + ".");
+  sentences.push_back(
+      no_count.empty() ? "" : "Of the instructions there is no ratio: " + no_count + ".");
   return sentences;
 }
 
@@ -271,17 +291,18 @@ void compare_steady_call(Session& session) {
   if (subjects.empty()) {
     return;
   }
-  const SideBySide found = measure_side_by_side(session, "steady_call", subjects, glibc_thread_name, session.rounds(75, 8));
+  const SideBySide found = measure_side_by_side(session, "steady_call", subjects, glibc_thread_name,
+                                                session.rounds(75, 8));
   for (const Outcome& outcome : found.outcomes) {
     add_rows(session, outcome);
   }
-  session.print_title(
-      "A CALL IN STEADY STATE",
-      fmt::format(
-          "A small function that calls itself, {} frames, in a loop, {} deep on a stack that has grown to {}, and on "
-          "a thread's. Medians of rounds in which all take turns, each time on a fresh stack; a sample is the mean "
-          "over 16 places where the stack pointer may start in a page.",
-          frames, in_units(calls_from), in_units(grown)));
+  session.print_title("A CALL IN STEADY STATE",
+                      fmt::format("A small function that calls itself, {} frames, in a loop, {} "
+                                  "deep on a stack that has grown to {}, and on "
+                                  "a thread's. Medians of rounds in which all take turns, each "
+                                  "time on a fresh stack; a sample is the mean "
+                                  "over 16 places where the stack pointer may start in a page.",
+                                  frames, in_units(calls_from), in_units(grown)));
   session.print(table_of(found));
   session.print_sentences(what_to_see(found));
 }

@@ -32,8 +32,10 @@ inline constexpr std::string_view glibc_thread_name = "glibc_thread";
 inline constexpr std::string_view boost_fixedsize_name = "boost_fixedsize";
 inline constexpr std::string_view boost_protected_name = "boost_protected_fixedsize";
 inline constexpr std::string_view boost_pooled_name = "boost_pooled_fixedsize";
-inline constexpr std::string_view split_stack_name = "split_stack";  // a program of its own: bench/split_stack/
-inline constexpr std::string_view libsigsegv_name = "libsigsegv";    // a program of its own: bench/libsigsegv/
+inline constexpr std::string_view split_stack_name =
+    "split_stack";  // a program of its own: bench/split_stack/
+inline constexpr std::string_view libsigsegv_name =
+    "libsigsegv";  // a program of its own: bench/libsigsegv/
 inline constexpr std::string_view bare_handler_name = "bare_handler";
 
 /// What every ratio is relative to.
@@ -43,23 +45,25 @@ inline constexpr Strategy baseline = Strategy::demand_paging;
 [[nodiscard]] std::vector<Subject> all_subjects(const Progress& progress);
 [[nodiscard]] std::vector<std::string> all_subject_names();
 
-/// For a child that makes stacks of any subject: raises the soft limits that some of them need, as far as they can be
-/// raised. Throws std::system_error.
+/// For a child that makes stacks of any subject: raises the soft limits that some of them need, as
+/// far as they can be raised. Throws std::system_error.
 void raise_limits_for_stacks(std::uint64_t bytes);
 
-/// What was changed in a child so that this subject could have a stack of that size; empty if nothing was. (grows_down grows
-/// up to RLIMIT_STACK, locked needs RLIMIT_MEMLOCK.)
+/// What was changed in a child so that this subject could have a stack of that size; empty if
+/// nothing was. (grows_down grows up to RLIMIT_STACK, locked needs RLIMIT_MEMLOCK.)
 [[nodiscard]] std::string stack_limit_note(const Subject& subject, std::uint64_t bytes);
 
 /// Whether it grows by faults of ours, and in huge pages where the policy wishes for them.
 [[nodiscard]] bool grows_in_huge_pages(std::string_view subject);
 
 /// What memory must be warmed as for a stack of it that gets so deep: bench::touch_and_free.
-[[nodiscard]] bench::Pages pages_taken_by(std::string_view subject, std::uint64_t depth, const GrowthPolicy& policy = {});
+[[nodiscard]] bench::Pages pages_taken_by(std::string_view subject, std::uint64_t depth,
+                                          const GrowthPolicy& policy = {});
 
 /// For a table in which grows_down died of a signal.
 inline constexpr std::string_view why_grows_down_dies =
-    "grows_down died: nothing holds the address space below a MAP_GROWSDOWN mapping, and what the program maps meanwhile "
+    "grows_down died: nothing holds the address space below a MAP_GROWSDOWN mapping, and what the "
+    "program maps meanwhile "
     "may "
     "come to lie there, where it ends the growth.";
 

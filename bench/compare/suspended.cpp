@@ -18,7 +18,8 @@ namespace detail = boost::context::detail;
 }  // namespace
 
 Suspended::Suspended(void* base, std::size_t bytes)
-    : context_(detail::jump_fcontext(detail::make_fcontext(base, bytes, wait_for_errands), nullptr).fctx) {}
+    : context_(detail::jump_fcontext(detail::make_fcontext(base, bytes, wait_for_errands), nullptr)
+                   .fctx) {}
 
 void Suspended::run(const std::function<void()>& errand) {
   context_ = detail::jump_fcontext(context_, const_cast<std::function<void()>*>(&errand)).fctx;

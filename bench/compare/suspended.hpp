@@ -12,7 +12,8 @@ namespace growstack::compare {
 class Suspended {
  public:
   Suspended() = default;
-  /// Enters the stack that reaches so many bytes down from `base`, writes 256 bytes there, and waits.
+  /// Enters the stack that reaches so many bytes down from `base`, writes 256 bytes there, and
+  /// waits.
   Suspended(void* base, std::size_t bytes);
 
   /// Runs it there, and waits again. It must not throw.

@@ -20,11 +20,14 @@ std::string without_trailing_spaces(std::string line) {
 }  // namespace
 
 // The titles stand on the line below: shorter ones have empty lines above them.
-Table::Table(std::vector<std::string> titles, std::size_t word_columns) : word_columns_(word_columns) {
+Table::Table(std::vector<std::string> titles, std::size_t word_columns)
+    : word_columns_(word_columns) {
   for (const std::string& title : titles) {
-    title_lines_ = std::max(title_lines_, static_cast<std::size_t>(std::count(title.begin(), title.end(), '\n')) + 1);
+    title_lines_ = std::max(
+        title_lines_, static_cast<std::size_t>(std::count(title.begin(), title.end(), '\n')) + 1);
   }
-  std::vector<std::vector<std::string>> pieces(title_lines_, std::vector<std::string>(titles.size()));
+  std::vector<std::vector<std::string>> pieces(title_lines_,
+                                               std::vector<std::string>(titles.size()));
   for (std::size_t column = 0; column < titles.size(); ++column) {
     std::string& rest = titles[column];
     for (std::size_t line = title_lines_; line-- > 0;) {
@@ -38,14 +41,18 @@ Table::Table(std::vector<std::string> titles, std::size_t word_columns) : word_c
   }
 }
 
-void Table::add(std::vector<std::string> cells) { lines_.push_back({Line::Kind::cells, std::move(cells)}); }
+void Table::add(std::vector<std::string> cells) {
+  lines_.push_back({Line::Kind::cells, std::move(cells)});
+}
 
 void Table::add_sentence(std::vector<std::string> words, std::string sentence) {
   words.push_back(std::move(sentence));
   lines_.push_back({Line::Kind::sentence, std::move(words)});
 }
 
-void Table::add_heading(std::string heading) { lines_.push_back({Line::Kind::heading, {std::move(heading)}}); }
+void Table::add_heading(std::string heading) {
+  lines_.push_back({Line::Kind::heading, {std::move(heading)}});
+}
 
 std::vector<std::size_t> Table::widths() const {
   std::vector<std::size_t> widths(lines_.front().cells.size());
@@ -72,8 +79,8 @@ std::string Table::laid_out(const Line& line, const std::vector<std::size_t>& wi
     if (line.kind == Line::Kind::sentence && column + 1 == line.cells.size()) {
       text += folded(cell, text.size(), text.size());
     } else {
-      text +=
-          column < word_columns_ ? fmt::format("{:<{}}", cell, widths[column]) : fmt::format("{:>{}}", cell, widths[column]);
+      text += column < word_columns_ ? fmt::format("{:<{}}", cell, widths[column])
+                                     : fmt::format("{:>{}}", cell, widths[column]);
     }
   }
   return without_trailing_spaces(text);
@@ -89,7 +96,8 @@ std::string Table::text() const {
   }
   std::string text;
   for (std::size_t line = 0; line < laid_out_lines.size(); ++line) {
-    text += (line == title_lines_ ? std::string(longest, '-') + "\n" : "") + laid_out_lines[line] + "\n";
+    text += (line == title_lines_ ? std::string(longest, '-') + "\n" : "") + laid_out_lines[line] +
+            "\n";
   }
   return text;
 }
@@ -102,7 +110,9 @@ std::string grouped(std::uint64_t number) {
   return text;
 }
 
-std::string grouped(double number) { return grouped(static_cast<std::uint64_t>(std::llround(number))); }
+std::string grouped(double number) {
+  return grouped(static_cast<std::uint64_t>(std::llround(number)));
+}
 
 std::string short_number(double number) {
   if (number >= 99.95) {

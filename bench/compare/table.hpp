@@ -10,14 +10,16 @@ namespace growstack::compare {
 
 inline constexpr std::size_t text_width = 100;
 
-/// The first columns are words and lean left, the others figures and lean right. ASCII only: a byte is a column.
+/// The first columns are words and lean left, the others figures and lean right. ASCII only: a byte
+/// is a column.
 class Table {
  public:
   /// A title may have several lines.
   Table(std::vector<std::string> titles, std::size_t word_columns);
 
   void add(std::vector<std::string> cells);
-  /// A row that ends with a sentence: it runs on over the columns after the words, folded where the line ends.
+  /// A row that ends with a sentence: it runs on over the columns after the words, folded where the
+  /// line ends.
   void add_sentence(std::vector<std::string> words, std::string sentence);
   /// A heading over the rows that follow.
   void add_heading(std::string heading);
@@ -32,7 +34,8 @@ class Table {
   };
 
   [[nodiscard]] std::vector<std::size_t> widths() const;
-  [[nodiscard]] std::string laid_out(const Line& line, const std::vector<std::size_t>& widths) const;
+  [[nodiscard]] std::string laid_out(const Line& line,
+                                     const std::vector<std::size_t>& widths) const;
 
   std::size_t word_columns_;
   std::size_t title_lines_ = 0;
@@ -55,7 +58,9 @@ class Table {
 /// "a, b and c"
 [[nodiscard]] std::string listed(const std::vector<std::string>& words);
 
-/// Folds at spaces so that no line is longer than text_width; the lines after the first begin with `indent` spaces.
-[[nodiscard]] std::string folded(std::string_view text, std::size_t indent = 0, std::size_t first_column = 0);
+/// Folds at spaces so that no line is longer than text_width; the lines after the first begin with
+/// `indent` spaces.
+[[nodiscard]] std::string folded(std::string_view text, std::size_t indent = 0,
+                                 std::size_t first_column = 0);
 
 }  // namespace growstack::compare

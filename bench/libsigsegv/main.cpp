@@ -1,5 +1,5 @@
-// growstack_libsigsegv: the peer libsigsegv of growstack_compare: what one fault costs that GNU libsigsegv dispatches to the
-// handler of a region, which makes the page readable and writable.
+// growstack_libsigsegv: the peer libsigsegv of growstack_compare: what one fault costs that GNU
+// libsigsegv dispatches to the handler of a region, which makes the page readable and writable.
 #include "parts/bare_handler.hpp"
 #include "parts/memory.hpp"
 #include "parts/neighbour.hpp"
@@ -35,7 +35,8 @@ class Region {
  public:
   explicit Region(const ReservedPages& pages)
       : ticket_(sigsegv_register(&dispatcher, const_cast<char*>(pages.begin()),
-                                 static_cast<std::size_t>(pages.end() - pages.begin()), open_page, nullptr)) {
+                                 static_cast<std::size_t>(pages.end() - pages.begin()), open_page,
+                                 nullptr)) {
     if (ticket_ == nullptr) {
       throw std::runtime_error("sigsegv_register failed");
     }
@@ -65,13 +66,17 @@ nlohmann::json answer(const nlohmann::json& request) {
   }
   const std::size_t burst = request.at("burst");
   warm_memory(burst * page_size());
-  time_faults(1, std::chrono::nanoseconds(1));  // so that no function's first call falls into the figures
+  time_faults(
+      1, std::chrono::nanoseconds(1));  // so that no function's first call falls into the figures
   const std::vector<double> in_burst = time_faults(burst, std::chrono::nanoseconds(0));
-  const std::vector<double> cold = time_faults(request.at("rests"), std::chrono::nanoseconds(request.at("rest_ns")));
+  const std::vector<double> cold =
+      time_faults(request.at("rests"), std::chrono::nanoseconds(request.at("rest_ns")));
   return {{"burst", in_burst}, {"cold", cold}, {"ours", burst}, {"kernel", burst}};
 }
 
 }  // namespace
 }  // namespace growstack::bench
 
-int main(int argc, char** argv) { return growstack::bench::serve_as_neighbour(argc, argv, growstack::bench::answer); }
+int main(int argc, char** argv) {
+  return growstack::bench::serve_as_neighbour(argc, argv, growstack::bench::answer);
+}

@@ -1,8 +1,9 @@
-// What does one fault cost? A bare handler with only mprotect(2) in it, our handler doing the same, and the pipe to the
-// helper.
+// What does one fault cost? A bare handler with only mprotect(2) in it, our handler doing the same,
+// and the pipe to the helper.
 //
-// In the time: the fault, the signal, the handler, the commit of one page and its filling with zeros, two clock readings.
-// Not in the time: making the stack, which happens anew every 512 pages, and the way to the next page.
+// In the time: the fault, the signal, the handler, the commit of one page and its filling with
+// zeros, two clock readings. Not in the time: making the stack, which happens anew every 512 pages,
+// and the way to the next page.
 #include "page_by_page.hpp"
 #include "parts/bare_handler.hpp"
 #include "parts/descent.hpp"
@@ -25,7 +26,10 @@ void bare_handler(benchmark::State& state) {
 
 void strategy(benchmark::State& state, Strategy strategy) {
   iterate(state, [&](std::span<double> nanoseconds) {
-    Stack stack({.reserve = std::size_t{16} * 1024 * 1024, .policy = page_by_page, .strategy = strategy, .name = "fault"});
+    Stack stack({.reserve = std::size_t{16} * 1024 * 1024,
+                 .policy = page_by_page,
+                 .strategy = strategy,
+                 .name = "fault"});
     call(stack, [&] { time_each_page(nanoseconds, 0ns); });
   });
 }

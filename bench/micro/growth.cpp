@@ -1,5 +1,5 @@
-// How long does a fresh stack take to a depth, by strategy? growstack_compare asks the same interleaved; this is for
-// profilers and for one strategy alone.
+// How long does a fresh stack take to a depth, by strategy? growstack_compare asks the same
+// interleaved; this is for profilers and for one strategy alone.
 //
 // In the time: one touch of each page on the way down, by the code that runs on the stack.
 // Not in the time: making and releasing the stack, the switch to it, warming the memory.
@@ -42,7 +42,11 @@ void growth(benchmark::State& state, Strategy strategy) {
 
 void depths(benchmark::internal::Benchmark* benchmark) {
   constexpr std::int64_t mebibyte = 1024 * 1024;
-  benchmark->ArgName("bytes")->Arg(mebibyte / 16)->Arg(mebibyte)->Arg(16 * mebibyte)->UseManualTime();
+  benchmark->ArgName("bytes")
+      ->Arg(mebibyte / 16)
+      ->Arg(mebibyte)
+      ->Arg(16 * mebibyte)
+      ->UseManualTime();
 }
 
 BENCHMARK_CAPTURE(growth, demand_paging, Strategy::demand_paging)->Apply(depths);

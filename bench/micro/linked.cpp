@@ -1,4 +1,5 @@
-// What does it cost to use the library as others link it? A fiber of Boost.Context, and a thread, on each kind of stack.
+// What does it cost to use the library as others link it? A fiber of Boost.Context, and a thread,
+// on each kind of stack.
 //
 // In the time: making the fiber or thread, running what does nothing on it, ending it.
 // Not in the time: the allocator, with its first stacks.
@@ -27,7 +28,8 @@ template <class Allocator>
 void fiber(benchmark::State& state) {
   const Allocator allocator(size);
   for (auto _ : state) {
-    context::fiber made(std::allocator_arg, Allocator(allocator), [](context::fiber&& back) { return std::move(back); });
+    context::fiber made(std::allocator_arg, Allocator(allocator),
+                        [](context::fiber&& back) { return std::move(back); });
     made = std::move(made).resume();
     benchmark::DoNotOptimize(made);
   }

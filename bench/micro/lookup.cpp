@@ -1,7 +1,9 @@
-// How long does it take to find the slot of an address? One range or many; addresses of stacks, and others.
+// How long does it take to find the slot of an address? One range or many; addresses of stacks, and
+// others.
 //
 // In the time: the look-up with its pin, and its release.
-// Not in the time: registering the ranges. Nothing is mapped: a look-up only computes, it touches no stack.
+// Not in the time: registering the ranges. Nothing is mapped: a look-up only computes, it touches
+// no stack.
 #include <growstack/handler/handler.hpp>
 #include <growstack/handler/ranges.hpp>
 
@@ -49,7 +51,10 @@ class Ranges {
  private:
   void add(std::uintptr_t begin) {
     Range* range = nullptr;
-    if (handler::add_range({.begin = begin, .size = range_alignment, .slot_size = slot_size, .operations = &no_operations},
+    if (handler::add_range({.begin = begin,
+                            .size = range_alignment,
+                            .slot_size = slot_size,
+                            .operations = &no_operations},
                            range) != 0) {
       throw std::runtime_error("cannot add a range");
     }
@@ -58,7 +63,11 @@ class Ranges {
       const std::uintptr_t base = begin + (slot + std::size_t{1}) * slot_size;
       const std::uintptr_t guard = base - slot_size;
       handler::publish(*range, slot,
-                       {.base = base, .floor = guard + 65536, .guard = guard, .limit = base - 65536, .name = "lookup"});
+                       {.base = base,
+                        .floor = guard + 65536,
+                        .guard = guard,
+                        .limit = base - 65536,
+                        .name = "lookup"});
     }
   }
 
@@ -96,7 +105,8 @@ void found(benchmark::State& state) {
 void not_found(benchmark::State& state) {
   const auto count = static_cast<std::size_t>(state.range(0));
   const Ranges ranges(count);
-  look_up(state, random_addresses(first_address + count * range_alignment, count * range_alignment), false);
+  look_up(state, random_addresses(first_address + count * range_alignment, count * range_alignment),
+          false);
 }
 
 BENCHMARK(found)->ArgName("ranges")->Arg(1)->Arg(64)->Arg(1024);

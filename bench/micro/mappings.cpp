@@ -1,16 +1,18 @@
-// Does a fault get dearer when the process has many mappings? With 60,000 the tree in which the kernel looks an address up
-// is a few levels deeper than with 100. The claim beside it: 32, in tests/claims/mappings.cpp.
+// Does a fault get dearer when the process has many mappings? With 60,000 the tree in which the
+// kernel looks an address up is a few levels deeper than with 100. The claim beside it: 32, in
+// tests/claims/mappings.cpp.
 //
 // In the time:
-//   first_touch     the fault of a read-write page that nobody has touched, its filling with zeros, two clock readings
-//   growth_fault    the same of a page without permissions, which a bare SIGSEGV handler opens by mprotect: the fault, the
+//   first_touch     the fault of a read-write page that nobody has touched, its filling with zeros,
+//   two clock readings growth_fault    the same of a page without permissions, which a bare SIGSEGV
+//   handler opens by mprotect: the fault, the
 //                   signal, the handler, the second fault
 //   map_and_unmap   mmap and munmap of one page, which is not touched
-// Not in the time: making the other mappings and taking them away, before and after a run; fresh memory, every 512 pages;
-// the way to the next page.
+// Not in the time: making the other mappings and taking them away, before and after a run; fresh
+// memory, every 512 pages; the way to the next page.
 //
-// `mappings`: how many the process has beside its usual fifty. The figures are medians of runs that take turns at random, so
-// that a machine which is slower for a while is so for all of them.
+// `mappings`: how many the process has beside its usual fifty. The figures are medians of runs that
+// take turns at random, so that a machine which is slower for a while is so for all of them.
 #include "parts/mappings.hpp"
 #include "page_by_page.hpp"
 #include "parts/bare_handler.hpp"
@@ -47,10 +49,12 @@ void require(bool fulfilled, const char* call) {
 class Memory {
  public:
   Memory() {
-    void* const memory = mmap(nullptr, size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* const memory =
+        mmap(nullptr, size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     require(memory != MAP_FAILED, "mmap");
     begin_ = static_cast<char*>(memory);
-    static_cast<void>(madvise(begin_, size(), MADV_NOHUGEPAGE));  // EINVAL: a kernel without huge pages
+    static_cast<void>(
+        madvise(begin_, size(), MADV_NOHUGEPAGE));  // EINVAL: a kernel without huge pages
   }
   ~Memory() { munmap(begin_, size()); }
   Memory(const Memory&) = delete;
@@ -93,21 +97,24 @@ void with_mappings(benchmark::State& state, const Body& body) {
 void first_touch(benchmark::State& state) {
   with_mappings(state, [&] {
     Memory memory;
-    iterate_warm(state, [&](std::span<double> nanoseconds) { memory.time_first_touches(nanoseconds); });
+    iterate_warm(state,
+                 [&](std::span<double> nanoseconds) { memory.time_first_touches(nanoseconds); });
   });
 }
 
 void growth_fault(benchmark::State& state) {
   with_mappings(state, [&] {
     const BareHandler installed;
-    iterate_warm(state, [](std::span<double> nanoseconds) { time_each_bare_fault(nanoseconds, 0ns); });
+    iterate_warm(state,
+                 [](std::span<double> nanoseconds) { time_each_bare_fault(nanoseconds, 0ns); });
   });
 }
 
 void map_and_unmap(benchmark::State& state) {
   with_mappings(state, [&] {
     for (auto _ : state) {
-      // Readable only: unlike its neighbours, so that the kernel cannot just make one of them a page larger.
+      // Readable only: unlike its neighbours, so that the kernel cannot just make one of them a
+      // page larger.
       void* const page = mmap(nullptr, page_size(), PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
       require(page != MAP_FAILED, "mmap");
       munmap(page, page_size());

@@ -1,5 +1,5 @@
-// What does a block of a memory_resource cost, and what a container that grows in one, beside the resources of the standard
-// library?
+// What does a block of a memory_resource cost, and what a container that grows in one, beside the
+// resources of the standard library?
 //
 // In the time: allocations, the touch of each block, and giving all of it back, once a round.
 // Not in the time: making the resource, and the first round.
@@ -116,7 +116,11 @@ void growing_vector_afresh(benchmark::State& state) {
 
 void of_round(benchmark::internal::Benchmark* benchmark) {
   constexpr std::int64_t kibibyte = 1024;
-  benchmark->ArgName("bytes")->Arg(4 * kibibyte)->Arg(64 * kibibyte)->Arg(1024 * kibibyte)->Arg(16 * 1024 * kibibyte);
+  benchmark->ArgName("bytes")
+      ->Arg(4 * kibibyte)
+      ->Arg(64 * kibibyte)
+      ->Arg(1024 * kibibyte)
+      ->Arg(16 * 1024 * kibibyte);
 }
 BENCHMARK_TEMPLATE(small_blocks, Region)->Apply(of_round);
 BENCHMARK_TEMPLATE(small_blocks, RegionThatIsTrimmed)->Apply(of_round);
@@ -124,12 +128,30 @@ BENCHMARK_TEMPLATE(small_blocks, Monotonic)->Apply(of_round);
 BENCHMARK_TEMPLATE(small_blocks, NewDelete)->Apply(of_round);
 
 constexpr std::int64_t large = std::int64_t{64} << 20;
-BENCHMARK_TEMPLATE(growing_vector, Region)->ArgName("bytes")->Arg(large)->Unit(benchmark::kMillisecond);
-BENCHMARK_TEMPLATE(growing_vector, RegionThatIsTrimmed)->ArgName("bytes")->Arg(large)->Unit(benchmark::kMillisecond);
-BENCHMARK_TEMPLATE(growing_vector, Monotonic)->ArgName("bytes")->Arg(large)->Unit(benchmark::kMillisecond);
-BENCHMARK_TEMPLATE(growing_vector, NewDelete)->ArgName("bytes")->Arg(large)->Unit(benchmark::kMillisecond);
-BENCHMARK_TEMPLATE(growing_vector_afresh, Region)->ArgName("bytes")->Arg(large)->Unit(benchmark::kMillisecond);
-BENCHMARK_TEMPLATE(growing_vector_afresh, Monotonic)->ArgName("bytes")->Arg(large)->Unit(benchmark::kMillisecond);
+BENCHMARK_TEMPLATE(growing_vector, Region)
+    ->ArgName("bytes")
+    ->Arg(large)
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK_TEMPLATE(growing_vector, RegionThatIsTrimmed)
+    ->ArgName("bytes")
+    ->Arg(large)
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK_TEMPLATE(growing_vector, Monotonic)
+    ->ArgName("bytes")
+    ->Arg(large)
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK_TEMPLATE(growing_vector, NewDelete)
+    ->ArgName("bytes")
+    ->Arg(large)
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK_TEMPLATE(growing_vector_afresh, Region)
+    ->ArgName("bytes")
+    ->Arg(large)
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK_TEMPLATE(growing_vector_afresh, Monotonic)
+    ->ArgName("bytes")
+    ->Arg(large)
+    ->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace growstack::bench

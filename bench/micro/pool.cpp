@@ -1,4 +1,5 @@
-// What does a stack from a pool cost? growstack_compare asks more of it, interleaved with others; this is for profilers.
+// What does a stack from a pool cost? growstack_compare asks more of it, interleaved with others;
+// this is for profilers.
 //
 // In the time: acquire() and the end of the stack, and what the name says happens between them.
 // Not in the time: the first stacks, which are made; starting and ending the other thread.
@@ -18,7 +19,10 @@ namespace growstack::bench {
 namespace {
 
 PoolOptions small_stacks(Strategy strategy) {
-  return {.reserve = std::size_t{64} * 1024, .guard = std::size_t{4} * 1024, .strategy = strategy, .name = "pool"};
+  return {.reserve = std::size_t{64} * 1024,
+          .guard = std::size_t{4} * 1024,
+          .strategy = strategy,
+          .name = "pool"};
 }
 
 void acquire_release(benchmark::State& state, Strategy strategy) {
@@ -83,7 +87,8 @@ class OtherThread {
   std::thread thread_;
 };
 
-/// One thread acquires, by the dozen so that waking the other is shared, and another gives back: the pool's lock in between.
+/// One thread acquires, by the dozen so that waking the other is shared, and another gives back:
+/// the pool's lock in between.
 void release_on_another_thread(benchmark::State& state) {
   const auto batch = static_cast<std::size_t>(state.range(0));
   StackPool pool(small_stacks(Strategy::automatic));

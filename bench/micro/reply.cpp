@@ -1,10 +1,12 @@
-// How should the helper answer: through a pipe of the faulting thread's own, or by a futex word? The request goes through a
-// pipe either way, as it does in the library.
+// How should the helper answer: through a pipe of the faulting thread's own, or by a futex word?
+// The request goes through a pipe either way, as it does in the library.
 //
-// In the time: write the request, wake the helper, have it read, reply, wake up again, two clock readings.
-// Not in the time: what the helper would do in between (the commit), the signal, and the rest before a cold round.
+// In the time: write the request, wake the helper, have it read, reply, wake up again, two clock
+// readings. Not in the time: what the helper would do in between (the commit), the signal, and the
+// rest before a cold round.
 //
-// `apart`: the two threads are pinned to two processors, otherwise to the same one. `rest_ms`: idle before each round.
+// `apart`: the two threads are pinned to two processors, otherwise to the same one. `rest_ms`: idle
+// before each round.
 #include <benchmark/benchmark.h>
 
 #include <linux/futex.h>
@@ -50,7 +52,8 @@ class Pipe {
 
   template <class T>
   void send(const T& message) const {
-    require(write(ends_[1], &message, sizeof message) == static_cast<ssize_t>(sizeof message), "write");
+    require(write(ends_[1], &message, sizeof message) == static_cast<ssize_t>(sizeof message),
+            "write");
   }
   /// False at end-of-file.
   template <class T>
@@ -89,7 +92,8 @@ class ByFutex {
   void prepare() { word_.store(0, std::memory_order_relaxed); }
   void give() {
     word_.store(1, std::memory_order_release);
-    require(syscall(SYS_futex, &word_, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0) >= 0, "futex");
+    require(syscall(SYS_futex, &word_, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0) >= 0,
+            "futex");
   }
   void take() {
     while (word_.load(std::memory_order_acquire) == 0) {
@@ -181,7 +185,8 @@ void round_trip(benchmark::State& state) {
     }
     const auto before = std::chrono::steady_clock::now();
     helper.ask();
-    state.SetIterationTime(std::chrono::duration<double>(std::chrono::steady_clock::now() - before).count());
+    state.SetIterationTime(
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - before).count());
   }
 }
 

@@ -22,7 +22,8 @@ struct Span {
   Clock::time_point end;
 };
 
-Span take_part(unsigned thread, const ThreadStep& prepare, const ThreadStep& work, std::latch& all_are_here) {
+Span take_part(unsigned thread, const ThreadStep& prepare, const ThreadStep& work,
+               std::latch& all_are_here) {
   try {
     prepare(thread);
   } catch (...) {
@@ -30,7 +31,8 @@ Span take_part(unsigned thread, const ThreadStep& prepare, const ThreadStep& wor
     throw;
   }
   all_are_here.count_down();
-  while (!all_are_here.try_wait()) {  // awake: to wake up would take longer for some than for others
+  while (
+      !all_are_here.try_wait()) {  // awake: to wake up would take longer for some than for others
     std::this_thread::yield();
   }
   Span span{.begin = Clock::now(), .end = {}};
@@ -40,8 +42,8 @@ Span take_part(unsigned thread, const ThreadStep& prepare, const ThreadStep& wor
 }
 
 /// Should one not start, those that did must not wait for it.
-std::vector<std::future<Span>> start_threads(unsigned threads, const ThreadStep& prepare, const ThreadStep& work,
-                                             std::latch& all_are_here) {
+std::vector<std::future<Span>> start_threads(unsigned threads, const ThreadStep& prepare,
+                                             const ThreadStep& work, std::latch& all_are_here) {
   std::vector<std::future<Span>> shares;
   for (unsigned thread = 0; thread < threads; ++thread) {
     try {

@@ -50,7 +50,8 @@ ReservedPages::~ReservedPages() { munmap(begin_, bytes_); }
 
 BareHandler::BareHandler() : alternate_stack_(alternate_stack_bytes) {
   page_size();  // asked for here, remembered for the handler
-  const stack_t ours{.ss_sp = alternate_stack_.data(), .ss_flags = 0, .ss_size = alternate_stack_.size()};
+  const stack_t ours{
+      .ss_sp = alternate_stack_.data(), .ss_flags = 0, .ss_size = alternate_stack_.size()};
   require(sigaltstack(&ours, &previous_stack_) == 0, "sigaltstack");
   struct sigaction action {};
   action.sa_sigaction = open_page;
@@ -68,7 +69,8 @@ BareHandler::~BareHandler() {
   sigaltstack(&previous_stack_, nullptr);
 }
 
-void time_each_fault(const ReservedPages& pages, std::span<double> nanoseconds, std::chrono::nanoseconds idle) {
+void time_each_fault(const ReservedPages& pages, std::span<double> nanoseconds,
+                     std::chrono::nanoseconds idle) {
   volatile char* page = pages.end();
   for (double& each : nanoseconds) {
     page -= page_size();

@@ -10,7 +10,8 @@
 
 namespace growstack::bench {
 
-/// Address space without access for the time of its life, which the handler below opens page by page.
+/// Address space without access for the time of its life, which the handler below opens page by
+/// page.
 class ReservedPages {
  public:
   /// Throws std::system_error.
@@ -27,8 +28,9 @@ class ReservedPages {
   std::size_t bytes_;
 };
 
-/// While it lives, SIGSEGV makes the page that faulted readable and writable, on an alternate stack, wherever that page is.
-/// For one thread; a process with faults of other kinds loops. Nothing in it checks anything, that is its point.
+/// While it lives, SIGSEGV makes the page that faulted readable and writable, on an alternate
+/// stack, wherever that page is. For one thread; a process with faults of other kinds loops.
+/// Nothing in it checks anything, that is its point.
 class BareHandler {
  public:
   /// Throws std::system_error.
@@ -43,9 +45,10 @@ class BareHandler {
   stack_t previous_stack_{};
 };
 
-/// Times the first touch of each page, one by one, from the end of fresh reserved pages downwards. Waits `idle` before each,
-/// if it is not 0. Some handler must open them.
-void time_each_fault(const ReservedPages& pages, std::span<double> nanoseconds, std::chrono::nanoseconds idle);
+/// Times the first touch of each page, one by one, from the end of fresh reserved pages downwards.
+/// Waits `idle` before each, if it is not 0. Some handler must open them.
+void time_each_fault(const ReservedPages& pages, std::span<double> nanoseconds,
+                     std::chrono::nanoseconds idle);
 
 /// The same on pages of its own. A BareHandler must live.
 void time_each_bare_fault(std::span<double> nanoseconds, std::chrono::nanoseconds idle);

@@ -10,12 +10,14 @@ namespace {
 using handler::page_down;
 using handler::page_size;
 
-/// What alloca(3) may add to make room for an aligned block: a step of a page less this is at most a page, so that none
-/// is left out.
+/// What alloca(3) may add to make room for an aligned block: a step of a page less this is at most
+/// a page, so that none is left out.
 constexpr std::size_t alignment = 16;
 
 volatile char* pointer(std::uintptr_t address) { return reinterpret_cast<volatile char*>(address); }
-std::uintptr_t address_of(volatile char* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
+std::uintptr_t address_of(volatile char* pointer) {
+  return reinterpret_cast<std::uintptr_t>(pointer);
+}
 
 }  // namespace
 
@@ -53,14 +55,17 @@ double time_touch(volatile char* page) {
   return std::chrono::duration<double, std::nano>(after - before).count();
 }
 
-[[gnu::noinline]] void time_each_page(std::span<double> nanoseconds, std::chrono::nanoseconds idle) {
+[[gnu::noinline]] void time_each_page(std::span<double> nanoseconds,
+                                      std::chrono::nanoseconds idle) {
   const std::size_t page = page_size();
   auto* here = static_cast<volatile char*>(__builtin_alloca(alignment));
   for (double& each : nanoseconds) {
-    // Functions called below need stack of their own. It must be there already, or their calls would grow the stack before
-    // the clock runs: the stack pointer goes to the upper quarter of the page touched last, the touch to the page below.
+    // Functions called below need stack of their own. It must be there already, or their calls
+    // would grow the stack before the clock runs: the stack pointer goes to the upper quarter of
+    // the page touched last, the touch to the page below.
     const std::uintptr_t upper_quarter = page_down(address_of(here)) - page / 4;
-    here = static_cast<volatile char*>(__builtin_alloca(address_of(here) - upper_quarter - alignment));
+    here =
+        static_cast<volatile char*>(__builtin_alloca(address_of(here) - upper_quarter - alignment));
     *here = 1;  // new only in the first round, and not timed
     if (idle.count() > 0) {
       std::this_thread::sleep_for(idle);

@@ -1,4 +1,5 @@
-// Takes the running stack down, the way a program does: the stack pointer moves first, then the memory is touched.
+// Takes the running stack down, the way a program does: the stack pointer moves first, then the
+// memory is touched.
 #pragma once
 
 #include <growstack/growth_policy.hpp>
@@ -11,19 +12,24 @@
 
 namespace growstack::bench {
 
-/// Touches every page between the caller's frame and `lowest` once, from the top downwards, by moving the stack pointer page
-/// by page. Calls `at_depth` there, if there is one, and comes back.
+/// Touches every page between the caller's frame and `lowest` once, from the top downwards, by
+/// moving the stack pointer page by page. Calls `at_depth` there, if there is one, and comes back.
 void descend(std::uintptr_t lowest, const std::function<void()>& at_depth = nullptr);
 
-/// Writes to every cache line between the caller's frame and `lowest`, as code does that fills its frames, and comes back.
+/// Writes to every cache line between the caller's frame and `lowest`, as code does that fills its
+/// frames, and comes back.
 void descend_writing(std::uintptr_t lowest);
 
 /// Of a stack on which each touch of time_each_page is a fault.
-inline constexpr GrowthPolicy page_by_page{
-    .initial_commit = 1, .factor = 1.0, .least_step = 1, .largest_step = 1, .headroom = 0, .huge_from = 0};
+inline constexpr GrowthPolicy page_by_page{.initial_commit = 1,
+                                           .factor = 1.0,
+                                           .least_step = 1,
+                                           .largest_step = 1,
+                                           .headroom = 0,
+                                           .huge_from = 0};
 
-/// Times the first touch of each of the next pages below, one by one: nanoseconds[0] is the highest. Waits `idle` before
-/// each, if it is not 0.
+/// Times the first touch of each of the next pages below, one by one: nanoseconds[0] is the
+/// highest. Waits `idle` before each, if it is not 0.
 void time_each_page(std::span<double> nanoseconds, std::chrono::nanoseconds idle);
 
 /// One touch of one page, clock readings included.

@@ -20,8 +20,8 @@ InstructionCounter::InstructionCounter() {
   constexpr pid_t this_thread = 0;
   constexpr int any_processor = -1;
   constexpr int no_group = -1;
-  descriptor_ =
-      static_cast<int>(syscall(SYS_perf_event_open, &wanted, this_thread, any_processor, no_group, PERF_FLAG_FD_CLOEXEC));
+  descriptor_ = static_cast<int>(syscall(SYS_perf_event_open, &wanted, this_thread, any_processor,
+                                         no_group, PERF_FLAG_FD_CLOEXEC));
   if (descriptor_ < 0) {
     error_ = std::strerror(errno);
   }

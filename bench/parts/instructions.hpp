@@ -6,7 +6,8 @@
 
 namespace growstack::bench {
 
-/// Counts those of the thread that made it, in user mode. Virtual machines usually have no such counter.
+/// Counts those of the thread that made it, in user mode. Virtual machines usually have no such
+/// counter.
 class InstructionCounter {
  public:
   InstructionCounter();

@@ -19,7 +19,8 @@ std::string beyond_limit(std::size_t count) {
   std::ifstream file("/proc/sys/vm/max_map_count");
   std::string limit;
   std::getline(file, limit);
-  return std::to_string(count) + " mappings: vm.max_map_count is " + (limit.empty() ? "not known" : limit);
+  return std::to_string(count) + " mappings: vm.max_map_count is " +
+         (limit.empty() ? "not known" : limit);
 }
 
 }  // namespace

@@ -42,9 +42,11 @@ std::uint64_t meminfo_bytes(std::string_view name) {
 }
 
 void touch_and_free(std::size_t bytes, Pages pages) {
-  void* const mapped = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* const mapped = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (mapped == MAP_FAILED) {
-    return;  // nothing to touch, or measured cold then: a limit this tight shows in the machine's table
+    return;  // nothing to touch, or measured cold then: a limit this tight shows in the machine's
+             // table
   }
   // Where the kernel knows no huge pages it refuses the advice, which is as well.
   static_cast<void>(madvise(mapped, bytes, pages == Pages::huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE));
@@ -56,7 +58,8 @@ void touch_and_free(std::size_t bytes, Pages pages) {
 }
 
 void warm_memory(std::size_t bytes, Pages pages) {
-  touch_and_free(handler::page_down(std::min<std::uint64_t>(bytes, meminfo_bytes("MemAvailable") / 2)), pages);
+  touch_and_free(
+      handler::page_down(std::min<std::uint64_t>(bytes, meminfo_bytes("MemAvailable") / 2)), pages);
 }
 
 void raise_stack_limit(std::uint64_t bytes) { raise_limit(RLIMIT_STACK, bytes); }

@@ -16,7 +16,8 @@ std::filesystem::path path_of(const std::string& name) {
   return std::filesystem::read_symlink("/proc/self/exe").parent_path() / name;
 }
 
-nlohmann::json answered(const char* request, nlohmann::json (*answer)(const nlohmann::json& request)) {
+nlohmann::json answered(const char* request,
+                        nlohmann::json (*answer)(const nlohmann::json& request)) {
   try {
     return {{"result", answer(nlohmann::json::parse(request))}};
   } catch (const std::exception& error) {
@@ -34,13 +35,15 @@ void become_neighbour(const std::string& name, const nlohmann::json& request) {
   throw std::system_error(errno, std::generic_category(), name);
 }
 
-int serve_as_neighbour(int argc, char** argv, nlohmann::json (*answer)(const nlohmann::json& request)) {
+int serve_as_neighbour(int argc, char** argv,
+                       nlohmann::json (*answer)(const nlohmann::json& request)) {
   if (argc != 2) {
     std::fprintf(stderr, "%s: run by growstack_compare, with a request in JSON\n", argv[0]);
     return EXIT_FAILURE;
   }
   const std::string text = answered(argv[1], answer).dump();
-  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
+  const bool written =
+      std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
   return written ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 

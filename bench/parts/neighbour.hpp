@@ -1,6 +1,8 @@
-// A program that lies in the same folder as this one: measurements that cannot be linked into the same executable.
+// A program that lies in the same folder as this one: measurements that cannot be linked into the
+// same executable.
 //
-// It is started with one argument, a request in JSON, and writes {"result": ...} or {"failure": "..."} to standard output.
+// It is started with one argument, a request in JSON, and writes {"result": ...} or {"failure":
+// "..."} to standard output.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -15,6 +17,7 @@ namespace growstack::bench {
 [[noreturn]] void become_neighbour(const std::string& name, const nlohmann::json& request);
 
 /// What such a program's main() is: answers the request of its argument.
-[[nodiscard]] int serve_as_neighbour(int argc, char** argv, nlohmann::json (*answer)(const nlohmann::json& request));
+[[nodiscard]] int serve_as_neighbour(int argc, char** argv,
+                                     nlohmann::json (*answer)(const nlohmann::json& request));
 
 }  // namespace growstack::bench

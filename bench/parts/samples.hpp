@@ -1,4 +1,5 @@
-// What is said about many measurements of the same thing. Medians: a machine that does other things too only ever adds.
+// What is said about many measurements of the same thing. Medians: a machine that does other things
+// too only ever adds.
 #pragma once
 
 #include <optional>
@@ -10,9 +11,10 @@ namespace growstack::bench {
 [[nodiscard]] double percentile(std::vector<double> samples, double part);
 [[nodiscard]] double median(const std::vector<double>& samples);
 
-/// The median of the rounds' own ratios: a machine that is slower for a while is so for both. Nothing unless both took part
-/// in all rounds.
-[[nodiscard]] std::optional<double> median_ratio(const std::vector<double>& times, const std::vector<double>& base);
+/// The median of the rounds' own ratios: a machine that is slower for a while is so for both.
+/// Nothing unless both took part in all rounds.
+[[nodiscard]] std::optional<double> median_ratio(const std::vector<double>& times,
+                                                 const std::vector<double>& base);
 
 /// How far a ratio is from 1, either way: twice as much is as far as half.
 [[nodiscard]] double from_one(double ratio);

@@ -30,10 +30,12 @@ class Watch {
     require(sigaction(SIGSYS, &action, &previous_) == 0, "sigaction");
     selector = SYSCALL_DISPATCH_FILTER_ALLOW;
     constexpr unsigned long from_nowhere = 0;
-    if (prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, from_nowhere, 0UL, &selector) != 0) {
+    if (prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, from_nowhere, 0UL, &selector) !=
+        0) {
       const int error = errno;
       sigaction(SIGSYS, &previous_, nullptr);
-      throw std::system_error(error, std::generic_category(), "PR_SET_SYSCALL_USER_DISPATCH (Linux 5.11)");
+      throw std::system_error(error, std::generic_category(),
+                              "PR_SET_SYSCALL_USER_DISPATCH (Linux 5.11)");
     }
   }
   ~Watch() {

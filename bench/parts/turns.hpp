@@ -1,4 +1,5 @@
-// Measurements that take turns, so that a machine which is slower for a while is so for all of them.
+// Measurements that take turns, so that a machine which is slower for a while is so for all of
+// them.
 #pragma once
 
 #include <algorithm>
@@ -10,9 +11,10 @@
 
 namespace growstack::bench {
 
-/// Everybody's turn, in another order each round: with a fixed rotation somebody would always run after the same neighbour,
-/// and find the caches and the kernel's lists of free pages as that one leaves them. A contender that throws keeps what it
-/// said in its `refusal`, and takes no part any more.
+/// Everybody's turn, in another order each round: with a fixed rotation somebody would always run
+/// after the same neighbour, and find the caches and the kernel's lists of free pages as that one
+/// leaves them. A contender that throws keeps what it said in its `refusal`, and takes no part any
+/// more.
 template <class Contender, class Measure>
 void take_turns(std::vector<Contender>& contenders, std::mt19937& order, const Measure& measure) {
   std::vector<std::size_t> turns(contenders.size());

@@ -17,7 +17,8 @@ namespace {
 double time_descent(const Recursion& recursion, std::size_t frames) {
   const auto before = std::chrono::steady_clock::now();
   recursion.descend(frames);
-  return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - before).count();
+  return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - before)
+      .count();
 }
 
 double split_once(std::size_t bytes, std::size_t frames) {
@@ -50,7 +51,8 @@ nlohmann::json measure_depth(const compare::Depth& depth, unsigned rounds) {
       plain_times.push_back(plain_sum / stacks);
     }
   }
-  return {{"ns", bench::median(split_times)}, {"ratio", *bench::median_ratio(split_times, plain_times)}};
+  return {{"ns", bench::median(split_times)},
+          {"ratio", *bench::median_ratio(split_times, plain_times)}};
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
-// The hot split: a call that does not fit on the piece of stack its caller runs on gets another piece each time, and gives
-// it back each time. In a loop that costs what the call alone never does; where it happens depends on the depth.
+// The hot split: a call that does not fit on the piece of stack its caller runs on gets another
+// piece each time, and gives it back each time. In a loop that costs what the call alone never
+// does; where it happens depends on the depth.
 #include "answers.hpp"
 #include "parts/samples.hpp"
 #include "recursion.hpp"
@@ -14,16 +15,17 @@ namespace {
 
 constexpr std::size_t calls = 2000;
 constexpr std::size_t beyond_first_piece = 4096;  // small frames
-constexpr unsigned tries = 5;                     // of which the quickest counts: an interruption is no hot split
+constexpr unsigned tries = 5;  // of which the quickest counts: an interruption is no hot split
 
-/// Compiled without split stacks, and called on them: the piece has 1 KiB more than its functions know of, and this needs
-/// less.
+/// Compiled without split stacks, and called on them: the piece has 1 KiB more than its functions
+/// know of, and this needs less.
 void time_calls(const Recursion& recursion, double& nanoseconds) {
   nanoseconds = std::numeric_limits<double>::infinity();
   for (unsigned each = 0; each < tries; ++each) {
     const auto before = std::chrono::steady_clock::now();
     recursion.call_often(calls);
-    const std::chrono::duration<double, std::nano> taken = std::chrono::steady_clock::now() - before;
+    const std::chrono::duration<double, std::nano> taken =
+        std::chrono::steady_clock::now() - before;
     nanoseconds = std::min(nanoseconds, taken.count() / static_cast<double>(calls));
   }
 }
@@ -60,7 +62,8 @@ nlohmann::json measure_hot_call(const nlohmann::json&) {
     with = scan(split, beyond_first_piece);
   });
   const double usual = bench::median(with);
-  const auto hot = std::count_if(with.begin(), with.end(), [&](double each) { return each > 3 * usual; });
+  const auto hot =
+      std::count_if(with.begin(), with.end(), [&](double each) { return each > 3 * usual; });
   return {{"median_ns", usual},
           {"worst_ns", bench::percentile(with, 1)},
           {"share", static_cast<double>(hot) / static_cast<double>(with.size())},

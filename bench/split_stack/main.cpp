@@ -1,4 +1,5 @@
-// growstack_split_stack: the peer split_stack of growstack_compare, in a program of its own because it needs its own linker.
+// growstack_split_stack: the peer split_stack of growstack_compare, in a program of its own because
+// it needs its own linker.
 #include "answers.hpp"
 #include "parts/neighbour.hpp"
 
@@ -23,7 +24,8 @@ struct Question {
   nlohmann::json (*answer)(const nlohmann::json& request);
 };
 
-constexpr std::array questions{Question{"growth", measure_growth}, Question{"hot_call", measure_hot_call},
+constexpr std::array questions{Question{"growth", measure_growth},
+                               Question{"hot_call", measure_hot_call},
                                Question{"real", run_real_program}};
 
 nlohmann::json answer(const nlohmann::json& request) {
@@ -58,4 +60,6 @@ void on_fresh_stack(const std::function<void()>& body) {
 
 }  // namespace growstack::split_stack
 
-int main(int argc, char** argv) { return growstack::bench::serve_as_neighbour(argc, argv, growstack::split_stack::answer); }
+int main(int argc, char** argv) {
+  return growstack::bench::serve_as_neighbour(argc, argv, growstack::split_stack::answer);
+}

@@ -1,4 +1,5 @@
-// Real programs, compiled with split stacks where they recurse: std::regex and RapidJSON are templates.
+// Real programs, compiled with split stacks where they recurse: std::regex and RapidJSON are
+// templates.
 #include "programs.hpp"
 
 #include "answers.hpp"
@@ -17,10 +18,13 @@ nlohmann::json run_real_program(const nlohmann::json& request) {
     on_fresh_stack([&] {
       const auto before = std::chrono::steady_clock::now();
       ok = program->run() && ok;
-      milliseconds.push_back(std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - before).count());
+      milliseconds.push_back(
+          std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - before)
+              .count());
     });
   }
-  return {{"ok", ok}, {"ms", bench::median(milliseconds)}, {"given", 0}, {"deepest", 0}, {"faults", 0}};
+  return {
+      {"ok", ok}, {"ms", bench::median(milliseconds)}, {"given", 0}, {"deepest", 0}, {"faults", 0}};
 }
 
 }  // namespace growstack::split_stack

@@ -17,7 +17,8 @@ constexpr std::size_t large_room = 512;  // of a function that formats a line, o
   return below + here[0];
 }
 
-/// The distance of the frames of two calls, one inside the other. Code with split stacks could find a gap there.
+/// The distance of the frames of two calls, one inside the other. Code with split stacks could find
+/// a gap there.
 [[gnu::noinline]] std::size_t distance(std::uintptr_t above, std::size_t frames) {
   volatile char here[room];
   here[0] = 1;
@@ -52,7 +53,9 @@ void call_often(std::size_t times) {
 
 }  // namespace
 
-const Recursion GROWSTACK_RECURSION{
-    .descend = descend, .bytes_per_frame = bytes_per_frame, .at_depth = at_depth, .call_often = call_often};
+const Recursion GROWSTACK_RECURSION{.descend = descend,
+                                    .bytes_per_frame = bytes_per_frame,
+                                    .at_depth = at_depth,
+                                    .call_often = call_often};
 
 }  // namespace growstack::split_stack

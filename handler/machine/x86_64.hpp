@@ -28,10 +28,12 @@ inline bool page_present(const ucontext_t& context) noexcept {
   return (static_cast<std::uint64_t>(context.uc_mcontext.gregs[REG_ERR]) & 0x01U) != 0;
 }
 
-/// Whether the last trap of this thread was a general protection fault (vector 13), as an address that is not canonical
-/// raises. Also true some time after one that the program survived: the kernel leaves the number there when it raises a
-/// signal for another reason.
-inline bool may_be_bad_address(const ucontext_t& context) noexcept { return context.uc_mcontext.gregs[REG_TRAPNO] == 13; }
+/// Whether the last trap of this thread was a general protection fault (vector 13), as an address
+/// that is not canonical raises. Also true some time after one that the program survived: the
+/// kernel leaves the number there when it raises a signal for another reason.
+inline bool may_be_bad_address(const ucontext_t& context) noexcept {
+  return context.uc_mcontext.gregs[REG_TRAPNO] == 13;
+}
 
 inline Access access(const ucontext_t& context) noexcept {
   const auto error = static_cast<std::uint64_t>(context.uc_mcontext.gregs[REG_ERR]);

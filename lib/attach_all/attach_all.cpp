@@ -1,5 +1,6 @@
-// For programs that link it: pthread_create(3) and thrd_create(3) which attach every thread that they start, so that any may
-// run on growable stacks. std::thread and all libraries start theirs by these.
+// For programs that link it: pthread_create(3) and thrd_create(3) which attach every thread that
+// they start, so that any may run on growable stacks. std::thread and all libraries start theirs by
+// these.
 #include "attached_start.hpp"
 
 #include <dlfcn.h>
@@ -13,9 +14,10 @@ namespace {
 
 using growstack::AttachedStart;
 
-/// The next definition of a function: libc's, or that of somebody who replaces it as well. Looked up when it is first
-/// called, for threads may be started before any constructor of ours has run. By any number of threads at once, which does
-/// no harm, where the guard of a static could stay taken for ever in a child that is forked meanwhile.
+/// The next definition of a function: libc's, or that of somebody who replaces it as well. Looked
+/// up when it is first called, for threads may be started before any constructor of ours has run.
+/// By any number of threads at once, which does no harm, where the guard of a static could stay
+/// taken for ever in a child that is forked meanwhile.
 template <class Function>
 class Next {
  public:
@@ -34,7 +36,8 @@ class Next {
   std::atomic<Function*> known_{nullptr};
 };
 
-constinit Next<int(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*)> next_pthread_create{"pthread_create"};
+constinit Next<int(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*)> next_pthread_create{
+    "pthread_create"};
 constinit Next<int(thrd_t*, thrd_start_t, void*)> next_thrd_create{"thrd_create"};
 
 }  // namespace
@@ -47,7 +50,8 @@ extern "C" {
 extern const int growstack_attach_all;
 const int growstack_attach_all = 1;
 
-int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*start)(void*), void* argument) noexcept {
+int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*start)(void*),
+                   void* argument) noexcept {
   auto* const real = next_pthread_create.get();
   if (growstack::handler::starts_service_thread()) {
     return real(thread, attributes, start, argument);

@@ -4,12 +4,14 @@
 
 namespace growstack {
 
-std::uintptr_t AlwaysCommitted::high_water(const handler::SlotRecord& slot, const Layout&) const noexcept {
+std::uintptr_t AlwaysCommitted::high_water(const handler::SlotRecord& slot,
+                                           const Layout&) const noexcept {
   const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
   return lowest_resident(floor, slot.base.load(std::memory_order_relaxed) - floor);
 }
 
-int AlwaysCommitted::trim(handler::SlotRecord& slot, const Layout&, std::uintptr_t keep_from) const noexcept {
+int AlwaysCommitted::trim(handler::SlotRecord& slot, const Layout&,
+                          std::uintptr_t keep_from) const noexcept {
   const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
   return vm::discard(floor, keep_from - floor);
 }

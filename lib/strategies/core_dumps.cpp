@@ -16,7 +16,8 @@ void split_for_core_dumps(const Bounds& bounds) noexcept {
     }
   }
   if (reserve > first_piece) {
-    static_cast<void>(vm::leave_out_of_core(bounds.guard, bounds.floor - bounds.guard));  // its markers count as written
+    static_cast<void>(vm::leave_out_of_core(
+        bounds.guard, bounds.floor - bounds.guard));  // its markers count as written
   }
 }
 

@@ -1,6 +1,7 @@
-// demand_paging_huge: demand paging's best case. The uppermost part in small pages, so that a shallow stack costs what it
-// touches, and huge pages below, from the depth that the policy says: one page fault for 2 MiB. Costs a third mapping:
-// all of the stack is readable and writable from the start, so its uppermost part has to decline huge pages.
+// demand_paging_huge: demand paging's best case. The uppermost part in small pages, so that a
+// shallow stack costs what it touches, and huge pages below, from the depth that the policy says:
+// one page fault for 2 MiB. Costs a third mapping: all of the stack is readable and writable from
+// the start, so its uppermost part has to decline huge pages.
 #include "strategies/always_committed.hpp"
 #include "strategies/core_dumps.hpp"
 
@@ -28,7 +29,8 @@ class DemandPagingHuge final : public AlwaysCommitted {
   }
 
   [[nodiscard]] std::string missing_here() const override {
-    return huge_pages_are_off() ? "no huge pages: /sys/kernel/mm/transparent_hugepage/enabled says never, or is not there"
+    return huge_pages_are_off() ? "no huge pages: /sys/kernel/mm/transparent_hugepage/enabled says "
+                                  "never, or is not there"
                                 : std::string();
   }
 

@@ -1,20 +1,22 @@
-// guard_markers: a guard for every stack, and no mapping for any. All slots of an arena are one read-write mapping; what may
-// not be touched carries markers in the page tables (MADV_GUARD_INSTALL, Linux 6.13), which the fault handler removes as the
-// stack grows.
+// guard_markers: a guard for every stack, and no mapping for any. All slots of an arena are one
+// read-write mapping; what may not be touched carries markers in the page tables
+// (MADV_GUARD_INSTALL, Linux 6.13), which the fault handler removes as the stack grows.
 //
 //     base      first pages, no markers
-//     limit       window: markers from here down to the end of base's page-table page; each touch is a growth fault
-//     window's end  no markers: the kernel fills these pages at first touch, without an event
-//     floor       guard: markers from the first stack of the slot to the end of the arena
+//     limit       window: markers from here down to the end of base's page-table page; each touch
+//     is a growth fault window's end  no markers: the kernel fills these pages at first touch,
+//     without an event floor       guard: markers from the first stack of the slot to the end of
+//     the arena
 //
-// Markers cost page tables, one page of them for 2 MiB: that is why the window ends where it does, and why the guard lies in
-// the same 2 MiB as the base of the slot below, which needs that page anyway. A stack of 8 MiB then costs two pages, one of
-// data and one of page tables, however deep its reserve.
+// Markers cost page tables, one page of them for 2 MiB: that is why the window ends where it does,
+// and why the guard lies in the same 2 MiB as the base of the slot below, which needs that page
+// anyway. A stack of 8 MiB then costs two pages, one of data and one of page tables, however deep
+// its reserve.
 //
-// A frame that is larger than the window jumps over it: it is served, by the kernel, but nobody hears of it. So below the
-// window nothing that the limit says is relied on, and trim gives everything below the stack pointer back. Where huge pages
-// are wished for, a trim to below the window leaves markers on the rest of the last 2 MiB kept; a touch there is growth
-// again.
+// A frame that is larger than the window jumps over it: it is served, by the kernel, but nobody
+// hears of it. So below the window nothing that the limit says is relied on, and trim gives
+// everything below the stack pointer back. Where huge pages are wished for, a trim to below the
+// window leaves markers on the rest of the last 2 MiB kept; a touch there is growth again.
 #include "residency.hpp"
 #include "strategies/core_dumps.hpp"
 #include "strategies/guard.hpp"
@@ -30,12 +32,14 @@ namespace {
 /// Of a window at least, also where base lies close above the end of its page-table page.
 constexpr std::size_t least_window = std::size_t{128} * 1024;
 
-/// Markers take time when a stack is made, 35 ns and more each: those who begin small, because they are many, get fewer.
-/// (Where huge pages begin depends on where the window ends.)
+/// Markers take time when a stack is made, 35 ns and more each: those who begin small, because they
+/// are many, get fewer. (Where huge pages begin depends on where the window ends.)
 constexpr std::size_t most_window_to_initial_commit = 32;
 
 /// Bytes that one page of page tables describes: 2 MiB with pages of 4 KiB.
-std::size_t page_table_span() noexcept { return vm::page_size() / sizeof(std::uint64_t) * vm::page_size(); }
+std::size_t page_table_span() noexcept {
+  return vm::page_size() / sizeof(std::uint64_t) * vm::page_size();
+}
 
 /// Stacks too small to have a page-table page of their own are window from top to bottom.
 bool is_small(std::size_t with_guard) noexcept { return with_guard < 2 * page_table_span(); }
@@ -52,7 +56,9 @@ class GuardMarkers final : public Implementation {
         "markers in the page tables, which the fault handler removes; no mapping a stack", "6.13"};
     return text;
   }
-  [[nodiscard]] handler::Growth growth() const noexcept override { return handler::Growth::by_fault; }
+  [[nodiscard]] handler::Growth growth() const noexcept override {
+    return handler::Growth::by_fault;
+  }
 
   /// Slots of some size are multiples of 2 MiB, and the stack gets what that is too much.
   [[nodiscard]] Layout layout(const StackOptions& options) const noexcept override {
@@ -64,17 +70,19 @@ class GuardMarkers final : public Implementation {
       return small;
     }
     const std::size_t huge_from = options.policy.huge_from;
-    // Of the page-table page that base shares with the guard above it: so much of the stack, all that there is room for
-    // unless huge pages shall begin sooner.
+    // Of the page-table page that base shares with the guard above it: so much of the stack, all
+    // that there is room for unless huge pages shall begin sooner.
     const std::size_t room = span - guard % span;
-    const std::size_t uppermost = huge_from == 0 ? room : std::min(room, std::max(huge_from, least_window));
+    const std::size_t uppermost =
+        huge_from == 0 ? room : std::min(room, std::max(huge_from, least_window));
     const std::size_t slot_size = vm::round_up(options.reserve + guard, span);
     return {.first = uppermost % span,
             .slot_size = slot_size,
             .reserve = slot_size - guard,
             .guard = guard,
             .huge_from = huge_from == 0 ? 0 : uppermost,
-            .window = window(options, uppermost < least_window ? uppermost + span : uppermost, slot_size - guard)};
+            .window = window(options, uppermost < least_window ? uppermost + span : uppermost,
+                             slot_size - guard)};
   }
 
   [[nodiscard]] int prepare(const Bounds& bounds, const Layout& layout) const noexcept override {
@@ -91,7 +99,8 @@ class GuardMarkers final : public Implementation {
   }
 
   [[nodiscard]] std::string explain(int error) const override {
-    return error == EINVAL ? "MADV_GUARD_INSTALL is not known here (Linux 6.13 has it)" : std::string();
+    return error == EINVAL ? "MADV_GUARD_INSTALL is not known here (Linux 6.13 has it)"
+                           : std::string();
   }
 
   [[nodiscard]] int open(const Bounds& bounds, const Layout& layout, const StackOptions& options,
@@ -104,7 +113,8 @@ class GuardMarkers final : public Implementation {
 
   [[nodiscard]] int open_in_row(const Bounds& lowest, std::uint32_t count, const Layout& layout,
                                 const StackOptions& options) const noexcept override {
-    const std::size_t size = (count - std::size_t{1}) * layout.slot_size + (lowest.base - lowest.guard);
+    const std::size_t size =
+        (count - std::size_t{1}) * layout.slot_size + (lowest.base - lowest.guard);
     if (needs_more_than_markers(layout)) {
       return ENOTSUP;
     }
@@ -118,7 +128,8 @@ class GuardMarkers final : public Implementation {
     return error;
   }
 
-  [[nodiscard]] int discard_in_row(std::uintptr_t begin, std::uintptr_t end) const noexcept override {
+  [[nodiscard]] int discard_in_row(std::uintptr_t begin,
+                                   std::uintptr_t end) const noexcept override {
     return vm::discard(begin, end - begin);
   }
 
@@ -129,7 +140,8 @@ class GuardMarkers final : public Implementation {
     return begin < step.end ? vm::remove_markers(begin, step.end - begin) : 0;
   }
 
-  [[nodiscard]] int trim(handler::SlotRecord& slot, const Layout& layout, std::uintptr_t keep_from) const noexcept override {
+  [[nodiscard]] int trim(handler::SlotRecord& slot, const Layout& layout,
+                         std::uintptr_t keep_from) const noexcept override {
     note_depth(slot, layout);
     const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
     const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
@@ -137,43 +149,54 @@ class GuardMarkers final : public Implementation {
     if (const int error = forget_markers_of_trim(slot, layout); error != 0) {
       return error;
     }
-    // Kept to below the window: the rest of the last 2 MiB kept gets markers, or khugepaged would fill it. Not where the
-    // window was jumped over, and the limit is still within it: it cannot be in two places.
-    const bool marks_below = layout.pages() == vm::Pages::huge_too && keep_from < end && limit <= end;
+    // Kept to below the window: the rest of the last 2 MiB kept gets markers, or khugepaged would
+    // fill it. Not where the window was jumped over, and the limit is still within it: it cannot be
+    // in two places.
+    const bool marks_below =
+        layout.pages() == vm::Pages::huge_too && keep_from < end && limit <= end;
     const std::uintptr_t marked = marks_below ? std::max(begin_of_span(keep_from), floor) : end;
     const int error = vm::discard(floor, std::min(marked, keep_from) - floor);
     if (error != 0 || keep_from <= marked || (keep_from <= limit && !marks_below)) {
       return error;  // the markers of the window are still there
     }
-    return give_back(slot, keep_from, [&] { return vm::install_markers(marked, keep_from - marked); });
+    return give_back(slot, keep_from,
+                     [&] { return vm::install_markers(marked, keep_from - marked); });
   }
 
-  /// Between stacks a slot carries markers in its window and over its first pages; the guard is never touched.
-  [[nodiscard]] int close(const handler::SlotRecord& slot, const Layout& layout) const noexcept override {
+  /// Between stacks a slot carries markers in its window and over its first pages; the guard is
+  /// never touched.
+  [[nodiscard]] int close(const handler::SlotRecord& slot,
+                          const Layout& layout) const noexcept override {
     const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
     const std::uintptr_t end = window_end(slot, layout);
     int error = forget_markers_of_trim(slot, layout);
     if (error == 0) {
       error = vm::discard(floor, end - floor);
     }
-    return error == 0 ? vm::install_markers(end, slot.base.load(std::memory_order_relaxed) - end) : error;
+    return error == 0 ? vm::install_markers(end, slot.base.load(std::memory_order_relaxed) - end)
+                      : error;
   }
 
-  /// Once the window is used up there is nothing between it and the floor that could not be touched.
+  /// Once the window is used up there is nothing between it and the floor that could not be
+  /// touched.
   [[nodiscard]] std::uintptr_t committed_from(const handler::SlotRecord& slot, const Layout& layout,
                                               std::uintptr_t limit) const noexcept override {
     return limit <= window_end(slot, layout) ? slot.floor.load(std::memory_order_relaxed) : limit;
   }
 
-  [[nodiscard]] std::uintptr_t high_water(const handler::SlotRecord& slot, const Layout& layout) const noexcept override {
-    return std::min(slot.high_water.load(std::memory_order_acquire), deepest_below_window(slot, layout));
+  [[nodiscard]] std::uintptr_t high_water(const handler::SlotRecord& slot,
+                                          const Layout& layout) const noexcept override {
+    return std::min(slot.high_water.load(std::memory_order_acquire),
+                    deepest_below_window(slot, layout));
   }
 
  private:
-  static std::size_t window(const StackOptions& options, std::size_t most, std::size_t reserve) noexcept {
-    const std::size_t wished = options.policy.huge_from != 0
-                                   ? most
-                                   : std::max(least_window, most_window_to_initial_commit * options.policy.initial_commit);
+  static std::size_t window(const StackOptions& options, std::size_t most,
+                            std::size_t reserve) noexcept {
+    const std::size_t wished =
+        options.policy.huge_from != 0
+            ? most
+            : std::max(least_window, most_window_to_initial_commit * options.policy.initial_commit);
     return std::min({most, wished, reserve});
   }
 
@@ -207,22 +230,30 @@ class GuardMarkers final : public Implementation {
     return address / page_table_span() * page_table_span();
   }
 
-  /// Of the markers that end at the limit, which is at the begin of a span unless a trim left some there.
-  static std::uintptr_t lowest_marker(const handler::SlotRecord& slot, const Layout& layout, std::uintptr_t limit) noexcept {
+  /// Of the markers that end at the limit, which is at the begin of a span unless a trim left some
+  /// there.
+  static std::uintptr_t lowest_marker(const handler::SlotRecord& slot, const Layout& layout,
+                                      std::uintptr_t limit) noexcept {
     const std::uintptr_t end = window_end(slot, layout);
     if (limit > end) {
       return end;
     }
-    return layout.huge_from == 0 ? limit : std::max(begin_of_span(limit), slot.floor.load(std::memory_order_relaxed));
+    return layout.huge_from == 0
+               ? limit
+               : std::max(begin_of_span(limit), slot.floor.load(std::memory_order_relaxed));
   }
 
-  static int forget_markers_of_trim(const handler::SlotRecord& slot, const Layout& layout) noexcept {
+  static int forget_markers_of_trim(const handler::SlotRecord& slot,
+                                    const Layout& layout) noexcept {
     const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
     const std::uintptr_t begin = lowest_marker(slot, layout, limit);
-    return limit <= window_end(slot, layout) && begin < limit ? vm::remove_markers(begin, limit - begin) : 0;
+    return limit <= window_end(slot, layout) && begin < limit
+               ? vm::remove_markers(begin, limit - begin)
+               : 0;
   }
 
-  static std::uintptr_t deepest_below_window(const handler::SlotRecord& slot, const Layout& layout) noexcept {
+  static std::uintptr_t deepest_below_window(const handler::SlotRecord& slot,
+                                             const Layout& layout) noexcept {
     const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
     const std::uintptr_t end = window_end(slot, layout);
     const std::uintptr_t lowest = lowest_resident(floor, end - floor);
@@ -237,7 +268,8 @@ class GuardMarkers final : public Implementation {
       slot.unseen_growth.fetch_add(1, std::memory_order_relaxed);
     }
     std::uintptr_t seen = slot.high_water.load(std::memory_order_relaxed);
-    while (deepest < seen && !slot.high_water.compare_exchange_weak(seen, deepest, std::memory_order_release)) {
+    while (deepest < seen &&
+           !slot.high_water.compare_exchange_weak(seen, deepest, std::memory_order_release)) {
     }
   }
 };

@@ -1,5 +1,6 @@
-// locked: for code that may not wait for a page fault. Every page of the stack is in physical memory from the start and
-// stays there (mlock2); with StackOptions::lock_on_fault, from its first touch on.
+// locked: for code that may not wait for a page fault. Every page of the stack is in physical
+// memory from the start and stays there (mlock2); with StackOptions::lock_on_fault, from its first
+// touch on.
 #include "errors.hpp"
 #include "strategies/always_committed.hpp"
 
@@ -14,28 +15,31 @@ namespace {
 class Locked final : public AlwaysCommitted {
  public:
   [[nodiscard]] const StrategyDescription& description() const noexcept override {
-    static constexpr StrategyDescription text{Strategy::locked, "locked",
-                                              "prefaulted and locked in memory: no page fault while it runs", "5.9"};
+    static constexpr StrategyDescription text{
+        Strategy::locked, "locked", "prefaulted and locked in memory: no page fault while it runs",
+        "5.9"};
     return text;
   }
 
   void check(const StackOptions& options) const override {
     rlimit allowed{};
     getrlimit(RLIMIT_MEMLOCK, &allowed);
-    // A process with CAP_IPC_LOCK may exceed it; mlock itself knows. What no unprivileged process may is told better here.
-    if (allowed.rlim_cur != RLIM_INFINITY && options.reserve > allowed.rlim_cur && !may_lock(options.reserve)) {
-      fail(ENOMEM, "locked: " + in_bytes(options.reserve) + " are to be locked, and RLIMIT_MEMLOCK is " +
-                       in_bytes(allowed.rlim_cur) +
+    // A process with CAP_IPC_LOCK may exceed it; mlock itself knows. What no unprivileged process
+    // may is told better here.
+    if (allowed.rlim_cur != RLIM_INFINITY && options.reserve > allowed.rlim_cur &&
+        !may_lock(options.reserve)) {
+      fail(ENOMEM, "locked: " + in_bytes(options.reserve) +
+                       " are to be locked, and RLIMIT_MEMLOCK is " + in_bytes(allowed.rlim_cur) +
                        ": raise it (ulimit -l), reserve less, or give the program CAP_IPC_LOCK");
     }
   }
 
   [[nodiscard]] std::string explain(int error) const override {
-    return error == EPERM || error == EAGAIN
-               ? "the kernel locks no more memory for this process: RLIMIT_MEMLOCK is reached (raise it, ulimit -l, or "
-                 "reserve "
-                 "less), or there is not that much memory"
-               : std::string();
+    return error == EPERM || error == EAGAIN ? "the kernel locks no more memory for this process: "
+                                               "RLIMIT_MEMLOCK is reached (raise it, ulimit -l, or "
+                                               "reserve "
+                                               "less), or there is not that much memory"
+                                             : std::string();
   }
 
   [[nodiscard]] int open(const Bounds& bounds, const Layout&, const StackOptions& options,
@@ -46,19 +50,26 @@ class Locked final : public AlwaysCommitted {
     if (error == 0) {
       error = vm::lock(bounds.floor, reserve, options.lock_on_fault);
       if (error != 0) {
-        error = error == ENOMEM ? EAGAIN : error;  // one of its two words for "no more"; the mapping itself is there
+        error = error == ENOMEM
+                    ? EAGAIN
+                    : error;  // one of its two words for "no more"; the mapping itself is there
         static_cast<void>(vm::decommit(bounds.floor, reserve, vm::Pages::small));
       }
     }
     return error;
   }
 
-  [[nodiscard]] int trim(handler::SlotRecord&, const Layout&, std::uintptr_t) const noexcept override { return ENOTSUP; }
+  [[nodiscard]] int trim(handler::SlotRecord&, const Layout&,
+                         std::uintptr_t) const noexcept override {
+    return ENOTSUP;
+  }
 
  private:
-  /// Asks the kernel with address space that costs nothing: an onfault lock is counted like any, and touches no page.
+  /// Asks the kernel with address space that costs nothing: an onfault lock is counted like any,
+  /// and touches no page.
   static bool may_lock(std::size_t bytes) noexcept {
-    void* const probe = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* const probe =
+        mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (probe == MAP_FAILED) {
       return false;
     }

@@ -1,5 +1,6 @@
-// pipe_helper: the subject of the experiment. The fault handler writes a request into a pipe, the helper thread commits,
-// the faulting thread resumes. The handler itself needs only what POSIX lists as safe in a signal handler.
+// pipe_helper: the subject of the experiment. The fault handler writes a request into a pipe, the
+// helper thread commits, the faulting thread resumes. The handler itself needs only what POSIX
+// lists as safe in a signal handler.
 #include "strategies/fault_grown.hpp"
 
 namespace growstack {
@@ -13,7 +14,9 @@ class PipeHelper final : public FaultGrown {
         "PROT_NONE; the fault handler asks a helper thread through a pipe, which commits", "5.9"};
     return text;
   }
-  [[nodiscard]] handler::Committer committer() const noexcept override { return handler::Committer::helper; }
+  [[nodiscard]] handler::Committer committer() const noexcept override {
+    return handler::Committer::helper;
+  }
 };
 
 }  // namespace

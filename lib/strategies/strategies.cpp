@@ -16,11 +16,12 @@ namespace {
 using Accessor = const Implementation& (*)() noexcept;
 
 /// In the order of the enumeration.
-constexpr std::array accessors{Accessor{pipe_helper_strategy},      Accessor{in_handler_strategy},
-                               Accessor{guard_markers_strategy},    Accessor{userfault_strategy},
-                               Accessor{userfault_signal_strategy}, Accessor{grows_down_strategy},
-                               Accessor{demand_paging_strategy},    Accessor{demand_paging_huge_strategy},
-                               Accessor{locked_strategy},           Accessor{heap_strategy}};
+constexpr std::array accessors{
+    Accessor{pipe_helper_strategy},      Accessor{in_handler_strategy},
+    Accessor{guard_markers_strategy},    Accessor{userfault_strategy},
+    Accessor{userfault_signal_strategy}, Accessor{grows_down_strategy},
+    Accessor{demand_paging_strategy},    Accessor{demand_paging_huge_strategy},
+    Accessor{locked_strategy},           Accessor{heap_strategy}};
 
 constexpr std::string_view automatic_name = "automatic";
 
@@ -45,7 +46,8 @@ struct Descriptions {
   std::array<StrategyDescription, accessors.size()> all;
 };
 
-/// Made when the program is loaded: a function's static variable may stay half made in a forked child.
+/// Made when the program is loaded: a function's static variable may stay half made in a forked
+/// child.
 [[gnu::init_priority(103)]] const Descriptions descriptions;
 
 }  // namespace
@@ -64,8 +66,8 @@ std::optional<Strategy> strategy_from_name(std::string_view name) noexcept {
     return Strategy::automatic;
   }
   const auto all = strategies();
-  const auto found =
-      std::find_if(all.begin(), all.end(), [&](const StrategyDescription& each) { return each.name == name; });
+  const auto found = std::find_if(
+      all.begin(), all.end(), [&](const StrategyDescription& each) { return each.name == name; });
   return found == all.end() ? std::nullopt : std::optional(found->strategy);
 }
 

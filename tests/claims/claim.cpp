@@ -45,21 +45,26 @@ RegisteredClaim::RegisteredClaim(const Claim& claim) { registered().push_back(cl
 
 std::vector<Claim> claims() {
   std::vector<Claim> all = registered();
-  std::sort(all.begin(), all.end(), [](const Claim& a, const Claim& b) { return a.number < b.number; });
+  std::sort(all.begin(), all.end(),
+            [](const Claim& a, const Claim& b) { return a.number < b.number; });
   return all;
 }
 
-std::string test_name(const Claim& claim) { return fmt::format("{:02} {}", claim.number, claim.sentence); }
+std::string test_name(const Claim& claim) {
+  return fmt::format("{:02} {}", claim.number, claim.sentence);
+}
 
 void found_in_words(Verdict verdict, const std::string& measured) {
   ++verdicts;
-  std::printf("%s%s\n%s%s\n", verdict_line.data(), name(verdict).data(), measured_line.data(), measured.c_str());
+  std::printf("%s%s\n%s%s\n", verdict_line.data(), name(verdict).data(), measured_line.data(),
+              measured.c_str());
 }
 
 void put_on_trial(void (*body)()) {
   verdicts = 0;
   body();
-  CHECK_MESSAGE((verdicts == 1 || (verdicts == 0 && skipped())), "a claim wants one verdict, or a reason why not");
+  CHECK_MESSAGE((verdicts == 1 || (verdicts == 0 && skipped())),
+                "a claim wants one verdict, or a reason why not");
 }
 
 }  // namespace growstack::testing
@@ -79,7 +84,8 @@ TEST_CASE("all 43 claims are on trial, each once") {
 
 GROWSTACK_SCENARIO("claims") {
   for (const Claim& each : claims()) {
-    fmt::print("{}\t{}\t{}\t{}\t{}\t{}\n", each.number, each.sources, each.words, test_name(each), each.file, each.line);
+    fmt::print("{}\t{}\t{}\t{}\t{}\t{}\n", each.number, each.sources, each.words, test_name(each),
+               each.file, each.line);
   }
   return 0;
 }

@@ -1,15 +1,18 @@
 // A claim that people make about stacks and memory, put on trial on the reader's own machine.
 //
-//     CLAIM(1, "P", "A thread's stack is one anonymous mapping of the configured size, with a guard below it.",
-//           "a thread's stack is one mapping of the size asked for, with the guard at its lower end") {
+//     CLAIM(1, "P", "A thread's stack is one anonymous mapping of the configured size, with a guard
+//     below it.",
+//           "a thread's stack is one mapping of the size asked for, with the guard at its lower
+//           end") {
 //       ...look...
 //       CHECK(what must be so here);
 //       found(Verdict::holds, "{} KiB, of which {} KiB are the guard", ...);
 //     }
 //
-// First what is claimed, by which of the sources in claim.cpp; then the name of the test, which says what is so. Each runs
-// as a ctest test in a process of its own, so it may change limits and leave memory behind; what must die, or needs a fresh
-// process, is a scenario (support/scenario.hpp) or a forked child (support/forked.hpp).
+// First what is claimed, by which of the sources in claim.cpp; then the name of the test, which
+// says what is so. Each runs as a ctest test in a process of its own, so it may change limits and
+// leave memory behind; what must die, or needs a fresh process, is a scenario
+// (support/scenario.hpp) or a forked child (support/forked.hpp).
 #pragma once
 
 #include <doctest/doctest.h>
@@ -50,7 +53,8 @@ struct Claim {
 /// What the names of the tests begin with: "07 ".
 [[nodiscard]] std::string test_name(const Claim& claim);
 
-/// The outcome, once for each claim, with the figures that it rests on. Prints a line that claims_table reads.
+/// The outcome, once for each claim, with the figures that it rests on. Prints a line that
+/// claims_table reads.
 void found_in_words(Verdict verdict, const std::string& measured);
 
 template <class... Arguments>
@@ -65,14 +69,16 @@ struct RegisteredClaim {
 /// Runs the body of a claim, and fails if it came to no verdict and was not skipped.
 void put_on_trial(void (*body)());
 
-#define CLAIM(number, sources, words, sentence) \
-  GROWSTACK_CLAIM(number, sources, words, sentence, DOCTEST_ANONYMOUS(claim_body_), DOCTEST_ANONYMOUS(claim_registered_))
-#define GROWSTACK_CLAIM(number, sources, words, sentence, body, registered)                                              \
-  static void body();                                                                                                    \
-  static const ::growstack::testing::RegisteredClaim registered({number, sources, words, sentence, __FILE__, __LINE__}); \
-  TEST_CASE(((number) < 10 ? "0" #number " " sentence : #number " " sentence)) {                                         \
-    ::growstack::testing::put_on_trial(&body);                                                                           \
-  }                                                                                                                      \
+#define CLAIM(number, sources, words, sentence)                                     \
+  GROWSTACK_CLAIM(number, sources, words, sentence, DOCTEST_ANONYMOUS(claim_body_), \
+                  DOCTEST_ANONYMOUS(claim_registered_))
+#define GROWSTACK_CLAIM(number, sources, words, sentence, body, registered)      \
+  static void body();                                                            \
+  static const ::growstack::testing::RegisteredClaim registered(                 \
+      {number, sources, words, sentence, __FILE__, __LINE__});                   \
+  TEST_CASE(((number) < 10 ? "0" #number " " sentence : #number " " sentence)) { \
+    ::growstack::testing::put_on_trial(&body);                                   \
+  }                                                                              \
   static void body()
 
 }  // namespace growstack::testing

@@ -1,9 +1,10 @@
 // Growing by fault: a stack that gets its memory when it is touched, by a program that is told so.
 //
-// Address space without permissions (PROT_NONE) costs nothing, but a touch of it is SIGSEGV. A program may handle that
-// signal: give the page its permissions, and return. The instruction that touched is then executed again, and finds memory.
-// This is how most of growstack's strategies work. Here it is done with a few lines each, to see what holds of it and what
-// does not; what they leave out, the library is for.
+// Address space without permissions (PROT_NONE) costs nothing, but a touch of it is SIGSEGV. A
+// program may handle that signal: give the page its permissions, and return. The instruction that
+// touched is then executed again, and finds memory. This is how most of growstack's strategies
+// work. Here it is done with a few lines each, to see what holds of it and what does not; what they
+// leave out, the library is for.
 #include "claims/claim.hpp"
 #include "claims/look.hpp"
 #include "support/descend.hpp"
@@ -67,7 +68,9 @@ void open_page_of(const void* address) {
 void grow_in_handler(int signal, siginfo_t* info, void*) {
   const auto* const address = static_cast<const char*>(info->si_addr);
   if (address < reserved || address >= reserved + reserved_size) {
-    std::signal(signal, SIG_DFL);  // not ours: the instruction faults again, and the process dies as it should
+    std::signal(
+        signal,
+        SIG_DFL);  // not ours: the instruction faults again, and the process dies as it should
     return;
   }
   open_page_of(address);
@@ -82,7 +85,8 @@ void handle_faults_with(SignalHandler handler) {
   REQUIRE(sigaction(SIGSEGV, &action, nullptr) == 0);
 }
 
-/// The handler cannot run on the stack that has no room: it gets one of its own, for this thread. (SA_ONSTACK above.)
+/// The handler cannot run on the stack that has no room: it gets one of its own, for this thread.
+/// (SA_ONSTACK above.)
 void use_alternate_stack() {
   constexpr std::size_t size = 64 * KiB;
   static std::array<char, size> room;
@@ -116,7 +120,8 @@ std::atomic<int> failures{0};
 /// Maps a page, uses it, makes it read-only, and unmaps it.
 void use_every_call() {
   const std::size_t size = page_size;
-  void* const memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* const memory =
+      mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) {
     ++failures;
     return;
@@ -136,8 +141,8 @@ void interrupt_with_every_call(int) {
 
 CLAIM(29, "S", "mmap and mprotect cannot be called in a signal handler.",
       "mmap and mprotect work in a signal handler, although POSIX does not list them") {
-  // A whole stack that is made of nothing but address space, each page by the handler's mprotect. In a child, which keeps
-  // the handler to itself; its exit code is 0 if all went well.
+  // A whole stack that is made of nothing but address space, each page by the handler's mprotect.
+  // In a child, which keeps the handler to itself; its exit code is 0 if all went well.
   constexpr std::size_t size = MiB;
   const std::size_t pages = size / page_bytes();
   const int stack_in_child = end_of_child([&] {
@@ -150,10 +155,11 @@ CLAIM(29, "S", "mmap and mprotect cannot be called in a signal handler.",
   });
   CHECK(stack_in_child == 0);
 
-  // That handler ran where the program touched memory. Now one that interrupts anywhere, again and again, while the program
-  // makes the same calls, and takes and frees memory. The kernel runs a handler only on its way back to the program, so
-  // never in the middle of the thread's own mmap, with its locks held; and in the C library these calls are a single
-  // instruction, without a lock. (malloc is another matter: that has locks, and must not be called in a handler.)
+  // That handler ran where the program touched memory. Now one that interrupts anywhere, again and
+  // again, while the program makes the same calls, and takes and frees memory. The kernel runs a
+  // handler only on its way back to the program, so never in the middle of the thread's own mmap,
+  // with its locks held; and in the C library these calls are a single instruction, without a lock.
+  // (malloc is another matter: that has locks, and must not be called in a handler.)
   constexpr int wanted = 200;
   const int interrupted_in_child = end_of_child([&] {
     page_size = page_bytes();
@@ -167,7 +173,8 @@ CLAIM(29, "S", "mmap and mprotect cannot be called in a signal handler.",
     });
     while (interruptions < wanted) {
       use_every_call();
-      void* volatile block = std::malloc(300 * KiB);  // comes from mmap, or from the heap, which brk enlarges
+      void* volatile block =
+          std::malloc(300 * KiB);  // comes from mmap, or from the heap, which brk enlarges
       std::free(block);
     }
     interrupting.join();
@@ -175,7 +182,8 @@ CLAIM(29, "S", "mmap and mprotect cannot be called in a signal handler.",
   });
   CHECK(interrupted_in_child == 0);
   found(Verdict::never_did,
-        "a stack of {} KiB was made page by page in a handler; {} interruptions of mmap and malloc by mmap, "
+        "a stack of {} KiB was made page by page in a handler; {} interruptions of mmap and malloc "
+        "by mmap, "
         "mprotect and munmap: no failure",
         size / KiB, wanted);
 }
@@ -187,12 +195,13 @@ namespace {
 std::array<int, 2> requests{};
 std::array<int, 2> replies{};
 
-/// What may be called in a signal handler, POSIX lists; read and write are on that list. So it writes the address to a pipe,
-/// and waits until another thread has done the rest.
+/// What may be called in a signal handler, POSIX lists; read and write are on that list. So it
+/// writes the address to a pipe, and waits until another thread has done the rest.
 void ask_helper(int, siginfo_t* info, void*) {
   const int saved = errno;
   char done = 0;
-  if (write(requests[1], &info->si_addr, sizeof info->si_addr) != sizeof info->si_addr || read(replies[0], &done, 1) != 1) {
+  if (write(requests[1], &info->si_addr, sizeof info->si_addr) != sizeof info->si_addr ||
+      read(replies[0], &done, 1) != 1) {
     _exit(103);
   }
   errno = saved;
@@ -217,15 +226,18 @@ double median(std::vector<double> samples) {
 double nanoseconds_of_touch(char* place) {
   const auto before = std::chrono::steady_clock::now();
   *static_cast<volatile char*>(place) = 1;
-  return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - before).count();
+  return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - before)
+      .count();
 }
 
 }  // namespace
 
 CLAIM(30, "S", "A pipe and a helper thread make a stack grow with listed functions only.",
-      "a pipe and a helper thread make a stack grow with listed functions only, for a multiple of the cost") {
-  // Both of these are bare minima. The real ones are growstack's strategies pipe_helper and in_handler, which know whose
-  // page it is, take more than a page at a time, and survive fork, full pipes and a helper that ended.
+      "a pipe and a helper thread make a stack grow with listed functions only, for a multiple of "
+      "the cost") {
+  // Both of these are bare minima. The real ones are growstack's strategies pipe_helper and
+  // in_handler, which know whose page it is, take more than a page at a time, and survive fork,
+  // full pipes and a helper that ended.
   constexpr std::size_t size = MiB;
   const std::size_t pages = size / page_bytes();
   std::array<int, 2> ratio{};
@@ -261,7 +273,8 @@ CLAIM(30, "S", "A pipe and a helper thread make a stack grow with listed functio
   double found_ratio = 0;
   REQUIRE(read(ratio[0], &found_ratio, sizeof found_ratio) == sizeof found_ratio);
   found(Verdict::holds,
-        "a stack of {} KiB was made page by page through a pipe; a fault costs {:.1f} times as much as with "
+        "a stack of {} KiB was made page by page through a pipe; a fault costs {:.1f} times as "
+        "much as with "
         "mprotect in the handler",
         size / KiB, found_ratio);
 }
@@ -279,8 +292,9 @@ void count_and_open(int, siginfo_t* info, void*) {
   open_page_of(info->si_addr);
 }
 
-/// A system call that is to put data somewhere: `fetch` returns what it returns. First it fails, for it is given an address
-/// without permissions; is the data still there, for an address that is in order?
+/// A system call that is to put data somewhere: `fetch` returns what it returns. First it fails,
+/// for it is given an address without permissions; is the data still there, for an address that is
+/// in order?
 template <class Fetch>
 bool survives(const Fetch& fetch) {
   errno = 0;
@@ -291,20 +305,24 @@ bool survives(const Fetch& fetch) {
 
 }  // namespace
 
-CLAIM(31, "S", "Growing by fault works as well when the kernel touches the memory, in read() for instance.",
-      "a system call that meets memory without permissions fails with EFAULT, no handler runs, and some data is lost") {
+CLAIM(31, "S",
+      "Growing by fault works as well when the kernel touches the memory, in read() for instance.",
+      "a system call that meets memory without permissions fails with EFAULT, no handler runs, and "
+      "some data is lost") {
   page_size = page_bytes();
   void* const memory = mmap(nullptr, page_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   REQUIRE(memory != MAP_FAILED);
   without_permissions = static_cast<char*>(memory);
-  in_order = map_memory(page_size);  // nobody has touched this either, but it may be written: the kernel fills it for itself
+  in_order = map_memory(page_size);  // nobody has touched this either, but it may be written: the
+                                     // kernel fills it for itself
   use_alternate_stack();
   struct sigaction before {};
   sigaction(SIGSEGV, nullptr, &before);
   handle_faults_with(count_and_open);
 
-  // A signal is for a program that does what it may not. A system call is not the program any more: it can be told by a
-  // return value. So the kernel notices and says EFAULT. Some calls have taken by then what they were to deliver.
+  // A signal is for a program that does what it may not. A system call is not the program any more:
+  // it can be told by a return value. So the kernel notices and says EFAULT. Some calls have taken
+  // by then what they were to deliver.
   std::array<int, 2> ends{};
   REQUIRE(pipe(ends.data()) == 0);
   REQUIRE(write(ends[1], "data", 4) == 4);
@@ -341,51 +359,62 @@ CLAIM(31, "S", "Growing by fault works as well when the kernel touches the memor
   pthread_sigmask(SIG_BLOCK, &awaited, &blocked_before);
   pthread_kill(pthread_self(), SIGUSR1);
   const timespec at_once{};
-  CHECK(!survives([&](char* place) { return sigtimedwait(&awaited, reinterpret_cast<siginfo_t*>(place), &at_once); }));
+  CHECK(!survives([&](char* place) {
+    return sigtimedwait(&awaited, reinterpret_cast<siginfo_t*>(place), &at_once);
+  }));
   CHECK(errno == EAGAIN);
   pthread_sigmask(SIG_SETMASK, &blocked_before, nullptr);
 
-  // All of this without one call of the handler, which is in force: it runs as soon as the program itself touches.
+  // All of this without one call of the handler, which is in force: it runs as soon as the program
+  // itself touches.
   CHECK(handler_calls == 0);
   *static_cast<volatile char*>(without_permissions) = 1;
   CHECK(handler_calls == 1);
-  // So memory must be there before the call. The touch was one way; growstack::ensure_committed is the library's.
+  // So memory must be there before the call. The touch was one way; growstack::ensure_committed is
+  // the library's.
   REQUIRE(write(ends[1], "data", 4) == 4);
   CHECK(read(ends[0], without_permissions, 4) == 4);
   sigaction(SIGSEGV, &before, nullptr);
   found(Verdict::never_did,
-        "EFAULT from all six calls; kept: pipe, UNIX stream; lost: UNIX datagram, eventfd, waitpid's status, "
+        "EFAULT from all six calls; kept: pipe, UNIX stream; lost: UNIX datagram, eventfd, "
+        "waitpid's status, "
         "sigtimedwait's signal");
 }
 
-CLAIM(36, "S", "Split stacks cost at every call, and much more at a hot split.",
-      "split stacks compare at every call, and a call where a piece of stack ends costs a multiple") {
-  // Another way to grow: the compiler (gcc -fsplit-stack) has each function ask first whether its frame still fits, and get
-  // another piece of stack elsewhere if it does not. When the function returns, it is back on the piece before. In a loop a
-  // call that just does not fit changes pieces every time: the hot split. How deep a program is when that happens, nobody
-  // sees in its source.
+CLAIM(
+    36, "S", "Split stacks cost at every call, and much more at a hot split.",
+    "split stacks compare at every call, and a call where a piece of stack ends costs a multiple") {
+  // Another way to grow: the compiler (gcc -fsplit-stack) has each function ask first whether its
+  // frame still fits, and get another piece of stack elsewhere if it does not. When the function
+  // returns, it is back on the piece before. In a loop a call that just does not fit changes pieces
+  // every time: the hot split. How deep a program is when that happens, nobody sees in its source.
   //
-  // That is why Go gave it up, and copies the stack to a larger place instead. A C++ program cannot: any pointer may lead to
-  // a variable on the stack, and nobody knows which.
+  // That is why Go gave it up, and copies the stack to a larger place instead. A C++ program
+  // cannot: any pointer may lead to a variable on the stack, and nobody knows which.
   const std::string program =
-      (std::filesystem::read_symlink("/proc/self/exe").parent_path() / "claims_split_stack").string();
+      (std::filesystem::read_symlink("/proc/self/exe").parent_path() / "claims_split_stack")
+          .string();
   if (access(program.c_str(), X_OK) != 0) {
     return skip("claims_split_stack was not built: it needs ld.gold or ld.lld");
   }
-  const std::unique_ptr<FILE, int (*)(FILE*)> output(popen(("'" + program + "'").c_str(), "r"), pclose);
+  const std::unique_ptr<FILE, int (*)(FILE*)> output(popen(("'" + program + "'").c_str(), "r"),
+                                                     pclose);
   REQUIRE(output != nullptr);
   int compares = 0;
   int depths = 0;
   int hot = 0;
   double usual = 0;
   double worst = 0;
-  REQUIRE(std::fscanf(output.get(), "%d %d %d %lf %lf", &compares, &depths, &hot, &usual, &worst) == 5);
+  REQUIRE(std::fscanf(output.get(), "%d %d %d %lf %lf", &compares, &depths, &hot, &usual, &worst) ==
+          5);
   CHECK(compares == 1);  // the function reads where its piece ends, before it does anything else
-  // A function of one frame was called at many depths, one small frame apart. At some its frame was not beside its caller's.
+  // A function of one frame was called at many depths, one small frame apart. At some its frame was
+  // not beside its caller's.
   CHECK(hot > 0);
   CHECK(hot < depths / 2);
   found(Verdict::holds,
-        "a call in a loop costs {:.2f} times as much as without split stacks, at the worst depth {:.0f} times as "
+        "a call in a loop costs {:.2f} times as much as without split stacks, at the worst depth "
+        "{:.0f} times as "
         "much as that; the frame was elsewhere at {} of {} depths",
         usual, worst, hot, depths);
 }
@@ -409,11 +438,13 @@ Excursion excursion_of_thread(char* lowest, std::size_t size) {
   seen.before = resident_bytes(lowest, size);
   seen.wrong_bytes = descend(excursion_bytes);
   seen.after = resident_bytes(lowest, size);
-  // Everything that lies well below the frame of this function is of no more use. MADV_DONTNEED takes the pages away, and
-  // leaves the mapping: the next excursion gets new ones, filled with zeros.
+  // Everything that lies well below the frame of this function is of no more use. MADV_DONTNEED
+  // takes the pages away, and leaves the mapping: the next excursion gets new ones, filled with
+  // zeros.
   constexpr std::size_t headroom = 64 * KiB;
   const std::uintptr_t useless_end = (GROWSTACK_HERE - headroom) / page_bytes() * page_bytes();
-  seen.succeeded = madvise(lowest, useless_end - reinterpret_cast<std::uintptr_t>(lowest), MADV_DONTNEED) == 0;
+  seen.succeeded =
+      madvise(lowest, useless_end - reinterpret_cast<std::uintptr_t>(lowest), MADV_DONTNEED) == 0;
   seen.given_back = resident_bytes(lowest, size);
   seen.wrong_bytes += descend(excursion_bytes);
   return seen;
@@ -453,8 +484,10 @@ CLAIM(37, "S", "Deep stacks can give memory back when the excursion is over.",
   pthread_attr_destroy(&attributes);
   check(thread);
 
-  // With a stack of growstack's it is one call, and what counted against the limits of the process is given back as well.
-  growstack::Stack stack({.reserve = 2 * excursion_bytes, .strategy = growstack::Strategy::in_handler});
+  // With a stack of growstack's it is one call, and what counted against the limits of the process
+  // is given back as well.
+  growstack::Stack stack(
+      {.reserve = 2 * excursion_bytes, .strategy = growstack::Strategy::in_handler});
   Excursion growable;
   std::size_t committed_deep = 0;
   std::size_t committed_trimmed = 0;
@@ -473,9 +506,11 @@ CLAIM(37, "S", "Deep stacks can give memory back when the excursion is over.",
   CHECK(committed_deep >= excursion_bytes);
   CHECK(committed_trimmed < excursion_bytes / 4);
   found(Verdict::holds,
-        "an excursion of {} KiB: a thread's stack has {} KiB resident afterwards, {} after MADV_DONTNEED; a "
+        "an excursion of {} KiB: a thread's stack has {} KiB resident afterwards, {} after "
+        "MADV_DONTNEED; a "
         "growstack stack {}, {} after trim_current",
-        excursion_bytes / KiB, thread.after / KiB, thread.given_back / KiB, growable.after / KiB, growable.given_back / KiB);
+        excursion_bytes / KiB, thread.after / KiB, thread.given_back / KiB, growable.after / KiB,
+        growable.given_back / KiB);
 }
 
 namespace {
@@ -484,12 +519,15 @@ std::size_t arenas() { return growstack::process_counters().arenas; }
 
 }  // namespace
 
-CLAIM(40, "L", "A slab cache keeps full, partial and empty slabs; a pool of stacks can do the same.",
-      "stacks share slabs of address space, full or partial ones, and an empty one is given back at once") {
-  // A slab is a piece of memory that is cut into places of one size. growstack calls its slabs arenas: each is one
-  // reservation of address space, shared by stacks of one strategy and size.
-  const growstack::StackOptions options{
-      .reserve = 8 * MiB - 64 * KiB, .guard = 64 * KiB, .strategy = growstack::Strategy::in_handler};
+CLAIM(40, "L",
+      "A slab cache keeps full, partial and empty slabs; a pool of stacks can do the same.",
+      "stacks share slabs of address space, full or partial ones, and an empty one is given back "
+      "at once") {
+  // A slab is a piece of memory that is cut into places of one size. growstack calls its slabs
+  // arenas: each is one reservation of address space, shared by stacks of one strategy and size.
+  const growstack::StackOptions options{.reserve = 8 * MiB - 64 * KiB,
+                                        .guard = 64 * KiB,
+                                        .strategy = growstack::Strategy::in_handler};
   REQUIRE(arenas() == 0);
   std::vector<growstack::Stack> first_slab;
   first_slab.emplace_back(options);
@@ -510,9 +548,11 @@ CLAIM(40, "L", "A slab cache keeps full, partial and empty slabs; a pool of stac
     bases.push_back(static_cast<const char*>(stack.base()));
   }
   const auto [lowest, highest] = std::minmax_element(bases.begin(), bases.end());
-  CHECK(static_cast<std::size_t>(*highest - *lowest) == (places - 1) * (options.reserve + options.guard));
+  CHECK(static_cast<std::size_t>(*highest - *lowest) ==
+        (places - 1) * (options.reserve + options.guard));
 
-  // From full to partial: a place that is given back gets the next stack, and no further slab is needed.
+  // From full to partial: a place that is given back gets the next stack, and no further slab is
+  // needed.
   const void* const given_back = first_slab.front().base();
   first_slab.erase(first_slab.begin());
   CHECK(arenas() == 2);
@@ -520,11 +560,14 @@ CLAIM(40, "L", "A slab cache keeps full, partial and empty slabs; a pool of stac
   while (arenas() == 2 && more.size() < 2 * places) {
     more.emplace_back(options);
   }
-  CHECK(more.size() == places + 1);  // one place in the first, all but one in the second, and one in a third slab
+  CHECK(more.size() ==
+        places + 1);  // one place in the first, all but one in the second, and one in a third slab
   CHECK(arenas() == 3);
-  CHECK(std::ranges::any_of(more, [&](const growstack::Stack& stack) { return stack.base() == given_back; }));
+  CHECK(std::ranges::any_of(
+      more, [&](const growstack::Stack& stack) { return stack.base() == given_back; }));
 
-  // From partial to empty: where a slab cache keeps some of those for the next object, here the address space goes back.
+  // From partial to empty: where a slab cache keeps some of those for the next object, here the
+  // address space goes back.
   const char* const third = static_cast<const char*>(more.back().base());
   more.pop_back();
   CHECK(arenas() == 2);
@@ -535,7 +578,8 @@ CLAIM(40, "L", "A slab cache keeps full, partial and empty slabs; a pool of stac
   first_slab.clear();
   CHECK(arenas() == 0);
   found(Verdict::holds,
-        "{} stacks of {} KiB in a slab: full, the next one opens another; partial, it gets the next one; empty, it "
+        "{} stacks of {} KiB in a slab: full, the next one opens another; partial, it gets the "
+        "next one; empty, it "
         "is unmapped",
         places, options.reserve / KiB);
 }

@@ -1,4 +1,5 @@
-// Compiled twice: as large_frame() with -fno-stack-clash-protection, and as large_frame_that_probes() with it.
+// Compiled twice: as large_frame() with -fno-stack-clash-protection, and as
+// large_frame_that_probes() with it.
 #include "claims/large_frame.hpp"
 
 namespace growstack::testing {

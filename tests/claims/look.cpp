@@ -12,7 +12,9 @@
 namespace growstack::testing {
 namespace {
 
-[[noreturn]] void fail(const char* what) { throw std::system_error(errno, std::generic_category(), what); }
+[[noreturn]] void fail(const char* what) {
+  throw std::system_error(errno, std::generic_category(), what);
+}
 
 }  // namespace
 
@@ -34,9 +36,11 @@ std::size_t resident_bytes(const void* begin, std::size_t size) {
   const std::size_t pages = size / page_bytes();
   std::vector<std::uint64_t> entries(pages);
   const int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-  const auto offset = static_cast<off_t>(reinterpret_cast<std::uintptr_t>(begin) / page_bytes() * sizeof(std::uint64_t));
+  const auto offset = static_cast<off_t>(reinterpret_cast<std::uintptr_t>(begin) / page_bytes() *
+                                         sizeof(std::uint64_t));
   const auto wanted = static_cast<ssize_t>(pages * sizeof(std::uint64_t));
-  const bool is_read = pagemap >= 0 && pread(pagemap, entries.data(), static_cast<std::size_t>(wanted), offset) == wanted;
+  const bool is_read = pagemap >= 0 && pread(pagemap, entries.data(),
+                                             static_cast<std::size_t>(wanted), offset) == wanted;
   if (pagemap >= 0) {
     close(pagemap);
   }
@@ -75,7 +79,8 @@ std::size_t process_resident_bytes() { return status_bytes("VmRSS"); }
 std::size_t page_table_bytes() { return status_bytes("VmPTE"); }
 
 char* map_memory(std::size_t size, int further_flags) {
-  void* const memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | further_flags, -1, 0);
+  void* const memory = mmap(nullptr, size, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | further_flags, -1, 0);
   if (memory == MAP_FAILED) {
     fail("mmap");
   }

@@ -19,12 +19,12 @@ inline constexpr std::size_t GiB = 1024 * MiB;
 /// The mapping that holds the address (/proc/self/smaps). Throws if there is none.
 [[nodiscard]] Mapping mapping_of(const void* address);
 
-/// Bytes of [begin, begin + size) that are in physical memory: present in /proc/self/pagemap, which says so of the shared
-/// page of zeros, too.
+/// Bytes of [begin, begin + size) that are in physical memory: present in /proc/self/pagemap, which
+/// says so of the shared page of zeros, too.
 [[nodiscard]] std::size_t resident_bytes(const void* begin, std::size_t size);
 
-/// For each page of [begin, begin + size) what mincore(2) says. Throws std::system_error if it fails: ENOMEM for addresses
-/// that are not mapped.
+/// For each page of [begin, begin + size) what mincore(2) says. Throws std::system_error if it
+/// fails: ENOMEM for addresses that are not mapped.
 [[nodiscard]] std::vector<bool> mincore_pages(const void* begin, std::size_t size);
 
 /// Page faults of the calling thread that needed no disk (getrusage(2), ru_minflt), so far.

@@ -1,13 +1,14 @@
 // The main thread's stack: the one that the kernel makes, and grows by itself.
 //
-// The stacks of all other threads are mapped in full by the C library (thread_stacks.cpp). That of the main thread is made
-// by the kernel when it starts the program: execve(2) puts the arguments and the environment at the upper end of a small
-// mapping, [stack] in /proc/self/smaps. When the processor is told to touch memory that is not there, it stops and asks the
-// kernel: a page fault. If that was below this mapping, the kernel decides whether to extend it.
+// The stacks of all other threads are mapped in full by the C library (thread_stacks.cpp). That of
+// the main thread is made by the kernel when it starts the program: execve(2) puts the arguments
+// and the environment at the upper end of a small mapping, [stack] in /proc/self/smaps. When the
+// processor is told to touch memory that is not there, it stops and asks the kernel: a page fault.
+// If that was below this mapping, the kernel decides whether to extend it.
 //
-// How a main thread's stack begins, and how it ends, can be seen in a fresh process only. So most of what is looked at here
-// happens in scenarios: functions that this executable runs when it is started anew. They print numbers, and the claims read
-// them.
+// How a main thread's stack begins, and how it ends, can be seen in a fresh process only. So most
+// of what is looked at here happens in scenarios: functions that this executable runs when it is
+// started anew. They print numbers, and the claims read them.
 #include "claims/claim.hpp"
 #include "claims/look.hpp"
 #include "support/descend.hpp"
@@ -47,7 +48,8 @@ std::vector<std::size_t> numbers_in(const Ended& ended, std::size_t how_many) {
   return numbers;
 }
 
-/// The main thread's stack as it is now. Another thread reads /proc/self/smaps, so that this stack is not touched by that.
+/// The main thread's stack as it is now. Another thread reads /proc/self/smaps, so that this stack
+/// is not touched by that.
 Mapping main_stack() {
   Mapping stack;
   const char here = 0;
@@ -72,7 +74,8 @@ bool may_limit_stack_to(std::size_t bytes) {
   return bytes <= limit.rlim_max;
 }
 
-/// Where huge pages are switched on for everything, the kernel may fill 2 MiB at a touch. Not in this process.
+/// Where huge pages are switched on for everything, the kernel may fill 2 MiB at a touch. Not in
+/// this process.
 void small_pages_only() { prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0); }
 
 void touch(std::uintptr_t address) { *reinterpret_cast<volatile char*>(address) = 1; }
@@ -94,12 +97,15 @@ GROWSTACK_SCENARIO("main stack: at first") {
   return 0;
 }
 
-CLAIM(13, "R, L",
-      "R: the main thread's stack has 2 to 4 resident pages at main(). L: it starts as one page of address space.",
-      "the main thread's stack has a few resident pages at main and some 132 KiB of address space") {
-  // What is resident at main() are the arguments, and what the dynamic loader and the C library used on this stack before.
-  // Up to Linux 2.6.22 the mapping was as large as the arguments needed, often one page. Since then execve adds address
-  // space below them, 128 KiB today, unless RLIMIT_STACK is less.
+CLAIM(
+    13, "R, L",
+    "R: the main thread's stack has 2 to 4 resident pages at main(). L: it starts as one page of "
+    "address space.",
+    "the main thread's stack has a few resident pages at main and some 132 KiB of address space") {
+  // What is resident at main() are the arguments, and what the dynamic loader and the C library
+  // used on this stack before. Up to Linux 2.6.22 the mapping was as large as the arguments needed,
+  // often one page. Since then execve adds address space below them, 128 KiB today, unless
+  // RLIMIT_STACK is less.
   if (!may_limit_stack_to(4 * MiB)) {
     return skip(low_hard_limit);
   }
@@ -118,7 +124,8 @@ CLAIM(13, "R, L",
   CHECK(size <= 128 * KiB + 4 * page_bytes());
   CHECK(resident >= page_bytes());
   CHECK(resident <= 8 * page_bytes());
-  found(Verdict::no_longer, "R holds: {1} pages resident at main; L no longer: {0} KiB of address space", size / KiB,
+  found(Verdict::no_longer,
+        "R holds: {1} pages resident at main; L no longer: {0} KiB of address space", size / KiB,
         resident / page_bytes());
 }
 
@@ -130,14 +137,18 @@ GROWSTACK_SCENARIO("main stack: a far touch") {
   const std::uintptr_t lowest = before.end - limit;
   touch(lowest);
   const Mapping after = main_stack();
-  fmt::print("{} {} {}\n", after.size(), before.begin - after.begin, resident_between(after.begin, before.begin));
+  fmt::print("{} {} {}\n", after.size(), before.begin - after.begin,
+             resident_between(after.begin, before.begin));
   return 0;
 }
 
-CLAIM(14, "R", "Touching the lowest address of the stack faults in everything between that and what was used before.",
-      "touching the lowest address of the main thread's stack maps everything between and makes one page resident") {
-  // The kernel moves the begin of the mapping down to the page that was touched, which costs nothing but the address space,
-  // and then fills this one page, as with any mapping.
+CLAIM(14, "R",
+      "Touching the lowest address of the stack faults in everything between that and what was "
+      "used before.",
+      "touching the lowest address of the main thread's stack maps everything between and makes "
+      "one page resident") {
+  // The kernel moves the begin of the mapping down to the page that was touched, which costs
+  // nothing but the address space, and then fills this one page, as with any mapping.
   if (!may_limit_stack_to(4 * MiB)) {
     return skip(low_hard_limit);
   }
@@ -148,8 +159,8 @@ CLAIM(14, "R", "Touching the lowest address of the stack faults in everything be
   CHECK(size == 4 * MiB);
   CHECK(grown > 3 * MiB);
   CHECK(resident == page_bytes());
-  found(Verdict::never_did, "grown by {} KiB to {} KiB, of the new part {} page resident", grown / KiB, size / KiB,
-        resident / page_bytes());
+  found(Verdict::never_did, "grown by {} KiB to {} KiB, of the new part {} page resident",
+        grown / KiB, size / KiB, resident / page_bytes());
 }
 
 namespace {
@@ -163,7 +174,8 @@ std::size_t resident_after_one_touch(char* array) {
   return resident_between(page_of(begin), page_of(begin + array_bytes));
 }
 
-// GCC can compile single functions with an option, or without it where a distribution has made it the default.
+// GCC can compile single functions with an option, or without it where a distribution has made it
+// the default.
 #if defined(__clang__)
 constexpr bool options_for_functions = false;
 #define WITH_OPTION(option) gnu::noinline
@@ -200,9 +212,10 @@ GROWSTACK_SCENARIO("main stack: a large array") {
 
 CLAIM(15, "R", "A local array of 200 KB whose first byte is touched is resident as a whole.",
       "of a local array of 200 KiB whose first byte is touched, one page is resident") {
-  // A function makes room for its local variables by moving the stack pointer, which touches nothing. So of the array
-  // there is what is written to. Different when it is compiled with -fstack-clash-protection, a default of some
-  // distributions: then the function touches each page on the way down, so that it cannot jump over a guard.
+  // A function makes room for its local variables by moving the stack pointer, which touches
+  // nothing. So of the array there is what is written to. Different when it is compiled with
+  // -fstack-clash-protection, a default of some distributions: then the function touches each page
+  // on the way down, so that it cannot jump over a guard.
   if (!may_limit_stack_to(4 * MiB)) {
     return skip(low_hard_limit);
   }
@@ -215,7 +228,8 @@ CLAIM(15, "R", "A local array of 200 KB whose first byte is touched is resident 
     CHECK(probed >= array_bytes - page_bytes());  // whole pages: the array need not begin with one
     when_probed = fmt::format("{} KiB", probed / KiB);
   }
-  found(Verdict::never_did, "{} KiB of 200 KiB resident; when compiled with -fstack-clash-protection: {}", plain / KiB,
+  found(Verdict::never_did,
+        "{} KiB of 200 KiB resident; when compiled with -fstack-clash-protection: {}", plain / KiB,
         when_probed);
 }
 
@@ -235,15 +249,19 @@ GROWSTACK_SCENARIO("main stack: what stays") {
   // But it can give these pages back. What frames above still need must not be among them.
   madvise(reinterpret_cast<void*>(begin), above - begin, MADV_DONTNEED);
   const std::size_t given_back = resident_between(begin, above);
-  fmt::print("{} {} {} {} {} {} {}\n", at_first, deep, above - begin, after_return, later, given_back, main_stack().size());
+  fmt::print("{} {} {} {} {} {} {}\n", at_first, deep, above - begin, after_return, later,
+             given_back, main_stack().size());
   return 0;
 }
 
-CLAIM(16, "R, L", "R: pages of the stack stay resident after the function returns. L: the stack shrinks by itself.",
-      "the main thread's stack keeps its size and its pages after the function returns and never shrinks by itself") {
-  // A return moves the stack pointer up, and the kernel does not look at that register but when there is a fault. So what
-  // the stack has grown to, it keeps until the process ends. The memory can be given back by madvise(2), the address space
-  // stays part of the mapping even then.
+CLAIM(16, "R, L",
+      "R: pages of the stack stay resident after the function returns. L: the stack shrinks by "
+      "itself.",
+      "the main thread's stack keeps its size and its pages after the function returns and never "
+      "shrinks by itself") {
+  // A return moves the stack pointer up, and the kernel does not look at that register but when
+  // there is a fault. So what the stack has grown to, it keeps until the process ends. The memory
+  // can be given back by madvise(2), the address space stays part of the mapping even then.
   if (!may_limit_stack_to(4 * MiB)) {
     return skip(low_hard_limit);
   }
@@ -261,8 +279,9 @@ CLAIM(16, "R, L", "R: pages of the stack stay resident after the function return
   CHECK(given_back == 0);
   CHECK(size_at_last == size_when_deep);
   found(Verdict::never_did,
-        "R holds, L never did: {} of {} KiB resident after the return, {} after madvise, mapping of {} KiB", later / KiB,
-        used / KiB, given_back / KiB, size_at_last / KiB);
+        "R holds, L never did: {} of {} KiB resident after the return, {} after madvise, mapping "
+        "of {} KiB",
+        later / KiB, used / KiB, given_back / KiB, size_at_last / KiB);
 }
 
 namespace {
@@ -312,22 +331,29 @@ GROWSTACK_SCENARIO("main stack: growth and its limit") {
   return 0;
 }
 
-CLAIM(17, "L", "Growth is refused beyond RLIMIT_STACK, read at the time of the fault; changing it takes effect at once.",
-      "the main thread's stack grows up to RLIMIT_STACK as it is at the time of the fault, to the byte") {
-  // At a touch below the mapping the kernel compares what its size would be, arguments and all, with the soft limit. It does
-  // so only then: what is mapped already stays usable when the limit is lowered. (Where mmap puts other memory was decided
-  // by the limit at the start of the program, so a limit raised by very much may find the room taken.)
+CLAIM(17, "L",
+      "Growth is refused beyond RLIMIT_STACK, read at the time of the fault; changing it takes "
+      "effect at once.",
+      "the main thread's stack grows up to RLIMIT_STACK as it is at the time of the fault, to the "
+      "byte") {
+  // At a touch below the mapping the kernel compares what its size would be, arguments and all,
+  // with the soft limit. It does so only then: what is mapped already stays usable when the limit
+  // is lowered. (Where mmap puts other memory was decided by the limit at the start of the program,
+  // so a limit raised by very much may find the room taken.)
   if (!may_limit_stack_to(4 * MiB)) {
     return skip(low_hard_limit);
   }
-  const std::vector<std::size_t> ends = numbers_in(run_scenario("main stack: growth and its limit"), 5);
+  const std::vector<std::size_t> ends =
+      numbers_in(run_scenario("main stack: growth and its limit"), 5);
   CHECK(ends[0] == 0);
   CHECK(ends[1] == segmentation_fault);
   CHECK(ends[2] == 0);
   CHECK(ends[3] == 0);
   CHECK(ends[4] == segmentation_fault);
-  found(Verdict::holds, "limit 2 MiB: the 2097152nd byte {}, the next one {}; 4 MiB after raising it: {}",
-        ends[0] == 0 ? "is written" : "fails", ends[1] == segmentation_fault ? "is SIGSEGV" : "is written",
+  found(Verdict::holds,
+        "limit 2 MiB: the 2097152nd byte {}, the next one {}; 4 MiB after raising it: {}",
+        ends[0] == 0 ? "is written" : "fails",
+        ends[1] == segmentation_fault ? "is SIGSEGV" : "is written",
         ends[2] == 0 ? "written" : "fails");
 }
 
@@ -356,8 +382,8 @@ void handle_segmentation_fault(int flags) {
   sigaction(SIGSEGV, &action, nullptr);
 }
 
-/// Whether a core dump would become a file in the current directory: core_pattern is a plain name then, neither a path nor a
-/// program to run.
+/// Whether a core dump would become a file in the current directory: core_pattern is a plain name
+/// then, neither a path nor a program to run.
 bool core_is_a_plain_file() {
   std::ifstream file("/proc/sys/kernel/core_pattern");
   std::string pattern;
@@ -402,9 +428,11 @@ GROWSTACK_SCENARIO("main stack: overflow with a handler on an alternate stack") 
 }
 
 CLAIM(18, "L", "Overflow means SIGSEGV and a core dump; on an alternate stack it can be caught.",
-      "overflow is SIGSEGV, with a core dump if the limit allows one, and can be caught on an alternate stack only") {
-  // Where growth is refused, the fault becomes SIGSEGV, whose default is to end the process with a core dump. RLIMIT_CORE
-  // decides about the latter: most systems set it to 0, or hand the dump to a program.
+      "overflow is SIGSEGV, with a core dump if the limit allows one, and can be caught on an "
+      "alternate stack only") {
+  // Where growth is refused, the fault becomes SIGSEGV, whose default is to end the process with a
+  // core dump. RLIMIT_CORE decides about the latter: most systems set it to 0, or hand the dump to
+  // a program.
   if (!may_limit_stack_to(4 * MiB)) {
     return skip(low_hard_limit);
   }
@@ -428,14 +456,18 @@ CLAIM(18, "L", "Overflow means SIGSEGV and a core dump; on an alternate stack it
     core = "with RLIMIT_CORE, none without";
   }
 
-  // A handler needs a stack, too. The kernel puts the signal's frame on the one that has just overflowed, finds no room, and
-  // ends the process. With sigaltstack(2) and SA_ONSTACK it uses other memory, and the handler runs. If it returned, the
-  // same instruction would fault again. This one jumps back to where the stack was still short, twice.
+  // A handler needs a stack, too. The kernel puts the signal's frame on the one that has just
+  // overflowed, finds no room, and ends the process. With sigaltstack(2) and SA_ONSTACK it uses
+  // other memory, and the handler runs. If it returned, the same instruction would fault again.
+  // This one jumps back to where the stack was still short, twice.
   const Ended on_same_stack = run_scenario("main stack: overflow with a handler");
   CHECK(on_same_stack.signal == SIGSEGV);
   CHECK(on_same_stack.out.empty());
-  const Ended on_alternate_stack = run_scenario("main stack: overflow with a handler on an alternate stack");
+  const Ended on_alternate_stack =
+      run_scenario("main stack: overflow with a handler on an alternate stack");
   CHECK(on_alternate_stack.exit_code == 0);
   CHECK(on_alternate_stack.out == "handledhandled");
-  found(Verdict::holds, "SIGSEGV; core dump: {}; a handler on the same stack did not run, one on another ran twice", core);
+  found(Verdict::holds,
+        "SIGSEGV; core dump: {}; a handler on the same stack did not run, one on another ran twice",
+        core);
 }

@@ -1,8 +1,10 @@
-// Mappings, guards and their limits: what stands between a stack and its neighbours, and how much of it there may be.
+// Mappings, guards and their limits: what stands between a stack and its neighbours, and how much
+// of it there may be.
 //
-// A mapping is a range of addresses with the same permissions and flags, one line in /proc/self/maps. A stack with a guard
-// takes two: what may be used, and below it the guard, without permissions (PROT_NONE). Two things follow that the reader
-// learns here: mappings are counted, so many stacks are many mappings, and what becomes of an address just below a stack
+// A mapping is a range of addresses with the same permissions and flags, one line in
+// /proc/self/maps. A stack with a guard takes two: what may be used, and below it the guard,
+// without permissions (PROT_NONE). Two things follow that the reader learns here: mappings are
+// counted, so many stacks are many mappings, and what becomes of an address just below a stack
 // depends on which mapping lies there, if any.
 #include "claims/claim.hpp"
 #include "claims/large_frame.hpp"
@@ -61,9 +63,11 @@ bool kernel_is_at_least(int major, int minor) {
 
 // ---- many mappings
 
-/// The smallest stack with a guard, as a thread library makes one: two mappings. False if the kernel refuses.
+/// The smallest stack with a guard, as a thread library makes one: two mappings. False if the
+/// kernel refuses.
 bool map_stack_with_guard() {
-  void* const memory = mmap(nullptr, 2 * page_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* const memory =
+      mmap(nullptr, 2 * page_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   return memory != MAP_FAILED && mprotect(memory, page_bytes(), PROT_NONE) == 0;
 }
 
@@ -75,14 +79,17 @@ struct Costs {
 
 Costs measure_costs(char* memory, std::size_t pages) {
   Costs costs;
-  madvise(memory, pages * page_bytes(), MADV_DONTNEED);  // so that each touch is a first touch again
+  madvise(memory, pages * page_bytes(),
+          MADV_DONTNEED);  // so that each touch is a first touch again
   Clock::time_point before = Clock::now();
   touch_each_page(memory, pages * page_bytes());
   costs.fault = nanoseconds_since(before) / static_cast<double>(pages);
   before = Clock::now();
   for (std::size_t round = 0; round < pages; ++round) {
-    // Readable only: unlike its neighbours, so that the kernel cannot just make one of them a page larger.
-    munmap(mmap(nullptr, page_bytes(), PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), page_bytes());
+    // Readable only: unlike its neighbours, so that the kernel cannot just make one of them a page
+    // larger.
+    munmap(mmap(nullptr, page_bytes(), PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+           page_bytes());
   }
   costs.map_and_unmap = nanoseconds_since(before) / static_cast<double>(pages);
   return costs;
@@ -90,15 +97,17 @@ Costs measure_costs(char* memory, std::size_t pages) {
 
 }  // namespace
 
-CLAIM(32, "S, L", "Thousands of mmap calls is nothing. Since Linux 6.1 a maple tree holds the mappings.",
+CLAIM(32, "S, L",
+      "Thousands of mmap calls is nothing. Since Linux 6.1 a maple tree holds the mappings.",
       "a fault hardly gets dearer with 60,000 mappings, but soon after no more are to be had") {
   const std::size_t most = number_in("/proc/sys/vm/max_map_count");
   REQUIRE(most > 2000);
 
-  // First the end. A child of fork() begins with the mappings of its parent, and takes with it what it adds.
+  // First the end. A child of fork() begins with the mappings of its parent, and takes with it what
+  // it adds.
   constexpr std::size_t enough = 300'000;
-  auto* const stacks =
-      static_cast<std::size_t*>(mmap(nullptr, page_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  auto* const stacks = static_cast<std::size_t*>(
+      mmap(nullptr, page_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
   REQUIRE(stacks != MAP_FAILED);
   const std::size_t before = mapping_count();
   const int refused = end_of_child([&] {
@@ -112,16 +121,17 @@ CLAIM(32, "S, L", "Thousands of mmap calls is nothing. Since Linux 6.1 a maple t
   });
   if (most < 2 * enough) {
     CHECK(refused == ENOMEM);  // "out of memory", of which there is enough
-    // Two for each stack. Give or take a few: the last stack may have got its memory, but not its guard; and [vsyscall],
-    // which the list of mappings ends with, is no mapping of the process.
+    // Two for each stack. Give or take a few: the last stack may have got its memory, but not its
+    // guard; and [vsyscall], which the list of mappings ends with, is no mapping of the process.
     CHECK(before + 2 * *stacks <= most + 4);
     CHECK(before + 2 * *stacks + 4 >= most);
   } else {
     CHECK(refused == 0);  // a limit that somebody has raised far
   }
 
-  // Then the cost of those that one may have. To find the mapping of an address the kernel walks a tree: with 60,000 that is
-  // a few levels deep, with 100 one or two. The same is done in turns by a child that has them and by this process.
+  // Then the cost of those that one may have. To find the mapping of an address the kernel walks a
+  // tree: with 60,000 that is a few levels deep, with 100 one or two. The same is done in turns by
+  // a child that has them and by this process.
   const std::size_t many = std::min(std::size_t{60'000}, most - 1000);
   constexpr std::size_t pages = 128;
   constexpr int rounds = 40;
@@ -163,21 +173,25 @@ CLAIM(32, "S, L", "Thousands of mmap calls is nothing. Since Linux 6.1 a maple t
     CHECK(access("/sys/kernel/slab/maple_node", F_OK) == 0);
   }
   found(Verdict::holds,
-        "{} stacks with guards, then {}; with {} mappings instead of {} a fault costs {:.2f} times as much, mmap and munmap "
+        "{} stacks with guards, then {}; with {} mappings instead of {} a fault costs {:.2f} times "
+        "as much, mmap and munmap "
         "{:.2f} times",
-        *stacks, refused == ENOMEM ? "ENOMEM" : "enough", many, before, median(fault_ratios), median(map_ratios));
+        *stacks, refused == ENOMEM ? "ENOMEM" : "enough", many, before, median(fault_ratios),
+        median(map_ratios));
 }
 
 namespace {
 
 // ---- MAP_GROWSDOWN
 //
-// A mapping that the kernel itself makes larger: a touch below its lowest address moves that address down. The main thread's
-// stack is one, and mmap makes others with the flag MAP_GROWSDOWN. Below such a mapping lies nothing: no reservation.
+// A mapping that the kernel itself makes larger: a touch below its lowest address moves that
+// address down. The main thread's stack is one, and mmap makes others with the flag MAP_GROWSDOWN.
+// Below such a mapping lies nothing: no reservation.
 
 /// Addresses at which nothing is mapped.
 char* find_hole(std::size_t size) {
-  void* const place = mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* const place =
+      mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   REQUIRE(place != MAP_FAILED);
   munmap(place, size);
   return static_cast<char*>(place);
@@ -189,11 +203,12 @@ void map_at(char* place, std::size_t size, int protection, int further_flags = 0
   REQUIRE(mmap(place, size, protection, flags, -1, 0) == place);
 }
 
-/// Has the kernel write a byte there, as part of a system call. It answers EFAULT where a write of our own would be SIGSEGV.
+/// Has the kernel write a byte there, as part of a system call. It answers EFAULT where a write of
+/// our own would be SIGSEGV.
 bool can_be_written(char* place) { return getrandom(place, 1, 0) == 1; }
 
-/// Grows the mapping whose lowest address is `lowest` page by page, until the kernel refuses or `end` is reached. Returns
-/// its new lowest address.
+/// Grows the mapping whose lowest address is `lowest` page by page, until the kernel refuses or
+/// `end` is reached. Returns its new lowest address.
 char* grow(char* lowest, const char* end) {
   while (lowest > end && can_be_written(lowest - page_bytes())) {
     lowest -= page_bytes();
@@ -209,20 +224,24 @@ bool set_stack_limit(std::size_t bytes) {
   return setrlimit(RLIMIT_STACK, &limit) == 0;
 }
 
-/// The distance that a growing stack keeps from others: 256 pages, unless the kernel was booted with another number.
+/// The distance that a growing stack keeps from others: 256 pages, unless the kernel was booted
+/// with another number.
 std::size_t stack_guard_gap() {
   std::ifstream file("/proc/cmdline");
   std::string options;
   std::getline(file, options);
   constexpr std::string_view option = "stack_guard_gap=";
   const std::size_t at = options.find(option);
-  return (at == std::string::npos ? 256 : std::stoul(options.substr(at + option.size()))) * page_bytes();
+  return (at == std::string::npos ? 256 : std::stoul(options.substr(at + option.size()))) *
+         page_bytes();
 }
 
 }  // namespace
 
-CLAIM(33, "S", "MAP_GROWSDOWN can meet other mappings: how far it may grow depends on where they are.",
-      "a MAP_GROWSDOWN mapping keeps a gap from memory in use, none from memory without permissions or from its like") {
+CLAIM(33, "S",
+      "MAP_GROWSDOWN can meet other mappings: how far it may grow depends on where they are.",
+      "a MAP_GROWSDOWN mapping keeps a gap from memory in use, none from memory without "
+      "permissions or from its like") {
   constexpr std::size_t room = 4 * MiB;
   if (!set_stack_limit(2 * room)) {
     return skip("RLIMIT_STACK allows less than this test needs");
@@ -240,20 +259,24 @@ CLAIM(33, "S", "MAP_GROWSDOWN can meet other mappings: how far it may grow depen
   const std::size_t above_no_permissions = grown_above_neighbour(PROT_NONE, 0);
   const std::size_t above_its_like = grown_above_neighbour(PROT_READ | PROT_WRITE, MAP_GROWSDOWN);
 
-  // The kernel keeps a gap to memory that may be used, so that a frame which reaches over the end is noticed...
+  // The kernel keeps a gap to memory that may be used, so that a frame which reaches over the end
+  // is noticed...
   CHECK(above_memory == room - stack_guard_gap());
   // ...none to memory without permissions, which is taken for a guard...
   CHECK(above_no_permissions == room);
-  // ...and none to a mapping that grows down as well: the next frame would lie in the neighbour's memory, without any fault.
+  // ...and none to a mapping that grows down as well: the next frame would lie in the neighbour's
+  // memory, without any fault.
   CHECK(above_its_like == room);
   found(Verdict::holds,
-        "of {} KiB between it and a neighbour it gets {} KiB above read-write memory, {} above PROT_NONE, {} "
+        "of {} KiB between it and a neighbour it gets {} KiB above read-write memory, {} above "
+        "PROT_NONE, {} "
         "above another MAP_GROWSDOWN",
         room / KiB, above_memory / KiB, above_no_permissions / KiB, above_its_like / KiB);
 }
 
 CLAIM(34, "S", "To unmap a MAP_GROWSDOWN stack one must find out how far it grew.",
-      "unmapping what was mapped leaves what a MAP_GROWSDOWN stack has grown, unmapping all it could grow to hits others") {
+      "unmapping what was mapped leaves what a MAP_GROWSDOWN stack has grown, unmapping all it "
+      "could grow to hits others") {
   constexpr std::size_t room = 4 * MiB;
   constexpr std::size_t deep = MiB;
   if (!set_stack_limit(2 * room)) {
@@ -265,21 +288,23 @@ CLAIM(34, "S", "To unmap a MAP_GROWSDOWN stack one must find out how far it grew
   char* const lowest = grow(stack, stack - deep);
   REQUIRE(lowest == stack - deep);
 
-  // With the address and the size that mmap was called with, munmap succeeds, and leaves all the rest.
+  // With the address and the size that mmap was called with, munmap succeeds, and leaves all the
+  // rest.
   CHECK(munmap(stack, page_bytes()) == 0);
   const std::size_t left = mapped_bytes(hole, stack + page_bytes());
   CHECK(left == deep);
-  // How far it grew is told by the list of mappings, and by nothing else: there is no system call that asks for it.
+  // How far it grew is told by the list of mappings, and by nothing else: there is no system call
+  // that asks for it.
   CHECK(mapping_of(stack - 1).begin == reinterpret_cast<std::uintptr_t>(lowest));
 
-  // munmap does not mind holes, so one could unmap all of the room, however much is used. But nobody owns the room: what
-  // other code mapped there in the meantime goes as well.
+  // munmap does not mind holes, so one could unmap all of the room, however much is used. But
+  // nobody owns the room: what other code mapped there in the meantime goes as well.
   char* const stranger = hole + MiB;
   map_at(stranger, page_bytes(), PROT_READ | PROT_WRITE);
   CHECK(munmap(hole, room + page_bytes()) == 0);
   CHECK(mapped_bytes(hole, stack + page_bytes()) == 0);
-  found(Verdict::holds, "mapped {} KiB, grown by {} KiB, unmapped {} KiB: {} KiB are left", page_bytes() / KiB, deep / KiB,
-        page_bytes() / KiB, left / KiB);
+  found(Verdict::holds, "mapped {} KiB, grown by {} KiB, unmapped {} KiB: {} KiB are left",
+        page_bytes() / KiB, deep / KiB, page_bytes() / KiB, left / KiB);
 }
 
 CLAIM(35, "L", "MAP_GROWSDOWN obeys RLIMIT_STACK.",
@@ -289,8 +314,8 @@ CLAIM(35, "L", "MAP_GROWSDOWN obeys RLIMIT_STACK.",
   if (!set_stack_limit(2 * limit)) {
     return skip("RLIMIT_STACK allows less than this test needs");
   }
-  // Three that grow down, each with room below it. They share one hole: were each to look for one of its own, it would find
-  // the room of the one before, which is free as far as the kernel knows.
+  // Three that grow down, each with room below it. They share one hole: were each to look for one
+  // of its own, it would find the room of the one before, which is free as far as the kernel knows.
   char* const hole = find_hole(3 * room);
   const auto map_growing = [&](std::size_t place, std::size_t size) {
     char* const lowest = hole + (place + 1) * room - size;
@@ -315,8 +340,10 @@ CLAIM(35, "L", "MAP_GROWSDOWN obeys RLIMIT_STACK.",
   set_stack_limit(limit);
   char* const large = map_growing(2, 2 * limit);
   CHECK(grow(large, large - page_bytes()) == large);
-  found(Verdict::holds, "limit {} KiB: two mappings grow to {} KiB each; limit {} KiB: one of them to {} KiB", limit / KiB,
-        mapping_of(second).size() / KiB, 2 * limit / KiB, mapping_of(first).size() / KiB);
+  found(Verdict::holds,
+        "limit {} KiB: two mappings grow to {} KiB each; limit {} KiB: one of them to {} KiB",
+        limit / KiB, mapping_of(second).size() / KiB, 2 * limit / KiB,
+        mapping_of(first).size() / KiB);
 }
 
 namespace {
@@ -329,8 +356,9 @@ constexpr std::size_t stack_bytes = large_frame_bytes / 2;
 constexpr int nothing_noticed = 0;
 constexpr int neighbour_overwritten = 7;
 
-/// Runs body() in a thread whose stack lies so, from high to low addresses: the stack, a guard of one page, memory that
-/// belongs to somebody else. Tells whether that was overwritten. For a child: it may die.
+/// Runs body() in a thread whose stack lies so, from high to low addresses: the stack, a guard of
+/// one page, memory that belongs to somebody else. Tells whether that was overwritten. For a child:
+/// it may die.
 int run_above_a_neighbour(void* (*body)(void*)) {
   no_core();
   char* const neighbour = map_memory(neighbour_bytes + page_bytes() + stack_bytes);
@@ -352,7 +380,8 @@ int run_above_a_neighbour(void* (*body)(void*)) {
 }  // namespace
 
 CLAIM(38, "S", "A guard page makes overflow a fault.",
-      "a guard page makes overflow a fault, but a frame larger than the guard lands beyond it, unless the compiler probes") {
+      "a guard page makes overflow a fault, but a frame larger than the guard lands beyond it, "
+      "unless the compiler probes") {
   // Many small frames, 64 KiB too far: one of them touches the guard.
   const int small_frames = end_of_child([] {
     return run_above_a_neighbour([](void* stack) -> void* {
@@ -362,8 +391,8 @@ CLAIM(38, "S", "A guard page makes overflow a fault.",
   });
   CHECK(small_frames == 1000 + SIGSEGV);
 
-  // One frame twice as large as the stack, of which only the far end is written: nothing in between is touched, the guard
-  // neither. The thread returns as if nothing had been.
+  // One frame twice as large as the stack, of which only the far end is written: nothing in between
+  // is touched, the guard neither. The thread returns as if nothing had been.
   const int one_large_frame = end_of_child([] {
     return run_above_a_neighbour([](void*) -> void* {
       large_frame();
@@ -372,8 +401,8 @@ CLAIM(38, "S", "A guard page makes overflow a fault.",
   });
   CHECK(one_large_frame == neighbour_overwritten);
 
-  // The same source compiled with -fstack-clash-protection: a function that takes more than a page touches every page of it
-  // on its way down, so it cannot step over a guard of one page.
+  // The same source compiled with -fstack-clash-protection: a function that takes more than a page
+  // touches every page of it on its way down, so it cannot step over a guard of one page.
   const int probed_large_frame = end_of_child([] {
     return run_above_a_neighbour([](void*) -> void* {
       large_frame_that_probes();
@@ -382,7 +411,8 @@ CLAIM(38, "S", "A guard page makes overflow a fault.",
   });
   CHECK(probed_large_frame == 1000 + SIGSEGV);
   found(Verdict::holds,
-        "small frames: SIGSEGV; a frame of {} KiB over a guard of {} KiB: the neighbour's memory is written, no "
+        "small frames: SIGSEGV; a frame of {} KiB over a guard of {} KiB: the neighbour's memory "
+        "is written, no "
         "signal; with -fstack-clash-protection: SIGSEGV",
         large_frame_bytes / KiB, page_bytes() / KiB);
 }
@@ -396,7 +426,8 @@ struct Bounds {
 
   [[nodiscard]] bool contain(const void* address) const {
     const auto wanted = reinterpret_cast<std::uintptr_t>(address);
-    return reinterpret_cast<std::uintptr_t>(lowest) <= wanted && wanted < reinterpret_cast<std::uintptr_t>(end);
+    return reinterpret_cast<std::uintptr_t>(lowest) <= wanted &&
+           wanted < reinterpret_cast<std::uintptr_t>(end);
   }
   [[nodiscard]] std::size_t size() const { return static_cast<std::size_t>(end - lowest); }
 };
@@ -410,7 +441,8 @@ Bounds bounds_of_this_thread() {
   }
   pthread_attr_getstack(&attributes, &lowest, &size);
   pthread_attr_destroy(&attributes);
-  return {.lowest = static_cast<const char*>(lowest), .end = static_cast<const char*>(lowest) + size};
+  return {.lowest = static_cast<const char*>(lowest),
+          .end = static_cast<const char*>(lowest) + size};
 }
 
 const char not_on_any_stack = 0;
@@ -418,14 +450,17 @@ const char not_on_any_stack = 0;
 }  // namespace
 
 CLAIM(39, "R",
-      "One can ask for the running stack's bounds, and whether an address is inside (stack_getbounds, stack_inbounds).",
-      "the running stack's bounds are known to pthread_getattr_np, or to whoever switched to another stack") {
+      "One can ask for the running stack's bounds, and whether an address is inside "
+      "(stack_getbounds, stack_inbounds).",
+      "the running stack's bounds are known to pthread_getattr_np, or to whoever switched to "
+      "another stack") {
   // Solaris's functions do not exist here.
   CHECK(dlsym(RTLD_DEFAULT, "stack_getbounds") == nullptr);
   CHECK(dlsym(RTLD_DEFAULT, "stack_inbounds") == nullptr);
 
-  // The main thread: glibc looks for the mapping in /proc/self/maps and takes RLIMIT_STACK for the size, each time anew. So
-  // the bounds are those the stack may have, not those it has. (The arguments and the environment lie above it.)
+  // The main thread: glibc looks for the mapping in /proc/self/maps and takes RLIMIT_STACK for the
+  // size, each time anew. So the bounds are those the stack may have, not those it has. (The
+  // arguments and the environment lie above it.)
   const char here = 0;
   if (!set_stack_limit(8 * MiB)) {
     return skip("RLIMIT_STACK allows less than this test needs");
@@ -440,7 +475,8 @@ CLAIM(39, "R",
   CHECK(under_lower_limit.end == main_thread.end);
   CHECK(under_lower_limit.size() == main_thread.size() - 4 * MiB);
 
-  // Another thread: glibc made the stack and remembers it. It is all there from the start, down to the guard.
+  // Another thread: glibc made the stack and remembers it. It is all there from the start, down to
+  // the guard.
   Bounds thread;
   bool thread_is_inside = false;
   bool main_is_inside = true;
@@ -456,8 +492,8 @@ CLAIM(39, "R",
   CHECK(!main_is_inside);
   CHECK(below == "---p");
 
-  // A stack that the program switched to by itself: glibc does not notice, and goes on naming the thread's own. Who made the
-  // stack must tell.
+  // A stack that the program switched to by itself: glibc does not notice, and goes on naming the
+  // thread's own. Who made the stack must tell.
   growstack::Stack stack({.reserve = MiB, .strategy = growstack::Strategy::in_handler});
   bool glibc_says_inside = true;
   growstack::StackBounds growable;
@@ -465,7 +501,8 @@ CLAIM(39, "R",
   growstack::call(stack, [&] {
     const char here_on_growable = 0;
     glibc_says_inside = bounds_of_this_thread().contain(&here_on_growable);
-    growable_says_inside = growstack::current_stack_bounds(growable) && growable.contains(&here_on_growable);
+    growable_says_inside =
+        growstack::current_stack_bounds(growable) && growable.contains(&here_on_growable);
   });
   CHECK(!glibc_says_inside);
   CHECK(growable_says_inside);
@@ -473,7 +510,8 @@ CLAIM(39, "R",
   CHECK(growable.base == stack.base());
   CHECK(!growstack::current_stack_bounds(growable));  // here it is the main thread's again
   found(Verdict::holds,
-        "by other names: pthread_getattr_np tells {} KiB for the main thread under a limit of 8192 KiB, {} KiB "
+        "by other names: pthread_getattr_np tells {} KiB for the main thread under a limit of 8192 "
+        "KiB, {} KiB "
         "for a thread, the wrong stack on a growable one; current_stack_bounds tells {} KiB there",
         main_thread.size() / KiB, thread.size() / KiB, stack.reserved() / KiB);
 }
@@ -495,7 +533,8 @@ std::vector<std::string> words_in(const std::string& text) {
 
 }  // namespace
 
-CLAIM(41, "S", "MAP_STACK does nothing on Linux.", "MAP_STACK keeps huge pages away from a mapping, since Linux 6.7") {
+CLAIM(41, "S", "MAP_STACK does nothing on Linux.",
+      "MAP_STACK keeps huge pages away from a mapping, since Linux 6.7") {
   // VmFlags in smaps are all properties that the kernel keeps of a mapping, two letters each.
   const std::vector<std::string> without = words_in(flags_of_mapping_with(0));
   const std::vector<std::string> with = words_in(flags_of_mapping_with(MAP_STACK));
@@ -506,8 +545,9 @@ CLAIM(41, "S", "MAP_STACK does nothing on Linux.", "MAP_STACK keeps huge pages a
   std::ranges::copy_if(without, std::back_inserter(lost),
                        [&](const auto& each) { return std::ranges::count(with, each) == 0; });
 
-  // Neither growth nor a guard nor a lock: nothing goes, and nothing comes but "nh", the same as madvise(MADV_NOHUGEPAGE). A
-  // huge page is 2 MiB in one piece. It would be filled at the first touch of a stack that needs 8 KiB.
+  // Neither growth nor a guard nor a lock: nothing goes, and nothing comes but "nh", the same as
+  // madvise(MADV_NOHUGEPAGE). A huge page is 2 MiB in one piece. It would be filled at the first
+  // touch of a stack that needs 8 KiB.
   CHECK(lost.empty());
   const bool has_effect = added == std::vector<std::string>{"nh"};
   CHECK((has_effect || added.empty()));
@@ -529,8 +569,8 @@ std::size_t all_memory_and_swap() {
 
 constexpr int needs_privileges = 200;
 
-/// In a child that has no privileges and may lock `limit` bytes: how many stacks of `size` bytes can `make` make, until
-/// errno is `expected`? Exit codes: the number, or more than 200.
+/// In a child that has no privileges and may lock `limit` bytes: how many stacks of `size` bytes
+/// can `make` make, until errno is `expected`? Exit codes: the number, or more than 200.
 template <class Make>
 int locked_stacks(std::size_t limit, int expected, const Make& make) {
   return end_of_child([&] {
@@ -548,38 +588,47 @@ int locked_stacks(std::size_t limit, int expected, const Make& make) {
 
 }  // namespace
 
-CLAIM(42, "S", "With locking, mmap fails once the stacks together exceed what may be locked, or what there is.",
-      "mmap of locked stacks fails once they exceed RLIMIT_MEMLOCK, touched or not, unless a privilege lifts that") {
-  // Locked memory is in physical memory and stays there. What a process may lock is RLIMIT_MEMLOCK. Four stacks fit into it.
+CLAIM(42, "S",
+      "With locking, mmap fails once the stacks together exceed what may be locked, or what there "
+      "is.",
+      "mmap of locked stacks fails once they exceed RLIMIT_MEMLOCK, touched or not, unless a "
+      "privilege lifts that") {
+  // Locked memory is in physical memory and stays there. What a process may lock is RLIMIT_MEMLOCK.
+  // Four stacks fit into it.
   rlimit allowed{};
   getrlimit(RLIMIT_MEMLOCK, &allowed);
-  const std::size_t size = std::min<std::size_t>(allowed.rlim_max, MiB) / 4 / page_bytes() * page_bytes();
+  const std::size_t size =
+      std::min<std::size_t>(allowed.rlim_max, MiB) / 4 / page_bytes() * page_bytes();
   const std::size_t limit = 4 * size;
   if (size == 0) {
     return skip("next to nothing may be locked");
   }
   const auto map_locked = [&] {
-    return mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_LOCKED, -1, 0) != MAP_FAILED;
+    return mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_LOCKED, -1,
+                0) != MAP_FAILED;
   };
   const int by_mmap = locked_stacks(limit, EAGAIN, map_locked);
   if (by_mmap == needs_privileges) {
-    return skip("the limit of locked memory cannot be set, or the privilege to exceed it not given up");
+    return skip(
+        "the limit of locked memory cannot be set, or the privilege to exceed it not given up");
   }
   CHECK(by_mmap == 4);
 
-  // To lock pages only when they are touched, and to touch none, is no way around: all of the range counts at once. mlock2
-  // says ENOMEM where mmap says EAGAIN.
+  // To lock pages only when they are touched, and to touch none, is no way around: all of the range
+  // counts at once. mlock2 says ENOMEM where mmap says EAGAIN.
   const int on_fault = locked_stacks(limit, ENOMEM, [&] {
-    void* const memory = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    void* const memory =
+        mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     return memory != MAP_FAILED && mlock2(memory, size, MLOCK_ONFAULT) == 0;
   });
   CHECK(on_fault == 4);
 
-  // With mlockall(MCL_FUTURE) every mapping is a locked one, even address space without permissions, which no memory is
-  // behind. MCL_ONFAULT, so that only what is touched is filled.
+  // With mlockall(MCL_FUTURE) every mapping is a locked one, even address space without
+  // permissions, which no memory is behind. MCL_ONFAULT, so that only what is touched is filled.
   const int reserved = locked_stacks(limit, EAGAIN, [&] {
     static const bool all_are_locked = mlockall(MCL_FUTURE | MCL_ONFAULT) == 0;
-    return all_are_locked && mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED;
+    return all_are_locked &&
+           mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED;
   });
   CHECK(reserved == 4);
 
@@ -595,16 +644,19 @@ CLAIM(42, "S", "With locking, mmap fails once the stacks together exceed what ma
   });
   CHECK((as_this_user == 4 || as_this_user == 20));
 
-  // "What there is": one mapping larger than all memory and swap is refused, locked or not, unless the system is told to
-  // promise anything (vm.overcommit_memory is 1). Many small ones that exceed it together are not: each is small enough.
-  // They get a process killed when their pages are filled, which is not tried here.
+  // "What there is": one mapping larger than all memory and swap is refused, locked or not, unless
+  // the system is told to promise anything (vm.overcommit_memory is 1). Many small ones that exceed
+  // it together are not: each is small enough. They get a process killed when their pages are
+  // filled, which is not tried here.
   if (number_in("/proc/sys/vm/overcommit_memory") != 1) {
     const std::size_t too_much = all_memory_and_swap() + GiB;
-    CHECK(mmap(nullptr, too_much, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED);
+    CHECK(mmap(nullptr, too_much, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) ==
+          MAP_FAILED);
     CHECK(errno == ENOMEM);
   }
   found(Verdict::holds,
-        "of stacks of {} KiB under RLIMIT_MEMLOCK of {} KiB: {} by MAP_LOCKED, {} by MLOCK_ONFAULT, {} reserved "
+        "of stacks of {} KiB under RLIMIT_MEMLOCK of {} KiB: {} by MAP_LOCKED, {} by "
+        "MLOCK_ONFAULT, {} reserved "
         "under MCL_FUTURE; {}",
         size / KiB, limit / KiB, by_mmap, on_fault, reserved,
         as_this_user == 20 ? "no limit with CAP_IPC_LOCK" : "this user has no CAP_IPC_LOCK");
@@ -624,7 +676,8 @@ std::string letters(const std::vector<bool>& pages) {
 }  // namespace
 
 CLAIM(43, "R", "mincore tells which pages of a stack are resident.",
-      "mincore tells which pages are resident, without permissions too, and not whether there is a guard") {
+      "mincore tells which pages are resident, without permissions too, and not whether there is a "
+      "guard") {
   const std::size_t page = page_bytes();
   char* const memory = map_memory(8 * page);
   madvise(memory, 8 * page, MADV_NOHUGEPAGE);
@@ -633,17 +686,20 @@ CLAIM(43, "R", "mincore tells which pages of a stack are resident.",
   touch_each_page(memory + 5 * page, 3 * page);
   const char only_read = *static_cast<const volatile char*>(memory + 3 * page);
   CHECK(only_read == 0);
-  // A page that was read is said to be resident: the one page of zeros, which all processes share, stands in for it.
+  // A page that was read is said to be resident: the one page of zeros, which all processes share,
+  // stands in for it.
   const std::string touched = letters(mincore_pages(memory, 8 * page));
   CHECK(touched == "...R.RRR");
 
-  // PROT_NONE takes permissions away, not memory: a page that was filled stays, one that was not stays empty.
+  // PROT_NONE takes permissions away, not memory: a page that was filled stays, one that was not
+  // stays empty.
   REQUIRE(mprotect(memory + 4 * page, 2 * page, PROT_NONE) == 0);
   CHECK(letters(mincore_pages(memory, 8 * page)) == touched);
 
-  // A guard marker (Linux 6.13) is a note in the page table that a touch shall be SIGSEGV. It drops what was there, and to
-  // mincore it looks like a page that nobody has touched.
-  constexpr int guard_install = 102;  // MADV_GUARD_INSTALL, which C libraries of that time do not name
+  // A guard marker (Linux 6.13) is a note in the page table that a touch shall be SIGSEGV. It drops
+  // what was there, and to mincore it looks like a page that nobody has touched.
+  constexpr int guard_install =
+      102;  // MADV_GUARD_INSTALL, which C libraries of that time do not name
   const bool markers = madvise(memory + 6 * page, page, guard_install) == 0;
   const std::string with_marker = letters(mincore_pages(memory, 8 * page));
   CHECK(with_marker == (markers ? "...R.R.R" : "...R.RRR"));
@@ -653,9 +709,11 @@ CLAIM(43, "R", "mincore tells which pages of a stack are resident.",
   REQUIRE(munmap(memory, page) == 0);
   CHECK_THROWS_AS(static_cast<void>(mincore_pages(memory, 8 * page)), std::system_error);
 
-  // A huge page, where there are any, is resident as a whole after one touch. It must begin at a multiple of its size.
+  // A huge page, where there are any, is resident as a whole after one touch. It must begin at a
+  // multiple of its size.
   constexpr std::size_t huge = 2 * MiB;
-  const auto begin = (reinterpret_cast<std::uintptr_t>(map_memory(2 * huge)) + huge - 1) / huge * huge;
+  const auto begin =
+      (reinterpret_cast<std::uintptr_t>(map_memory(2 * huge)) + huge - 1) / huge * huge;
   auto* const block = reinterpret_cast<char*>(begin);
   madvise(block, huge, MADV_HUGEPAGE);
   touch_each_page(block + huge - page, page);
@@ -663,6 +721,8 @@ CLAIM(43, "R", "mincore tells which pages of a stack are resident.",
   const std::size_t resident = static_cast<std::size_t>(std::ranges::count(pages, true)) * page;
   CHECK(resident == resident_bytes(block, huge));
   CHECK(resident >= page);
-  found(Verdict::holds, "three pages written and one read: {}; {}: {}; one touch with MADV_HUGEPAGE: {} KiB", touched,
-        markers ? "a guard marker on one of them" : "no guard markers here", with_marker, resident / KiB);
+  found(Verdict::holds,
+        "three pages written and one read: {}; {}: {}; one touch with MADV_HUGEPAGE: {} KiB",
+        touched, markers ? "a guard marker on one of them" : "no guard markers here", with_marker,
+        resident / KiB);
 }

@@ -1,13 +1,15 @@
 // Reserving, committing, giving back: address space, physical memory, and what counts when.
 //
-// The addresses that a program may use, and the memory behind them, are two things. mmap(2) gives addresses: the kernel
-// writes down a mapping (from, to, permissions), no more. At the first touch of a page the CPU finds nothing there and calls
-// the kernel (a *page fault*), which takes a page of physical memory, fills it with zeros, and enters it in the *page
-// table*, where the CPU looks addresses up; the program notices nothing. A fault that needs no disk is a *minor* fault. A
-// third thing is the *charge*: memory that may be written is counted as promised when it is mapped, long before it is there.
+// The addresses that a program may use, and the memory behind them, are two things. mmap(2) gives
+// addresses: the kernel writes down a mapping (from, to, permissions), no more. At the first touch
+// of a page the CPU finds nothing there and calls the kernel (a *page fault*), which takes a page
+// of physical memory, fills it with zeros, and enters it in the *page table*, where the CPU looks
+// addresses up; the program notices nothing. A fault that needs no disk is a *minor* fault. A third
+// thing is the *charge*: memory that may be written is counted as promised when it is mapped, long
+// before it is there.
 //
-// So each test here asks for one of these numbers before and after: how much is mapped, how much is resident, how many
-// faults it took, what the page tables take, what is charged.
+// So each test here asks for one of these numbers before and after: how much is mapped, how much is
+// resident, how many faults it took, what the page tables take, what is charged.
 #include "claims/claim.hpp"
 #include "claims/look.hpp"
 #include "support/descend.hpp"
@@ -31,7 +33,8 @@ using namespace growstack::testing;
 
 namespace {
 
-/// Where huge pages are switched on for everybody, one touch may fill 2 MiB: not in this process, while this lives.
+/// Where huge pages are switched on for everybody, one touch may fill 2 MiB: not in this process,
+/// while this lives.
 class SinglePages {
  public:
   SinglePages() { prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0); }
@@ -40,8 +43,8 @@ class SinglePages {
   SinglePages& operator=(const SinglePages&) = delete;
 };
 
-/// The kernel makes one mapping of neighbours that are alike. This memory has a page without permissions on either side, so
-/// that the mapping which holds it holds nothing else.
+/// The kernel makes one mapping of neighbours that are alike. This memory has a page without
+/// permissions on either side, so that the mapping which holds it holds nothing else.
 char* lone_memory(std::size_t size) {
   char* const with_neighbours = map_memory(page_bytes() + size + page_bytes());
   mprotect(with_neighbours, page_bytes(), PROT_NONE);
@@ -69,15 +72,18 @@ int end_of_write_to(char* address) {
 
 }  // namespace
 
-// ---- reserving -------------------------------------------------------------------------------------------------------
+// ---- reserving
+// -------------------------------------------------------------------------------------------------------
 
 CLAIM(19, "L, S",
-      "malloc, new and mmap give address space; physical pages come at first touch. A new char[10 MiB] costs nothing.",
-      "malloc, new and mmap give address space and pages come at the first touch, but all of it is charged at once") {
+      "malloc, new and mmap give address space; physical pages come at first touch. A new char[10 "
+      "MiB] costs nothing.",
+      "malloc, new and mmap give address space and pages come at the first touch, but all of it is "
+      "charged at once") {
   constexpr std::size_t size = 10 * MiB;
   const SinglePages single_pages;
-  // From this size on, its default, malloc maps memory for each request, which is new memory; and new calls malloc. Said
-  // explicitly, because malloc raises it when such memory is freed.
+  // From this size on, its default, malloc maps memory for each request, which is new memory; and
+  // new calls malloc. Said explicitly, because malloc raises it when such memory is freed.
   mallopt(M_MMAP_THRESHOLD, 128 * KiB);
   const std::size_t charged_before = charged_bytes();
   const std::size_t data_before = status_bytes("VmData");
@@ -103,13 +109,15 @@ CLAIM(19, "L, S",
     CHECK(resident_bytes(begin, size) == resident + 2 * page_bytes());
   }
 
-  // What it costs at once are promises, whether anybody touches the memory or not. The kernel charges it: with
-  // vm.overcommit_memory = 2 there is a bound for all processes together (CommitLimit in /proc/meminfo). And it counts as
-  // data of this process (VmData), which RLIMIT_DATA bounds.
+  // What it costs at once are promises, whether anybody touches the memory or not. The kernel
+  // charges it: with vm.overcommit_memory = 2 there is a bound for all processes together
+  // (CommitLimit in /proc/meminfo). And it counts as data of this process (VmData), which
+  // RLIMIT_DATA bounds.
   CHECK(charged >= 3 * size);
   CHECK(data >= 3 * size);
 
-  // Two ways to touch all of it without noticing. Parentheses ask for zeros, which new writes, although they are there:
+  // Two ways to touch all of it without noticing. Parentheses ask for zeros, which new writes,
+  // although they are there:
   char* const zeros = new char[size]();
   const std::size_t resident_of_zeros = resident_bytes(begin_of_page(zeros), size);
   CHECK(resident_of_zeros == size);
@@ -121,9 +129,11 @@ CLAIM(19, "L, S",
   void* const again = std::malloc(small);
   CHECK(resident_bytes(begin_of_page(again), small) == small);
 
-  found(Verdict::holds, "of {} KiB resident: mmap {}, malloc {}, new {}, new with () {}; the first three are charged {}",
-        size / KiB, resident_of_mmap / KiB, resident_of_malloc / KiB, resident_of_new / KiB, resident_of_zeros / KiB,
-        charged / KiB);
+  found(Verdict::holds,
+        "of {} KiB resident: mmap {}, malloc {}, new {}, new with () {}; the first three are "
+        "charged {}",
+        size / KiB, resident_of_mmap / KiB, resident_of_malloc / KiB, resident_of_new / KiB,
+        resident_of_zeros / KiB, charged / KiB);
   std::free(again);
   delete[] zeros;
   delete[] from_new;
@@ -133,8 +143,11 @@ CLAIM(19, "L, S",
 
 namespace {
 
-/// One page of page tables holds an entry of 8 bytes for each page, and so speaks of this many bytes: 2 MiB on x86-64.
-std::size_t bytes_of_one_page_table() { return page_bytes() / sizeof(std::uint64_t) * page_bytes(); }
+/// One page of page tables holds an entry of 8 bytes for each page, and so speaks of this many
+/// bytes: 2 MiB on x86-64.
+std::size_t bytes_of_one_page_table() {
+  return page_bytes() / sizeof(std::uint64_t) * page_bytes();
+}
 
 struct Cost {
   std::size_t memory;
@@ -159,18 +172,23 @@ Cost cost_of_stacks(std::size_t count, std::size_t stack_bytes) {
 }  // namespace
 
 CLAIM(20, "S", "A lazily mapped stack of 8 MiB that uses 500 bytes costs one page.",
-      "a lazily mapped stack of 8 MiB that uses 500 bytes costs one page, and one more of page tables") {
+      "a lazily mapped stack of 8 MiB that uses 500 bytes costs one page, and one more of page "
+      "tables") {
   constexpr std::size_t count = 32;
   const SinglePages single_pages;
-  // An empty part of the address space has no page tables either: they come with the first page. A stack of 8 MiB is far
-  // from the next one, so its one page needs a page table that serves nobody else. No figure of RSS shows it: it is VmPTE in
-  // /proc/self/status. Small stacks, close together, share.
+  // An empty part of the address space has no page tables either: they come with the first page. A
+  // stack of 8 MiB is far from the next one, so its one page needs a page table that serves nobody
+  // else. No figure of RSS shows it: it is VmPTE in /proc/self/status. Small stacks, close
+  // together, share.
   const Cost large = cost_of_stacks(count, 8 * MiB);
   const Cost small = cost_of_stacks(count, 64 * KiB);
   const auto page_tables_for = [](std::size_t stack_bytes) {
-    return std::max(std::size_t{1}, count * stack_bytes / std::max(stack_bytes, bytes_of_one_page_table())) * page_bytes();
+    return std::max(std::size_t{1},
+                    count * stack_bytes / std::max(stack_bytes, bytes_of_one_page_table())) *
+           page_bytes();
   };
-  // Page tables lie in a tree: for every GiB, and every 512 GiB, there may be another page higher up in it.
+  // Page tables lie in a tree: for every GiB, and every 512 GiB, there may be another page higher
+  // up in it.
   const std::size_t higher_up = 4 * page_bytes();
   CHECK(large.memory == count * page_bytes());
   CHECK(large.page_tables >= page_tables_for(8 * MiB));
@@ -178,20 +196,24 @@ CLAIM(20, "S", "A lazily mapped stack of 8 MiB that uses 500 bytes costs one pag
   CHECK(small.memory == count * page_bytes());
   CHECK(small.page_tables >= page_tables_for(64 * KiB));
   CHECK(small.page_tables <= page_tables_for(64 * KiB) + higher_up);
-  found(Verdict::holds, "each of {} stacks of 8 MiB: {} KiB and {:.2f} KiB of page tables; of 64 KiB: {} KiB and {:.2f} KiB",
-        count, large.memory / count / KiB, static_cast<double>(large.page_tables) / count / KiB, small.memory / count / KiB,
-        static_cast<double>(small.page_tables) / count / KiB);
+  found(Verdict::holds,
+        "each of {} stacks of 8 MiB: {} KiB and {:.2f} KiB of page tables; of 64 KiB: {} KiB and "
+        "{:.2f} KiB",
+        count, large.memory / count / KiB, static_cast<double>(large.page_tables) / count / KiB,
+        small.memory / count / KiB, static_cast<double>(small.page_tables) / count / KiB);
 }
 
 CLAIM(21, "S", "A guard page costs no physical memory.",
-      "a guard page costs no physical memory, but a mapping for itself, or as a marker its place in a page table") {
+      "a guard page costs no physical memory, but a mapping for itself, or as a marker its place "
+      "in a page table") {
   constexpr std::size_t count = 1000;
   constexpr std::size_t stack_bytes = 64 * KiB;
   constexpr std::size_t size = count * stack_bytes;
   const auto mappings_of = [](char* stacks) { return mappings_in(stacks, stacks + size).size(); };
 
-  // The guard that everybody uses is a page without permissions. Permissions belong to a mapping: so each guard is one, and
-  // what lies between two guards is another. A process may have vm.max_map_count of them.
+  // The guard that everybody uses is a page without permissions. Permissions belong to a mapping:
+  // so each guard is one, and what lies between two guards is another. A process may have
+  // vm.max_map_count of them.
   char* const stacks = lone_memory(size);
   CHECK(mappings_of(stacks) == 1);
   std::size_t page_tables = page_table_bytes();
@@ -206,13 +228,14 @@ CLAIM(21, "S", "A guard page costs no physical memory.",
   CHECK(end_of_write_to(stacks + stack_bytes + page_bytes()) == 0);
   munmap(stacks, size);
 
-  // Since Linux 6.13 there are guard markers: an entry in the page table which says that a touch is SIGSEGV. The mapping
-  // stays whole, and where there was no page table yet, there is one now.
+  // Since Linux 6.13 there are guard markers: an entry in the page table which says that a touch is
+  // SIGSEGV. The mapping stays whole, and where there was no page table yet, there is one now.
   constexpr int madv_guard_install = 102;  // too new for the headers of many
   char* const marked = lone_memory(size);
   page_tables = page_table_bytes();
   std::size_t markers = 0;
-  while (markers < count && madvise(marked + markers * stack_bytes, page_bytes(), madv_guard_install) == 0) {
+  while (markers < count &&
+         madvise(marked + markers * stack_bytes, page_bytes(), madv_guard_install) == 0) {
     ++markers;
   }
   const std::size_t for_markers = page_table_bytes() - page_tables;
@@ -220,20 +243,27 @@ CLAIM(21, "S", "A guard page costs no physical memory.",
     CHECK(markers == count);
     CHECK(resident_bytes(marked, size) == 0);
     CHECK(mappings_of(marked) == 1);
-    CHECK(for_markers >= (size / bytes_of_one_page_table() - 1) * page_bytes());  // at either end one may have been there
+    CHECK(for_markers >= (size / bytes_of_one_page_table() - 1) *
+                             page_bytes());  // at either end one may have been there
     CHECK(end_of_write_to(marked + stack_bytes) == 1000 + SIGSEGV);
     CHECK(end_of_write_to(marked + stack_bytes + page_bytes()) == 0);
   }
   munmap(marked, size);
-  found(Verdict::holds, "{} stacks with guards: {} mappings of at most {} in a process; with markers: {}", count, 2 * count,
-        number_in("/proc/sys/vm/max_map_count"),
-        markers > 0 ? fmt::format("1 mapping and {} KiB of page tables", for_markers / KiB) : "not on this kernel");
+  found(Verdict::holds,
+        "{} stacks with guards: {} mappings of at most {} in a process; with markers: {}", count,
+        2 * count, number_in("/proc/sys/vm/max_map_count"),
+        markers > 0 ? fmt::format("1 mapping and {} KiB of page tables", for_markers / KiB)
+                    : "not on this kernel");
 }
 
-// ---- giving back -----------------------------------------------------------------------------------------------------
+// ---- giving back
+// -----------------------------------------------------------------------------------------------------
 
-CLAIM(22, "M", "MADV_DONTNEED on anonymous memory drops RSS to zero, keeps the mapping, and the next read gives zeros.",
-      "MADV_DONTNEED drops private anonymous memory to RSS zero, keeps mapping and charge, and the next read gives zeros") {
+CLAIM(22, "M",
+      "MADV_DONTNEED on anonymous memory drops RSS to zero, keeps the mapping, and the next read "
+      "gives zeros.",
+      "MADV_DONTNEED drops private anonymous memory to RSS zero, keeps mapping and charge, and the "
+      "next read gives zeros") {
   constexpr std::size_t size = 4 * MiB;
   const SinglePages single_pages;
   char* const memory = lone_memory(size);
@@ -255,8 +285,10 @@ CLAIM(22, "M", "MADV_DONTNEED on anonymous memory drops RSS to zero, keeps the m
   const std::size_t faults = minor_faults() - faults_before;
   CHECK(faults >= size / page_bytes());
 
-  // Shared anonymous memory is the exception: it is a file without a name, and we drop only our view of it.
-  auto* const shared = static_cast<char*>(mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  // Shared anonymous memory is the exception: it is a file without a name, and we drop only our
+  // view of it.
+  auto* const shared = static_cast<char*>(
+      mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
   REQUIRE(shared != MAP_FAILED);
   std::memset(shared, 'x', size);
   REQUIRE(madvise(shared, size, MADV_DONTNEED) == 0);
@@ -264,7 +296,8 @@ CLAIM(22, "M", "MADV_DONTNEED on anonymous memory drops RSS to zero, keeps the m
   CHECK(shared[0] == 'x');
   CHECK(shared[size - 1] == 'x');
 
-  found(Verdict::holds, "RSS {} KiB, then {}; {} faults to read it again; shared memory kept what was written",
+  found(Verdict::holds,
+        "RSS {} KiB, then {}; {} faults to read it again; shared memory kept what was written",
         before.resident / KiB, after.resident, faults);
   munmap(shared, size);
   munmap(memory, size);
@@ -275,24 +308,28 @@ CLAIM(23, "M", "posix_madvise(POSIX_MADV_DONTNEED) returns success and does noth
   constexpr std::size_t size = 64 * KiB;
   char* const memory = map_memory(size);
   std::memset(memory, 'x', size);
-  // The advice of POSIX leaves the data as it is, that of Linux drops it, and both have the name DONTNEED. glibc asks the
-  // kernel for what the name says in POSIX, for which the kernel has no such advice: so for nothing.
+  // The advice of POSIX leaves the data as it is, that of Linux drops it, and both have the name
+  // DONTNEED. glibc asks the kernel for what the name says in POSIX, for which the kernel has no
+  // such advice: so for nothing.
   static_assert(POSIX_MADV_DONTNEED == MADV_DONTNEED, "even the number is the same");
   CHECK(posix_madvise(memory, size, POSIX_MADV_DONTNEED) == 0);
   const std::size_t resident = resident_bytes(memory, size);
   CHECK(resident == size);
   CHECK(memory[0] == 'x');
-  // That the kernel is not even asked shows where it would have refused: nothing is mapped here any more.
+  // That the kernel is not even asked shows where it would have refused: nothing is mapped here any
+  // more.
   munmap(memory, size);
   const int of_dontneed = posix_madvise(memory, size, POSIX_MADV_DONTNEED);
   const int of_another = posix_madvise(memory, size, POSIX_MADV_WILLNEED);
   CHECK(of_dontneed == 0);
   CHECK(of_another == ENOMEM);
-  found(Verdict::holds, "{} of {} KiB resident after it; where nothing is mapped: {}, and POSIX_MADV_WILLNEED {}",
+  found(Verdict::holds,
+        "{} of {} KiB resident after it; where nothing is mapped: {}, and POSIX_MADV_WILLNEED {}",
         resident / KiB, size / KiB, of_dontneed, strerrorname_np(of_another));
 }
 
-// ---- keeping ---------------------------------------------------------------------------------------------------------
+// ---- keeping
+// ---------------------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -313,8 +350,8 @@ CLAIM(24, "M", "MADV_DONTNEED is refused on locked memory.",
   CHECK(errno == EINVAL);
   CHECK(resident_bytes(memory + half, half) == half);
 
-  // The kernel goes from mapping to mapping, upwards, and meets the locked one second: refused does not mean that nothing
-  // happened.
+  // The kernel goes from mapping to mapping, upwards, and meets the locked one second: refused does
+  // not mean that nothing happened.
   CHECK(madvise(memory, 2 * half, MADV_DONTNEED) == -1);
   CHECK(errno == EINVAL);
   CHECK(resident_bytes(memory, half) == 0);
@@ -335,7 +372,8 @@ CLAIM(24, "M", "MADV_DONTNEED is refused on locked memory.",
 }
 
 CLAIM(25, "S", "mlock2(MLOCK_ONFAULT) keeps touched pages in memory without touching the rest.",
-      "mlock2 with MLOCK_ONFAULT keeps touched pages in memory without touching the rest, but the limit counts the rest") {
+      "mlock2 with MLOCK_ONFAULT keeps touched pages in memory without touching the rest, but the "
+      "limit counts the rest") {
   const std::size_t page = page_bytes();
   const std::size_t size = 8 * page;
   const SinglePages single_pages;
@@ -356,8 +394,8 @@ CLAIM(25, "S", "mlock2(MLOCK_ONFAULT) keeps touched pages in memory without touc
   const std::size_t after_touch = resident_bytes(memory, size);
   CHECK(after_touch == 2 * page);
 
-  // What is in memory stays there: every way to ask for the opposite is open for `plain`, and closed for this. (MADV_PAGEOUT
-  // puts pages into swap at once, where there is swap.)
+  // What is in memory stays there: every way to ask for the opposite is open for `plain`, and
+  // closed for this. (MADV_PAGEOUT puts pages into swap at once, where there is swap.)
   for (const int advice : {MADV_DONTNEED, MADV_PAGEOUT}) {
     CAPTURE(advice);
     CHECK(madvise(plain, size, advice) == 0);
@@ -368,8 +406,9 @@ CLAIM(25, "S", "mlock2(MLOCK_ONFAULT) keeps touched pages in memory without touc
   CHECK(resident_bytes(memory, size) == 2 * page);
   const std::size_t counted = status_bytes("VmLck") - locked_before;
   CHECK(counted == size);  // what RLIMIT_MEMLOCK bounds
-  found(Verdict::holds, "of {} KiB resident: {} after mlock2, {} after a touch more; RLIMIT_MEMLOCK counts {}", size / KiB,
-        after_lock / KiB, after_touch / KiB, counted / KiB);
+  found(Verdict::holds,
+        "of {} KiB resident: {} after mlock2, {} after a touch more; RLIMIT_MEMLOCK counts {}",
+        size / KiB, after_lock / KiB, after_touch / KiB, counted / KiB);
   munlock(memory, size);
 }
 
@@ -409,8 +448,9 @@ CriticalSections run_critical_sections() {
   faults.locked = mlock(here - prepared_depth, prepared_depth + page_bytes()) == 0;
   faults.prepared = faults_of_critical_section();
 
-  // A fork undoes it: parent and child share all pages, which may only be read from now on, and the first write to each is a
-  // fault that makes a copy. It is a fault as well when, as here, the child is gone again and there is nothing to copy for.
+  // A fork undoes it: parent and child share all pages, which may only be read from now on, and the
+  // first write to each is a fault that makes a copy. It is a fault as well when, as here, the
+  // child is gone again and there is nothing to copy for.
   end_of_child([] { return 0; });
   faults.after_fork = faults_of_critical_section();
   munlock(here - prepared_depth, prepared_depth + page_bytes());
@@ -419,8 +459,10 @@ CriticalSections run_critical_sections() {
 
 }  // namespace
 
-CLAIM(26, "R", "Lock, touch every page, then run: there is not one page fault in the critical section.",
-      "a critical section on a stack that was touched and locked has not one page fault, until the process forks") {
+CLAIM(26, "R",
+      "Lock, touch every page, then run: there is not one page fault in the critical section.",
+      "a critical section on a stack that was touched and locked has not one page fault, until the "
+      "process forks") {
   const SinglePages single_pages;
   const CriticalSections of_main = run_critical_sections();
 
@@ -454,23 +496,28 @@ CLAIM(26, "R", "Lock, touch every page, then run: there is not one page fault in
     CHECK(faults.after_fork >= pages - 1);
   }
   found(Verdict::holds,
-        "faults unprepared, prepared, after a fork: main {}, {}, {}; thread {}, {}, {}; own memory {}, {}, {}",
-        of_main.unprepared, of_main.prepared, of_main.after_fork, of_thread.unprepared, of_thread.prepared,
-        of_thread.after_fork, of_own.unprepared, of_own.prepared, of_own.after_fork);
+        "faults unprepared, prepared, after a fork: main {}, {}, {}; thread {}, {}, {}; own memory "
+        "{}, {}, {}",
+        of_main.unprepared, of_main.prepared, of_main.after_fork, of_thread.unprepared,
+        of_thread.prepared, of_thread.after_fork, of_own.unprepared, of_own.prepared,
+        of_own.after_fork);
 }
 
-// ---- counting --------------------------------------------------------------------------------------------------------
+// ---- counting
+// --------------------------------------------------------------------------------------------------------
 
 CLAIM(27, "L", "VIRT and RES differ by exactly what has not been touched.",
-      "VIRT and RES differ by what was only read or was given back, too, not only by what has not been touched") {
+      "VIRT and RES differ by what was only read or was given back, too, not only by what has not "
+      "been touched") {
   constexpr std::size_t quarter = MiB;
   const std::size_t pages = quarter / page_bytes();
   const SinglePages single_pages;
-  // top(1) shows VIRT and RES for the whole process: the sums of the sizes, and of what is resident, over its mappings. Here
-  // they are looked at for one mapping of four quarters.
+  // top(1) shows VIRT and RES for the whole process: the sums of the sizes, and of what is
+  // resident, over its mappings. Here they are looked at for one mapping of four quarters.
   const std::size_t virt_before = status_bytes("VmSize");
   char* const memory = lone_memory(4 * quarter);
-  CHECK(status_bytes("VmSize") == virt_before + 4 * quarter + 2 * page_bytes());  // with the page on either side
+  CHECK(status_bytes("VmSize") ==
+        virt_before + 4 * quarter + 2 * page_bytes());  // with the page on either side
   const auto missing = [&] { return 4 * quarter - mapping_of(memory).resident; };
   CHECK(missing() == 4 * quarter);
 
@@ -479,8 +526,8 @@ CLAIM(27, "L", "VIRT and RES differ by exactly what has not been touched.",
   const std::size_t after_writing = missing();
   CHECK(after_writing == 2 * quarter);
 
-  // A quarter is read. That is a touch, with a fault for each page; but the kernel answers it with its one page of zeros,
-  // which is shared by all processes and counted for none.
+  // A quarter is read. That is a touch, with a fault for each page; but the kernel answers it with
+  // its one page of zeros, which is shared by all processes and counted for none.
   const std::size_t faults_before = minor_faults();
   CHECK(is_zero(memory + 2 * quarter, quarter));
   CHECK(minor_faults() - faults_before >= pages);
@@ -494,13 +541,15 @@ CLAIM(27, "L", "VIRT and RES differ by exactly what has not been touched.",
 
   // The last quarter is the one that nobody touched.
   CHECK(resident_bytes(memory + 3 * quarter, quarter) == 0);
-  found(Verdict::never_did, "{} KiB untouched, VIRT - RES is {} KiB", quarter / KiB, after_giving_back / KiB);
+  found(Verdict::never_did, "{} KiB untouched, VIRT - RES is {} KiB", quarter / KiB,
+        after_giving_back / KiB);
   munmap(memory, 4 * quarter);
 }
 
 namespace {
 
-/// mincore(2) knows pages that are mapped, resident or not. A vector for its answer could move the heap.
+/// mincore(2) knows pages that are mapped, resident or not. A vector for its answer could move the
+/// heap.
 bool is_mapped(char* address) {
   unsigned char answer = 0;
   return mincore(begin_of_page(address), 1, &answer) == 0;
@@ -510,12 +559,15 @@ bool is_mapped(char* address) {
 
 CLAIM(28, "L", "brk moves the end of the heap by the page.",
       "brk moves the end of the heap by the byte, and the kernel maps the pages that it reaches") {
-  // sbrk(n) is brk(2) with the old end plus n. Nothing here may call malloc, which moves the same end: so all is done first
-  // and looked at later.
+  // sbrk(n) is brk(2) with the old end plus n. Nothing here may call malloc, which moves the same
+  // end: so all is done first and looked at later.
   const std::size_t page = page_bytes();
-  const auto grow = [](std::ptrdiff_t bytes) { return static_cast<char*>(sbrk(bytes)); };  // returns the old end
+  const auto grow = [](std::ptrdiff_t bytes) {
+    return static_cast<char*>(sbrk(bytes));
+  };  // returns the old end
   char* const odd_end = grow(0);
-  const auto to_next_page = static_cast<std::ptrdiff_t>((page - reinterpret_cast<std::uintptr_t>(odd_end) % page) % page);
+  const auto to_next_page =
+      static_cast<std::ptrdiff_t>((page - reinterpret_cast<std::uintptr_t>(odd_end) % page) % page);
   grow(to_next_page);  // none with glibc, which keeps the end at a page
 
   char* const end = grow(0);
@@ -539,5 +591,6 @@ CLAIM(28, "L", "brk moves the end of the heap by the page.",
   CHECK(next_page_is_mapped_then);
   CHECK(back == 0);
   CHECK_FALSE(mapped_after);  // and what the end moves down over is given back at once
-  found(Verdict::never_did, "moved by 1 byte: the end moved by {}, and {} bytes more can be written", moved, page);
+  found(Verdict::never_did,
+        "moved by 1 byte: the end moved by {}, and {} bytes more can be written", moved, page);
 }

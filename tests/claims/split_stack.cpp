@@ -1,11 +1,12 @@
-// claims_split_stack: what the claim about split stacks is told. A program of its own, because it needs its own linker.
-// Prints
+// claims_split_stack: what the claim about split stacks is told. A program of its own, because it
+// needs its own linker. Prints
 //
 //     compares DEPTHS HOT USUAL_RATIO HOT_RATIO
 //
-// whether split code compares the stack pointer at the beginning of a function (1) and plain code does not; at how many
-// depths a call was tried, and at how many of these its frame was elsewhere; what a call costs at the usual depth as a ratio
-// to plain code, and what at the worst as a ratio to the usual.
+// whether split code compares the stack pointer at the beginning of a function (1) and plain code
+// does not; at how many depths a call was tried, and at how many of these its frame was elsewhere;
+// what a call costs at the usual depth as a ratio to plain code, and what at the worst as a ratio
+// to the usual.
 #include "split_code.hpp"
 
 #include <fmt/format.h>
@@ -33,14 +34,16 @@ double time_calls(const SplitCode& code) {
   for (int each = 0; each < 3; ++each) {
     const auto before = std::chrono::steady_clock::now();
     code.call_leaf(calls);
-    const std::chrono::duration<double, std::nano> taken = std::chrono::steady_clock::now() - before;
+    const std::chrono::duration<double, std::nano> taken =
+        std::chrono::steady_clock::now() - before;
     quickest = std::min(quickest, taken.count() / static_cast<double>(calls));
   }
   return quickest;
 }
 
-/// On an unsplit stack the frame of a function that is called lies right below that of its caller. This runs on what is left
-/// of a piece, 1 KiB at least, without asking for more: it is not split code.
+/// On an unsplit stack the frame of a function that is called lies right below that of its caller.
+/// This runs on what is left of a piece, 1 KiB at least, without asking for more: it is not split
+/// code.
 void visit(void* argument) {
   constexpr std::uintptr_t beside = 1024;
   auto& it = *static_cast<Visit*>(argument);
@@ -49,8 +52,8 @@ void visit(void* argument) {
   it.nanoseconds = time_calls(it.code);
 }
 
-/// Whether the first instructions of a function read %fs:0x70, the word of the thread's own that says where its piece of
-/// stack ends.
+/// Whether the first instructions of a function read %fs:0x70, the word of the thread's own that
+/// says where its piece of stack ends.
 bool reads_end_of_stack(std::uintptr_t (*function)()) {
   constexpr std::string_view operand("\x25\x70\x00\x00\x00", 5);
   const std::string_view code(reinterpret_cast<const char*>(function), 48);
@@ -65,7 +68,8 @@ double median(std::vector<double> samples) {
 }  // namespace
 
 int main() {
-  constexpr std::size_t depths = 1500;  // one small frame apart: more than the 16 KiB that the first piece has
+  constexpr std::size_t depths =
+      1500;  // one small frame apart: more than the 16 KiB that the first piece has
   std::vector<double> with;
   std::vector<double> without;
   std::size_t hot = 0;

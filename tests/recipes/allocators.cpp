@@ -1,5 +1,5 @@
-// Recipe: growable stacks for runtimes that ask for them by size, and know them by their lowest address: marl's Allocator
-// has this shape, and PhotonLibOS's pair of functions.
+// Recipe: growable stacks for runtimes that ask for them by size, and know them by their lowest
+// address: marl's Allocator has this shape, and PhotonLibOS's pair of functions.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -27,10 +27,10 @@ class PoolsBySize {
     const std::lock_guard lock(mutex_);
     std::unique_ptr<growstack::StackPool>& pool = pools_[size];
     if (pool == nullptr) {
-      // userfault_signal or pipe_helper would do as well: whatever keeps to the size that was asked for. guard_markers takes
-      // up to 2 MiB more, which these interfaces cannot be told.
-      pool = std::make_unique<growstack::StackPool>(
-          growstack::PoolOptions{.reserve = size, .strategy = growstack::Strategy::in_handler, .name = "runtime"});
+      // userfault_signal or pipe_helper would do as well: whatever keeps to the size that was asked
+      // for. guard_markers takes up to 2 MiB more, which these interfaces cannot be told.
+      pool = std::make_unique<growstack::StackPool>(growstack::PoolOptions{
+          .reserve = size, .strategy = growstack::Strategy::in_handler, .name = "runtime"});
     }
     return *pool;
   }
@@ -40,7 +40,8 @@ class PoolsBySize {
   std::map<std::size_t, std::unique_ptr<growstack::StackPool>> pools_;
 };
 
-// ---- an interface like marl's --------------------------------------------------------------------------------------------
+// ---- an interface like marl's
+// --------------------------------------------------------------------------------------------
 
 struct Request {
   std::size_t size = 0;
@@ -63,14 +64,17 @@ class Allocator {
 /// Guards are there whether they are asked for or not, and stacks begin and end with whole pages.
 class GrowableStacks final : public Allocator {
  public:
-  Allocation allocate(const Request& request) override { return {pools_.allocate(request.size), request}; }
+  Allocation allocate(const Request& request) override {
+    return {pools_.allocate(request.size), request};
+  }
   void free(const Allocation& allocation) override { PoolsBySize::free(allocation.pointer); }
 
  private:
   PoolsBySize pools_;
 };
 
-// ---- an interface like PhotonLibOS's -------------------------------------------------------------------------------------
+// ---- an interface like PhotonLibOS's
+// -------------------------------------------------------------------------------------
 
 struct StackFunctions {
   void* (*allocate)(void* object, std::size_t size);
@@ -79,7 +83,10 @@ struct StackFunctions {
 };
 
 StackFunctions functions_of(PoolsBySize& pools) {
-  return {.allocate = [](void* object, std::size_t size) { return static_cast<PoolsBySize*>(object)->allocate(size); },
+  return {.allocate =
+              [](void* object, std::size_t size) {
+                return static_cast<PoolsBySize*>(object)->allocate(size);
+              },
           .deallocate = [](void*, void* lowest, std::size_t) { PoolsBySize::free(lowest); },
           .object = &pools};
 }
@@ -114,7 +121,8 @@ constexpr std::size_t MiB = std::size_t{1} << 20;
 TEST_CASE("an allocator with requests and allocations hands out growable stacks") {
   GrowableStacks stacks;
   for (int round = 0; round < 2; ++round) {
-    const Allocation large = stacks.allocate({.size = 16 * MiB, .alignment = 16, .use_guards = true});
+    const Allocation large =
+        stacks.allocate({.size = 16 * MiB, .alignment = 16, .use_guards = true});
     const Allocation small = stacks.allocate({.size = MiB, .alignment = 16, .use_guards = true});
     CHECK(descend_on(large.pointer, 16 * MiB, 12 * MiB) == 0);
     CHECK(descend_on(small.pointer, MiB, MiB / 2) == 0);

@@ -1,5 +1,5 @@
-// Recipe: an event loop with a coroutine for each connection. A connection that waits holds a page or two of its stack,
-// however deep it once was.
+// Recipe: an event loop with a coroutine for each connection. A connection that waits holds a page
+// or two of its stack, however deep it once was.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -41,17 +41,19 @@ class EventLoop {
   /// Runs `serve` in a coroutine of its own until it waits for the first time.
   void spawn(std::function<void(EventLoop&)> serve) {
     ++running_;
-    resume(context::fiber(std::allocator_arg, stacks_, [this, serve = std::move(serve)](context::fiber&& loop) {
-      loop_ = std::move(loop);
-      serve(*this);
-      --running_;
-      return std::move(loop_);
-    }));
+    resume(context::fiber(std::allocator_arg, stacks_,
+                          [this, serve = std::move(serve)](context::fiber&& loop) {
+                            loop_ = std::move(loop);
+                            serve(*this);
+                            --running_;
+                            return std::move(loop_);
+                          }));
   }
 
   /// For a coroutine: goes on when there is something to read.
   void wait_until_readable(int descriptor) {
-    // What earlier calls needed and this one does not. Without page faults since the last time this is a comparison.
+    // What earlier calls needed and this one does not. Without page faults since the last time this
+    // is a comparison.
     static_cast<void>(growstack::Stack::trim_current());
     Waiting waiting;
     epoll_event event{.events = EPOLLIN | EPOLLONESHOT, .data = {.ptr = &waiting}};
@@ -68,7 +70,8 @@ class EventLoop {
     while (running_ > 0) {
       const int count = epoll_wait(epoll_, events.data(), static_cast<int>(events.size()), -1);
       for (int i = 0; i < count; ++i) {
-        resume(std::move(static_cast<Waiting*>(events[static_cast<std::size_t>(i)].data.ptr)->coroutine));
+        resume(std::move(
+            static_cast<Waiting*>(events[static_cast<std::size_t>(i)].data.ptr)->coroutine));
       }
     }
   }
@@ -111,7 +114,9 @@ void echo(EventLoop& loop, int descriptor, std::size_t& wrong) {
 
 }  // namespace
 
-TEST_CASE("an event loop serves each connection in a coroutine, and one that was deep waits in little memory") {
+TEST_CASE(
+    "an event loop serves each connection in a coroutine, and one that was deep waits in little "
+    "memory") {
   constexpr std::size_t connections = 200;
   EventLoop loop;
   std::size_t wrong = 0;

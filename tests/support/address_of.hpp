@@ -5,6 +5,8 @@
 
 namespace growstack::testing {
 
-[[nodiscard]] inline std::uintptr_t address_of(const void* pointer) { return reinterpret_cast<std::uintptr_t>(pointer); }
+[[nodiscard]] inline std::uintptr_t address_of(const void* pointer) {
+  return reinterpret_cast<std::uintptr_t>(pointer);
+}
 
 }  // namespace growstack::testing

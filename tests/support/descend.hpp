@@ -1,5 +1,6 @@
-// Using the running stack: one touch at a chosen address, or a whole descent that fills it with a pattern and verifies that
-// on the way back. Nothing here asserts: these functions run on growable stacks, where a failing assertion would throw.
+// Using the running stack: one touch at a chosen address, or a whole descent that fills it with a
+// pattern and verifies that on the way back. Nothing here asserts: these functions run on growable
+// stacks, where a failing assertion would throw.
 #pragma once
 
 #include <alloca.h>
@@ -12,8 +13,8 @@ namespace growstack::testing {
 /// The frame address of the caller: close above its stack pointer.
 #define GROWSTACK_HERE reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0))
 
-/// Moves the stack pointer down to just above `address`, which lies in the running stack, and writes one byte there: the
-/// first touch of everything in between.
+/// Moves the stack pointer down to just above `address`, which lies in the running stack, and
+/// writes one byte there: the first touch of everything in between.
 void touch_in_one_jump(std::uintptr_t address, unsigned char value = 1);
 
 /// A frame of its own, below all that its caller allocated.
@@ -22,25 +23,27 @@ template <class Body>
   body();
 }
 
-/// Runs body() with the stack pointer some bytes below `address`, which lies in the running stack; touches nothing in
-/// between.
+/// Runs body() with the stack pointer some bytes below `address`, which lies in the running stack;
+/// touches nothing in between.
 template <class Body>
-[[gnu::noinline]] __attribute__((no_sanitize("address"), no_sanitize("thread"))) void at_stack_pointer(
-    std::uintptr_t address, const Body& body) {
+[[gnu::noinline]] __attribute__((no_sanitize("address"), no_sanitize("thread"))) void
+at_stack_pointer(std::uintptr_t address, const Body& body) {
   void* const room = alloca(GROWSTACK_HERE - address);
   asm volatile("" : : "r"(room) : "memory");
   in_own_frame(body);
 }
 
-/// Calls itself, with a pattern in each frame, until less than `spare` bytes are left above `address`, which lies in the
-/// running stack. Returns the number of bytes that had changed when it came back: 0.
+/// Calls itself, with a pattern in each frame, until less than `spare` bytes are left above
+/// `address`, which lies in the running stack. Returns the number of bytes that had changed when it
+/// came back: 0.
 std::size_t descend_to(std::uintptr_t address, std::size_t spare = std::size_t{4} * 1024);
 
 /// The same, `depth` bytes below the caller.
 inline std::size_t descend(std::size_t depth) { return descend_to(GROWSTACK_HERE - depth, 0); }
 
-/// Fills [begin, end) of the running stack, which lies below everything in use, with a pattern that depends on the address,
-/// having moved the stack pointer below it; reads it back; returns the number of bytes that were wrong.
+/// Fills [begin, end) of the running stack, which lies below everything in use, with a pattern that
+/// depends on the address, having moved the stack pointer below it; reads it back; returns the
+/// number of bytes that were wrong.
 std::size_t fill_in_one_jump(std::uintptr_t begin, std::uintptr_t end);
 
 }  // namespace growstack::testing

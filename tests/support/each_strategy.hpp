@@ -1,5 +1,6 @@
-// Test cases that are asked of several strategies: EVERY_STRATEGY("...") { ... Of::strategy ... } is one ctest test for
-// each, STRATEGIES_WHERE(traits.trims, "...") one for each that has the trait. Tests ask for traits, never for names.
+// Test cases that are asked of several strategies: EVERY_STRATEGY("...") { ... Of::strategy ... }
+// is one ctest test for each, STRATEGIES_WHERE(traits.trims, "...") one for each that has the
+// trait. Tests ask for traits, never for names.
 #pragma once
 
 #include <doctest/doctest.h>
@@ -33,7 +34,8 @@ enum class InSystemCalls : std::uint8_t {
 struct Traits {
   Strategy strategy{};
   std::string_view name{};
-  /// Faults grow it that are ours, and counted, down to `grown_by_events` bytes below the base (the kernel grows the rest).
+  /// Faults grow it that are ours, and counted, down to `grown_by_events` bytes below the base (the
+  /// kernel grows the rest).
   bool growth_events = false;
   std::size_t grown_by_events = SIZE_MAX;
   /// Its faults arrive as this signal; 0 for none.
@@ -65,7 +67,9 @@ struct Traits {
 
   /// By which the committed part grows at a fault unless the policy says otherwise.
   [[nodiscard]] constexpr std::size_t factor() const { return by_userfaultfd ? 2 : 4; }
-  [[nodiscard]] constexpr bool grows_by_events_only() const { return growth_events && grown_by_events == SIZE_MAX; }
+  [[nodiscard]] constexpr bool grows_by_events_only() const {
+    return growth_events && grown_by_events == SIZE_MAX;
+  }
 };
 
 inline constexpr std::size_t huge_page = std::size_t{2} << 20U;
@@ -112,13 +116,20 @@ inline constexpr Traits traits_of_userfault_signal{.strategy = Strategy::userfau
                                                    .guard_is_mapped_apart = false,
                                                    .by_userfaultfd = true,
                                                    .in_system_calls = InSystemCalls::refused};
-inline constexpr Traits traits_of_grows_down{
-    .strategy = Strategy::grows_down, .name = "grows_down", .limit_moves = true, .charged = true, .pools = false};
-inline constexpr Traits traits_of_demand_paging{.strategy = Strategy::demand_paging, .name = "demand_paging"};
+inline constexpr Traits traits_of_grows_down{.strategy = Strategy::grows_down,
+                                             .name = "grows_down",
+                                             .limit_moves = true,
+                                             .charged = true,
+                                             .pools = false};
+inline constexpr Traits traits_of_demand_paging{.strategy = Strategy::demand_paging,
+                                                .name = "demand_paging"};
 inline constexpr Traits traits_of_demand_paging_huge{
     .strategy = Strategy::demand_paging_huge, .name = "demand_paging_huge", .huge_pages = true};
-inline constexpr Traits traits_of_locked{
-    .strategy = Strategy::locked, .name = "locked", .trims = false, .starts_empty = false, .locks_memory = true};
+inline constexpr Traits traits_of_locked{.strategy = Strategy::locked,
+                                         .name = "locked",
+                                         .trims = false,
+                                         .starts_empty = false,
+                                         .locks_memory = true};
 inline constexpr Traits traits_of_heap{.strategy = Strategy::heap,
                                        .name = "heap",
                                        .guarded = false,
@@ -128,10 +139,12 @@ inline constexpr Traits traits_of_heap{.strategy = Strategy::heap,
                                        .starts_empty = false,
                                        .pools = false};
 
-/// Where the kernel has guard markers a guard is made of them, or of PROT_NONE. Without them userfault_signal's is memory
-/// that is never filled.
+/// Where the kernel has guard markers a guard is made of them, or of PROT_NONE. Without them
+/// userfault_signal's is memory that is never filled.
 [[nodiscard]] inline int signal_of_overflow(Strategy strategy) {
-  return strategy == Strategy::userfault_signal && !supported(Strategy::guard_markers).works ? SIGBUS : SIGSEGV;
+  return strategy == Strategy::userfault_signal && !supported(Strategy::guard_markers).works
+             ? SIGBUS
+             : SIGSEGV;
 }
 
 /// What tests are made of: Of::strategy, Of::traits.
@@ -151,8 +164,8 @@ using DemandPagingHuge = Subject<traits_of_demand_paging_huge>;
 using Locked = Subject<traits_of_locked>;
 using Heap = Subject<traits_of_heap>;
 
-using EveryStrategy = std::tuple<PipeHelper, InHandler, GuardMarkers, Userfault, UserfaultSignal, GrowsDown, DemandPaging,
-                                 DemandPagingHuge, Locked, Heap>;
+using EveryStrategy = std::tuple<PipeHelper, InHandler, GuardMarkers, Userfault, UserfaultSignal,
+                                 GrowsDown, DemandPaging, DemandPagingHuge, Locked, Heap>;
 
 namespace detail {
 template <bool (*predicate)(const Traits&), class... All>
@@ -193,15 +206,19 @@ void ask(void (*promise)()) {
   }
 }
 
-/// Registers the scenarios "what pipe_helper", "what in_handler" and so on, each of which runs body(traits).
+/// Registers the scenarios "what pipe_helper", "what in_handler" and so on, each of which runs
+/// body(traits).
 template <int (*body)(const Traits&)>
 struct ScenarioOfEach {
-  explicit ScenarioOfEach(const std::string& what) { add(what, static_cast<EveryStrategy*>(nullptr)); }
+  explicit ScenarioOfEach(const std::string& what) {
+    add(what, static_cast<EveryStrategy*>(nullptr));
+  }
 
  private:
   template <class... All>
   static void add(const std::string& what, std::tuple<All...>*) {
-    (static_cast<void>(Scenario((what + " " + std::string(All::traits.name)).c_str(), [] { return body(All::traits); })),
+    (static_cast<void>(Scenario((what + " " + std::string(All::traits.name)).c_str(),
+                                [] { return body(All::traits); })),
      ...);
   }
 };
@@ -226,16 +243,19 @@ TYPE_TO_STRING_AS("demand_paging_huge", growstack::testing::DemandPagingHuge);
 TYPE_TO_STRING_AS("locked", growstack::testing::Locked);
 TYPE_TO_STRING_AS("heap", growstack::testing::Heap);
 
-#define GROWSTACK_STRATEGIES_WHERE(promise, anonymous, condition)                                                         \
-  template <class Of>                                                                                                     \
-  static void anonymous();                                                                                                \
-  static constexpr bool DOCTEST_CAT(anonymous, _where)([[maybe_unused]] const growstack::testing::Traits& traits) {       \
-    return condition;                                                                                                     \
-  }                                                                                                                       \
-  TEST_CASE_TEMPLATE_DEFINE(promise, Of, DOCTEST_CAT(anonymous, _asked)) { growstack::testing::ask<Of>(&anonymous<Of>); } \
-  TEST_CASE_TEMPLATE_APPLY(DOCTEST_CAT(anonymous, _asked),                                                                \
-                           growstack::testing::StrategiesWhere<&DOCTEST_CAT(anonymous, _where)>);                         \
-  template <class Of>                                                                                                     \
+#define GROWSTACK_STRATEGIES_WHERE(promise, anonymous, condition)                                 \
+  template <class Of>                                                                             \
+  static void anonymous();                                                                        \
+  static constexpr bool DOCTEST_CAT(                                                              \
+      anonymous, _where)([[maybe_unused]] const growstack::testing::Traits& traits) {             \
+    return condition;                                                                             \
+  }                                                                                               \
+  TEST_CASE_TEMPLATE_DEFINE(promise, Of, DOCTEST_CAT(anonymous, _asked)) {                        \
+    growstack::testing::ask<Of>(&anonymous<Of>);                                                  \
+  }                                                                                               \
+  TEST_CASE_TEMPLATE_APPLY(DOCTEST_CAT(anonymous, _asked),                                        \
+                           growstack::testing::StrategiesWhere<&DOCTEST_CAT(anonymous, _where)>); \
+  template <class Of>                                                                             \
   static void anonymous()
 
 /// For strategies of which `condition` is true, an expression of `traits`.
@@ -254,4 +274,5 @@ TYPE_TO_STRING_AS("heap", growstack::testing::Heap);
   static void anonymous()
 
 /// For what one strategy alone promises.
-#define ONE_STRATEGY(strategy, promise) GROWSTACK_ONE_STRATEGY(strategy, promise, DOCTEST_ANONYMOUS(growstack_promise_))
+#define ONE_STRATEGY(strategy, promise) \
+  GROWSTACK_ONE_STRATEGY(strategy, promise, DOCTEST_ANONYMOUS(growstack_promise_))

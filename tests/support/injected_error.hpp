@@ -19,8 +19,9 @@
 
 namespace growstack::testing {
 
-/// A filter cannot be removed, but it belongs to the thread that set it and to what that one makes, threads and processes:
-/// in_a_thread() gives the body a thread of its own, so that the process goes on without.
+/// A filter cannot be removed, but it belongs to the thread that set it and to what that one makes,
+/// threads and processes: in_a_thread() gives the body a thread of its own, so that the process
+/// goes on without.
 class InjectedError {
  public:
   static void in_a_thread(const std::function<void(InjectedError&)>& body) {
@@ -57,10 +58,11 @@ class InjectedError {
     install(program);
   }
 
-  /// From now on the system call fails with `error` if its argument of that index (from 0), of which the kernel reads 32
-  /// bits, is `value`.
+  /// From now on the system call fails with `error` if its argument of that index (from 0), of
+  /// which the kernel reads 32 bits, is `value`.
   void refuse_argument(long system_call, unsigned index, std::uint32_t value, int error) {
-    const auto argument = static_cast<unsigned>(offsetof(seccomp_data, args) + index * sizeof(std::uint64_t));
+    const auto argument =
+        static_cast<unsigned>(offsetof(seccomp_data, args) + index * sizeof(std::uint64_t));
     std::array<sock_filter, 8> program{{
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, arch)),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 0, 5),
@@ -78,8 +80,10 @@ class InjectedError {
   InjectedError() = default;
 
   static void install(std::span<sock_filter> program) {
-    const sock_fprog filter{.len = static_cast<unsigned short>(program.size()), .filter = program.data()};
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) != 0) {
+    const sock_fprog filter{.len = static_cast<unsigned short>(program.size()),
+                            .filter = program.data()};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) != 0) {
       std::perror("seccomp");
       std::exit(102);
     }

@@ -9,13 +9,15 @@
 
 namespace {
 
-/// ctest asks for one test case by its name; a name that is mangled on the way (by a semicolon, say) would match none, and
-/// running none is a success to doctest.
+/// ctest asks for one test case by its name; a name that is mangled on the way (by a semicolon,
+/// say) would match none, and running none is a success to doctest.
 bool nothing_ran = false;
 
 struct NoticeThatNothingRan : doctest::IReporter {
   explicit NoticeThatNothingRan(const doctest::ContextOptions&) {}
-  void test_run_end(const doctest::TestRunStats& stats) override { nothing_ran = stats.numTestCasesPassingFilters == 0; }
+  void test_run_end(const doctest::TestRunStats& stats) override {
+    nothing_ran = stats.numTestCasesPassingFilters == 0;
+  }
 
   void report_query(const doctest::QueryData&) override {}
   void test_run_start() override {}

@@ -1,5 +1,5 @@
-// old_kernel [what is missing...] -- command: runs a command as on a kernel that does not have it, or in a container that
-// forbids it. Without a list: all of it.
+// old_kernel [what is missing...] -- command: runs a command as on a kernel that does not have it,
+// or in a container that forbids it. Without a list: all of it.
 #include "support/old_kernel.hpp"
 
 #include <unistd.h>

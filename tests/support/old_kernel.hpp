@@ -16,7 +16,8 @@ inline void without_guard_markers(InjectedError& injected) {
   }
 }
 
-/// As a container's filter does it. The ioctl is that of /dev/userfaultfd (USERFAULTFD_IOC_NEW): a filter cannot see paths.
+/// As a container's filter does it. The ioctl is that of /dev/userfaultfd (USERFAULTFD_IOC_NEW): a
+/// filter cannot see paths.
 inline void without_userfaultfd(InjectedError& injected) {
   injected.refuse(SYS_userfaultfd, EPERM);
   injected.refuse_argument(SYS_ioctl, 1, _IO(0xAA, 0x00), EPERM);
@@ -29,7 +30,9 @@ inline void without_locked_memory(InjectedError& injected) {
 }
 
 /// A kernel configured without transparent huge pages: MADV_HUGEPAGE.
-inline void without_huge_pages(InjectedError& injected) { injected.refuse_argument(SYS_madvise, 2, 14U, EINVAL); }
+inline void without_huge_pages(InjectedError& injected) {
+  injected.refuse_argument(SYS_madvise, 2, 14U, EINVAL);
+}
 
 /// Before Linux 6.7: PAGEMAP_SCAN.
 inline void without_pagemap_scan(InjectedError& injected) {

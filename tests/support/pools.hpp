@@ -1,4 +1,5 @@
-// What the tests of pools share: which strategies a pool takes, small questions about its stacks, and about their guards.
+// What the tests of pools share: which strategies a pool takes, small questions about its stacks,
+// and about their guards.
 #pragma once
 
 #include <growstack/growstack.hpp>
@@ -34,14 +35,17 @@ namespace growstack::testing {
 /// Bytes of a pool's stack that stay committed between tenants, unless the test says otherwise.
 inline constexpr std::size_t warm_size = GrowthPolicy::pooled().initial_commit;
 
-/// A byte in the part of a stack that stays between tenants. Committed from the start: nobody's fault handler is asked.
+/// A byte in the part of a stack that stays between tenants. Committed from the start: nobody's
+/// fault handler is asked.
 [[nodiscard]] inline volatile unsigned char& warm_byte(const Stack& stack) {
   return *(static_cast<volatile unsigned char*>(stack.base()) - 64);
 }
 
 /// The memory of idle stacks stays until somebody asks for it: what a test sees is its own doing.
 [[nodiscard]] inline PoolOptions options_for(Strategy strategy) {
-  return {.reserve = std::size_t{1} << 20, .strategy = strategy, .retention = std::chrono::milliseconds(0)};
+  return {.reserve = std::size_t{1} << 20,
+          .strategy = strategy,
+          .retention = std::chrono::milliseconds(0)};
 }
 
 inline std::vector<Stack> acquire(StackPool& pool, std::size_t count) {
@@ -53,7 +57,8 @@ inline std::vector<Stack> acquire(StackPool& pool, std::size_t count) {
   return stacks;
 }
 
-/// Asks the kernel whether bytes could be read, without touching them: a pipe that takes what is there.
+/// Asks the kernel whether bytes could be read, without touching them: a pipe that takes what is
+/// there.
 class Probe {
  public:
   Probe() {
@@ -88,8 +93,10 @@ class Probe {
   std::array<int, 2> ends_{};
 };
 
-/// Pages of [begin, end) in physical memory, the shared page of zeros included; nothing if they are not mapped.
-[[nodiscard]] inline std::optional<std::size_t> pages_in_memory(std::uintptr_t begin, std::uintptr_t end) {
+/// Pages of [begin, end) in physical memory, the shared page of zeros included; nothing if they are
+/// not mapped.
+[[nodiscard]] inline std::optional<std::size_t> pages_in_memory(std::uintptr_t begin,
+                                                                std::uintptr_t end) {
   const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
   std::vector<unsigned char> pages((end - begin) / page);
   if (mincore(reinterpret_cast<void*>(begin), end - begin, pages.data()) != 0) {

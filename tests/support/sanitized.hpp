@@ -1,4 +1,5 @@
-// Whether a sanitizer watches: it makes frames larger, keeps mappings and threads of its own, and forbids some premises.
+// Whether a sanitizer watches: it makes frames larger, keeps mappings and threads of its own, and
+// forbids some premises.
 #pragma once
 
 #if defined(__SANITIZE_ADDRESS__)

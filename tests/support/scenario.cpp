@@ -42,7 +42,8 @@ bool collect(Pipe& out, Pipe& err, Ended& ended, std::chrono::steady_clock::time
   const std::array<std::string*, 2> texts{&ended.out, &ended.err};
   int open = 2;
   while (open > 0) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        deadline - std::chrono::steady_clock::now());
     if (left.count() <= 0) {
       return false;
     }
@@ -63,7 +64,8 @@ bool collect(Pipe& out, Pipe& err, Ended& ended, std::chrono::steady_clock::time
   return true;
 }
 
-[[noreturn]] void become(const char* file, const std::vector<std::string>& words, const Pipe& out, const Pipe& err) {
+[[noreturn]] void become(const char* file, const std::vector<std::string>& words, const Pipe& out,
+                         const Pipe& err) {
   dup2(out.ends[1], STDOUT_FILENO);
   dup2(err.ends[1], STDERR_FILENO);
   std::vector<char*> arguments;
@@ -127,7 +129,9 @@ void no_core() {
   setrlimit(RLIMIT_CORE, &none);
 }
 
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
 
 void require(bool fulfilled, const std::string& what) {
   if (!fulfilled) {

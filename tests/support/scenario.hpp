@@ -1,5 +1,5 @@
-// What dies, dies in a child: a scenario is a function that a test runs in a fresh process of its own executable, whose
-// exit, signal and words the test then asserts.
+// What dies, dies in a child: a scenario is a function that a test runs in a fresh process of its
+// own executable, whose exit, signal and words the test then asserts.
 #pragma once
 
 #include <chrono>
@@ -36,10 +36,13 @@ struct Ended {
 };
 
 /// Runs the scenario in a new process (fork and exec of this executable; no state is shared).
-Ended run_scenario(const std::string& name, std::chrono::seconds patience = std::chrono::seconds(60));
+Ended run_scenario(const std::string& name,
+                   std::chrono::seconds patience = std::chrono::seconds(60));
 
-/// Runs a program, found as a shell finds it, in the same way. Exit code 127: there is none of that name.
-Ended run_program(const std::vector<std::string>& words, std::chrono::seconds patience = std::chrono::seconds(60));
+/// Runs a program, found as a shell finds it, in the same way. Exit code 127: there is none of that
+/// name.
+Ended run_program(const std::vector<std::string>& words,
+                  std::chrono::seconds patience = std::chrono::seconds(60));
 
 /// For a scenario that is meant to crash: leaves no core behind.
 void no_core();
@@ -61,7 +64,8 @@ std::string error_of(Body body) {
   }
 }
 
-/// For main(): runs the scenario that the arguments ask for, if they do, and returns its exit code; otherwise -1.
+/// For main(): runs the scenario that the arguments ask for, if they do, and returns its exit code;
+/// otherwise -1.
 int run_requested_scenario(int argc, char** argv);
 
 /// Says why a test cannot run here; ctest counts it as skipped.

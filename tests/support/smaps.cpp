@@ -39,7 +39,8 @@ std::vector<Mapping> mappings() {
     std::uintptr_t end = 0;
     char protection[5] = "";
     if (std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR " %4s", &begin, &end, protection) == 3) {
-      all.push_back({.begin = begin, .end = end, .protection = protection, .resident = 0, .flags = {}});
+      all.push_back(
+          {.begin = begin, .end = end, .protection = protection, .resident = 0, .flags = {}});
     } else if (line.starts_with("Rss:")) {
       all.back().resident = std::stoull(line.substr(4)) * 1024;
     } else if (line.starts_with("VmFlags: ")) {
@@ -80,7 +81,9 @@ std::size_t charged_bytes(const void* begin, const void* end) {
   return bytes;
 }
 
-std::size_t charged_bytes() { return charged_bytes(nullptr, reinterpret_cast<const void*>(UINTPTR_MAX)); }
+std::size_t charged_bytes() {
+  return charged_bytes(nullptr, reinterpret_cast<const void*>(UINTPTR_MAX));
+}
 
 std::size_t mapping_count() {
   std::ifstream maps("/proc/self/maps");

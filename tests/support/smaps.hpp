@@ -27,8 +27,8 @@ struct Mapping {
 /// The pieces of mappings in [begin, end), cut to it; `resident` stays that of the whole mapping.
 [[nodiscard]] std::vector<Mapping> mappings_in(const void* begin, const void* end);
 
-/// Bytes of [begin, end) that are mapped at all, and that the kernel charges to this process whatever
-/// vm.overcommit_memory says (flag "ac").
+/// Bytes of [begin, end) that are mapped at all, and that the kernel charges to this process
+/// whatever vm.overcommit_memory says (flag "ac").
 [[nodiscard]] std::size_t mapped_bytes(const void* begin, const void* end);
 [[nodiscard]] std::size_t charged_bytes(const void* begin, const void* end);
 
@@ -40,7 +40,8 @@ struct Mapping {
 [[nodiscard]] std::size_t descriptor_count();
 [[nodiscard]] std::size_t thread_count();
 
-/// Whether there are soon no more than that: a thread that was joined is listed for a moment longer.
+/// Whether there are soon no more than that: a thread that was joined is listed for a moment
+/// longer.
 [[nodiscard]] bool threads_come_down_to(std::size_t most);
 
 /// A line "Name:  123 kB" of /proc/self/status, as "VmData", in bytes.

@@ -1,5 +1,6 @@
-// Some system calls of a thread, and of all that it makes, as they are asked of the kernel: seccomp's user notification
-// (Linux 5.5). Whoever supervises answers for the kernel, or lets it answer.
+// Some system calls of a thread, and of all that it makes, as they are asked of the kernel:
+// seccomp's user notification (Linux 5.5). Whoever supervises answers for the kernel, or lets it
+// answer.
 #pragma once
 
 #include <linux/audit.h>
@@ -25,7 +26,8 @@
 
 namespace growstack::testing {
 
-/// To be supervised: a system call, and if `argument` is not 0 only those whose first argument is that.
+/// To be supervised: a system call, and if `argument` is not 0 only those whose first argument is
+/// that.
 struct Supervised {
   long number = 0;
   std::uint32_t argument = 0;
@@ -39,10 +41,12 @@ struct Answer {
 
 inline constexpr int no_supervision = 102;  ///< the exit code where the kernel offers none
 
-/// Runs body() in a thread whose system calls of these kinds `answer` is asked about, in the calling thread: it must not
-/// make such calls wait for a lock that the body holds. Threads that the body leaves behind are asked about no more, and
-/// their calls fail with ENOSYS: for a process that is about to end.
-inline void supervise(std::initializer_list<Supervised> kinds, const std::function<Answer(const seccomp_data&)>& answer,
+/// Runs body() in a thread whose system calls of these kinds `answer` is asked about, in the
+/// calling thread: it must not make such calls wait for a lock that the body holds. Threads that
+/// the body leaves behind are asked about no more, and their calls fail with ENOSYS: for a process
+/// that is about to end.
+inline void supervise(std::initializer_list<Supervised> kinds,
+                      const std::function<Answer(const seccomp_data&)>& answer,
                       const std::function<void()>& body) {
   std::vector<sock_filter> program{
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
@@ -64,10 +68,12 @@ inline void supervise(std::initializer_list<Supervised> kinds, const std::functi
   std::atomic<int> listener{-1};
   std::atomic<bool> ended{false};
   std::thread supervised([&] {
-    const sock_fprog filter{.len = static_cast<unsigned short>(program.size()), .filter = program.data()};
+    const sock_fprog filter{.len = static_cast<unsigned short>(program.size()),
+                            .filter = program.data()};
     long made = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     if (made == 0) {
-      made = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &filter);
+      made =
+          syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &filter);
     }
     if (made < 0) {
       std::perror("seccomp");
@@ -91,10 +97,11 @@ inline void supervise(std::initializer_list<Supervised> kinds, const std::functi
       continue;  // a signal came first
     }
     const Answer answered = answer(asked.data);
-    seccomp_notif_resp response{.id = asked.id,
-                                .val = 0,
-                                .error = answered.by_kernel ? 0 : -answered.error,
-                                .flags = answered.by_kernel ? std::uint32_t{SECCOMP_USER_NOTIF_FLAG_CONTINUE} : 0U};
+    seccomp_notif_resp response{
+        .id = asked.id,
+        .val = 0,
+        .error = answered.by_kernel ? 0 : -answered.error,
+        .flags = answered.by_kernel ? std::uint32_t{SECCOMP_USER_NOTIF_FLAG_CONTINUE} : 0U};
     ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &response);
   }
   supervised.detach();  // its end unmaps its stack, which nobody would answer for

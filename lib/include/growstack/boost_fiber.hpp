@@ -1,4 +1,5 @@
-// Workers of Boost.Fiber on growable stacks: a fiber may be resumed by any of them, so each must be attached.
+// Workers of Boost.Fiber on growable stacks: a fiber may be resumed by any of them, so each must be
+// attached.
 //
 //     boost::fibers::use_scheduling_algorithm<growstack::attached<boost::fibers::algo::work_stealing>>(4);
 //     boost::fibers::fiber(std::allocator_arg, growstack::pooled_stack_allocator(), [] {}).join();
@@ -25,9 +26,9 @@ struct AttachesFirst {
 
 }  // namespace detail
 
-/// A scheduling algorithm of Boost.Fiber that attaches the thread which it schedules: that is the thread that constructs it,
-/// in boost::fibers::use_scheduling_algorithm. Takes what `Algorithm` takes. The constructor throws std::system_error if the
-/// thread cannot be attached.
+/// A scheduling algorithm of Boost.Fiber that attaches the thread which it schedules: that is the
+/// thread that constructs it, in boost::fibers::use_scheduling_algorithm. Takes what `Algorithm`
+/// takes. The constructor throws std::system_error if the thread cannot be attached.
 template <class Algorithm>
 class attached : private detail::AttachesFirst, public Algorithm {
   static_assert(std::is_base_of_v<boost::fibers::algo::algorithm, Algorithm>);

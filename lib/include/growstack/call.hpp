@@ -16,8 +16,8 @@ namespace growstack {
 
 namespace detail {
 
-/// Switches to the stack, runs body(argument) there, switches back. Throws std::system_error: EBUSY if something runs there
-/// already.
+/// Switches to the stack, runs body(argument) there, switches back. Throws std::system_error: EBUSY
+/// if something runs there already.
 void run_on(Stack& stack, void (*body)(void*) noexcept, void* argument);
 
 /// What came out of a call: a value, a reference, nothing, or an exception.
@@ -30,7 +30,8 @@ class Outcome {
       if constexpr (std::is_void_v<Result>) {
         std::forward<F>(f)();
       } else if constexpr (std::is_reference_v<Result>) {
-        value_ = std::addressof(static_cast<std::remove_reference_t<Result>&>(hold(std::forward<F>(f)())));
+        value_ = std::addressof(
+            static_cast<std::remove_reference_t<Result>&>(hold(std::forward<F>(f)())));
       } else {
         value_.emplace(std::forward<F>(f)());
       }
@@ -58,39 +59,46 @@ class Outcome {
   }
 
   struct Nothing {};
-  using Value = std::conditional_t<std::is_void_v<Result>, Nothing,
-                                   std::conditional_t<std::is_reference_v<Result>, std::remove_reference_t<Result>*,
-                                                      std::optional<std::remove_cv_t<Result>>>>;
+  using Value = std::conditional_t<
+      std::is_void_v<Result>, Nothing,
+      std::conditional_t<std::is_reference_v<Result>, std::remove_reference_t<Result>*,
+                         std::optional<std::remove_cv_t<Result>>>>;
   [[no_unique_address]] Value value_{};
   std::exception_ptr exception_;
 };
 
 }  // namespace detail
 
-/// Runs f(args...) on `stack`, in this thread, and returns its result; an exception that leaves f arrives here as the same
-/// object. Attaches the thread. Calls nest, each on a stack of its own. Arguments are passed by reference and only
-/// forwarded there, so move-only ones work.
-/// Throws std::system_error: EBUSY if a call runs on this stack already, or if the thread cannot be attached.
+/// Runs f(args...) on `stack`, in this thread, and returns its result; an exception that leaves f
+/// arrives here as the same object. Attaches the thread. Calls nest, each on a stack of its own.
+/// Arguments are passed by reference and only forwarded there, so move-only ones work. Throws
+/// std::system_error: EBUSY if a call runs on this stack already, or if the thread cannot be
+/// attached.
 ///
-/// Any thread; not from a signal handler. What f must not do, as across every switch of stacks: leave by longjmp,
-/// pthread_exit or cancellation, or block SIGSEGV. exit() is fine. The floating-point environment (fesetround) is f's own:
-/// it starts with the caller's, and what f sets does not come back.
+/// Any thread; not from a signal handler. What f must not do, as across every switch of stacks:
+/// leave by longjmp, pthread_exit or cancellation, or block SIGSEGV. exit() is fine. The
+/// floating-point environment (fesetround) is f's own: it starts with the caller's, and what f sets
+/// does not come back.
 template <class F, class... Args>
-[[gnu::visibility("hidden")]] std::invoke_result_t<F, Args...> call(Stack& stack, F&& f, Args&&... args) {
+[[gnu::visibility("hidden")]] std::invoke_result_t<F, Args...> call(Stack& stack, F&& f,
+                                                                    Args&&... args) {
   using Result = std::invoke_result_t<F, Args...>;
   detail::Outcome<Result> outcome;
   auto body = [&]() noexcept {
-    outcome.capture([&]() -> Result { return std::invoke(std::forward<F>(f), std::forward<Args>(args)...); });
+    outcome.capture(
+        [&]() -> Result { return std::invoke(std::forward<F>(f), std::forward<Args>(args)...); });
   };
   detail::run_on(
-      stack, [](void* argument) noexcept { (*static_cast<decltype(body)*>(argument))(); }, std::addressof(body));
+      stack, [](void* argument) noexcept { (*static_cast<decltype(body)*>(argument))(); },
+      std::addressof(body));
   return outcome.take();
 }
 
-/// The same on a fresh stack, which is released afterwards: a result must not refer to it. Throws what Stack's constructor
-/// throws as well.
+/// The same on a fresh stack, which is released afterwards: a result must not refer to it. Throws
+/// what Stack's constructor throws as well.
 template <class F, class... Args>
-[[gnu::visibility("hidden")]] std::invoke_result_t<F, Args...> call(const StackOptions& options, F&& f, Args&&... args) {
+[[gnu::visibility("hidden")]] std::invoke_result_t<F, Args...> call(const StackOptions& options,
+                                                                    F&& f, Args&&... args) {
   Stack stack(options);
   return call(stack, std::forward<F>(f), std::forward<Args>(args)...);
 }

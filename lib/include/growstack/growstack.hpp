@@ -9,10 +9,12 @@
 //     }
 //
 //     int main() {
-//       std::printf("%d\n", growstack::call({.reserve = 1ULL << 30, .name = "deep"}, depth, 10'000'000));
+//       std::printf("%d\n", growstack::call({.reserve = 1ULL << 30, .name = "deep"}, depth,
+//       10'000'000));
 //     }
 //
-// The words base, limit, floor, guard, reserved, committed and resident: the picture in growstack/handler/slot.hpp.
+// The words base, limit, floor, guard, reserved, committed and resident: the picture in
+// growstack/handler/slot.hpp.
 #pragma once
 
 #include <growstack/attach.hpp>

@@ -13,18 +13,21 @@ namespace growstack {
 
 /// Who makes a stack grow, and of what memory.
 enum class Strategy : std::uint8_t {
-  pipe_helper,         ///< PROT_NONE; the fault handler writes a request into a pipe, a helper thread commits
-  in_handler,          ///< PROT_NONE; the fault handler commits by itself
-  guard_markers,       ///< MADV_GUARD_INSTALL markers, which the fault handler removes: no mapping of its own for a stack
-  userfault,           ///< userfaultfd: a monitor thread fills what is missing, no signal is raised
-  userfault_signal,    ///< userfaultfd with UFFD_FEATURE_SIGBUS: the fault handler fills what is missing
-  grows_down,          ///< MAP_GROWSDOWN: the kernel moves the mapping's start
-  demand_paging,       ///< a read-write mapping, which the kernel fills with zeros at first touch
+  pipe_helper,       ///< PROT_NONE; the fault handler writes a request into a pipe, a helper thread
+                     ///< commits
+  in_handler,        ///< PROT_NONE; the fault handler commits by itself
+  guard_markers,     ///< MADV_GUARD_INSTALL markers, which the fault handler removes: no mapping of
+                     ///< its own for a stack
+  userfault,         ///< userfaultfd: a monitor thread fills what is missing, no signal is raised
+  userfault_signal,  ///< userfaultfd with UFFD_FEATURE_SIGBUS: the fault handler fills what is
+                     ///< missing
+  grows_down,        ///< MAP_GROWSDOWN: the kernel moves the mapping's start
+  demand_paging,     ///< a read-write mapping, which the kernel fills with zeros at first touch
   demand_paging_huge,  ///< the same, with huge pages below the uppermost ones
-  locked,              ///< in physical memory from the start to the end (mlock2): no page fault ever
-  heap,                ///< malloc, and no guard: overflow corrupts memory silently
-  /// The best one that works here: guard_markers, else userfault_signal, else pipe_helper. Stack::strategy() tells which,
-  /// Stack::fallback_reason() why. Not in strategies().
+  locked,  ///< in physical memory from the start to the end (mlock2): no page fault ever
+  heap,    ///< malloc, and no guard: overflow corrupts memory silently
+  /// The best one that works here: guard_markers, else userfault_signal, else pipe_helper.
+  /// Stack::strategy() tells which, Stack::fallback_reason() why. Not in strategies().
   automatic,
 };
 
@@ -48,8 +51,8 @@ struct StrategyDescription {
 /// Whether a strategy works here. Converts to the answer.
 struct Support {
   bool works = false;  ///< the answer
-  /// Why it does not; or, if it works but for something, what is missing here ("faults of user code only: ..."). Empty when
-  /// there is nothing to say.
+  /// Why it does not; or, if it works but for something, what is missing here ("faults of user code
+  /// only: ..."). Empty when there is nothing to say.
   std::string reason;
 
   /// The answer.

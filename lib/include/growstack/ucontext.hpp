@@ -9,11 +9,12 @@
 
 namespace growstack {
 
-/// getcontext(3) and makecontext(3) in one: swapcontext(3) to `context` will call function(argument) on `stack`, and go on
-/// with `successor` when that returns (null: the thread ends). Attaches the calling thread; any other that resumes the
-/// context must be attached, too (attach_thread). SIGSEGV and SIGBUS will not be blocked there, whatever the caller blocks:
-/// a fault would kill. The stack must stay until nothing runs on it. Any thread; not from a signal handler. Throws
-/// std::system_error: what attach_thread() throws, and the errno of getcontext(3).
+/// getcontext(3) and makecontext(3) in one: swapcontext(3) to `context` will call
+/// function(argument) on `stack`, and go on with `successor` when that returns (null: the thread
+/// ends). Attaches the calling thread; any other that resumes the context must be attached, too
+/// (attach_thread). SIGSEGV and SIGBUS will not be blocked there, whatever the caller blocks: a
+/// fault would kill. The stack must stay until nothing runs on it. Any thread; not from a signal
+/// handler. Throws std::system_error: what attach_thread() throws, and the errno of getcontext(3).
 void make_context(ucontext_t& context, const Stack& stack, void (*function)(void*), void* argument,
                   ucontext_t* successor = nullptr);
 

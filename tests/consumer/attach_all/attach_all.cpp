@@ -1,4 +1,5 @@
-// A thread that the C++ library starts has an alternate signal stack; the first one, which nobody starts, has none.
+// A thread that the C++ library starts has an alternate signal stack; the first one, which nobody
+// starts, has none.
 #include <csignal>
 #include <cstdio>
 #include <thread>

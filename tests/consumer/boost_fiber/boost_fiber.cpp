@@ -1,4 +1,5 @@
-// Boost.Fiber on two threads that steal from each other, and a hundred thousand fibers that all wait at the same time.
+// Boost.Fiber on two threads that steal from each other, and a hundred thousand fibers that all
+// wait at the same time.
 #include <growstack/boost_fiber.hpp>
 #include <growstack/growstack.hpp>
 

@@ -35,8 +35,9 @@ int main() {
   }
   for (int round = 0; round < 2; ++round) {
     int expected = static_cast<int>(depth);
-    for (const int value : Coroutine::pull_type(growstack::stack_allocator(std::size_t{1} << 30),
-                                                [&](Coroutine::push_type& yield) { walk(&nodes[0], yield); })) {
+    for (const int value :
+         Coroutine::pull_type(growstack::stack_allocator(std::size_t{1} << 30),
+                              [&](Coroutine::push_type& yield) { walk(&nodes[0], yield); })) {
       if (value != --expected) {
         std::printf("%d is not %d\n", value, expected);
         return 1;

@@ -1,4 +1,5 @@
-// The handler without the library: a range of one's own, whose pages are committed at their first touch.
+// The handler without the library: a range of one's own, whose pages are committed at their first
+// touch.
 #include <growstack/handler/handler.hpp>
 #include <growstack/handler/ranges.hpp>
 #include <growstack/handler/report.hpp>
@@ -15,7 +16,8 @@ namespace {
 
 constexpr handler::Operations operations{
     .plan =
-        [](const handler::Range&, const handler::SlotRecord& slot, std::uintptr_t address) noexcept {
+        [](const handler::Range&, const handler::SlotRecord& slot,
+           std::uintptr_t address) noexcept {
           return handler::Step{address & ~std::uintptr_t{0xfff}, slot.limit.load()};
         },
     .commit =
@@ -36,14 +38,22 @@ int main() {
   const std::uintptr_t begin = (reinterpret_cast<std::uintptr_t>(memory) + size - 1) & ~(size - 1);
   const std::uintptr_t base = begin + size;
   handler::Range* range = nullptr;
-  if (handler::add_range({.begin = begin, .size = size, .slot_size = size, .operations = &operations}, range) != 0) {
+  if (handler::add_range(
+          {.begin = begin, .size = size, .slot_size = size, .operations = &operations}, range) !=
+      0) {
     return 1;
   }
   handler::publish(*range, 0,
-                   {.base = base, .floor = begin + 65536, .guard = begin, .limit = base, .reach = 1 << 20, .name = "own"});
+                   {.base = base,
+                    .floor = begin + 65536,
+                    .guard = begin,
+                    .limit = base,
+                    .reach = 1 << 20,
+                    .name = "own"});
   auto* const byte = reinterpret_cast<volatile char*>(base - 100'000);
   *byte = 42;
-  std::printf("%d, %llu growth fault\n", *byte, static_cast<unsigned long long>(handler::counters().growth));
+  std::printf("%d, %llu growth fault\n", *byte,
+              static_cast<unsigned long long>(handler::counters().growth));
   handler::retire(*range, 0);
   handler::remove_range(*range);
   return handler::uninstall() == 0 && handler::counters().growth == 1 ? 0 : 1;

@@ -1,5 +1,5 @@
-// What host and plugin each do with a growstack of their own. No function here is anybody else's: a plugin's would be the
-// host's.
+// What host and plugin each do with a growstack of their own. No function here is anybody else's: a
+// plugin's would be the host's.
 #pragma once
 
 #include <growstack/growstack.hpp>
@@ -31,23 +31,25 @@ int runaway(int n) {
 }
 
 template <const char* name>
-constexpr Copy copy{.deep = [](int depth) { return growstack::call({.name = name}, descend, depth); },
-                    .pooled =
-                        [](int depth) {
-                          growstack::StackPool pool({.name = name});
-                          growstack::StackPool other({.name = name});
-                          growstack::Stack stack = pool.acquire();
-                          other = std::move(pool);
-                          return growstack::call(stack, descend, depth);
-                        },
-                    .inside =
-                        [](int depth, int (*then)(int)) {
-                          return growstack::call({.name = name}, [&] { return then(depth) + descend(depth) - depth; });
-                        },
-                    .overflow = [] { growstack::call({.reserve = 1 << 20, .name = name}, runaway, 0); },
-                    .attach = [] { return growstack::handler::attach_thread(); },
-                    .uninstall = [] { return growstack::handler::uninstall(); },
-                    .installed = [] { return growstack::handler::installed(); },
-                    .growths = [] { return growstack::handler::counters().growth; }};
+constexpr Copy copy{
+    .deep = [](int depth) { return growstack::call({.name = name}, descend, depth); },
+    .pooled =
+        [](int depth) {
+          growstack::StackPool pool({.name = name});
+          growstack::StackPool other({.name = name});
+          growstack::Stack stack = pool.acquire();
+          other = std::move(pool);
+          return growstack::call(stack, descend, depth);
+        },
+    .inside =
+        [](int depth, int (*then)(int)) {
+          return growstack::call({.name = name},
+                                 [&] { return then(depth) + descend(depth) - depth; });
+        },
+    .overflow = [] { growstack::call({.reserve = 1 << 20, .name = name}, runaway, 0); },
+    .attach = [] { return growstack::handler::attach_thread(); },
+    .uninstall = [] { return growstack::handler::uninstall(); },
+    .installed = [] { return growstack::handler::installed(); },
+    .growths = [] { return growstack::handler::counters().growth; }};
 
 }  // namespace

@@ -1,4 +1,5 @@
-// Whose fault is it? The whole decision, as one pure function of plain values: tested without a signal.
+// Whose fault is it? The whole decision, as one pure function of plain values: tested without a
+// signal.
 #pragma once
 
 #include <growstack/handler/slot.hpp>
@@ -22,17 +23,21 @@ struct Fault {
   std::uintptr_t program_counter = 0;  ///< of the interrupted code
   int code = 0;                        ///< si_code
   Access access = Access::read;        ///< as far as the CPU tells
-  bool may_be_bad_address = false;     ///< the CPU may have refused the address itself: then the kernel cannot tell it
-  bool page_present = false;  ///< the page was there and forbade the access (so it was not one that growth would mend)
+  bool may_be_bad_address =
+      false;  ///< the CPU may have refused the address itself: then the kernel cannot tell it
+  bool page_present = false;  ///< the page was there and forbade the access (so it was not one that
+                              ///< growth would mend)
 };
 
 /// What a fault turns out to be.
 enum class Outcome : std::uint8_t {
-  growth,             ///< commit and resume
-  overflow,           ///< the stack reached its floor
-  spurious,           ///< another thread committed it first: resume
-  discarded,          ///< committed, but somebody gave the page back to the kernel (MADV_DONTNEED): fill it again and resume
-  lost_signal_frame,  ///< the kernel found no room for a signal's frame: commit room and resume; that signal is gone
+  growth,     ///< commit and resume
+  overflow,   ///< the stack reached its floor
+  spurious,   ///< another thread committed it first: resume
+  discarded,  ///< committed, but somebody gave the page back to the kernel (MADV_DONTNEED): fill it
+              ///< again and resume
+  lost_signal_frame,  ///< the kernel found no room for a signal's frame: commit room and resume;
+                      ///< that signal is gone
   foreign,            ///< not ours: forward
 };
 
@@ -49,20 +54,24 @@ struct SlotView {
 /// Reads them. Any thread, signal handlers included.
 [[nodiscard]] SlotView view(const SlotRecord& slot) noexcept;
 
-/// How far below its own stack pointer code may touch the stack and still be growing it, in bytes. Compilers touch a
-/// frame above the stack pointer; hand-written prologues and the kernel's old rule allowed a little below.
+/// How far below its own stack pointer code may touch the stack and still be growing it, in bytes.
+/// Compilers touch a frame above the stack pointer; hand-written prologues and the kernel's old
+/// rule allowed a little below.
 inline constexpr std::size_t reach_below_stack_pointer = std::size_t{64} * 1024;
 
-/// Bytes that the kernel needs below the stack pointer to deliver a signal on the running stack: the ABI's red zone and
-/// the largest frame this CPU's registers can need (AT_MINSIGSTKSZ, getauxval(3)). Any thread, signal handlers included.
+/// Bytes that the kernel needs below the stack pointer to deliver a signal on the running stack:
+/// the ABI's red zone and the largest frame this CPU's registers can need (AT_MINSIGSTKSZ,
+/// getauxval(3)). Any thread, signal handlers included.
 [[nodiscard]] std::size_t signal_frame_bytes() noexcept;
 
-/// True if the fault, by its si_code alone, may be the kernel's word that a signal frame did not fit.
+/// True if the fault, by its si_code alone, may be the kernel's word that a signal frame did not
+/// fit.
 [[nodiscard]] bool may_be_lost_signal_frame(const Fault& fault) noexcept;
 
-/// Classifies a fault against the slot that contains its address, or, if may_be_lost_signal_frame(), the one that
-/// contains its stack pointer. `ran_past_guard`: the stack pointer is in the same range but in no live slot, where no
-/// code can be running unless a frame larger than the guard took it there. Pure; any thread, signal handlers included.
+/// Classifies a fault against the slot that contains its address, or, if
+/// may_be_lost_signal_frame(), the one that contains its stack pointer. `ran_past_guard`: the stack
+/// pointer is in the same range but in no live slot, where no code can be running unless a frame
+/// larger than the guard took it there. Pure; any thread, signal handlers included.
 [[nodiscard]] Outcome classify(const Fault& fault, const SlotView& slot, std::size_t frame_bytes,
                                bool ran_past_guard) noexcept;
 

@@ -1,5 +1,6 @@
-// Two copies of growstack in one process: each grows its own stacks, in the same threads and one inside of the other, names
-// its own overflows, and hands on what is not its own. Then the plugin is closed.
+// Two copies of growstack in one process: each grows its own stacks, in the same threads and one
+// inside of the other, names its own overflows, and hands on what is not its own. Then the plugin
+// is closed.
 #include "../copy.hpp"
 
 #include <dlfcn.h>
@@ -122,7 +123,8 @@ int main(int, char** arguments) {
   all_of_it(copy<name>, plugin_copy);
   all_of_it(plugin_copy, copy<name>);
 
-  // Closed while its handler is in force, and a thread of ours has its alternate stack to give back.
+  // Closed while its handler is in force, and a thread of ours has its alternate stack to give
+  // back.
   EXPECT(copy<name>.deep(depth) == depth);
   std::thread([&] {
     EXPECT(plugin_copy.attach() == 0);
