@@ -24,8 +24,8 @@
 namespace growstack::handler {
 namespace {
 
-/// What our own handler may use below the kernel's frame; tests/alternate_stack.cpp measures what
-/// it does use.
+/// What our own handler may use below the kernel's frame; tests/fault/alternate_stack.cpp measures
+/// what it does use.
 constexpr std::size_t handler_bytes = std::size_t{16} * 1024;
 
 std::atomic<std::size_t> wanted_size{std::size_t{64} * 1024};

@@ -13,7 +13,7 @@ SlotView view(const SlotRecord& slot) noexcept {
           .floor = slot.floor.load(std::memory_order_relaxed),
           .guard = slot.guard.load(std::memory_order_relaxed),
           .limit = slot.limit.load(std::memory_order_acquire),
-          .reach = slot.reach.load(std::memory_order_relaxed),
+          .largest_step = slot.largest_step.load(std::memory_order_relaxed),
           .growth = slot.growth.load(std::memory_order_relaxed)};
 }
 
@@ -97,7 +97,7 @@ Outcome classify(const Fault& fault, const SlotView& slot, std::size_t frame_byt
   if (past_the_end) {
     return touches_own_frame ? Outcome::overflow : Outcome::foreign;
   }
-  const bool near_the_limit = fault.address + slot.reach >= slot.limit;
+  const bool near_the_limit = fault.address + slot.largest_step >= slot.limit;
   return touches_own_frame || (!runs_here && near_the_limit) ? Outcome::growth : Outcome::foreign;
 }
 

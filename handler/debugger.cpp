@@ -47,7 +47,7 @@ extern "C" {
                              .guard = GROWSTACK_MEMBER(SlotRecord, guard),
                              .limit = GROWSTACK_MEMBER(SlotRecord, limit),
                              .high_water = GROWSTACK_MEMBER(SlotRecord, high_water),
-                             .reach = GROWSTACK_MEMBER(SlotRecord, reach),
+                             .largest_step = GROWSTACK_MEMBER(SlotRecord, largest_step),
                              .generation = GROWSTACK_MEMBER(SlotRecord, generation),
                              .growth_faults = GROWSTACK_MEMBER(SlotRecord, growth_faults),
                              .growth = GROWSTACK_MEMBER(SlotRecord, growth),

@@ -40,7 +40,8 @@ struct DebuggerDescription {
     Member first_slot, slot_size, slot_count, slots, committer, kind;
   } range{};
   struct {
-    Member base, floor, guard, limit, high_water, reach, generation, growth_faults, growth, name;
+    Member base, floor, guard, limit, high_water, largest_step, generation, growth_faults, growth,
+        name;
   } slot{};
 };
 

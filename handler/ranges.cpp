@@ -22,8 +22,7 @@ constinit std::atomic<TableEntry*> table{nullptr};
 
 namespace {
 
-// ---- the flat table: one word per 64 MiB of user address space
-// -------------------------------------------------------
+// ---- the flat table: one word per 64 MiB of user address space ----------------------------------
 //
 // Reserved readable, which costs neither memory nor charge (every page is the zero page); the pages
 // that get an entry are made writable first. Entries are written under the life-cycle lock, by
@@ -63,8 +62,7 @@ int make_writable(Entry* first, Entry* last) noexcept {
                                                                                             : errno;
 }
 
-// ---- type-stable records
-// ---------------------------------------------------------------------------------------------
+// ---- type-stable records ------------------------------------------------------------------------
 
 /// Memory that is only ever handed out: what lies in it may be read for ever. All zeros at first,
 /// as fresh slot records and pins are: they need no other construction, and those that are never
@@ -252,7 +250,7 @@ void publish(Range& range, std::uint32_t index, const SlotDescription& descripti
   slot.guard.store(description.guard, std::memory_order_relaxed);
   slot.limit.store(description.limit, std::memory_order_relaxed);
   slot.high_water.store(description.limit, std::memory_order_relaxed);
-  slot.reach.store(description.reach, std::memory_order_relaxed);
+  slot.largest_step.store(description.largest_step, std::memory_order_relaxed);
   slot.growth.store(description.growth, std::memory_order_relaxed);
   slot.growth_faults.store(0, std::memory_order_relaxed);
   slot.remote_growth_faults.store(0, std::memory_order_relaxed);

@@ -39,8 +39,7 @@ constexpr std::array kinds{UserfaultKind::signal, UserfaultKind::monitor};
 
 std::size_t index_of(UserfaultKind kind) noexcept { return static_cast<std::size_t>(kind); }
 
-// ---- the descriptor
-// --------------------------------------------------------------------------------------------------
+// ---- the descriptor -----------------------------------------------------------------------------
 
 /// -1 for none, in a forked child above all.
 int descriptor_of(UserfaultKind kind) noexcept {
@@ -150,8 +149,7 @@ int register_pages(int descriptor, std::uintptr_t begin, std::size_t size) noexc
   return ioctl(descriptor, UFFDIO_REGISTER, &wanted) == 0 ? 0 : errno;
 }
 
-// ---- filling
-// ---------------------------------------------------------------------------------------------------------
+// ---- filling ------------------------------------------------------------------------------------
 
 /// What is copied from: mapped readable and never written to, hence the kernel's page of zeros.
 /// Written under the lock before the first descriptor is there.
@@ -207,8 +205,7 @@ void wake(int descriptor, std::uintptr_t page) noexcept {
   ioctl(descriptor, UFFDIO_WAKE, &range);
 }
 
-// ---- the thread
-// ------------------------------------------------------------------------------------------------------
+// ---- the thread ---------------------------------------------------------------------------------
 
 /// Between start_thread() and the new thread: the descriptor going in, 0 or an errno coming out.
 /// Static, because the new thread may still be about to wake us when we have seen its answer.
@@ -353,8 +350,7 @@ int start_thread(UserfaultKind kind, int userfault) noexcept {
   return 0;
 }
 
-// ---- what a forked child watches anew
-// --------------------------------------------------------------------------------
+// ---- what a forked child watches anew -----------------------------------------------------------
 
 /// Of the kind `signal`. Under the lock. What is lost for want of memory the kernel fills in a
 /// child.

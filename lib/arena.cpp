@@ -153,8 +153,7 @@ void Arena::fail_for_stack(int error, const std::string& what, std::size_t bytes
   fail_for_memory(error, named(what), bytes);
 }
 
-// ---- stacks
-// --------------------------------------------------------------------------------------------------------------
+// ---- stacks -------------------------------------------------------------------------------------
 
 Place Arena::open(const StackOptions& options) {
   const std::uint32_t index = free_.empty() ? fresh_ : free_.least();
@@ -201,7 +200,7 @@ void Arena::publish(std::uint32_t index, const Bounds& bounds, const StackOption
                     .floor = bounds.floor,
                     .guard = bounds.guard,
                     .limit = limit,
-                    .reach = options.policy.largest_step,
+                    .largest_step = options.policy.largest_step,
                     .growth = implementation().growth(),
                     .name = options.name});
 }
@@ -211,7 +210,7 @@ void Arena::close(std::uint32_t index) noexcept {
   const std::uintptr_t limit = implementation().limit(slot, layout());
   handler::retire(*range_, index);
   --open_count_;
-  account_.credit(slot.owners_word.exchange(0, std::memory_order_relaxed));
+  account_.credit(slot.charged_bytes.exchange(0, std::memory_order_relaxed));
   sanitizers::forget_stack_contents(limit, slot.base.load(std::memory_order_relaxed) - limit);
   if (implementation().close(slot, layout()) == 0) {
     free_.insert(index);
@@ -225,7 +224,7 @@ bool Arena::dismantle(std::uint32_t most) noexcept {
     handler::SlotRecord& slot = range_->slots[index];
     if (slot.generation.load(std::memory_order_relaxed) % 2 == 1) {
       handler::retire(*range_, index);
-      account_.credit(slot.owners_word.exchange(0, std::memory_order_relaxed));
+      account_.credit(slot.charged_bytes.exchange(0, std::memory_order_relaxed));
       --open_count_;
     }
   }
@@ -264,8 +263,7 @@ Bounds Arena::bounds_of(std::uint32_t index) const noexcept {
   return {.base = base, .floor = floor, .guard = floor - layout().guard};
 }
 
-// ---- accounts
-// ------------------------------------------------------------------------------------------------------------
+// ---- accounts -----------------------------------------------------------------------------------
 
 std::size_t Arena::bytes_from(const handler::SlotRecord& slot,
                               std::uintptr_t limit) const noexcept {
@@ -278,12 +276,12 @@ std::size_t Arena::bytes_from(const handler::SlotRecord& slot,
 /// for good.
 bool Arena::charge_down_to(handler::SlotRecord& slot, std::uintptr_t limit) noexcept {
   const std::size_t wanted = bytes_from(slot, limit);
-  std::size_t charged = slot.owners_word.load(std::memory_order_relaxed);
+  std::size_t charged = slot.charged_bytes.load(std::memory_order_relaxed);
   while (charged < wanted) {
     if (!account_.charge(wanted - charged)) {
       return false;
     }
-    if (slot.owners_word.compare_exchange_strong(charged, wanted, std::memory_order_relaxed)) {
+    if (slot.charged_bytes.compare_exchange_strong(charged, wanted, std::memory_order_relaxed)) {
       return true;
     }
     account_.credit(wanted - charged);
@@ -293,9 +291,9 @@ bool Arena::charge_down_to(handler::SlotRecord& slot, std::uintptr_t limit) noex
 
 void Arena::settle(handler::SlotRecord& slot) noexcept {
   const std::size_t wanted = bytes_from(slot, slot.limit.load(std::memory_order_acquire));
-  std::size_t charged = slot.owners_word.load(std::memory_order_relaxed);
+  std::size_t charged = slot.charged_bytes.load(std::memory_order_relaxed);
   if (charged > wanted &&
-      slot.owners_word.compare_exchange_strong(charged, wanted, std::memory_order_relaxed)) {
+      slot.charged_bytes.compare_exchange_strong(charged, wanted, std::memory_order_relaxed)) {
     account_.credit(charged - wanted);
   }
 }
@@ -311,8 +309,7 @@ void Arena::charge_new_stack(std::uint32_t index, const Bounds& bounds, std::uin
   }
 }
 
-// ---- what faults ask for
-// -------------------------------------------------------------------------------------------------
+// ---- what faults ask for ------------------------------------------------------------------------
 
 handler::Step Arena::plan(const handler::Range& range, const handler::SlotRecord& slot,
                           std::uintptr_t address) noexcept {
@@ -353,8 +350,7 @@ int Arena::commit(const handler::Range& range, const handler::SlotRecord& slot,
   return error;
 }
 
-// ---- places
-// --------------------------------------------------------------------------------------------------------------
+// ---- places -------------------------------------------------------------------------------------
 
 bool Kind::operator<(const Kind& other) const noexcept {
   // What is left out of the layout follows from the rest.

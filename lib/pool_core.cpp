@@ -19,8 +19,7 @@
 
 namespace growstack {
 
-// ---- the table of a thread's caches
-// ------------------------------------------------------------------------------------
+// ---- the table of a thread's caches -------------------------------------------------------------
 
 namespace {
 
@@ -146,8 +145,7 @@ PoolCache* PoolCore::make_cache_here() {
   return cache_here();
 }
 
-// ---- life
-// ----------------------------------------------------------------------------------------------------------------
+// ---- life ---------------------------------------------------------------------------------------
 
 PoolCore::PoolCore(const PoolOptions& options)
     : options_({.reserve = options.reserve,
@@ -225,8 +223,7 @@ void PoolCore::end_idle_stacks() noexcept {
   finish_dismantling();
 }
 
-// ---- a warm pair
-// ---------------------------------------------------------------------------------------------------------
+// ---- a warm pair --------------------------------------------------------------------------------
 
 // Some ten nanoseconds for both, most of which is waiting for what was stored just before: nothing
 // but two words of the thread's table, the cache and the slot is touched, and no register saved.
@@ -354,8 +351,7 @@ void PoolCore::look_at_clock(PoolCache& cache) noexcept {
   cache.until_look = has_more_to_do ? 1 : PoolCache::ended_between_looks;
 }
 
-// ---- through the lock
-// ----------------------------------------------------------------------------------------------------
+// ---- through the lock ---------------------------------------------------------------------------
 
 Place PoolCore::acquire_slowly(std::string_view name) {
   PoolCache* const cache = make_cache_here();
@@ -523,8 +519,7 @@ void PoolCore::put_oldest_idle(PoolCache& cache, std::uint32_t how_many) noexcep
   cache.count.store(count - how_many, std::memory_order_relaxed);
 }
 
-// ---- names and their tallies
-// ---------------------------------------------------------------------------------------------
+// ---- names and their tallies --------------------------------------------------------------------
 
 std::size_t PoolCore::number_of(std::string_view name) {
   if (name.empty()) {
@@ -561,8 +556,7 @@ NameTally& PoolCore::tally_of(PoolCache* cache, std::size_t number) noexcept {
   return *cache->tally(number);
 }
 
-// ---- caches of other threads
-// ---------------------------------------------------------------------------------------------
+// ---- caches of other threads --------------------------------------------------------------------
 
 void PoolCore::drain(PoolCache& cache) noexcept {
   put_oldest_idle(cache, cache.count.load(std::memory_order_relaxed));
@@ -616,8 +610,7 @@ void PoolCore::after_fork_in_child() noexcept {
   mutex_.unlock();
 }
 
-// ---- demand
-// --------------------------------------------------------------------------------------------------------------
+// ---- demand -------------------------------------------------------------------------------------
 
 /// True if there is more to do at once.
 bool PoolCore::follow_demand(std::chrono::nanoseconds now) noexcept {
@@ -725,8 +718,7 @@ void PoolCore::give_back_all() noexcept {
   finish_dismantling();
 }
 
-// ---- observers
-// -----------------------------------------------------------------------------------------------------------
+// ---- observers ----------------------------------------------------------------------------------
 
 template <class Visit>
 void PoolCore::visit_tallies(Visit visit) const {
@@ -798,8 +790,7 @@ void PoolCore::add_to(ArenaTotals& totals) const noexcept {
   }
 }
 
-// ---- what is counted
-// -----------------------------------------------------------------------------------------------------
+// ---- what is counted ----------------------------------------------------------------------------
 
 HighWaterDistribution NameTally::ended(std::size_t warm) const noexcept {
   HighWaterDistribution found;

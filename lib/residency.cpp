@@ -20,8 +20,7 @@ struct Stretch {
   std::uintptr_t end;
 };
 
-// ---- PAGEMAP_SCAN, as in <linux/fs.h> since 6.7: older headers lack it
-// -----------------------------------------------
+// ---- PAGEMAP_SCAN, as in <linux/fs.h> since 6.7: older headers lack it --------------------------
 
 struct PageRegion {
   std::uint64_t start;
@@ -85,8 +84,7 @@ bool scan_pagemap(std::uintptr_t begin, std::size_t size, Visit visit) noexcept 
   return told;
 }
 
-// ---- mincore
-// ---------------------------------------------------------------------------------------------------------
+// ---- mincore ------------------------------------------------------------------------------------
 
 template <class Visit>
 void scan_by_mincore(std::uintptr_t begin, std::size_t size, Visit visit) noexcept {

@@ -205,21 +205,20 @@ std::error_code Stack::trim_current() noexcept {
                         : place.trim(keep_from));
 }
 
-bool stack_bounds(const void* address, StackBounds& bounds) noexcept {
+std::optional<StackBounds> stack_bounds(const void* address) noexcept {
   const handler::PinnedSlot pinned(address_of(address));
   if (!pinned) {
-    return false;
+    return std::nullopt;
   }
   const handler::SlotRecord& slot = pinned.slot();
-  bounds = {.base = pointer(slot.base.load(std::memory_order_relaxed)),
-            .limit = pointer(slot.limit.load(std::memory_order_acquire)),
-            .floor = pointer(slot.floor.load(std::memory_order_relaxed)),
-            .guard = pointer(slot.guard.load(std::memory_order_relaxed))};
-  return true;
+  return StackBounds{.base = pointer(slot.base.load(std::memory_order_relaxed)),
+                     .limit = pointer(slot.limit.load(std::memory_order_acquire)),
+                     .floor = pointer(slot.floor.load(std::memory_order_relaxed)),
+                     .guard = pointer(slot.guard.load(std::memory_order_relaxed))};
 }
 
-bool current_stack_bounds(StackBounds& bounds) noexcept {
-  return stack_bounds(__builtin_frame_address(0), bounds);
+std::optional<StackBounds> current_stack_bounds() noexcept {
+  return stack_bounds(__builtin_frame_address(0));
 }
 
 ProcessCounters process_counters() {

@@ -31,7 +31,7 @@ void require(int error, const char* call) {
   }
 }
 
-// ---- the library's own ----
+// ---- the library's own --------------------------------------------------------------------------
 
 class StrategyStack final : public AnyStack {
  public:
@@ -46,8 +46,8 @@ class StrategyStack final : public AnyStack {
   }
   [[nodiscard]] std::size_t high_water() const override { return stack_.high_water_mark(); }
   [[nodiscard]] std::size_t guard() const override {
-    StackBounds bounds;
-    return stack_bounds(stack_.floor(), bounds) ? number(bounds.floor) - number(bounds.guard) : 0;
+    const std::optional<StackBounds> bounds = stack_bounds(stack_.floor());
+    return bounds ? number(bounds->floor) - number(bounds->guard) : 0;
   }
 
   void run(const std::function<void()>& body) override { call(stack_, body); }
@@ -69,7 +69,7 @@ class StrategyStack final : public AnyStack {
   Stack stack_;
 };
 
-// ---- threads ----
+// ---- threads ------------------------------------------------------------------------------------
 
 class ThreadAttributes {
  public:
@@ -178,7 +178,7 @@ class GlibcThreadOnOurMemory final : public AnyStack {
   void* memory_ = nullptr;
 };
 
-// ---- Boost.Context ----
+// ---- Boost.Context ------------------------------------------------------------------------------
 
 /// Of one of the library's allocators, whose guard, if any, is one page.
 template <class Allocator>

@@ -32,7 +32,7 @@ constexpr std::size_t reserve = 2 * depth;
 constexpr auto calm = 1s;
 constexpr auto pause = 1ms;
 
-// ---- in the child ----
+// ---- in the child -------------------------------------------------------------------------------
 
 PoolOptions options() {
   return {.reserve = reserve,
@@ -93,7 +93,7 @@ nlohmann::json measure_burst(const nlohmann::json& request, Progress& progress) 
 
 namespace {
 
-// ---- in the parent ----
+// ---- in the parent ------------------------------------------------------------------------------
 
 const std::vector<std::string> metrics{"rss_after_burst_ratio", "burst_system_calls"};
 

@@ -24,7 +24,7 @@ namespace {
 
 std::uintptr_t number(const void* address) { return reinterpret_cast<std::uintptr_t>(address); }
 
-// ---- the library's own ----
+// ---- the library's own --------------------------------------------------------------------------
 
 class PooledCrowd final : public Crowd {
  public:
@@ -56,7 +56,7 @@ class PooledCrowd final : public Crowd {
   std::size_t count_ = 0;
 };
 
-// ---- Boost.Context ----
+// ---- Boost.Context ------------------------------------------------------------------------------
 
 /// Never gives a stack back: the process ends anyway.
 template <class Allocator>
@@ -89,7 +89,7 @@ class BoostCrowd final : public Crowd {
   std::size_t count_ = 0;
 };
 
-// ---- threads ----
+// ---- threads ------------------------------------------------------------------------------------
 
 void require(int error, const char* call) {
   if (error != 0) {

@@ -38,7 +38,7 @@ using namespace std::chrono_literals;
 constexpr std::size_t pages = 512;  // of one fresh stack, one fault each
 constexpr std::size_t reserve = std::size_t{4} * 1024 * 1024;
 
-// ---- in the child ----
+// ---- in the child -------------------------------------------------------------------------------
 
 /// One fresh stack. Making it is not in the time.
 double time_one_stack() {
@@ -176,7 +176,7 @@ nlohmann::json measure_crowd_faults(const nlohmann::json& request, Progress& pro
 
 namespace {
 
-// ---- in the parent ----
+// ---- in the parent ------------------------------------------------------------------------------
 
 const std::vector<std::string> metrics{"fault_latency_ratio", "fault_latency_noise"};
 

@@ -36,7 +36,7 @@ constexpr std::size_t reserve = std::size_t{4} * 1024 * 1024;
 constexpr std::array strategies_here{Strategy::pipe_helper, Strategy::in_handler,
                                      Strategy::guard_markers, Strategy::demand_paging};
 
-// ---- in the child ----
+// ---- in the child -------------------------------------------------------------------------------
 
 struct Contender {
   std::string subject;
@@ -118,7 +118,7 @@ nlohmann::json measure_fault_mappings(const nlohmann::json& request, Progress& p
 
 namespace {
 
-// ---- in the parent ----
+// ---- in the parent ------------------------------------------------------------------------------
 
 double value(const Outcome& outcome, const char* member) {
   return outcome.result.at(member).get<double>();

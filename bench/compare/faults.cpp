@@ -33,7 +33,7 @@ constexpr std::size_t burst = 1024;  // pages, one after the other
 constexpr std::size_t reserve =
     std::size_t{6} * 1024 * 1024;  // more than these need, less than the usual RLIMIT_STACK
 
-// ---- in the child ----
+// ---- in the child -------------------------------------------------------------------------------
 
 double kernel_faults() {
   rusage used{};
@@ -107,7 +107,7 @@ nlohmann::json ask_libsigsegv(const nlohmann::json& request, Progress&) {
 
 namespace {
 
-// ---- in the parent ----
+// ---- in the parent ------------------------------------------------------------------------------
 
 const std::vector<std::string> metrics{"fault_ns", "fault_least_ns", "fault_most_ns",
                                        "fault_cold_ns", "fault_floor_ns"};

@@ -45,7 +45,7 @@ constexpr unsigned stacks_each(unsigned threads) { return threads == 1 ? 8 : 4; 
 /// stacks before had.
 constexpr std::array left_out{Strategy::locked, Strategy::heap};
 
-// ---- in the child ----
+// ---- in the child -------------------------------------------------------------------------------
 
 struct Contender {
   std::string name;
@@ -150,7 +150,7 @@ nlohmann::json measure_growth_threads(const nlohmann::json& request, Progress& p
 
 namespace {
 
-// ---- in the parent ----
+// ---- in the parent ------------------------------------------------------------------------------
 
 std::vector<std::string> metrics() {
   std::vector<std::string> all;

@@ -27,7 +27,7 @@ namespace {
 constexpr std::size_t depth = std::size_t{128} * 1024;
 constexpr std::size_t reserve = 2 * depth;
 
-// ---- in the child ----
+// ---- in the child -------------------------------------------------------------------------------
 
 struct IdleFiber {
   Stack stack;
@@ -83,7 +83,7 @@ nlohmann::json measure_idle_fibers(const nlohmann::json& request, Progress& prog
 
 namespace {
 
-// ---- in the parent ----
+// ---- in the parent ------------------------------------------------------------------------------
 
 const std::vector<std::string> metrics{"rss_idle_fiber_pages_before", "rss_idle_fiber_pages"};
 

@@ -37,7 +37,7 @@ namespace {
 constexpr std::size_t kibibyte = 1024;
 constexpr std::size_t mebibyte = 1024 * kibibyte;
 
-// ---- in the child ----
+// ---- in the child -------------------------------------------------------------------------------
 
 /// How far it comes, and what stops it.
 struct Gathering {
@@ -207,7 +207,7 @@ nlohmann::json measure_live_stacks(const nlohmann::json& request, Progress& prog
 
 namespace {
 
-// ---- in the parent ----
+// ---- in the parent ------------------------------------------------------------------------------
 
 /// Stacks of one size.
 struct Size {

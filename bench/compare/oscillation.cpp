@@ -55,7 +55,7 @@ constexpr std::array strategies_here{Strategy::pipe_helper,       Strategy::in_h
                                      Strategy::userfault_signal,  Strategy::demand_paging,
                                      Strategy::demand_paging_huge};
 
-// ---- in the child ----
+// ---- in the child -------------------------------------------------------------------------------
 
 /// Never twice, as if these were two ways: how far they are apart is what the figures are worth.
 enum class Trims { each_time, never, never_too };
@@ -196,7 +196,7 @@ nlohmann::json measure_oscillation(const nlohmann::json& request, Progress& prog
 
 namespace {
 
-// ---- in the parent ----
+// ---- in the parent ------------------------------------------------------------------------------
 
 const std::vector<std::string> metrics{"oscillate_ratio", "oscillate_faults",
                                        "oscillate_resident_ratio", "oscillate_far_ratio"};

@@ -25,7 +25,7 @@
 namespace growstack::compare {
 namespace promises {
 
-// ---- cells ----
+// ---- cells --------------------------------------------------------------------------------------
 
 Cell yes(std::string word, std::string note) {
   return {.value = 1, .word = std::move(word), .note = std::move(note)};
@@ -57,7 +57,7 @@ Cell bytes(double value, std::string note) {
           .note = std::move(note)};
 }
 
-// ---- stacks ----
+// ---- stacks -------------------------------------------------------------------------------------
 
 std::unique_ptr<AnyStack> make(const std::string& subject, std::size_t bytes) {
   constexpr std::size_t kernel_gap = 2 * mib;  // MAP_GROWSDOWN keeps away from what lies below
@@ -95,7 +95,7 @@ std::string Footnotes::marked(const Cell& cell) {
 
 namespace {
 
-// ---- asking ----
+// ---- asking -------------------------------------------------------------------------------------
 
 constexpr std::array peers{"glibc_thread", "glibc_thread_setstack", "boost_fixedsize",
                            "boost_protected_fixedsize", "boost_pooled_fixedsize"};
@@ -190,7 +190,7 @@ Answers participants(const Session& session) {
   return answers;
 }
 
-// ---- telling ----
+// ---- telling ------------------------------------------------------------------------------------
 
 void add_rows(Session& session, const Answers& answers) {
   for (const Answers::Column& column : answers.columns) {

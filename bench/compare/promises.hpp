@@ -71,7 +71,7 @@ struct Family {
 [[nodiscard]] Family promises_of_memory();
 [[nodiscard]] const std::vector<Family>& families();
 
-// ---- cells ----
+// ---- cells --------------------------------------------------------------------------------------
 
 [[nodiscard]] Cell yes(std::string word = "yes", std::string note = {});
 [[nodiscard]] Cell no(std::string word = "no", std::string note = {});
@@ -80,7 +80,7 @@ struct Family {
 [[nodiscard]] Cell none(std::string note, std::string word = "-");
 [[nodiscard]] Cell no_trim();
 
-// ---- stacks to try things on ----
+// ---- stacks to try things on --------------------------------------------------------------------
 
 inline constexpr std::size_t kib = 1024;
 inline constexpr std::size_t mib = 1024 * kib;
@@ -104,7 +104,7 @@ void go_down(const AnyStack& stack, std::size_t bytes = depth);
 /// the stack.
 [[nodiscard]] std::uintptr_t edge(const AnyStack& stack);
 
-// ---- the table ----
+// ---- the table ----------------------------------------------------------------------------------
 
 /// Who was asked, and all the answers.
 struct Answers {

@@ -39,7 +39,7 @@ void put(int descriptor, std::size_t bytes) {
   require(write(descriptor, data.data(), bytes) == static_cast<ssize_t>(bytes), "write");
 }
 
-// ---- where data comes from: a descriptor that holds some, and does not wait for more ----
+// ---- where data comes from: a descriptor that holds some, and does not wait for more ------------
 
 int full_pipe(std::size_t bytes) {
   std::array<int, 2> ends{};
@@ -126,7 +126,7 @@ nlohmann::json try_call(const Question& question, const Filler& call) {
   return seen;
 }
 
-// ---- cells ----
+// ---- cells --------------------------------------------------------------------------------------
 
 std::string errno_word(long result) {
   const char* const name = strerrorname_np(static_cast<int>(-result));

@@ -27,7 +27,7 @@ constexpr std::size_t small_stack = mib;
 /// No neighbour is looked for further down.
 constexpr std::size_t neighbourhood = mib;
 
-// ---- a neighbour ----
+// ---- a neighbour --------------------------------------------------------------------------------
 
 struct Mapping {
   std::uintptr_t begin = 0;
@@ -108,7 +108,7 @@ AnyStack& one_with_a_neighbour(const Stacks& all) {
   return found == all.end() ? *all.front() : **found;
 }
 
-// ---- leaving the stack ----
+// ---- leaving the stack --------------------------------------------------------------------------
 
 /// What a worker leaves behind.
 struct Trace {
@@ -199,7 +199,7 @@ Cells ask_overflow(const Question& question) {
                                                      : yes()}};
 }
 
-// ---- a frame that is larger than the guard ----
+// ---- a frame that is larger than the guard ------------------------------------------------------
 
 Trace* trace_of_jump = nullptr;
 

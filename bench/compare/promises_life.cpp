@@ -83,7 +83,7 @@ Cell after_trim(const Question& question) {
                                 : none("trim: " + fate.said.get<std::string>(), "fails");
 }
 
-// ---- fork ----
+// ---- fork ---------------------------------------------------------------------------------------
 
 /// The child of a worker's fork, as this worker's answer.
 nlohmann::json to_json(const Fate& fate) {
@@ -129,7 +129,7 @@ Cell forked_beside_the_stack(const Question& question) {
   }));
 }
 
-// ---- privileges ----
+// ---- privileges ---------------------------------------------------------------------------------
 
 /// Nobody in particular, with no capability and no way to get one; and as dumpable as a program
 /// that was started so.
@@ -176,7 +176,7 @@ Cell call_unprivileged(const Question& question) {
   return fate.said.get<bool>() ? yes() : no("EFAULT");
 }
 
-// ---- the kernel ----
+// ---- the kernel ---------------------------------------------------------------------------------
 
 /// From the strategy's description: as a number, 5.10 is 5.10 and 5.9 is 5.09; 0 for any.
 Cell least_kernel(const Question& question) {

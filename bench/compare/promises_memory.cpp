@@ -39,7 +39,7 @@ void limit_to(__rlimit_resource resource, std::size_t bytes) {
   }
 }
 
-// ---- many stacks ----
+// ---- many stacks --------------------------------------------------------------------------------
 
 /// As many as can be had, all of them there at once, each entered once.
 class Crowd {
@@ -193,7 +193,7 @@ Cells ask_data_limit(const Question& question) {
                   count == how_many(question) ? "" : fate.said.at("why").get<std::string>())}};
 }
 
-// ---- one stack ----
+// ---- one stack ----------------------------------------------------------------------------------
 
 struct Charge {
   double data = 0;
@@ -271,7 +271,7 @@ Cells ask_stack_limit(const Question& question) {
            fate.failure.empty() ? no(fate.word()) : no("refused", fate.failure)}};
 }
 
-// ---- khugepaged ----
+// ---- khugepaged ---------------------------------------------------------------------------------
 
 std::size_t full_scans() {
   std::ifstream file("/sys/kernel/mm/transparent_hugepage/khugepaged/full_scans");

@@ -25,7 +25,7 @@ namespace {
 
 constexpr std::size_t alignment = 16;
 
-// ---- a signal ----
+// ---- a signal -----------------------------------------------------------------------------------
 
 std::atomic<int> handled{0};
 
@@ -70,7 +70,7 @@ Cells ask_signals(const Question& question) {
           {"signal_onstack", deliver(question, SA_ONSTACK)}};
 }
 
-// ---- libc functions that block every signal ----
+// ---- libc functions that block every signal -----------------------------------------------------
 
 extern "C" char** environ;  // NOLINT: POSIX's own
 

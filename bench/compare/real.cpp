@@ -29,7 +29,7 @@ constexpr std::size_t ordinary_thread = 8 * mebibyte;
 constexpr std::size_t reserve = 4096 * mebibyte;
 constexpr std::size_t guard = mebibyte / 16;
 
-// ---- in the child ----
+// ---- in the child -------------------------------------------------------------------------------
 
 struct Run {
   bool ok = true;
@@ -101,7 +101,7 @@ nlohmann::json run_real_program(const nlohmann::json& request, Progress&) {
 
 namespace {
 
-// ---- in the parent ----
+// ---- in the parent ------------------------------------------------------------------------------
 
 /// Letters, or levels: an ordinary thread dies of the fewer, too.
 std::size_t input_size(const Session& session) {

@@ -31,7 +31,7 @@ namespace {
 
 namespace context = boost::context;
 
-// ---- contenders ----
+// ---- contenders ---------------------------------------------------------------------------------
 
 /// Does it so often, and tells the nanoseconds of each.
 using Timing = std::function<double(unsigned times)>;
@@ -172,7 +172,7 @@ Timing peer_named(const std::string& subject) {
                                            : thread();
 }
 
-// ---- the names of what a subject does ----
+// ---- the names of what a subject does -----------------------------------------------------------
 
 std::string again(const std::string& subject) { return subject + ", again"; }
 std::string as_fresh(const std::string& subject) { return subject + ", fresh"; }
@@ -240,7 +240,7 @@ void warm_up(Contender& contender) {
       1U, static_cast<unsigned>(times * std::min(1.0 * factor, round_nanoseconds / nanoseconds)));
 }
 
-// ---- results ----
+// ---- results ------------------------------------------------------------------------------------
 
 nlohmann::json count_system_calls_of(const std::string& strategy) {
   StackPool pool(small_stacks(strategy));

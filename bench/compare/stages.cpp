@@ -31,7 +31,7 @@ constexpr std::size_t margin = std::size_t{32} * 1024;
 
 constexpr std::array stages{"created", "deep", "returned", "trimmed", "released"};
 
-// ---- in the child ----
+// ---- in the child -------------------------------------------------------------------------------
 
 nlohmann::json snapshot(std::uintptr_t begin, std::uintptr_t end) {
   const Residency now = residency(begin, end);
@@ -121,7 +121,7 @@ void go_down_and_back(AnyStack& stack, Inspection& inspection) {
   }
 }
 
-// ---- in the parent ----
+// ---- in the parent ------------------------------------------------------------------------------
 
 struct Measure {
   const char* heading;

@@ -42,7 +42,7 @@ constexpr unsigned frames = 16;
 constexpr unsigned calls = 1000;
 const std::string again_name = std::string(glibc_thread_name) + "_again";
 
-// ---- in the child ----
+// ---- in the child -------------------------------------------------------------------------------
 
 /// So many frames below this one. The variable makes each have a memory access of its own.
 [[gnu::noinline]] unsigned go_down(unsigned more) {
@@ -190,7 +190,7 @@ nlohmann::json measure_steady_call(const nlohmann::json& request, Progress& prog
 
 namespace {
 
-// ---- in the parent ----
+// ---- in the parent ------------------------------------------------------------------------------
 
 const std::vector<std::string> metrics{"steady_call_ratio", "steady_call_instructions_ratio"};
 

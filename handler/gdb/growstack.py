@@ -21,7 +21,7 @@ MAGIC = b"growstack debug\0"
 VERSION = 1
 HEAD = struct.Struct("<16sIIQQIIII")
 RANGE_MEMBERS = ("first_slot", "slot_size", "slot_count", "slots", "committer", "kind")
-SLOT_MEMBERS = ("base", "floor", "guard", "limit", "high_water", "reach", "generation", "growth_faults", "growth", "name")
+SLOT_MEMBERS = ("base", "floor", "guard", "limit", "high_water", "largest_step", "generation", "growth_faults", "growth", "name")
 PAGE = 4096  # the unit in which a core dump has memory or not
 BLOCK = 1 << 20
 
@@ -335,7 +335,7 @@ def classify(fault):
     own_frame = runs_here and fault.address + copy.reach_below_stack_pointer >= fault.stack_pointer
     if in_guard or stack.growth in (BY_MONITOR, BY_KERNEL):
         return ("overflow" if own_frame else "foreign"), stack
-    near_the_limit = fault.address + stack.reach >= stack.limit
+    near_the_limit = fault.address + stack.largest_step >= stack.limit
     return ("passes" if own_frame or (not runs_here and near_the_limit) else "foreign"), stack
 
 

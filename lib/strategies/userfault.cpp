@@ -65,7 +65,7 @@ class Userfault : public Implementation {
   /// over.
   [[nodiscard]] int commit(const handler::SlotRecord& slot, const Layout&,
                            handler::Step step) const noexcept final {
-    const std::size_t largest_step = slot.reach.load(std::memory_order_relaxed);
+    const std::size_t largest_step = slot.largest_step.load(std::memory_order_relaxed);
     const std::uintptr_t middle =
         step.end - step.begin > largest_step ? step.begin + largest_step : step.end;
     const int error = handler::fill_missing_pages(kind_, Filling::memory, step.begin, middle);

@@ -39,7 +39,7 @@ using namespace growstack::testing;
 
 namespace {
 
-// ---- a handler that grows
+// ---- a handler that grows -----------------------------------------------------------------------
 
 // A signal handler gets no argument of ours: what it needs lies in variables of the program.
 char* reserved = nullptr;  // address space without permissions
@@ -112,7 +112,7 @@ void descend_through_reserved() {
   wrong_bytes = descend_to(reinterpret_cast<std::uintptr_t>(reserved) + page_size, 2 * KiB);
 }
 
-// ---- a handler that uses mmap at any moment
+// ---- a handler that uses mmap at any moment -----------------------------------------------------
 
 std::atomic<int> interruptions{0};
 std::atomic<int> failures{0};
@@ -190,7 +190,7 @@ CLAIM(29, "S", "mmap and mprotect cannot be called in a signal handler.",
 
 namespace {
 
-// ---- a handler that asks
+// ---- a handler that asks ------------------------------------------------------------------------
 
 std::array<int, 2> requests{};
 std::array<int, 2> replies{};
@@ -281,7 +281,7 @@ CLAIM(30, "S", "A pipe and a helper thread make a stack grow with listed functio
 
 namespace {
 
-// ---- the kernel touches
+// ---- the kernel touches -------------------------------------------------------------------------
 
 char* without_permissions = nullptr;
 char* in_order = nullptr;

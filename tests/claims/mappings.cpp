@@ -61,7 +61,7 @@ bool kernel_is_at_least(int major, int minor) {
   return found_major > major || (found_major == major && found_minor >= minor);
 }
 
-// ---- many mappings
+// ---- many mappings ------------------------------------------------------------------------------
 
 /// The smallest stack with a guard, as a thread library makes one: two mappings. False if the
 /// kernel refuses.
@@ -182,7 +182,7 @@ CLAIM(32, "S, L",
 
 namespace {
 
-// ---- MAP_GROWSDOWN
+// ---- MAP_GROWSDOWN ------------------------------------------------------------------------------
 //
 // A mapping that the kernel itself makes larger: a touch below its lowest address moves that
 // address down. The main thread's stack is one, and mmap makes others with the flag MAP_GROWSDOWN.
@@ -348,7 +348,7 @@ CLAIM(35, "L", "MAP_GROWSDOWN obeys RLIMIT_STACK.",
 
 namespace {
 
-// ---- guards
+// ---- guards -------------------------------------------------------------------------------------
 
 constexpr std::size_t neighbour_bytes = MiB;
 constexpr std::size_t stack_bytes = large_frame_bytes / 2;
@@ -496,19 +496,19 @@ CLAIM(39, "R",
   // thread's own. Who made the stack must tell.
   growstack::Stack stack({.reserve = MiB, .strategy = growstack::Strategy::in_handler});
   bool glibc_says_inside = true;
-  growstack::StackBounds growable;
+  std::optional<growstack::StackBounds> growable;
   bool growable_says_inside = false;
   growstack::call(stack, [&] {
     const char here_on_growable = 0;
     glibc_says_inside = bounds_of_this_thread().contain(&here_on_growable);
-    growable_says_inside =
-        growstack::current_stack_bounds(growable) && growable.contains(&here_on_growable);
+    growable = growstack::current_stack_bounds();
+    growable_says_inside = growable && growable->contains(&here_on_growable);
   });
   CHECK(!glibc_says_inside);
   CHECK(growable_says_inside);
-  CHECK(!growable.contains(&here));
-  CHECK(growable.base == stack.base());
-  CHECK(!growstack::current_stack_bounds(growable));  // here it is the main thread's again
+  CHECK(!growable->contains(&here));
+  CHECK(growable->base == stack.base());
+  CHECK(!growstack::current_stack_bounds());  // here it is the main thread's again
   found(Verdict::holds,
         "by other names: pthread_getattr_np tells {} KiB for the main thread under a limit of 8192 "
         "KiB, {} KiB "

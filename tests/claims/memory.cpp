@@ -72,8 +72,7 @@ int end_of_write_to(char* address) {
 
 }  // namespace
 
-// ---- reserving
-// -------------------------------------------------------------------------------------------------------
+// ---- reserving ----------------------------------------------------------------------------------
 
 CLAIM(19, "L, S",
       "malloc, new and mmap give address space; physical pages come at first touch. A new char[10 "
@@ -256,8 +255,7 @@ CLAIM(21, "S", "A guard page costs no physical memory.",
                     : "not on this kernel");
 }
 
-// ---- giving back
-// -----------------------------------------------------------------------------------------------------
+// ---- giving back --------------------------------------------------------------------------------
 
 CLAIM(22, "M",
       "MADV_DONTNEED on anonymous memory drops RSS to zero, keeps the mapping, and the next read "
@@ -328,8 +326,7 @@ CLAIM(23, "M", "posix_madvise(POSIX_MADV_DONTNEED) returns success and does noth
         resident / KiB, size / KiB, of_dontneed, strerrorname_np(of_another));
 }
 
-// ---- keeping
-// ---------------------------------------------------------------------------------------------------------
+// ---- keeping ------------------------------------------------------------------------------------
 
 namespace {
 
@@ -503,8 +500,7 @@ CLAIM(26, "R",
         of_own.after_fork);
 }
 
-// ---- counting
-// --------------------------------------------------------------------------------------------------------
+// ---- counting -----------------------------------------------------------------------------------
 
 CLAIM(27, "L", "VIRT and RES differ by exactly what has not been touched.",
       "VIRT and RES differ by what was only read or was given back, too, not only by what has not "

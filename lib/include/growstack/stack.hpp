@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -161,11 +162,13 @@ struct StackBounds {
   }
 };
 
-/// The growstack stack that an address lies in; false if there is none. Any thread, signal
-/// handlers included (`limit` of grows_down is then its first one).
-[[nodiscard]] bool stack_bounds(const void* address, StackBounds& bounds) noexcept;
-/// The same for the stack that the caller runs on.
-[[nodiscard]] bool current_stack_bounds(StackBounds& bounds) noexcept;
+/// Finds the growstack stack that an address lies in, from the lowest address of its guard up to
+/// but not including its base. Returns nullopt if the address lies in none (`heap` stacks are never
+/// found). Any thread, signal handlers included; `limit` of a grows_down stack is the one it began
+/// with.
+[[nodiscard]] std::optional<StackBounds> stack_bounds(const void* address) noexcept;
+/// Finds the growstack stack that the caller runs on, as stack_bounds() does.
+[[nodiscard]] std::optional<StackBounds> current_stack_bounds() noexcept;
 
 /// All live stacks of this process together, and its faults so far. Any thread; not from a signal
 /// handler.

@@ -47,7 +47,7 @@ struct SlotView {
   std::uintptr_t floor = 0;          ///< see SlotRecord
   std::uintptr_t guard = 0;          ///< see SlotRecord
   std::uintptr_t limit = 0;          ///< see SlotRecord
-  std::size_t reach = 0;             ///< see SlotRecord
+  std::size_t largest_step = 0;      ///< see SlotRecord
   Growth growth = Growth::by_fault;  ///< see SlotRecord
 };
 

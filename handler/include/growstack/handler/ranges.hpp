@@ -42,7 +42,7 @@ struct SlotDescription {
   std::uintptr_t floor = 0;          ///< see SlotRecord
   std::uintptr_t guard = 0;          ///< see SlotRecord
   std::uintptr_t limit = 0;          ///< see SlotRecord
-  std::size_t reach = 0;             ///< see SlotRecord
+  std::size_t largest_step = 0;      ///< see SlotRecord
   Growth growth = Growth::by_fault;  ///< see SlotRecord
   std::string_view name;             ///< cut to max_name_length
 };

@@ -53,7 +53,7 @@ inline constexpr std::size_t max_name_length = 39;
 /// One stack as the fault path sees it. Records are type-stable: never freed, reused with a new
 /// generation.
 ///
-/// The geometry (base, floor, guard, reach, growth, name) is written by the owner while the
+/// The geometry (base, floor, guard, largest_step, growth, name) is written by the owner while the
 /// generation is even and read by faulting threads only after they saw it odd *and* pinned the
 /// slot. A thread with a wild pointer may race with a reuse; it then reads words of the new tenant,
 /// which is harmless: it validates the address against them.
@@ -68,7 +68,7 @@ struct alignas(128) SlotRecord {
   /// Lowest value `limit` ever had in this tenancy. Written with `limit`, read by anyone.
   std::atomic<std::uintptr_t> high_water{0};
   /// Bytes below `limit` in which a touch by a thread that runs elsewhere still counts as growth.
-  std::atomic<std::size_t> reach{0};
+  std::atomic<std::size_t> largest_step{0};
   /// Odd while a stack lives here. The owner's publish() and retire() move it; everyone else only
   /// compares.
   std::atomic<std::uint32_t> generation{0};
@@ -88,7 +88,7 @@ struct alignas(128) SlotRecord {
   /// Range::owner, from publish() on.
   std::atomic<void*> owner{nullptr};
   /// For the owner: nothing here reads or writes it.
-  std::atomic<std::size_t> owners_word{0};
+  std::atomic<std::size_t> charged_bytes{0};
   char name[max_name_length + 1] = {};  ///< for reports
 };
 /// The mark of a stack that has grown in this tenancy.

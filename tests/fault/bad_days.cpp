@@ -1,0 +1,448 @@
+// Bad days: processes and threads that end in the middle, programs that take things away, and what
+// a report does when nobody listens.
+#include <doctest/doctest.h>
+
+#include <growstack/growstack.hpp>
+#include <growstack/handler/pages.hpp>
+
+#include "support/recursion.hpp"
+#include "support/scenario.hpp"
+
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/futex.h>
+#include <linux/seccomp.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <climits>
+#include <csetjmp>
+#include <csignal>
+#include <cstddef>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <thread>
+#include <vector>
+
+using namespace growstack;
+using namespace growstack::testing;
+
+namespace {
+
+const StackOptions options{.reserve = std::size_t{32} << 20, .name = "bad day"};
+const StackOptions doomed{.reserve = std::size_t{1} << 20, .name = "doomed"};
+
+bool grows() {
+  return call(options, [] { return recurse(10'000); }) == 10'000;
+}
+
+/// Signal that ended a forked child which runs `body`, or 0; -1 if it had to be killed after
+/// `patience`.
+template <class Body>
+int signal_of_child(const Body& body, std::chrono::seconds patience) {
+  const pid_t child = fork();
+  if (child == 0) {
+    body();
+    _exit(0);
+  }
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  int status = 0;
+  while (waitpid(child, &status, WNOHANG) == 0) {
+    if (std::chrono::steady_clock::now() > deadline) {
+      kill(child, SIGKILL);
+      waitpid(child, &status, 0);
+      return -1;
+    }
+    usleep(10'000);
+  }
+  return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+}  // namespace
+
+// ---- how processes and threads end --------------------------------------------------------------
+
+GROWSTACK_SCENARIO("exit inside a call") {
+  std::atexit(
+      [] { std::puts(recurse(10'000) == 10'000 && grows() ? "handlers ran" : "handlers failed"); });
+  call(options, [] { std::exit(7); });
+  return 1;
+}
+
+TEST_CASE("exit() inside a call runs its handlers on the growable stack, which goes on growing") {
+  if (under_address_sanitizer) {
+    skip("LeakSanitizer counts what the frames left by exit() own");
+    return;
+  }
+  const Ended ended = run_scenario("exit inside a call");
+  CHECK(ended.exit_code == 7);
+  CHECK(ended.out == "handlers ran\n");
+}
+
+namespace {
+struct GrowsWhenDestroyed {
+  const char* when;
+  ~GrowsWhenDestroyed() { std::printf("%s: %s\n", when, grows() ? "grew" : "failed"); }
+};
+}  // namespace
+
+GROWSTACK_SCENARIO("destructors of static and thread_local objects") {
+  static const GrowsWhenDestroyed at_exit{"static object"};
+  std::thread([] {
+    thread_local const GrowsWhenDestroyed at_thread_end{"thread_local object"};
+    static_cast<void>(
+        at_thread_end
+            .when);  // made before the thread is attached, so destroyed after whatever that makes
+    grows();
+  }).join();
+  std::fflush(stdout);
+  return 7;
+}
+
+TEST_CASE("destructors of static and of thread_local objects can use stacks still") {
+  const Ended ended = run_scenario("destructors of static and thread_local objects");
+  CHECK(ended.exit_code == 7);
+  CHECK(contains(ended.out, "thread_local object: grew"));
+}
+
+GROWSTACK_SCENARIO("static stack") {
+  static Stack stack(options);
+  static std::unique_ptr<Stack> another = std::make_unique<Stack>(options);
+  return call(stack, [] { return recurse(10'000); }) == 10'000 ? 7 : 1;
+}
+
+TEST_CASE("a stack with static storage is released after main without harm") {
+  CHECK(run_scenario("static stack").exit_code == 7);
+}
+
+TEST_CASE("a stack may be released by another thread than made it") {
+  auto stack = std::make_unique<Stack>(options);
+  call(*stack, [] { recurse(10'000); });
+  std::thread([&] { stack.reset(); }).join();
+  CHECK(process_counters().stacks == 0);
+  CHECK(process_counters().arenas == 0);
+}
+
+GROWSTACK_SCENARIO("longjmp out of a call") {
+  static jmp_buf out;
+  {
+    Stack left(options);
+    if (setjmp(out) == 0) {
+      call(left, [] { longjmp(out, 1); });
+    }
+  }
+  return grows() ? 7 : 1;  // in the same slot
+}
+
+TEST_CASE("a longjmp out of a call, which is not allowed, does not harm the next stack") {
+  if (under_thread_sanitizer || under_address_sanitizer) {
+    skip("a sanitizer loses track of the stack");
+    return;
+  }
+  CHECK(run_scenario("longjmp out of a call").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("call on the alternate stack") {
+  struct sigaction action {};
+  action.sa_handler = [](int) {
+    try {
+      grows();
+      _exit(1);
+    } catch (const std::system_error& error) {
+      _exit(error.code().value() == EPERM ? 7 : 2);
+    }
+  };
+  action.sa_flags = SA_ONSTACK;
+  sigaction(SIGUSR1, &action, nullptr);
+  grows();
+  raise(SIGUSR1);
+  return 3;
+}
+
+TEST_CASE(
+    "a call from a handler that runs on the alternate stack is refused: a fault would overwrite "
+    "that handler") {
+  CHECK(run_scenario("call on the alternate stack").exit_code == 7);
+}
+
+// ---- what programs take away --------------------------------------------------------------------
+
+GROWSTACK_SCENARIO("somebody restores the default action") {
+  struct sigaction before {};
+  sigaction(SIGSEGV, nullptr, &before);
+  const bool first = grows();
+  sigaction(SIGSEGV, &before, nullptr);  // as crash reporters do when they are switched off
+  return first && grows() && handler::installed() ? 7 : 1;
+}
+
+TEST_CASE(
+    "when somebody has restored the default action, the next stack installs the handler anew") {
+  CHECK(run_scenario("somebody restores the default action").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("uninstall while stacks are made") {
+  std::atomic<bool> stop{false};
+  std::thread other([&] {
+    while (!stop) {
+      static_cast<void>(handler::uninstall());
+    }
+  });
+  bool good = true;
+  for (int round = 0; round < (sanitized ? 100 : 1000);
+       ++round) {  // each may start all threads anew: 50 ms in a sanitizer
+    good = grows() && good;
+  }
+  stop = true;
+  other.join();
+  return good ? 7 : 1;
+}
+
+TEST_CASE("uninstall cannot pull the handler away from a stack that is being made") {
+  CHECK(run_scenario("uninstall while stacks are made").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("own guard page within the stack") {
+  no_core();
+  return call(options, [] {
+    recurse(10'000);  // touched before: the page tables know it
+    const auto bounds = current_stack_bounds();
+    if (!bounds) {
+      return 1;
+    }
+    char* const guard = static_cast<char*>(bounds->base) - 64 * handler::page_size();
+    if (mprotect(guard, handler::page_size(), PROT_NONE) != 0) {
+      return 2;
+    }
+    volatile char* const touched = guard;
+    *touched = 1;
+    return 3;
+  });
+}
+
+TEST_CASE(
+    "a page that the program made inaccessible within its stack stays a guard page of its own") {
+  const Ended ended = run_scenario("own guard page within the stack");
+  CHECK(ended.signal == SIGSEGV);
+  CHECK(ended.err.empty());
+}
+
+GROWSTACK_SCENARIO("helper killed") {
+  Stack stack(options);
+  // A filter on all threads that kills the one which wakes all waiters of a futex: the helper, when
+  // it answers.
+  std::array filter{
+      sock_filter{BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(seccomp_data, nr)},
+      sock_filter{BPF_JMP | BPF_JEQ | BPF_K, 0, 5, SYS_futex},
+      sock_filter{BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(seccomp_data, args[1])},
+      sock_filter{BPF_JMP | BPF_JEQ | BPF_K, 0, 3, FUTEX_WAKE_PRIVATE},
+      sock_filter{BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(seccomp_data, args[2])},
+      sock_filter{BPF_JMP | BPF_JEQ | BPF_K, 0, 1, INT_MAX},
+      sock_filter{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_KILL_THREAD},
+      sock_filter{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW},
+  };
+  const sock_fprog program{.len = filter.size(), .filter = filter.data()};
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+      syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) != 0) {
+    return 8;
+  }
+  const bool grew = call(stack, [] { return recurse(10'000); }) == 10'000;
+  // The first fault was the helper's last; the others were served without it, and did not wait.
+  const handler::Counters seen = handler::counters();
+  return grew && seen.helper_missing > 0 && seen.by_helper <= 1 ? 7 : 1;
+}
+
+TEST_CASE(
+    "a helper that is killed while a thread waits for it does not hang that thread, nor the next") {
+  const Ended ended = run_scenario("helper killed", std::chrono::seconds(20));
+  if (ended.exit_code == 8) {
+    skip("seccomp filters are not available");
+    return;
+  }
+  CHECK_FALSE(ended.timed_out);
+  CHECK(ended.exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("no descriptor for /proc/self/maps") {
+  std::uintptr_t base = 0;
+  {
+    Stack stack({.reserve = std::size_t{1} << 20, .strategy = Strategy::grows_down});
+    base = reinterpret_cast<std::uintptr_t>(stack.base());
+    const rlimit none{0, 0};
+    setrlimit(RLIMIT_NOFILE, &none);
+    call(stack, [] { recurse(10); });
+    if (stack.committed() < 4096) {
+      return 1;
+    }
+  }
+  unsigned char residency = 0;
+  void* const top = reinterpret_cast<void*>(base - handler::page_size());
+  return mincore(top, handler::page_size(), &residency) == -1 && errno == ENOMEM ? 7 : 2;
+}
+
+TEST_CASE("grows_down tells and releases what is surely its own when /proc cannot be read") {
+  if (under_address_sanitizer) {
+    skip("LeakSanitizer needs descriptors");
+    return;
+  }
+  CHECK(run_scenario("no descriptor for /proc/self/maps").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("all memory locked") {
+  for (const Strategy strategy :
+       {Strategy::pipe_helper, Strategy::in_handler, Strategy::demand_paging}) {
+    Stack stack({.reserve = std::size_t{4} << 20, .strategy = strategy});
+    call(stack, [] { recurse(4'000); });
+    if (mlockall(MCL_CURRENT) != 0) {
+      return 8;
+    }
+    const std::error_code trimmed = stack.trim();
+    if (trimmed || stack.resident() > 65536) {
+      std::printf("%s: %s, %zu resident\n", name(strategy).data(), trimmed.message().c_str(),
+                  stack.resident());
+      return 1;
+    }
+    munlockall();
+  }
+  return 7;
+}
+
+TEST_CASE("locked stacks can be trimmed") {
+  const Ended ended = run_scenario("all memory locked");
+  if (ended.exit_code == 8) {
+    skip("RLIMIT_MEMLOCK is too small for mlockall");
+    return;
+  }
+  CHECK_MESSAGE(ended.exit_code == 7, ended.out);
+}
+
+GROWSTACK_SCENARIO("reuse after a failed decommit") {
+  // With every mapping that the kernel allows in use, the memory of a closed stack cannot be mapped
+  // over.
+  auto neighbour = std::make_unique<Stack>(
+      StackOptions{.reserve = std::size_t{4} << 20, .strategy = Strategy::in_handler});
+  auto stack = std::make_unique<Stack>(
+      StackOptions{.reserve = std::size_t{4} << 20, .strategy = Strategy::in_handler});
+  call(*stack, [] { recurse(10'000); });
+  std::vector<void*> fillers;
+  for (;;) {
+    // Alternating protections cannot be merged.
+    void* const filler =
+        mmap(nullptr, handler::page_size(), fillers.size() % 2 == 0 ? PROT_READ : PROT_NONE,
+             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (filler == MAP_FAILED) {
+      break;
+    }
+    fillers.push_back(filler);
+  }
+  stack.reset();
+  for (void* const filler : fillers) {
+    munmap(filler, handler::page_size());
+  }
+  // Of the same slot size, with a guard where the deep stack was.
+  const std::size_t guard = (std::size_t{2} << 20) + 64 * 1024;
+  Stack next({.reserve = std::size_t{2} << 20, .guard = guard, .strategy = Strategy::in_handler});
+  const char* const floor = static_cast<const char*>(next.floor());
+  std::size_t readable = 0;
+  for (std::size_t below = handler::page_size(); below <= guard; below += handler::page_size()) {
+    readable +=
+        write(STDOUT_FILENO, floor - below, 1) == 1 ? 1 : 0;  // EFAULT where nothing may be read
+  }
+  return readable == 0 ? 7 : 1;
+}
+
+TEST_CASE(
+    "a stack whose memory could not be given back leaves no hole in the guard of the next one") {
+  CHECK(run_scenario("reuse after a failed decommit").exit_code == 7);
+}
+
+// ---- reports that nobody reads ------------------------------------------------------------------
+
+GROWSTACK_SCENARIO("report into a closed pipe") {
+  int ends[2];
+  if (pipe(ends) != 0) {
+    return 1;
+  }
+  const int signal = signal_of_child(
+      [&] {
+        no_core();
+        dup2(ends[1], STDERR_FILENO);
+        close(ends[0]);
+        close(ends[1]);
+        std::thread([] { call(doomed, [] { recurse(std::size_t{1} << 30); }); }).join();
+      },
+      std::chrono::seconds(20));
+  return signal == SIGSEGV ? 7 : signal;
+}
+
+TEST_CASE(
+    "with standard error a pipe that nobody reads any more, death is by SIGSEGV and not by "
+    "SIGPIPE") {
+  CHECK(run_scenario("report into a closed pipe").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("report into a full pipe") {
+  int ends[2];
+  if (pipe2(ends, O_NONBLOCK) != 0) {
+    return 1;
+  }
+  const std::array<char, 4096> filling{};
+  while (write(ends[1], filling.data(), filling.size()) > 0) {
+  }
+  const int flags = fcntl(ends[1], F_GETFL);
+  fcntl(ends[1], F_SETFL, flags & ~O_NONBLOCK);
+  const int signal = signal_of_child(
+      [&] {
+        no_core();
+        dup2(ends[1], STDERR_FILENO);
+        call(doomed, [] { recurse(std::size_t{1} << 30); });
+      },
+      std::chrono::seconds(20));
+  return signal == SIGSEGV ? 7 : 1;
+}
+
+TEST_CASE("with standard error a pipe that is full and stays so, the process still dies") {
+  CHECK(run_scenario("report into a full pipe").exit_code == 7);
+}
+
+namespace {
+std::atomic<bool> out_of_memory{false};
+}
+
+// Every allocation of this program goes through here, the reporter's as well.
+[[gnu::noinline]] void* operator new(std::size_t size) {
+  void* const memory = out_of_memory ? nullptr : std::malloc(size);
+  if (memory == nullptr) {
+    throw std::bad_alloc();
+  }
+  return memory;
+}
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+
+GROWSTACK_SCENARIO("report without memory") {
+  no_core();
+  call(doomed, [] {
+    out_of_memory = true;
+    recurse(std::size_t{1} << 30);
+  });
+  return 1;
+}
+
+TEST_CASE("a reporter that finds no memory gives up at once, and raw addresses are written") {
+  const Ended ended = run_scenario("report without memory", std::chrono::seconds(8));
+  CHECK_FALSE(ended.timed_out);
+  CHECK(ended.signal == SIGSEGV);
+  CHECK(contains(ended.err, "stack overflow: thread"));
+  CHECK(contains(ended.err, "  #0  0x"));
+  CHECK(ended.err.size() < 10'000);
+}

@@ -1,0 +1,162 @@
+// Whose fault is it? The decision is a pure function of what the kernel told and of the slot: no
+// signal needed to try it all.
+#include <doctest/doctest.h>
+
+#include <growstack/handler/classify.hpp>
+
+#include <csignal>
+
+using namespace growstack::handler;
+
+namespace {
+
+constexpr std::size_t KiB = 1024;
+constexpr std::size_t MiB = 1024 * KiB;
+
+// A stack of 256 MiB with a 64 KiB guard, 1 MiB of it committed.
+constexpr SlotView slot{.base = 0x7000'0000'0000,
+                        .floor = slot.base - 256 * MiB,
+                        .guard = slot.floor - 64 * KiB,
+                        .limit = slot.base - 1 * MiB,
+                        .largest_step = 8 * MiB,
+                        .growth = Growth::by_fault};
+
+constexpr SlotView with_growth_by_kernel() {
+  SlotView view = slot;
+  view.growth = Growth::by_kernel;
+  return view;
+}
+
+constexpr SlotView fully_grown() {
+  SlotView view = slot;
+  view.limit = view.floor;
+  return view;
+}
+
+constexpr std::uintptr_t elsewhere =
+    0x6000'0000'0000;                   // the stack pointer of a thread that runs on another stack
+constexpr std::size_t frame = 4 * KiB;  // what a signal needs
+
+Fault touch(std::uintptr_t address, std::uintptr_t stack_pointer) {
+  return {.address = address,
+          .stack_pointer = stack_pointer,
+          .code = SEGV_ACCERR,
+          .access = Access::write};
+}
+
+Outcome outcome(const Fault& fault, const SlotView& view = slot, bool ran_past_guard = false) {
+  return classify(fault, view, frame, ran_past_guard);
+}
+
+}  // namespace
+
+TEST_CASE("a touch of the next page below the limit, near the stack pointer, is growth") {
+  CHECK(outcome(touch(slot.limit - 8, slot.limit - 8)) == Outcome::growth);
+  CHECK(outcome(touch(slot.limit - 1, slot.limit + 100)) == Outcome::growth);
+}
+
+TEST_CASE("a touch anywhere in a large frame, far above the stack pointer, is growth") {
+  CHECK(outcome(touch(slot.limit - 1, slot.floor + 64)) == Outcome::growth);
+  CHECK(outcome(touch(slot.floor, slot.floor)) == Outcome::growth);
+}
+
+TEST_CASE(
+    "a touch a little below the stack pointer is growth, one far below is somebody's wild "
+    "pointer") {
+  const std::uintptr_t sp = slot.limit - 10 * MiB;
+  CHECK(outcome(touch(sp - 128, sp)) == Outcome::growth);
+  CHECK(outcome(touch(sp - reach_below_stack_pointer, sp)) == Outcome::growth);
+  CHECK(outcome(touch(sp - reach_below_stack_pointer - 1, sp)) == Outcome::foreign);
+}
+
+TEST_CASE("the last byte above the floor is growth, the first below it overflow") {
+  CHECK(outcome(touch(slot.floor, slot.floor + 8)) == Outcome::growth);
+  CHECK(outcome(touch(slot.floor - 1, slot.floor + 8)) == Outcome::overflow);
+  CHECK(outcome(touch(slot.guard, slot.guard)) == Outcome::overflow);
+}
+
+TEST_CASE("a wild pointer into the guard is a crash, not an overflow") {
+  CHECK(outcome(touch(slot.floor - 1, elsewhere)) == Outcome::foreign);
+  CHECK(outcome(touch(slot.floor - 1, slot.base - 100)) == Outcome::foreign);
+}
+
+TEST_CASE(
+    "a frame larger than the guard that ran past it and touches the guard on its way back is "
+    "overflow") {
+  const std::uintptr_t sp = slot.guard - 1 * MiB;
+  CHECK(outcome(touch(slot.guard + 8, sp), slot, true) == Outcome::overflow);
+  CHECK(outcome(touch(slot.guard + 8, sp), slot, false) == Outcome::foreign);
+  CHECK(outcome(touch(slot.limit - 8, sp), slot, true) == Outcome::growth);
+}
+
+TEST_CASE("a touch from another stack is growth only within the largest step below the limit") {
+  CHECK(outcome(touch(slot.limit - 1, elsewhere)) == Outcome::growth);
+  CHECK(outcome(touch(slot.limit - slot.largest_step, elsewhere)) == Outcome::growth);
+  CHECK(outcome(touch(slot.limit - slot.largest_step - 1, elsewhere)) == Outcome::foreign);
+}
+
+TEST_CASE("a touch of memory that is committed by now is spurious") {
+  CHECK(outcome(touch(slot.limit, slot.limit)) == Outcome::spurious);
+  CHECK(outcome(touch(slot.base - 1, elsewhere)) == Outcome::spurious);
+}
+
+TEST_CASE("a page that is there and forbids the access is not ours to mend") {
+  Fault fault = touch(slot.limit + 8, slot.limit);
+  fault.page_present = true;
+  CHECK(outcome(fault) == Outcome::foreign);
+}
+
+TEST_CASE("executing a stack never grows it") {
+  for (const std::uintptr_t address : {slot.limit - 8, slot.limit + 8, slot.floor - 8}) {
+    Fault fault = touch(address, address);
+    fault.access = Access::execute;
+    CHECK(outcome(fault) == Outcome::foreign);
+  }
+}
+
+TEST_CASE("what somebody sent is foreign, whatever address it carries") {
+  for (const int code : {SI_USER, SI_QUEUE, SI_TKILL}) {
+    Fault fault = touch(slot.limit - 8, slot.limit - 8);
+    fault.code = code;
+    CHECK(outcome(fault) == Outcome::foreign);
+  }
+}
+
+TEST_CASE("a protection key violation is foreign") {
+  Fault fault = touch(slot.limit - 8, slot.limit - 8);
+  fault.code = SEGV_PKUERR;
+  CHECK(outcome(fault) == Outcome::foreign);
+}
+
+TEST_CASE("an address outside of the slot is foreign") {
+  CHECK(outcome(touch(slot.base, slot.base)) == Outcome::foreign);
+  CHECK(outcome(touch(slot.guard - 1, slot.guard)) == Outcome::foreign);
+}
+
+TEST_CASE(
+    "a signal frame that did not fit above the limit is told from a non-canonical pointer by the "
+    "stack pointer") {
+  const auto kernel_fault = [](std::uintptr_t sp) {
+    return Fault{.address = 0, .stack_pointer = sp, .code = SI_KERNEL};
+  };
+  CHECK(outcome(kernel_fault(slot.limit + 100)) == Outcome::lost_signal_frame);
+  CHECK(outcome(kernel_fault(slot.limit + frame - 1)) == Outcome::lost_signal_frame);
+  CHECK(outcome(kernel_fault(slot.limit + frame)) == Outcome::foreign);
+  CHECK(outcome(kernel_fault(elsewhere)) == Outcome::foreign);
+  CHECK(outcome(kernel_fault(slot.floor + 100), fully_grown()) == Outcome::overflow);
+  CHECK(outcome(kernel_fault(slot.floor + 100), with_growth_by_kernel()) == Outcome::foreign);
+}
+
+TEST_CASE(
+    "where the kernel grows the stack, a fault near the stack pointer means that it refused: "
+    "overflow") {
+  constexpr SlotView by_kernel = with_growth_by_kernel();
+  CHECK(outcome(touch(slot.limit - 8, slot.limit - 8), by_kernel) == Outcome::overflow);
+  CHECK(outcome(touch(slot.floor - 8, slot.floor), by_kernel) == Outcome::overflow);
+  CHECK(outcome(touch(slot.limit - 8, elsewhere), by_kernel) == Outcome::foreign);
+  CHECK(outcome(touch(slot.limit + 8, slot.limit), by_kernel) == Outcome::foreign);
+}
+
+TEST_CASE("the kernel needs more than the red zone to deliver a signal") {
+  CHECK(signal_frame_bytes() > 128 + 1024);
+}

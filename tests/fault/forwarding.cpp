@@ -1,0 +1,459 @@
+// Faults that are not ours happen exactly as if we were not there: wild pointers, sent signals,
+// handlers of others.
+#include <doctest/doctest.h>
+
+#include <growstack/growstack.hpp>
+#include <growstack/handler/pages.hpp>
+
+#include "support/recursion.hpp"
+#include "support/scenario.hpp"
+#include "support/smaps.hpp"
+
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csetjmp>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+
+using namespace growstack;
+using namespace growstack::testing;
+
+namespace {
+
+const StackOptions small{.reserve = std::size_t{16} << 20, .name = "small"};
+
+void check_silent_crash(const Ended& ended) {
+  CHECK(ended.signal == SIGSEGV);
+  CHECK(ended.err.empty());
+  CHECK_FALSE(ended.timed_out);
+}
+
+/// Hides from the optimizer that a pointer is a bad one.
+volatile char* wild(std::uintptr_t address) {
+  asm volatile("" : "+r"(address));
+  return reinterpret_cast<volatile char*>(address);
+}
+
+struct sigaction handler_action(void (*handler)(int, siginfo_t*, void*), int flags = 0) {
+  struct sigaction action {};
+  action.sa_sigaction = handler;
+  action.sa_flags = SA_SIGINFO | flags;
+  return action;
+}
+
+}  // namespace
+
+// ---- crashes that stay crashes ------------------------------------------------------------------
+
+GROWSTACK_SCENARIO("null pointer") {
+  no_core();
+  call(small, [] { *wild(16) = 1; });
+  return 0;
+}
+
+TEST_CASE("a null pointer dereferenced on a growable stack dies of SIGSEGV with no word from us") {
+  check_silent_crash(run_scenario("null pointer"));
+}
+
+GROWSTACK_SCENARIO("wild pointer into a 256 GiB reservation") {
+  no_core();
+  const Stack huge({.reserve = std::size_t{256} << 30});
+  *wild(reinterpret_cast<std::uintptr_t>(huge.base()) - (std::uintptr_t{100} << 30)) = 1;
+  return 0;
+}
+
+TEST_CASE(
+    "a wild pointer into the middle of a 256 GiB reservation is a crash, neither growth nor "
+    "overflow") {
+  check_silent_crash(run_scenario("wild pointer into a 256 GiB reservation"));
+}
+
+GROWSTACK_SCENARIO("wild pointer far below the own stack pointer") {
+  no_core();
+  call(StackOptions{.reserve = std::size_t{256} << 30}, [] {
+    char here = 0;
+    *wild(reinterpret_cast<std::uintptr_t>(&here) - (std::uintptr_t{1} << 30)) = 1;
+  });
+  return 0;
+}
+
+TEST_CASE(
+    "a wild pointer far below the stack pointer, on the very stack it runs on, is a crash too") {
+  check_silent_crash(run_scenario("wild pointer far below the own stack pointer"));
+}
+
+GROWSTACK_SCENARIO("wild pointer into a guard") {
+  no_core();
+  const Stack stack(small);
+  *wild(reinterpret_cast<std::uintptr_t>(stack.floor()) - 1) = 1;
+  return 0;
+}
+
+TEST_CASE("a wild pointer into somebody's guard is not reported as an overflow") {
+  check_silent_crash(run_scenario("wild pointer into a guard"));
+}
+
+GROWSTACK_SCENARIO("non-canonical pointer") {
+  no_core();
+  call(small, [] { *wild(std::uintptr_t{0x8000} << 48U) = 1; });
+  return 0;
+}
+
+TEST_CASE("a non-canonical pointer, which comes without an address, is a crash") {
+  check_silent_crash(run_scenario("non-canonical pointer"));
+}
+
+GROWSTACK_SCENARIO("non-canonical pointer near the limit") {
+  no_core();
+  call(small, [] {
+    // As deep as the committed part goes, to where a signal frame would not fit.
+    const auto crash_near_limit = [&](auto self) -> void {
+      char room[64];
+      asm volatile("" : : "r"(room) : "memory");
+      if (const auto bounds = current_stack_bounds();
+          bounds && room - static_cast<char*>(bounds->limit) > 512) {
+        self(self);
+      }
+      *wild(std::uintptr_t{0x8000} << 48U) = 1;
+      asm volatile("" : : : "memory");
+    };
+    crash_near_limit(crash_near_limit);
+  });
+  return 0;
+}
+
+TEST_CASE(
+    "a non-canonical pointer used where a signal frame would not fit crashes after room was made "
+    "for nothing") {
+  if (under_thread_sanitizer) {
+    skip(
+        "the fault strikes inside of ThreadSanitizer's runtime, while that holds a lock which the "
+        "handler's atomics need");
+    return;
+  }
+  check_silent_crash(run_scenario("non-canonical pointer near the limit"));
+}
+
+GROWSTACK_SCENARIO("executing the stack") {
+  no_core();
+  call(small, [] {
+    char code[16];
+    std::memset(code, 0xc3, sizeof code);
+    asm volatile("" : : "r"(code) : "memory");
+    reinterpret_cast<void (*)()>(reinterpret_cast<std::uintptr_t>(code))();
+  });
+  return 0;
+}
+
+TEST_CASE(
+    "jumping into the stack's own memory is a crash and not an endless loop of spurious faults") {
+  check_silent_crash(run_scenario("executing the stack"));
+}
+
+GROWSTACK_SCENARIO("writing to a page made read-only") {
+  no_core();
+  Stack stack(small);
+  char* const page = static_cast<char*>(stack.base()) - handler::page_size();
+  page[0] = 1;
+  if (mprotect(page, handler::page_size(), PROT_READ) != 0) {
+    return 1;
+  }
+  page[0] = 2;
+  return 0;
+}
+
+TEST_CASE("a page of the stack that its owner made read-only stays so") {
+  check_silent_crash(run_scenario("writing to a page made read-only"));
+}
+
+// ---- signals that somebody sends ----------------------------------------------------------------
+
+GROWSTACK_SCENARIO("kill from inside") {
+  no_core();
+  call(small, [] { kill(getpid(), SIGSEGV); });
+  return 0;
+}
+GROWSTACK_SCENARIO("raise from inside") {
+  no_core();
+  call(small, [] { raise(SIGSEGV); });
+  return 0;
+}
+GROWSTACK_SCENARIO("sigqueue from inside") {
+  no_core();
+  call(small, [] { sigqueue(getpid(), SIGSEGV, sigval{.sival_int = 42}); });
+  return 0;
+}
+
+TEST_CASE("a SIGSEGV sent by kill, raise or sigqueue from inside a call kills as it always did") {
+  check_silent_crash(run_scenario("kill from inside"));
+  check_silent_crash(run_scenario("raise from inside"));
+  check_silent_crash(run_scenario("sigqueue from inside"));
+}
+
+GROWSTACK_SCENARIO("sent while ignored") {
+  no_core();
+  signal(SIGSEGV, SIG_IGN);
+  call(small, [] { raise(SIGSEGV); });
+  return recurse(10) == 10 ? 7 : 1;
+}
+GROWSTACK_SCENARIO("fault while ignored") {
+  no_core();
+  signal(SIGSEGV, SIG_IGN);
+  call(small, [] { *wild(16) = 1; });
+  return 0;
+}
+
+TEST_CASE(
+    "a program that ignores SIGSEGV goes on ignoring sent ones, and still dies of a real one") {
+  CHECK(run_scenario("sent while ignored").exit_code == 7);
+  check_silent_crash(run_scenario("fault while ignored"));
+}
+
+GROWSTACK_SCENARIO("queued value reaches an earlier handler") {
+  const struct sigaction theirs = handler_action([](int, siginfo_t* info, void*) {
+    _exit(info->si_code == SI_QUEUE && info->si_pid == getpid() ? info->si_value.sival_int : 1);
+  });
+  sigaction(SIGSEGV, &theirs, nullptr);
+  call(small, [] { sigqueue(getpid(), SIGSEGV, sigval{.sival_int = 42}); });
+  return 0;
+}
+
+TEST_CASE("a handler installed before ours sees who sent a signal and with what value") {
+  CHECK(run_scenario("queued value reaches an earlier handler").exit_code == 42);
+}
+
+// ---- handlers of others -------------------------------------------------------------------------
+
+GROWSTACK_SCENARIO("earlier handler gets the address") {
+  const struct sigaction theirs = handler_action(
+      [](int signal, siginfo_t* info, void* context) {
+        const bool whole = signal == SIGSEGV && info->si_addr == reinterpret_cast<void*>(16) &&
+                           info->si_code == SEGV_MAPERR && context != nullptr;
+        _exit(whole ? 7 : 1);
+      },
+      SA_ONSTACK);
+  sigaction(SIGSEGV, &theirs, nullptr);
+  call(small, [] {
+    recurse(20000);  // growth is ours, and does not reach them
+    *wild(16) = 1;
+  });
+  return 0;
+}
+
+TEST_CASE("a handler installed before ours gets the faults that are not ours, and only those") {
+  CHECK(run_scenario("earlier handler gets the address").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("earlier handler without siginfo") {
+  signal(SIGSEGV, [](int signal) { _exit(signal == SIGSEGV ? 7 : 1); });
+  call(small, [] { *wild(16) = 1; });
+  return 0;
+}
+
+TEST_CASE("a handler of the old kind, without siginfo, is called the old way") {
+  CHECK(run_scenario("earlier handler without siginfo").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("mask of the earlier handler") {
+  // SIGUSR1 is in its mask, SIGUSR2 blocked by the program, SIGTERM neither; SIGSEGV as by default.
+  static sigset_t seen;
+  struct sigaction theirs = handler_action([](int, siginfo_t*, void*) {
+    pthread_sigmask(SIG_SETMASK, nullptr, &seen);
+    const bool right = sigismember(&seen, SIGUSR1) == 1 && sigismember(&seen, SIGUSR2) == 1 &&
+                       sigismember(&seen, SIGTERM) == 0 && sigismember(&seen, SIGSEGV) == 1;
+    _exit(right ? 7 : 1);
+  });
+  sigaddset(&theirs.sa_mask, SIGUSR1);
+  sigaction(SIGSEGV, &theirs, nullptr);
+  sigset_t blocked;
+  sigemptyset(&blocked);
+  sigaddset(&blocked, SIGUSR2);
+  pthread_sigmask(SIG_BLOCK, &blocked, nullptr);
+  call(small, [] { *wild(16) = 1; });
+  return 0;
+}
+
+TEST_CASE("a forwarded handler runs under the mask it asked for, not under ours") {
+  CHECK(run_scenario("mask of the earlier handler").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("earlier handler with SA_NODEFER") {
+  static int depth = 0;
+  const struct sigaction theirs = handler_action(
+      [](int, siginfo_t*, void*) {
+        if (++depth == 2) {
+          _exit(7);
+        }
+        *wild(16) = 1;
+      },
+      SA_NODEFER);
+  sigaction(SIGSEGV, &theirs, nullptr);
+  call(small, [] { *wild(16) = 1; });
+  return 0;
+}
+
+TEST_CASE("a forwarded handler with SA_NODEFER may fault again") {
+  CHECK(run_scenario("earlier handler with SA_NODEFER").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("one-shot handler") {
+  no_core();
+  const struct sigaction theirs = handler_action(
+      [](int, siginfo_t*, void*) {
+        std::puts("once");
+        std::fflush(stdout);
+      },
+      static_cast<int>(SA_RESETHAND));
+  sigaction(SIGSEGV, &theirs, nullptr);
+  call(small, [] { *wild(16) = 1; });
+  return 0;
+}
+
+TEST_CASE("a one-shot handler (SA_RESETHAND) is called once, then the default kills") {
+  const Ended ended = run_scenario("one-shot handler");
+  CHECK(ended.signal == SIGSEGV);
+  CHECK(ended.out == "once\n");
+}
+
+GROWSTACK_SCENARIO("earlier handler jumps out") {
+  static sigjmp_buf back;
+  const struct sigaction theirs =
+      handler_action([](int, siginfo_t*, void*) { siglongjmp(back, 1); }, SA_ONSTACK);
+  sigaction(SIGSEGV, &theirs, nullptr);
+  static volatile int jumps = 0;
+  const std::size_t frames = call(small, [] {
+    while (jumps < 100) {
+      if (sigsetjmp(back, 1) == 0) {
+        *wild(16) = 1;
+      }
+      jumps = jumps + 1;
+    }
+    return recurse(20000);
+  });
+  return frames == 20000 ? 7 : 1;
+}
+
+TEST_CASE(
+    "a handler that leaves by siglongjmp leaves nothing of ours behind, a hundred times over") {
+  CHECK(run_scenario("earlier handler jumps out").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("sent signal interrupts a system call as before") {
+  // Their handler has no SA_RESTART: a read() must end with EINTR although our handler stands in
+  // front.
+  struct sigaction theirs = handler_action([](int, siginfo_t*, void*) {});
+  sigaction(SIGSEGV, &theirs, nullptr);
+  return call(small, [] {
+    int ends[2];
+    if (pipe(ends) != 0) {
+      return 1;
+    }
+    const pthread_t reader = pthread_self();
+    std::thread sender([=] {
+      for (int attempt = 0; attempt < 50; ++attempt) {
+        usleep(20'000);
+        pthread_kill(reader, SIGSEGV);
+      }
+    });
+    char byte = 0;
+    const ssize_t got = read(ends[0], &byte, 1);
+    const int error = errno;
+    sender.join();
+    return got == -1 && error == EINTR ? 7 : 1;
+  });
+}
+
+TEST_CASE("system calls are interrupted or restarted as the handler before ours had asked for") {
+  CHECK(run_scenario("sent signal interrupts a system call as before").exit_code == 7);
+}
+
+// ---- install and uninstall ----------------------------------------------------------------------
+
+GROWSTACK_SCENARIO("uninstall puts everything back") {
+  const auto next_descriptor = [] {
+    const int descriptor = dup(0);
+    close(descriptor);
+    return descriptor;
+  };
+  struct sigaction theirs = handler_action([](int, siginfo_t*, void*) { _exit(7); }, SA_NODEFER);
+  sigaddset(&theirs.sa_mask, SIGUSR1);
+  sigaction(SIGSEGV, &theirs, nullptr);
+  const int descriptor_before = next_descriptor();
+  for (int round = 0; round < 3; ++round) {
+    if (call(small, [] { return recurse(20000); }) != 20000 || !handler::installed() ||
+        thread_count() != 3) {
+      return 1;
+    }
+    if (handler::uninstall() != 0 || handler::installed() || !threads_come_down_to(1) ||
+        next_descriptor() != descriptor_before) {
+      return 2;
+    }
+    struct sigaction now {};
+    sigaction(SIGSEGV, nullptr, &now);
+    if (now.sa_sigaction != theirs.sa_sigaction ||
+        (now.sa_flags & ~0x04000000) != theirs.sa_flags ||
+        sigismember(&now.sa_mask, SIGUSR1) != 1) {
+      return 3;
+    }
+  }
+  *wild(16) = 1;
+  return 4;
+}
+
+TEST_CASE(
+    "uninstall puts handler, threads and descriptors back, and all of it can be started again") {
+  if (under_thread_sanitizer) {
+    skip("ThreadSanitizer has a thread of its own");
+    return;
+  }
+  const Ended ended = run_scenario("uninstall puts everything back");
+  CHECK(ended.exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("uninstall in use") {
+  const Stack stack(small);
+  return handler::uninstall() == EBUSY && handler::installed() ? 7 : 1;
+}
+
+TEST_CASE("uninstall is refused while there are stacks") {
+  CHECK(run_scenario("uninstall in use").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("a later handler that chains to ours") {
+  no_core();
+  static struct sigaction ours;
+  recurse(1);
+  { const Stack stack(small); }
+  struct sigaction theirs = handler_action(
+      [](int signal, siginfo_t* info, void* context) { ours.sa_sigaction(signal, info, context); },
+      SA_ONSTACK);
+  sigaction(SIGSEGV, &theirs, &ours);
+  if (call(small, [] { return recurse(20000); }) != 20000) {
+    return 1;
+  }
+  // Ours cannot be taken out from under theirs.
+  return handler::uninstall() == EPERM && !handler::installed() ? 7 : 2;
+}
+
+TEST_CASE(
+    "a handler installed after ours that chains to it keeps stacks growing, and ours is not pulled "
+    "from under it") {
+  CHECK(run_scenario("a later handler that chains to ours").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("errno survives growth") {
+  return call(small, [] {
+    errno = 1234;
+    recurse(20000);
+    return errno == 1234 ? 7 : 1;
+  });
+}
+
+TEST_CASE("growth does not touch errno") {
+  CHECK(run_scenario("errno survives growth").exit_code == 7);
+}

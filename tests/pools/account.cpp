@@ -1,0 +1,140 @@
+// Accounts: committed bytes, charged to a pool and to the whole process, all of them or none.
+#include <doctest/doctest.h>
+
+#include "account.hpp"
+
+#include "support/scenario.hpp"
+
+#include <atomic>
+#include <cstddef>
+#include <random>
+#include <thread>
+#include <vector>
+
+using growstack::Account;
+using namespace growstack::testing;
+
+// ---- one account --------------------------------------------------------------------------------
+
+TEST_CASE("an account is charged up to its budget, to the last byte, and no further") {
+  Account account("the option", nullptr, 100);
+  CHECK(account.charge(60));
+  CHECK(account.left() == 40);
+  CHECK(!account.charge(41));
+  CHECK(account.used() == 60);
+  CHECK(account.charge(40));
+  CHECK(account.left() == 0);
+  CHECK(!account.charge(1));
+  CHECK(account.charge(0));
+  account.credit(100);
+  CHECK(account.used() == 0);
+  CHECK(account.left() == 100);
+}
+
+TEST_CASE("without a budget there is no charge too large, but one that no number can hold") {
+  Account account("the option", nullptr);
+  CHECK(account.budget() == Account::unlimited);
+  CHECK(account.charge(SIZE_MAX - 1));
+  CHECK(!account.charge(2));
+  CHECK(account.used() == SIZE_MAX - 1);
+}
+
+TEST_CASE(
+    "a budget may become less than what is used: then nothing is charged until enough was given "
+    "back") {
+  Account account("the option", nullptr);
+  CHECK(account.charge(100));
+  account.set_budget(50);
+  CHECK(account.left() == 0);
+  CHECK(!account.charge(1));
+  account.credit(60);
+  CHECK(account.left() == 10);
+  CHECK(account.charge(10));
+  CHECK(!account.charge(1));
+}
+
+// ---- a part of a whole --------------------------------------------------------------------------
+
+TEST_CASE(
+    "what a part is charged, the whole is charged, too, and the tighter of both budgets holds") {
+  Account whole("the whole", nullptr, 100);
+  Account part("the part", &whole, 80);
+  Account other("another part", &whole, 80);
+  CHECK(part.charge(70));
+  CHECK(whole.used() == 70);
+  CHECK(other.left() == 30);
+  CHECK(!other.charge(31));
+  CHECK(other.used() == 0);
+  CHECK(whole.used() == 70);
+  CHECK(other.charge(30));
+  CHECK(!part.charge(1));
+  part.credit(70);
+  CHECK(whole.used() == 30);
+  CHECK(part.left() == 70);
+  CHECK(!part.charge(71));
+  CHECK(part.used() == 0);
+  CHECK(part.charge(70));
+}
+
+TEST_CASE("the explanation names the budget that leaves less, and what it is") {
+  Account whole("the whole", nullptr, 4096);
+  Account part("the part", &whole, 1 << 20);
+  CHECK(part.charge(1024));
+  CHECK(contains(part.explanation(), "the whole is 4 KiB"));
+  CHECK(contains(part.explanation(), "1 KiB are committed"));
+  whole.set_budget(Account::unlimited);
+  CHECK(contains(part.explanation(), "the part is 1 MiB"));
+}
+
+// ---- threads ------------------------------------------------------------------------------------
+
+TEST_CASE(
+    "threads that charge and give back at once never exceed a budget, and leave nothing charged") {
+  constexpr std::size_t budget = 1000;
+  Account whole("the whole", nullptr, budget);
+  Account parts[] = {{"a part", &whole, budget * 3 / 4}, {"a part", &whole, budget * 3 / 4}};
+  // Counted by the threads themselves: up only after a charge, down before it is given back, so
+  // never more than is charged.
+  std::atomic<std::size_t> held_of_parts[2] = {};
+  std::atomic<std::size_t> held{0};
+  std::atomic<int> wrong{0};
+  std::atomic<int> refused{0};
+  std::vector<std::thread> threads;
+  for (unsigned index = 0; index < 4; ++index) {
+    threads.emplace_back([&, index] {
+      std::mt19937 random(index);
+      Account& part = parts[index % 2];
+      std::atomic<std::size_t>& held_of_part = held_of_parts[index % 2];
+      std::vector<std::size_t> mine;
+      for (int step = 0; step < 20'000; ++step) {
+        const std::size_t bytes = 1 + random() % 200;
+        if (part.charge(bytes)) {
+          mine.push_back(bytes);
+          wrong += (held_of_part += bytes) > budget * 3 / 4 ? 1 : 0;
+          wrong += (held += bytes) > budget ? 1 : 0;
+        } else {
+          ++refused;
+        }
+        if (!mine.empty() && random() % 2 == 0) {
+          held -= mine.back();
+          held_of_part -= mine.back();
+          part.credit(mine.back());
+          mine.pop_back();
+        }
+      }
+      for (const std::size_t bytes : mine) {
+        held -= bytes;
+        held_of_part -= bytes;
+        part.credit(bytes);
+      }
+    });
+  }
+  for (std::thread& each : threads) {
+    each.join();
+  }
+  CHECK(wrong == 0);
+  CHECK(refused > 0);
+  CHECK(parts[0].used() == 0);
+  CHECK(parts[1].used() == 0);
+  CHECK(whole.used() == 0);
+}

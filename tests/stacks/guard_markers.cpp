@@ -1,0 +1,251 @@
+// guard_markers: a guard for every stack and no mapping for any, and what the window of markers
+// sees and does not see.
+#include <doctest/doctest.h>
+
+#include <growstack/growstack.hpp>
+#include <growstack/handler/pages.hpp>
+
+#include "support/address_of.hpp"
+#include "support/bare_system_call.hpp"
+#include "support/descend.hpp"
+#include "support/each_strategy.hpp"
+#include "support/forked.hpp"
+#include "support/old_kernel.hpp"
+#include "support/sanitized.hpp"
+#include "support/scenario.hpp"
+#include "support/smaps.hpp"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <vector>
+
+using namespace growstack;
+using namespace growstack::testing;
+using growstack::handler::page_size;
+
+namespace {
+
+constexpr std::size_t KiB = 1024;
+constexpr std::size_t MiB = 1024 * KiB;
+
+const StackOptions options{
+    .reserve = 8 * MiB, .strategy = Strategy::guard_markers, .name = "marked"};
+
+/// Pages of the guard that the kernel could read for this process: 0.
+std::size_t readable_in_guard(const Stack& stack) {
+  std::array<int, 2> ends{};
+  if (pipe(ends.data()) != 0) {
+    return SIZE_MAX;
+  }
+  std::size_t readable = 0;
+  const std::uintptr_t floor = address_of(stack.floor());
+  for (std::uintptr_t at = floor - options.guard; at < floor; at += page_size()) {
+    readable += bare_write(ends[1], at, 1) == -EFAULT ? 0 : 1;
+  }
+  close(ends[0]);
+  close(ends[1]);
+  return readable;
+}
+
+std::string error_of(const StackOptions& asked) {
+  try {
+    const Stack stack(asked);
+    return {};
+  } catch (const std::system_error& error) {
+    return error.what();
+  }
+}
+
+}  // namespace
+
+#define TEST_OF_GUARD_MARKERS(promise) ONE_STRATEGY(Strategy::guard_markers, promise)
+
+// ---- what it costs ------------------------------------------------------------------------------
+
+TEST_OF_GUARD_MARKERS(
+    "a stack of 8 MiB that was entered once costs a page of memory and one of page tables") {
+  if (sanitized) {
+    return skip("a sanitizer's shadow memory has page tables of its own");
+  }
+  constexpr std::size_t count = 512;
+  std::vector<Stack> stacks;
+  stacks.reserve(count);
+  const std::size_t tables = status_bytes("VmPTE");
+  for (std::size_t index = 0; index < count; ++index) {
+    stacks.emplace_back(options);
+    call(stacks.back(), [] {});
+  }
+  std::size_t resident = 0;
+  for (const Stack& stack : stacks) {
+    resident += stack.resident();
+  }
+  CHECK(resident == count * page_size());
+  CHECK((status_bytes("VmPTE") - tables) / count <= 5 * KiB);
+}
+
+// ---- the window ---------------------------------------------------------------------------------
+
+TEST_OF_GUARD_MARKERS(
+    "growth is seen within the window, and once it is used up all of the stack is committed") {
+  Stack stack(options);
+  call(stack, [] { descend(512 * KiB); });
+  CHECK(stack.counters().growth_faults > 0);
+  CHECK(stack.committed() < 2 * MiB);
+  call(stack, [] { descend(2 * MiB); });
+  CHECK(stack.limit() == stack.floor());
+  const std::uint32_t faults = stack.counters().growth_faults;
+  call(stack, [] { descend(7 * MiB); });
+  CHECK(stack.counters().growth_faults == faults);
+  CHECK(stack.high_water_mark() >= 7 * MiB);
+}
+
+TEST_OF_GUARD_MARKERS(
+    "a jump over the window is served without an event, and counted when a trim finds it") {
+  Stack stack(options);
+  call(stack, [] { touch_in_one_jump(GROWSTACK_HERE - 5 * MiB); });
+  CHECK(stack.counters().growth_faults == 0);
+  CHECK(stack.counters().unseen_growth == 0);
+  CHECK(stack.high_water_mark() >= 5 * MiB);
+  CHECK(stack.trim() == std::error_code());
+  CHECK(stack.counters().unseen_growth == 1);
+  CHECK(stack.resident() == 0);
+  CHECK(stack.high_water_mark() >= 5 * MiB);
+  CHECK(stack.trim() == std::error_code());
+  CHECK(stack.counters().unseen_growth == 1);
+}
+
+TEST_OF_GUARD_MARKERS("a trim arms the window anew, as often as one likes") {
+  Stack stack(options);
+  std::uint32_t faults_at_first = 0;
+  for (std::uint32_t round = 1; round <= 4; ++round) {
+    CAPTURE(round);
+    CHECK(call(stack, [] { return descend(6 * MiB); }) == 0);
+    if (round == 1) {
+      faults_at_first = stack.counters().growth_faults;
+    }
+    CHECK(stack.counters().growth_faults == round * faults_at_first);
+    CHECK(stack.trim() == std::error_code());
+    CHECK(stack.committed() == options.policy.initial_commit);
+    CHECK(readable_in_guard(stack) == 0);
+  }
+}
+
+TEST_OF_GUARD_MARKERS("a small stack is window from top to bottom: every growth is seen") {
+  Stack stack({.reserve = MiB,
+               .policy = {.factor = 1.0, .headroom = 0},
+               .strategy = Strategy::guard_markers});
+  CHECK(stack.reserved() == MiB);
+  call(stack, [&] {
+    for (std::uintptr_t at = address_of(stack.base()) - 64 * KiB - 1;
+         at >= address_of(stack.floor()); at -= 16 * KiB) {
+      touch_in_one_jump(at);
+    }
+  });
+  CHECK(stack.counters().growth_faults == (MiB - 64 * KiB) / (16 * KiB));
+  CHECK(stack.limit() == stack.floor());
+}
+
+// ---- the guard ----------------------------------------------------------------------------------
+
+TEST_OF_GUARD_MARKERS(
+    "the guard survives growth to the floor, trims, and reuse by the next stack") {
+  const Stack neighbour(options);  // keeps the arena
+  for (int round = 0; round < 3; ++round) {
+    CAPTURE(round);
+    Stack stack(options);
+    CHECK(readable_in_guard(stack) == 0);
+    call(stack, [&] { touch_in_one_jump(address_of(stack.floor())); });
+    call(stack, [&] { descend_to(address_of(stack.floor()), 16 * KiB); });
+    CHECK(readable_in_guard(stack) == 0);
+    CHECK(stack.trim() == std::error_code());
+    CHECK(readable_in_guard(stack) == 0);
+    CHECK(readable_in_guard(neighbour) == 0);
+  }
+}
+
+TEST_OF_GUARD_MARKERS(
+    "a program that gives the guard's memory back to the kernel does not open it") {
+  Stack stack(options);
+  char* const guard = static_cast<char*>(stack.floor()) - options.guard;
+  CHECK(madvise(guard, options.guard, MADV_DONTNEED) == 0);
+  CHECK(readable_in_guard(stack) == 0);
+}
+
+GROWSTACK_SCENARIO("forked with markers") {
+  no_core();
+  Stack stack(options);
+  call(stack, [] { descend(200 * KiB); });
+  const int grown =
+      end_of_child([&] { return call(stack, [] { return descend(7 * MiB); }) == 0 ? 7 : 1; });
+  const int overflown = end_of_child([&] {
+    call(stack, [] { descend_to(0); });
+    return 1;
+  });
+  return grown == 7 && overflown == 1000 + SIGSEGV && readable_in_guard(stack) == 0 ? 7 : 1;
+}
+
+TEST_OF_GUARD_MARKERS("a forked child keeps growing, and keeps its guard") {
+  const Ended ended = run_scenario("forked with markers");
+  CHECK(ended.exit_code == 7);
+  CHECK(contains(ended.err, "stack overflow"));
+}
+
+// ---- where it does not work ---------------------------------------------------------------------
+
+TEST_CASE("on a kernel without markers the error says which one has them") {
+  InjectedError::in_a_thread([](InjectedError& injected) {
+    without_guard_markers(injected);
+    const std::string refused = error_of(options);
+    CAPTURE(refused);
+    CHECK(contains(refused, "MADV_GUARD_INSTALL"));
+    CHECK(contains(refused, "6.13"));
+    CHECK(process_counters().arenas == 0);
+    const Support here = supported(Strategy::guard_markers);
+    CHECK_FALSE(here);
+    CHECK(contains(here.reason, "6.13"));
+  });
+}
+
+GROWSTACK_SCENARIO("markers in locked memory") {
+  if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0) {
+    return 8;
+  }
+  Stack stack(options);
+  const std::size_t before = stack.resident();
+  const bool grows = call(stack, [] { return descend(4 * MiB); }) == 0;
+  return before <= 64 * KiB && grows ? 7 : 1;
+}
+
+TEST_OF_GUARD_MARKERS(
+    "in a process that locks all its memory such a stack is left unlocked: lean, and able to "
+    "grow") {
+  if (sanitized) {
+    return skip("a sanitizer's shadow memory cannot be locked");
+  }
+  const Ended ended = run_scenario("markers in locked memory");
+  if (ended.exit_code == 8) {
+    return skip("RLIMIT_MEMLOCK is too small for mlockall");
+  }
+  CHECK(ended.exit_code == 7);
+}
+
+ONE_STRATEGY(
+    Strategy::guard_markers,
+    "with huge pages a stack may be trimmed to anywhere, down to within its lowest 2 MiB") {
+  StackOptions deep = options;
+  deep.policy = GrowthPolicy::throughput();
+  Stack stack(deep);
+  CHECK(call(stack, [&] { return descend_to(address_of(stack.floor())); }) == 0);
+  const std::size_t resident = stack.resident();
+  CHECK(stack.trim_below(static_cast<const char*>(stack.floor()) + MiB) == std::error_code());
+  CHECK(stack.resident() <= resident - MiB + 64 * KiB);
+  CHECK(readable_in_guard(stack) == 0);
+  CHECK(call(stack, [&] { return descend_to(address_of(stack.floor())); }) == 0);
+}

@@ -1,0 +1,75 @@
+// heap: the naive baseline. Memory from malloc, without a guard, and unknown to the fault handler.
+#include <doctest/doctest.h>
+
+#include <growstack/growstack.hpp>
+#include <growstack/handler/pages.hpp>
+
+#include "support/descend.hpp"
+#include "support/sanitized.hpp"
+#include "support/scenario.hpp"
+#include "support/smaps.hpp"
+
+#include <memory>
+#include <system_error>
+
+using namespace growstack;
+using namespace growstack::testing;
+
+namespace {
+
+constexpr std::size_t KiB = 1024;
+constexpr std::size_t MiB = 1024 * KiB;
+
+const StackOptions options{.reserve = 2 * MiB, .strategy = Strategy::heap, .name = "from the heap"};
+
+}  // namespace
+
+TEST_CASE("a stack from the heap is not found by address, neither from outside nor from inside") {
+  Stack stack(options);
+  CHECK_FALSE(stack_bounds(stack.floor()));
+  CHECK_FALSE(call(stack, [] { return current_stack_bounds(); }));
+  CHECK(call(stack, [] { return Stack::trim_current(); }) == std::errc::invalid_argument);
+}
+
+TEST_CASE("the guard that is asked for is ignored: it costs nothing") {
+  StackOptions asked = options;
+  asked.guard = std::size_t{1} << 40U;
+  const std::size_t before = status_bytes("VmSize");
+  const Stack stack(asked);
+  CHECK(stack.reserved() == options.reserve);
+  CHECK((sanitized || status_bytes("VmSize") < before + 256 * MiB));
+}
+
+TEST_CASE("it is counted with the other stacks") {
+  {
+    const Stack first(options);
+    const Stack second({.reserve = MiB, .strategy = Strategy::heap});
+    CHECK(process_counters().stacks == 2);
+    CHECK(process_counters().reserved == 3 * MiB);
+    CHECK(process_counters().committed == 3 * MiB);
+  }
+  CHECK(process_counters().stacks == 0);
+  CHECK(process_counters().arenas == 0);
+}
+
+TEST_CASE(
+    "a growable stack grows when it is called from a stack of the heap, and the other way round") {
+  Stack outer(options);
+  Stack inner({.reserve = 8 * MiB, .strategy = Strategy::in_handler});
+  CHECK(call(outer, [&] { return call(inner, [] { return descend(4 * MiB); }); }) == 0);
+  CHECK(call(inner, [&] { return call(outer, [] { return descend(MiB); }); }) == 0);
+  CHECK(inner.counters().growth_faults > 0);
+}
+
+TEST_CASE("more than malloc gives is an error, and nothing of it stays") {
+  if (sanitized) {
+    return skip("a sanitizer's allocator ends the process instead");
+  }
+  try {
+    const Stack stack({.reserve = std::size_t{64} << 40U, .strategy = Strategy::heap});
+    CHECK(stack.reserved() == std::size_t{64} << 40U);  // where the kernel lends without limit
+  } catch (const std::system_error& error) {
+    CHECK(error.code() == std::errc::not_enough_memory);
+  }
+  CHECK(process_counters().arenas == 0);
+}

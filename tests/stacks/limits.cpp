@@ -1,0 +1,450 @@
+// What happens at the limits of a process, and when a system call is refused: an error that names
+// what was hit, nothing leaked, and all is well again afterwards. Limits last as long as their
+// process, so each has a child of its own.
+#include <doctest/doctest.h>
+
+#include <growstack/growstack.hpp>
+#include <growstack/handler/pages.hpp>
+
+#include "support/descend.hpp"
+#include "support/each_strategy.hpp"
+#include "support/injected_error.hpp"
+#include "support/sanitized.hpp"
+#include "support/scenario.hpp"
+#include "support/smaps.hpp"
+
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <vector>
+
+using namespace growstack::testing;
+using growstack::call;
+using growstack::Stack;
+using growstack::StackOptions;
+using growstack::Strategy;
+using growstack::handler::page_size;
+
+namespace {
+
+constexpr std::size_t KiB = 1024;
+constexpr std::size_t MiB = 1024 * KiB;
+constexpr std::size_t GiB = 1024 * MiB;
+
+void set_limit(int resource, rlim_t bytes) {
+  rlimit limit{};
+  getrlimit(static_cast<__rlimit_resource>(resource), &limit);
+  limit.rlim_cur = bytes;
+  if (setrlimit(static_cast<__rlimit_resource>(resource), &limit) != 0) {
+    std::perror("setrlimit");
+    std::exit(100);
+  }
+}
+
+void lift_limit(int resource) {
+  rlimit limit{};
+  getrlimit(static_cast<__rlimit_resource>(resource), &limit);
+  set_limit(resource, limit.rlim_max);
+}
+
+bool works(const StackOptions& options, std::size_t depth = MiB) {
+  Stack stack(options);
+  return call(stack, [depth] { return descend(depth); }) == 0;
+}
+
+}  // namespace
+
+// ---- RLIMIT_AS: address space -------------------------------------------------------------------
+
+namespace {
+
+int address_space(const Traits& of) {
+  const StackOptions options{.reserve = 4 * MiB, .guard = 60 * MiB, .strategy = of.strategy};
+  require(works(options), "a first stack works");
+  set_limit(RLIMIT_AS, status_bytes("VmSize") + 400 * MiB);
+  std::vector<Stack> stacks;
+  std::string refused;
+  while (stacks.size() < 10 && refused.empty()) {
+    refused = error_of([&] { stacks.emplace_back(options); });
+  }
+  require(stacks.size() >= 3, "some stacks fit");
+  require(contains(refused, "RLIMIT_AS is reached"), "the error names the limit: " + refused);
+  require(contains(refused, "ulimit -v"), "the error tells the cure: " + refused);
+  require(call(stacks.back(), [] { return descend(2 * MiB); }) == 0, "stacks that exist go on");
+  const std::size_t fitted = stacks.size();
+  stacks.clear();
+  for (std::size_t again = 0; again < fitted; ++again) {
+    stacks.emplace_back(options);
+  }
+  require(!error_of([&] { stacks.emplace_back(options); }).empty(),
+          "it is refused again where it was refused before");
+  return 0;
+}
+const ScenarioOfEach<address_space> address_space_scenarios("address space");
+
+/// The very first stack, with so little room that any step of its making may fail.
+int narrow_start(const Traits& of) {
+  set_limit(RLIMIT_AS, status_bytes("VmSize") +
+                           std::strtoull(std::getenv("GROWSTACK_TEST_ROOM"), nullptr, 10));
+  const StackOptions options{.reserve = 4 * MiB, .strategy = of.strategy};
+  std::string message = error_of([&] { const Stack stack(options); });
+  if (!message.empty()) {
+    std::fprintf(stderr, "%s\n", message.c_str());
+  }
+  lift_limit(RLIMIT_AS);
+  require(works(options), "it works with more room");
+  return message.empty() ? 0 : 1;
+}
+const ScenarioOfEach<narrow_start> narrow_start_scenarios("narrow start");
+
+}  // namespace
+
+STRATEGIES_WHERE(traits.own_address_space,
+                 "at RLIMIT_AS a stack is refused with the limit and the cure, and there is room "
+                 "again once others are gone") {
+  if (sanitized) {
+    return skip("a sanitizer reserves more address space than any limit allows");
+  }
+  const Ended ended = run_scenario_of("address space", Of::traits);
+  CHECK(ended.err == "");
+  CHECK(ended.exit_code == 0);
+}
+
+EVERY_STRATEGY(
+    "wherever on the way to the first stack address space ends, the error names RLIMIT_AS") {
+  if (sanitized) {
+    return skip("a sanitizer reserves more address space than any limit allows");
+  }
+  // The table of ranges is 16 MiB, the reservation 64 MiB aligned to 64 MiB; threads, records and
+  // the alternate stack are small.
+  bool refused = false;
+  bool made = false;
+  for (const std::size_t room :
+       {0 * KiB, 4 * KiB, 64 * KiB, 512 * KiB, 1300 * KiB, 4 * MiB, 100 * MiB, 129 * MiB, 131 * MiB,
+        140 * MiB, 160 * MiB, 256 * MiB}) {
+    CAPTURE(room);
+    setenv("GROWSTACK_TEST_ROOM", std::to_string(room).c_str(), 1);
+    const Ended ended = run_scenario_of("narrow start", Of::traits);
+    CAPTURE(ended.err);
+    CHECK((ended.exit_code == 0 || ended.exit_code == 1));
+    if (ended.exit_code == 1) {
+      refused = true;
+      CHECK(contains(ended.err, "RLIMIT_AS is reached"));
+    }
+    made = made || ended.exit_code == 0;
+  }
+  CHECK(refused);
+  CHECK(made);
+}
+
+// ---- vm.max_map_count: mappings -----------------------------------------------------------------
+
+namespace {
+
+/// Uses up all mappings but `left`: every other page of a reservation gets another protection.
+class AllMappings {
+ public:
+  explicit AllMappings(std::size_t left) {
+    const std::size_t most = number_in("/proc/sys/vm/max_map_count");
+    const std::size_t now = mapping_count();
+    const std::size_t page = page_size();
+    size_ = (most + 2) * page;
+    memory_ = static_cast<char*>(
+        mmap(nullptr, size_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+    // Each makes two mappings more.
+    for (std::size_t pair = 0; now + 1 + 2 * (pair + 1) + left <= most; ++pair) {
+      if (mprotect(memory_ + (2 * pair + 1) * page, page, PROT_READ) != 0) {
+        break;
+      }
+    }
+  }
+  ~AllMappings() { munmap(memory_, size_); }
+  AllMappings(const AllMappings&) = delete;
+  AllMappings& operator=(const AllMappings&) = delete;
+
+ private:
+  char* memory_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+/// While almost all mappings are used up.
+void make_stacks_until_refused(const Traits& of, const StackOptions& options,
+                               std::vector<Stack>& stacks) {
+  const AllMappings all(60);
+  const std::size_t before = mapping_count();
+  const std::size_t descriptors = descriptor_count();
+  std::string refused;
+  while (stacks.size() < 1000 && refused.empty()) {
+    refused = error_of([&] { stacks.emplace_back(options); });
+  }
+  require(stacks.size() >= 5 && stacks.size() < 1000,
+          "some stacks fit: " + std::to_string(stacks.size()));
+  require(contains(refused, "vm.max_map_count is reached"),
+          "the error names the limit: " + refused);
+  require(contains(refused, "sysctl vm.max_map_count"), "the error tells the cure: " + refused);
+  for (int again = 0; again < 20; ++again) {
+    const std::string refused_again = error_of([&] { const Stack stack(options); });
+    require(contains(refused_again, "vm.max_map_count is reached"),
+            "it is refused again: " + refused_again);
+  }
+  for (Stack& stack : stacks) {
+    require(call(stack, [] { return descend(512 * KiB); }) == 0,
+            "stacks that exist grow: that needs no mapping");
+    if (of.trims) {
+      require(!stack.trim(), "and are trimmed");
+      require(stack.resident() == 0, "to nothing");
+    }
+    require(call(stack, [] { return descend(512 * KiB); }) == 0, "and grow again");
+  }
+  const std::size_t fitted = stacks.size();
+  for (int round = 0; round < 2; ++round) {
+    stacks.clear();
+    require(mapping_count() <= before,
+            "no mapping is left: " + std::to_string(mapping_count() - before));
+    require(descriptor_count() == descriptors, "no descriptor is left");
+    require(growstack::process_counters().arenas == 0, "no arena is left");
+    for (std::size_t again = 0; again < fitted; ++again) {
+      stacks.emplace_back(options);
+      require(!of.starts_empty || stacks.back().resident() == 0, "a fresh stack is empty");
+    }
+  }
+}
+
+int mappings_used_up(const Traits& of) {
+  const StackOptions options{.reserve = MiB, .strategy = of.strategy};
+  require(works(options, 512 * KiB), "a first stack works");
+  std::vector<Stack> stacks;
+  stacks.reserve(1000);
+  const std::size_t charged = charged_bytes();
+  make_stacks_until_refused(of, options, stacks);
+  stacks.clear();
+  require(charged_bytes() <= charged + 4 * MiB, "nothing is left charged");
+  require(works(options, 512 * KiB), "it works with mappings to spare");
+  return 0;
+}
+const ScenarioOfEach<mappings_used_up> mappings_used_up_scenarios("mappings used up");
+
+}  // namespace
+
+STRATEGIES_WHERE(traits.guard_is_mapped_apart,
+                 "at vm.max_map_count a stack is refused with the limit and the cure, those that "
+                 "exist go on, and nothing leaks") {
+  if (sanitized) {
+    return skip("a sanitizer dies when it cannot map memory");
+  }
+  const Ended ended = run_scenario_of("mappings used up", Of::traits, std::chrono::seconds(60));
+  CHECK(ended.err == "");
+  CHECK(ended.exit_code == 0);
+}
+
+// ---- RLIMIT_DATA and the overcommit limit: charged memory ---------------------------------------
+
+namespace {
+
+int data_at_construction(const Traits& of) {
+  const StackOptions options{
+      .reserve = 8 * MiB, .policy = {.initial_commit = 4 * MiB}, .strategy = of.strategy};
+  require(works(options), "a first stack works");
+  const std::size_t charged = charged_bytes();
+  const std::size_t mappings = mapping_count();
+  set_limit(RLIMIT_DATA, status_bytes("VmData") + 3 * MiB);
+  for (int round = 0; round < 20; ++round) {
+    const std::string refused = error_of([&] { const Stack stack(options); });
+    require(contains(refused, "RLIMIT_DATA is reached"), "the error names the limit: " + refused);
+    require(contains(refused, "ulimit -d"), "the error tells the cure: " + refused);
+  }
+  require(growstack::process_counters().arenas == 0, "no arena is left");
+  require(charged_bytes() <= charged + MiB, "nothing is left charged");
+  require(mapping_count() <= mappings + 1, "no mapping is left");
+  require(works({.reserve = 8 * MiB, .strategy = of.strategy}, 512 * KiB),
+          "a smaller one is made under the same limit");
+  lift_limit(RLIMIT_DATA);
+  require(works(options), "it works once the limit is lifted");
+  return 0;
+}
+const ScenarioOfEach<data_at_construction> data_at_construction_scenarios("data at construction");
+
+int data_during_growth(const Traits& of) {
+  Stack stack({.reserve = 64 * MiB, .strategy = of.strategy, .name = "short of data"});
+  call(stack, [] { descend(MiB); });
+  set_limit(RLIMIT_DATA, status_bytes("VmData") + 16 * MiB);
+  call(stack, [] { descend(8 * MiB); });
+  std::fprintf(stderr, "so far it went well\n");
+  call(stack, [] { descend(48 * MiB); });
+  return 0;
+}
+const ScenarioOfEach<data_during_growth> data_during_growth_scenarios("data during growth");
+
+int more_than_the_kernel_lends(const Traits& of) {
+  Stack stack({.reserve = 256 * GiB * 256, .strategy = of.strategy, .name = "too deep"});
+  std::fprintf(stderr, "reserved\n");
+  call(stack, [&] { touch_in_one_jump(reinterpret_cast<std::uintptr_t>(stack.floor())); });
+  return 0;
+}
+const ScenarioOfEach<more_than_the_kernel_lends> more_than_the_kernel_lends_scenarios(
+    "more than the kernel lends");
+
+}  // namespace
+
+STRATEGIES_WHERE(
+    traits.grows_by_protection,
+    "at RLIMIT_DATA a stack is refused with the limit and the cure, and nothing of it stays") {
+  if (sanitized) {
+    return skip("a sanitizer's own memory counts against RLIMIT_DATA");
+  }
+  const Ended ended = run_scenario_of("data at construction", Of::traits);
+  CHECK(ended.err == "");
+  CHECK(ended.exit_code == 0);
+}
+
+STRATEGIES_WHERE(
+    traits.grows_by_protection,
+    "a stack that cannot grow because of RLIMIT_DATA says so, and the process dies of SIGSEGV") {
+  if (sanitized) {
+    return skip("a sanitizer's own memory counts against RLIMIT_DATA");
+  }
+  const Ended ended = run_scenario_of("data during growth", Of::traits);
+  CHECK(contains(ended.err, "so far it went well"));
+  CHECK(contains(ended.err, "a stack could not grow (ENOMEM"));
+  CHECK(contains(ended.err, "RLIMIT_DATA"));
+  CHECK(contains(ended.err, "\"short of data\""));
+  CHECK(!contains(ended.err, "stack overflow"));
+  CHECK(ended.signal == SIGSEGV);
+}
+
+TEST_CASE("MAP_GROWSDOWN is not counted by RLIMIT_DATA") {
+  if (sanitized) {
+    return skip("a sanitizer's own memory counts against RLIMIT_DATA");
+  }
+  Stack stack({.reserve = 6 * MiB, .strategy = Strategy::grows_down});
+  const std::size_t before = status_bytes("VmData");
+  call(stack, [] { descend(5 * MiB); });
+  CHECK(status_bytes("VmData") < before + MiB);
+}
+
+STRATEGIES_WHERE(
+    traits.grows_by_protection,
+    "a jump over more memory than the kernel lends ends with an error, not with a hang") {
+  if (number_in("/proc/sys/vm/overcommit_memory") != 0) {
+    return skip("vm.overcommit_memory is not 0: the kernel lends by another rule");
+  }
+  if (sanitized) {
+    return skip("a sanitizer's shadow memory leaves no room for a reservation of 64 TiB");
+  }
+  const Ended ended = run_scenario_of("more than the kernel lends", Of::traits);
+  CHECK(contains(ended.err, "reserved"));
+  CHECK(contains(ended.err, "a stack could not grow (ENOMEM"));
+  CHECK(ended.signal == SIGSEGV);
+}
+
+// ---- system calls refused, one after the other --------------------------------------------------
+
+namespace {
+
+struct Refusal {
+  const char* name;
+  long system_call;
+};
+constexpr Refusal refusals[] = {
+    {"mmap", SYS_mmap},
+    {"mprotect", SYS_mprotect},
+    {"madvise", SYS_madvise},
+    {"sigaltstack", SYS_sigaltstack},
+    {"pipe2", SYS_pipe2},
+    {"clone", SYS_clone},
+    {"clone3", SYS_clone3},
+    {"fcntl", SYS_fcntl},
+    {"rt_sigaction", SYS_rt_sigaction},
+    {"close_range", SYS_close_range},
+};
+
+/// Makes stacks while one system call fails with one error, each from the environment, in a thread
+/// of its own: the filter goes with its thread.
+int refused_call(const Traits& of, bool warm) {
+  const StackOptions options{.reserve = 4 * MiB, .strategy = of.strategy};
+  const long system_call = std::strtol(std::getenv("GROWSTACK_TEST_CALL"), nullptr, 10);
+  const int error = static_cast<int>(std::strtol(std::getenv("GROWSTACK_TEST_ERROR"), nullptr, 10));
+  if (warm) {
+    require(works(options), "a first stack works");
+  }
+  std::string message;
+  const auto ask_refused = [&] {
+    InjectedError::in_a_thread([&](InjectedError& injected) {
+      void* volatile allocated = std::malloc(
+          1024);  // the allocator maps memory for each thread; volatile: or it is elided
+      std::free(allocated);
+      injected.refuse(system_call, error);
+      message = error_of([&] { const Stack stack(options); });
+    });
+  };
+  // The first time leaves what the process keeps for good: parts of the handler, the allocator's
+  // memory for a thread.
+  ask_refused();
+  const std::size_t mappings = mapping_count();
+  const std::size_t descriptors = descriptor_count();
+  const std::size_t threads = thread_count();
+  for (int round = 0; round < 5; ++round) {
+    ask_refused();
+  }
+  std::fprintf(stderr, "%s\n", message.c_str());
+  require(mapping_count() <= mappings, "no mapping is left");
+  require(descriptor_count() <= descriptors, "no descriptor is left");
+  require(threads_come_down_to(threads), "no thread is left");
+  require(growstack::process_counters().arenas == 0, "no arena is left");
+  require(works(options), "it works without the refusal");
+  return message.empty() ? 0 : 1;
+}
+
+int refused_call_at_first(const Traits& of) { return refused_call(of, false); }
+int refused_call_later(const Traits& of) { return refused_call(of, true); }
+const ScenarioOfEach<refused_call_at_first> refused_call_at_first_scenarios(
+    "refused call at first");
+const ScenarioOfEach<refused_call_later> refused_call_later_scenarios("refused call later");
+
+void refuse_one_after_the_other(const std::string& scenario, const Traits& of) {
+  std::size_t refused = 0;
+  for (const Refusal& refusal : refusals) {
+    for (const int error : {ENOMEM, EPERM, EAGAIN}) {
+      CAPTURE(std::string(refusal.name));
+      CAPTURE(error);
+      setenv("GROWSTACK_TEST_CALL", std::to_string(refusal.system_call).c_str(), 1);
+      setenv("GROWSTACK_TEST_ERROR", std::to_string(error).c_str(), 1);
+      const Ended ended = run_scenario_of(scenario, of, std::chrono::seconds(20));
+      CAPTURE(ended.err);
+      CHECK((ended.exit_code == 0 || ended.exit_code == 1));
+      if (ended.exit_code == 1) {
+        ++refused;
+        CHECK(ended.err.starts_with("growstack: "));
+        CHECK(ended.err.find("NOT FULFILLED") == std::string::npos);
+      }
+    }
+  }
+  CHECK(refused > 0);
+}
+
+}  // namespace
+
+EVERY_STRATEGY(
+    "whichever system call of the first stack is refused, there is a clear error or none, and no "
+    "leak") {
+  if (sanitized) {
+    return skip("a sanitizer dies when its own system calls are refused");
+  }
+  refuse_one_after_the_other("refused call at first", Of::traits);
+}
+
+EVERY_STRATEGY(
+    "whichever system call of a later stack is refused, there is a clear error or none, and no "
+    "leak") {
+  if (sanitized) {
+    return skip("a sanitizer dies when its own system calls are refused");
+  }
+  refuse_one_after_the_other("refused call later", Of::traits);
+}

@@ -1,0 +1,481 @@
+// Threads whose own stack grows: growstack::Thread, and create_thread() for those who use pthreads.
+#include <doctest/doctest.h>
+
+#include <growstack/growstack.hpp>
+#include <growstack/handler/pages.hpp>
+
+#include "support/descend.hpp"
+#include "support/each_strategy.hpp"
+#include "support/forked.hpp"
+#include "support/injected_error.hpp"
+#include "support/recursion.hpp"
+#include "support/sanitized.hpp"
+#include "support/scenario.hpp"
+#include "support/smaps.hpp"
+
+#include <pthread.h>
+#include <sched.h>
+#include <sys/syscall.h>
+
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <functional>
+#include <future>
+#include <latch>
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <thread>
+#include <utility>
+
+using namespace growstack;
+using namespace growstack::testing;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr std::size_t KiB = 1024;
+constexpr std::size_t MiB = 1024 * KiB;
+
+/// Until it does, or half a minute has passed: threads end in their own time.
+template <class Condition>
+bool comes_to_pass(Condition condition) {
+  const auto deadline = std::chrono::steady_clock::now() + 30s;
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > deadline) {
+      return false;
+    }
+    std::this_thread::sleep_for(1ms);
+  }
+  return true;
+}
+
+}  // namespace
+
+// ---- Thread -------------------------------------------------------------------------------------
+
+EVERY_STRATEGY("a thread runs on a growable stack of its own, as deep as it needs") {
+  Stack stack({.reserve = 4 * MiB, .strategy = Of::strategy});
+  const Stack& where = stack;
+  void* const base = where.base();
+  bool on_it = false;
+  std::size_t wrong = 1;
+  Thread thread(std::move(stack), [&] {
+    const auto here = current_stack_bounds();
+    on_it = Of::strategy == Strategy::heap || (here && here->base == base);
+    wrong = descend(3 * MiB);
+  });
+  thread.join();
+  CHECK(on_it);
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("what a thread calls gets copies of the arguments, and references by std::ref") {
+  std::string seen;
+  auto owned = std::make_unique<int>(7);
+  Thread([&seen](const std::string& text,
+                 std::unique_ptr<int> number) { seen = text + std::to_string(*number); },
+         "number ", std::move(owned))
+      .join();
+  CHECK(seen == "number 7");
+
+  int counted = 0;
+  Thread([](int& count) { ++count; }, std::ref(counted)).join();
+  CHECK(counted == 1);
+}
+
+TEST_CASE("the destructor asks the thread to stop and waits for it") {
+  std::atomic<bool> was_asked = false;
+  {
+    const Thread thread([&](const std::stop_token& token) {
+      while (!token.stop_requested()) {
+        std::this_thread::sleep_for(1ms);
+      }
+      was_asked = true;
+    });
+    CHECK(thread.joinable());
+    CHECK(thread.get_stop_token().stop_possible());
+  }
+  CHECK(was_asked);
+}
+
+TEST_CASE(
+    "assigning to a thread ends the one that was there, and moved-from ones are not joinable") {
+  std::atomic<int> stopped = 0;
+  const auto until_asked = [&](const std::stop_token& token) {
+    while (!token.stop_requested()) {
+      std::this_thread::sleep_for(1ms);
+    }
+    ++stopped;
+  };
+  Thread one(until_asked);
+  Thread other(until_asked);
+  const Thread::id id_of_other = other.get_id();
+  one = std::move(other);
+  CHECK(stopped == 1);
+  CHECK(one.get_id() == id_of_other);
+  CHECK_FALSE(other.joinable());  // NOLINT(bugprone-use-after-move): that is the question
+  CHECK_FALSE(other.get_stop_token().stop_possible());
+  swap(one, other);
+  CHECK(other.get_id() == id_of_other);
+  CHECK(other.request_stop());
+  other.join();
+  CHECK(stopped == 2);
+  CHECK(Thread().get_id() == std::thread::id());
+}
+
+TEST_CASE("a thread's id is the one that it has for itself") {
+  std::promise<std::thread::id> told;
+  const Thread thread([&] { told.set_value(std::this_thread::get_id()); });
+  CHECK(told.get_future().get() == thread.get_id());
+}
+
+TEST_CASE("to join or detach what is no thread is an error") {
+  Thread none;
+  CHECK(contains(error_of([&] { none.join(); }), "no thread to join"));
+  CHECK(contains(error_of([&] { none.detach(); }), "no thread to detach"));
+}
+
+TEST_CASE("a thread that joins itself gets an error, and goes on") {
+  if (under_thread_sanitizer) {
+    return skip(
+        "ThreadSanitizer takes a thread that was joined for one that has ended, whatever came of "
+        "it");
+  }
+  std::promise<Thread*> itself;
+  std::string told;
+  Thread thread([&, future = itself.get_future()]() mutable {
+    told = error_of([self = future.get()] { self->join(); });
+  });
+  itself.set_value(&thread);
+  thread.join();
+  CHECK(contains(told, "cannot join itself"));
+}
+
+TEST_CASE("a thread that was given a name has its first 15 bytes for the kernel, too") {
+  char name[16] = {};
+  Thread({.name = "a name of more than 15 bytes"}, [&] {
+    pthread_getname_np(pthread_self(), name, sizeof name);
+  }).join();
+  CHECK(std::string(name) == "a name of more ");
+}
+
+TEST_CASE("the C library knows the bounds of a growable thread stack") {
+  Stack stack({.reserve = 64 * MiB});
+  void* const floor = stack.floor();
+  const std::size_t reserved = stack.reserved();
+  void* told = nullptr;
+  std::size_t size = 0;
+  Thread(std::move(stack), [&] {
+    pthread_attr_t attributes;
+    pthread_getattr_np(pthread_self(), &attributes);
+    pthread_attr_getstack(&attributes, &told, &size);
+    pthread_attr_destroy(&attributes);
+  }).join();
+  CHECK(told == floor);
+  CHECK(size == reserved);
+}
+
+TEST_CASE("a thread's stack is there to be asked while it runs") {
+  std::latch is_deep(1);
+  std::latch asked(1);
+  const Thread thread([&] {
+    descend(5 * MiB);
+    is_deep.count_down();
+    asked.wait();
+  });
+  is_deep.wait();
+  CHECK(thread.stack().high_water_mark() > 5 * MiB);
+  CHECK(thread.stack().resident() > 0);
+  asked.count_down();
+}
+
+TEST_CASE("a stack of a pool is back in the pool when its thread has been joined") {
+  StackPool pool({.reserve = 16 * MiB});
+  for (int round = 0; round < 3; ++round) {
+    std::size_t wrong = 1;
+    Thread thread(pool.acquire("thread"), [&] { wrong = descend(MiB); });
+    CHECK(pool.statistics().live == 1);
+    thread.join();
+    CHECK(wrong == 0);
+    CHECK(pool.statistics().live == 0);
+  }
+  CHECK(pool.statistics().high_water.deepest > MiB);
+}
+
+TEST_CASE("threads that came and went leave nothing behind") {
+  const auto one = [] { Thread([] { descend(MiB); }).join(); };
+  one();
+  const std::size_t mappings_before = mapping_count();
+  const std::size_t stacks_before = process_counters().stacks;
+  for (int i = 0; i < 50; ++i) {
+    one();
+  }
+  CHECK(process_counters().stacks == stacks_before);
+  if (!sanitized) {
+    CHECK(mapping_count() <= mappings_before + 2);  // the kernel joins and parts neighbours
+  }
+}
+
+TEST_CASE("the stack of a detached thread goes when it has ended and another one is made") {
+  const std::size_t stacks_before = process_counters().stacks;
+  std::latch go(1);
+  std::latch gone(3);
+  for (int i = 0; i < 3; ++i) {
+    Thread thread([&] {
+      go.wait();
+      descend(MiB);
+      gone.count_down();
+    });
+    thread.detach();
+    CHECK_FALSE(thread.joinable());
+  }
+  CHECK(process_counters().stacks == stacks_before + 3);
+  go.count_down();
+  gone.wait();
+  CHECK(comes_to_pass([&] {
+    Thread([] {}).join();
+    return process_counters().stacks == stacks_before;
+  }));
+}
+
+// ---- how threads end ----------------------------------------------------------------------------
+
+namespace {
+
+struct DeepAtTheEnd {
+  std::atomic<int>* ended;
+  ~DeepAtTheEnd() {
+    if (descend(2 * MiB) == 0) {
+      ++*ended;
+    }
+  }
+};
+
+}  // namespace
+
+TEST_CASE("destructors of thread-local objects may go deep") {
+  std::atomic<int> ended = 0;
+  Thread([&] {
+    static thread_local std::unique_ptr<DeepAtTheEnd> at_the_end;
+    at_the_end.reset(new DeepAtTheEnd{&ended});
+  }).join();
+  CHECK(ended == 1);
+}
+
+TEST_CASE("destructors of pthread keys may go deep, twice") {
+  static std::atomic<int> ended = 0;
+  static pthread_key_t key;
+  REQUIRE(pthread_key_create(&key, [](void* again) {
+            if (descend(2 * MiB) == 0) {
+              ++ended;
+            }
+            if (again == &key) {
+              pthread_setspecific(key, &ended);
+            }
+          }) == 0);
+  Thread([] { pthread_setspecific(key, &key); }).join();
+  CHECK(ended == 2);
+  pthread_key_delete(key);
+}
+
+namespace {
+
+struct CountsEnd {
+  std::atomic<std::size_t>& ended;
+  ~CountsEnd() { ++ended; }
+};
+
+volatile bool always =
+    true;  // or the compiler knows that what is below never comes back, and warns
+
+[[gnu::noinline]] void exit_below(std::size_t frames, std::atomic<std::size_t>& ended) {
+  const CountsEnd object{ended};
+  if (frames > 0) {
+    return exit_below(frames - 1, ended);
+  }
+  if (always) {
+    pthread_exit(nullptr);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("pthread_exit from deep below runs the destructors on the way") {
+  constexpr std::size_t frames =
+      under_thread_sanitizer ? 10'000 : 100'000;  // whose own stack of calls has room for few
+  std::atomic<std::size_t> ended = 0;
+  Thread([&] { exit_below(frames, ended); }).join();
+  CHECK(ended == frames + 1);
+}
+
+TEST_CASE("a thread can be cancelled while it is deep") {
+  std::atomic<std::size_t> ended = 0;
+  std::latch is_deep(1);
+  Thread thread([&] {
+    below_frames(10'000, [&] {
+      const CountsEnd object{ended};
+      is_deep.count_down();
+      while (always) {
+        std::this_thread::sleep_for(10ms);  // a cancellation point
+      }
+    });
+  });
+  is_deep.wait();
+  CHECK(pthread_cancel(thread.native_handle()) == 0);
+  thread.join();
+  CHECK(ended == 1);
+}
+
+GROWSTACK_SCENARIO("exception leaves a thread") {
+  no_core();
+  Thread([] { throw std::runtime_error("not caught"); }).join();
+  return 0;
+}
+
+TEST_CASE("an exception that leaves a thread ends the process") {
+  const Ended ended = run_scenario("exception leaves a thread");
+  CHECK(ended.signal == SIGABRT);
+  CHECK(contains(ended.err, "not caught"));
+}
+
+GROWSTACK_SCENARIO("thread overflows") {
+  no_core();
+  Thread({.reserve = MiB, .name = "doomed thread"}, [] { descend(2 * MiB); }).join();
+  return 0;
+}
+
+TEST_CASE("a thread that overflows its stack is named in the report") {
+  const Ended ended = run_scenario("thread overflows");
+  CHECK(ended.signal == SIGSEGV);
+  CHECK(contains(ended.err, "stack overflow"));
+  CHECK(contains(ended.err, "\"doomed thread\""));
+}
+
+// ---- bad input, bad days ------------------------------------------------------------------------
+
+TEST_CASE("a stack smaller than what the C library takes is refused, and the least size is told") {
+  const std::string told = error_of([] { Thread({.reserve = 4 * KiB}, [] {}); });
+  CHECK(contains(told, "StackOptions::reserve must be at least"));
+  CHECK(least_thread_stack() % handler::page_size() == 0);
+  std::size_t wrong = 1;
+  Thread({.reserve = least_thread_stack() + 256 * KiB}, [&] { wrong = descend(4 * KiB); }).join();
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("where no thread can be started the error says so, and nothing is left behind") {
+  const std::size_t stacks_before = process_counters().stacks;
+  auto held = std::make_shared<int>(1);
+  InjectedError::in_a_thread([&](InjectedError& injected) {
+    Thread([] {}).join();  // what is made once
+    injected.refuse(SYS_clone3, EAGAIN);
+    injected.refuse(SYS_clone, EAGAIN);
+    CHECK(contains(error_of([&] { Thread([held] {}); }), "cannot start a thread: no more threads"));
+  });
+  CHECK(held.use_count() == 1);
+  CHECK(process_counters().stacks == stacks_before);
+}
+
+TEST_CASE("a child of fork can start threads, and forgets the detached ones of its parent") {
+  if (under_thread_sanitizer) {
+    return skip("ThreadSanitizer does not let a forked child start threads");
+  }
+  const std::size_t stacks_before = process_counters().stacks;
+  std::latch done(1);
+  Thread detached([&] { done.wait(); });
+  detached.detach();
+  CHECK(end_of_child([&] {
+          std::size_t wrong = 1;
+          Thread([&] { wrong = descend(MiB); }).join();
+          return wrong == 0 && process_counters().stacks == stacks_before ? 0 : 1;
+        }) == 0);
+  done.count_down();
+}
+
+// ---- create_thread: for those who use pthreads --------------------------------------------------
+
+TEST_CASE("create_thread is pthread_create on a growable stack, with its result") {
+  const Stack stack({.reserve = 64 * MiB});
+  pthread_t thread{};
+  int argument = 20;
+  REQUIRE(create_thread(
+              &thread, stack, nullptr,
+              [](void* given) -> void* {
+                *static_cast<int*>(given) += descend(10 * MiB) == 0 ? 1 : 0;
+                return given;
+              },
+              &argument) == 0);
+  void* result = nullptr;
+  REQUIRE(pthread_join(thread, &result) == 0);
+  CHECK(result == &argument);
+  CHECK(argument == 21);
+  CHECK(stack.high_water_mark() > 10 * MiB);
+}
+
+TEST_CASE("attributes count, but for the stack's") {
+  const Stack stack({.reserve = 64 * MiB});
+  cpu_set_t allowed;
+  REQUIRE(sched_getaffinity(0, sizeof allowed, &allowed) == 0);
+  std::size_t last = 0;
+  for (std::size_t processor = 0; processor < CPU_SETSIZE; ++processor) {
+    last = CPU_ISSET(processor, &allowed) ? processor : last;
+  }
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(last, &one);
+  pthread_attr_t attributes;
+  REQUIRE(pthread_attr_init(&attributes) == 0);
+  REQUIRE(pthread_attr_setaffinity_np(&attributes, sizeof one, &one) == 0);
+  REQUIRE(pthread_attr_setstacksize(&attributes, 128 * KiB) == 0);
+
+  pthread_t thread{};
+  cpu_set_t seen;
+  REQUIRE(create_thread(
+              &thread, stack, &attributes,
+              [](void* set) -> void* {
+                descend(10 * MiB);
+                sched_getaffinity(0, sizeof(cpu_set_t), static_cast<cpu_set_t*>(set));
+                return nullptr;
+              },
+              &seen) == 0);
+  REQUIRE(pthread_join(thread, nullptr) == 0);
+  CHECK(CPU_EQUAL(&seen, &one));
+  std::size_t size = 0;
+  CHECK(pthread_attr_getstacksize(&attributes, &size) == 0);
+  CHECK(size == 128 * KiB);  // the caller's own are as they were
+  pthread_attr_destroy(&attributes);
+}
+
+TEST_CASE("a detached thread, or too small a stack, is refused by create_thread") {
+  const Stack stack({.reserve = MiB});
+  const auto nothing = [](void*) -> void* { return nullptr; };
+  pthread_t thread{};
+  pthread_attr_t attributes;
+  REQUIRE(pthread_attr_init(&attributes) == 0);
+  REQUIRE(pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED) == 0);
+  CHECK(create_thread(&thread, stack, &attributes, nothing, nullptr) == EINVAL);
+  pthread_attr_destroy(&attributes);
+  const Stack small({.reserve = 4 * KiB});
+  CHECK(create_thread(&thread, small, nullptr, nothing, nullptr) == EINVAL);
+}
+
+TEST_CASE("a stack can carry one thread after the other") {
+  Stack stack({.reserve = 64 * MiB});
+  for (int round = 0; round < 3; ++round) {
+    pthread_t thread{};
+    std::size_t wrong = 1;
+    REQUIRE(create_thread(
+                &thread, stack, nullptr,
+                [](void* told) -> void* {
+                  *static_cast<std::size_t*>(told) = descend(4 * MiB);
+                  return nullptr;
+                },
+                &wrong) == 0);
+    REQUIRE(pthread_join(thread, nullptr) == 0);
+    CHECK(wrong == 0);
+    CHECK(stack.trim() == std::error_code());
+  }
+}

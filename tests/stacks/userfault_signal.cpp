@@ -1,0 +1,280 @@
+// userfault_signal: growth by SIGBUS. What is not ours stays as it was, also for that signal; and
+// memory that was filled can be given back and lost track of without a hole in the guard.
+#include <doctest/doctest.h>
+
+#include <growstack/growstack.hpp>
+#include <growstack/handler/pages.hpp>
+
+#include "support/bare_system_call.hpp"
+#include "support/descend.hpp"
+#include "support/each_strategy.hpp"
+#include "support/forked.hpp"
+#include "support/old_kernel.hpp"
+#include "support/sanitized.hpp"
+#include "support/scenario.hpp"
+#include "support/smaps.hpp"
+
+#include <linux/close_range.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <string>
+#include <thread>
+#include <vector>
+
+using namespace growstack;
+using namespace growstack::testing;
+using growstack::handler::page_size;
+
+namespace {
+
+constexpr std::size_t KiB = 1024;
+constexpr std::size_t MiB = 1024 * KiB;
+
+const StackOptions options{
+    .reserve = 8 * MiB, .strategy = Strategy::userfault_signal, .name = "filled"};
+
+/// A page of a file that has no such page: a touch is a SIGBUS.
+volatile char* beyond_the_file() {
+  const int file = memfd_create("truncated", MFD_CLOEXEC);
+  if (ftruncate(file, 1) != 0) {
+    _exit(100);
+  }
+  void* const mapped = mmap(nullptr, page_size(), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  if (mapped == MAP_FAILED || ftruncate(file, 0) != 0) {
+    _exit(101);
+  }
+  return static_cast<volatile char*>(mapped);
+}
+
+}  // namespace
+
+#define TEST_OF_USERFAULT_SIGNAL(promise) ONE_STRATEGY(Strategy::userfault_signal, promise)
+
+// ---- SIGBUS that is not ours --------------------------------------------------------------------
+
+GROWSTACK_SCENARIO("truncated file on a stack") {
+  no_core();
+  call(options, [] {
+    descend(MiB);
+    *beyond_the_file() = 1;
+  });
+  return 0;
+}
+GROWSTACK_SCENARIO("truncated file elsewhere") {
+  no_core();
+  const Stack stack(options);
+  *beyond_the_file() = 1;
+  return 0;
+}
+GROWSTACK_SCENARIO("sent from inside") {
+  no_core();
+  call(options, [] { raise(SIGBUS); });
+  return 0;
+}
+
+TEST_OF_USERFAULT_SIGNAL("a SIGBUS that is not ours kills as it always did, with no word from us") {
+  for (const char* const scenario :
+       {"truncated file on a stack", "truncated file elsewhere", "sent from inside"}) {
+    CAPTURE(std::string(scenario));
+    const Ended ended = run_scenario(scenario);
+    CHECK(ended.signal == SIGBUS);
+    CHECK(ended.err == "");
+  }
+}
+
+GROWSTACK_SCENARIO("earlier handler") {
+  static volatile char* place = nullptr;
+  struct sigaction theirs {};
+  theirs.sa_sigaction = [](int signal, siginfo_t* info, void*) {
+    _exit(signal == SIGBUS && info->si_code == BUS_ADRERR &&
+                  info->si_addr == const_cast<char*>(place)
+              ? 7
+              : 1);
+  };
+  theirs.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  sigaction(SIGBUS, &theirs, nullptr);
+  place = beyond_the_file();
+  call(options, [] {
+    descend(4 * MiB);  // growth is ours, and does not reach them
+    *place = 1;
+  });
+  return 2;
+}
+
+TEST_OF_USERFAULT_SIGNAL(
+    "a SIGBUS handler installed before ours gets what is not ours, and only that") {
+  CHECK(run_scenario("earlier handler").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("handlers put back") {
+  struct sigaction theirs {};
+  theirs.sa_handler = [](int) { _exit(7); };
+  sigaction(SIGBUS, &theirs, nullptr);
+  call(options, [] { descend(4 * MiB); });
+  const bool ours = handler::installed(SIGBUS);
+  const bool gone = handler::uninstall() == 0 && !handler::installed(SIGBUS);
+  if (ours && gone) {
+    *beyond_the_file() = 1;
+  }
+  return 1;
+}
+
+TEST_OF_USERFAULT_SIGNAL("uninstall puts the SIGBUS handler back") {
+  CHECK(run_scenario("handlers put back").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("no bus handler without need") {
+  const Stack stack({.strategy = Strategy::in_handler});
+  return handler::installed() && !handler::installed(SIGBUS) ? 7 : 1;
+}
+
+TEST_CASE("no SIGBUS handler is installed where no stack needs it") {
+  CHECK(run_scenario("no bus handler without need").exit_code == 7);
+}
+
+// ---- what programs do to it ---------------------------------------------------------------------
+
+GROWSTACK_SCENARIO("grown after the program closed all descriptors") {
+  no_core();
+  Stack stack(options);
+  call(stack, [] { descend(100 * KiB); });
+  close_range(3, ~0U, 0);
+  call(stack, [] { descend(4 * MiB); });
+  return 0;
+}
+
+TEST_OF_USERFAULT_SIGNAL(
+    "once the program has closed all descriptors a stack that must grow dies, and says why") {
+  if (under_thread_sanitizer) {
+    return skip("ThreadSanitizer does not know two descriptor tables");
+  }
+  const Ended ended = run_scenario("grown after the program closed all descriptors");
+  CHECK(ended.signal == SIGBUS);
+  CHECK(contains(ended.err, "could not grow (the program closed the descriptor"));
+}
+
+GROWSTACK_SCENARIO("made after the program closed all descriptors") {
+  Stack before(options);
+  call(before, [] { descend(100 * KiB); });
+  close_range(3, ~0U, 0);
+  Stack after(options);
+  const bool new_one = call(after, [] { return descend(4 * MiB); }) == 0;
+  const bool old_one = call(before, [] { return descend(4 * MiB); }) == 0;
+  return new_one && old_one ? 7 : 1;
+}
+
+TEST_OF_USERFAULT_SIGNAL(
+    "the next stack that is made opens a descriptor again, for the stacks before it, too") {
+  if (under_thread_sanitizer) {
+    return skip("ThreadSanitizer does not know two descriptor tables");
+  }
+  CHECK(run_scenario("made after the program closed all descriptors").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("overflow after the program closed all descriptors") {
+  no_core();
+  const StackOptions grown{.reserve = MiB,
+                           .policy = {.initial_commit = MiB},
+                           .strategy = Strategy::userfault_signal,
+                           .name = "filled"};
+  Stack stack(grown);
+  close_range(3, ~0U, 0);
+  call(stack, [] { descend_to(0); });
+  return 0;
+}
+
+TEST_OF_USERFAULT_SIGNAL("a program that closes all descriptors keeps the guards") {
+  if (under_thread_sanitizer) {
+    return skip("ThreadSanitizer does not know two descriptor tables");
+  }
+  const Ended ended = run_scenario("overflow after the program closed all descriptors");
+  CHECK(ended.signal == signal_of_overflow(Strategy::userfault_signal));
+  CHECK(contains(ended.err, "stack overflow"));
+}
+
+GROWSTACK_SCENARIO("overflow without markers") {
+  no_core();
+  InjectedError injected = InjectedError::for_good();
+  without_guard_markers(injected);
+  Stack stack(options);
+  call(stack, [] { descend(4 * MiB); });
+  call(stack, [] { descend_to(0); });
+  return 0;
+}
+
+TEST_OF_USERFAULT_SIGNAL(
+    "on a kernel without guard markers the guard is memory that is never filled, and kills by "
+    "SIGBUS") {
+  const Ended ended = run_scenario("overflow without markers");
+  CHECK(ended.signal == SIGBUS);
+  CHECK(contains(ended.err, "stack overflow"));
+}
+
+GROWSTACK_SCENARIO("forked") {
+  no_core();
+  Stack stack(options);
+  Stack untouched(options);
+  call(stack, [] { descend(200 * KiB); });
+  const int grown = end_of_child([&] {
+    const bool both = call(stack, [] { return descend(7 * MiB); }) == 0 &&
+                      call(untouched, [] { return descend(MiB); }) == 0;
+    const bool own = call(options, [] { return descend(MiB); }) == 0;
+    const int grandchild =
+        end_of_child([&] { return call(stack, [] { return descend(7 * MiB); }) == 0 ? 7 : 1; });
+    return both && own && grandchild == 7 && stack.counters().growth_faults > 0 ? 7 : 1;
+  });
+  const int overflown = end_of_child([&] {
+    call(untouched, [] { descend_to(0); });
+    return 1;
+  });
+  const bool parent = call(stack, [] { return descend(7 * MiB); }) == 0;
+  std::printf("%d %d %d\n", grown, overflown, parent);
+  return 0;
+}
+
+TEST_OF_USERFAULT_SIGNAL(
+    "a forked child keeps growing and keeps its guard, and so does its own child") {
+  if (under_thread_sanitizer) {
+    return skip("ThreadSanitizer does not know threads after a fork");
+  }
+  const Ended ended = run_scenario("forked");
+  CHECK(ended.out ==
+        "7 " + std::to_string(1000 + signal_of_overflow(Strategy::userfault_signal)) + " 1\n");
+  CHECK(contains(ended.err, "stack overflow"));
+}
+
+GROWSTACK_SCENARIO("fork from the stack") {
+  return call(options, [] {
+    descend(100 * KiB);
+    const int child = exit_code_of_child([] { return descend(4 * MiB) == 0 ? 7 : 1; });
+    return descend(4 * MiB) == 0 ? child : 1;
+  });
+}
+
+TEST_OF_USERFAULT_SIGNAL(
+    "a fork from such a stack leaves two processes that both go on growing it") {
+  if (under_thread_sanitizer) {
+    return skip("ThreadSanitizer does not know threads after a fork");
+  }
+  CHECK(run_scenario("fork from the stack").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("without any privilege") {
+  if (getuid() == 0 && !become_nobody()) {
+    return 8;
+  }
+  return call(options, [] { return descend(7 * MiB); }) == 0 ? 7 : 1;
+}
+
+TEST_OF_USERFAULT_SIGNAL("it takes no privilege") {
+  const Ended ended = run_scenario("without any privilege");
+  if (ended.exit_code == 8) {
+    return skip("privileges cannot be given up here");
+  }
+  CHECK(ended.exit_code == 7);
+}
