@@ -6,6 +6,7 @@
 // touched cost memory.
 #include <growstack/handler/classify.hpp>
 #include <growstack/handler/handler.hpp>
+#include <growstack/handler/init_order.hpp>
 
 #include <growstack/handler/name_memory.hpp>
 #include <growstack/handler/pages.hpp>
@@ -151,7 +152,7 @@ class DetachKey {
 
 /// Made when the program is loaded: a function's static variable that another thread is just making
 /// when this one forks stays half made in the child for ever.
-[[gnu::init_priority(101)]] const DetachKey detach_key;
+[[gnu::init_priority(init_foundations)]] const DetachKey detach_key;
 
 void DetachKey::end_of_thread(void* stack) noexcept {
   if (!static_cast<AlternateStack*>(stack)->detach()) {

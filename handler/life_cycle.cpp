@@ -2,6 +2,7 @@
 #include "life_cycle.hpp"
 
 #include <growstack/handler/handler.hpp>
+#include <growstack/handler/init_order.hpp>
 #include <growstack/handler/ranges.hpp>
 
 #include "fork_wiped.hpp"
@@ -38,7 +39,7 @@ struct HoldOverFork {
                                      [] { life_cycle.unlock(); }));
   }
 };
-[[gnu::init_priority(101)]] const HoldOverFork hold_over_fork;
+[[gnu::init_priority(init_foundations)]] const HoldOverFork hold_over_fork;
 
 /// A plugin with a copy of this library inside stays in the process when it is closed: the signal's
 /// action, threads and what is to be done when a thread ends are code of ours. When it is loaded,
@@ -57,7 +58,7 @@ struct StayLoaded {
     }
   }
 };
-[[gnu::init_priority(101)]] const StayLoaded stay_loaded;
+[[gnu::init_priority(init_foundations)]] const StayLoaded stay_loaded;
 
 bool is_ours(const struct sigaction& action) noexcept {
   return (action.sa_flags & SA_SIGINFO) != 0 && action.sa_sigaction == on_fault;

@@ -1,6 +1,7 @@
 #include "threads.hpp"
 
 #include <growstack/handler/handler.hpp>
+#include <growstack/handler/init_order.hpp>
 
 #include <linux/close_range.h>
 #include <sched.h>
@@ -16,7 +17,7 @@ namespace {
 
 /// The processors this process was started on: a program under taskset(1) stays there, threads it
 /// pins later do not count.
-[[gnu::init_priority(101)]] const cpu_set_t processors_at_start = [] {
+[[gnu::init_priority(init_foundations)]] const cpu_set_t processors_at_start = [] {
   cpu_set_t processors;
   if (sched_getaffinity(0, sizeof processors, &processors) != 0) {
     CPU_ZERO(&processors);

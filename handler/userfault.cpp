@@ -1,6 +1,7 @@
 #include <growstack/handler/userfault.hpp>
 
 #include <growstack/handler/classify.hpp>
+#include <growstack/handler/init_order.hpp>
 #include <growstack/handler/name_memory.hpp>
 #include <growstack/handler/pages.hpp>
 #include <growstack/handler/ranges.hpp>
@@ -395,7 +396,7 @@ struct WatchInChild {
     static_cast<void>(pthread_atfork(nullptr, nullptr, watch_in_child));
   }
 };
-[[gnu::init_priority(102)]] const WatchInChild watch_in_child_too;
+[[gnu::init_priority(init_registers)]] const WatchInChild watch_in_child_too;
 
 }  // namespace
 

@@ -4,6 +4,7 @@
 
 #include <growstack/attach.hpp>
 #include <growstack/handler/handler.hpp>
+#include <growstack/handler/init_order.hpp>
 
 #include <algorithm>
 #include <cerrno>
@@ -39,7 +40,7 @@ bool read_initial_commit() noexcept {
 struct Environment {
   bool commits_one_page = read_initial_commit();
 };
-[[gnu::init_priority(102)]] const Environment environment;
+[[gnu::init_priority(handler::init_registers)]] const Environment environment;
 
 void require(bool fulfilled, const std::string& message) {
   if (!fulfilled) {

@@ -7,6 +7,7 @@
 #include "vm.hpp"
 
 #include <growstack/attach.hpp>
+#include <growstack/handler/init_order.hpp>
 
 #include <pthread.h>
 
@@ -70,7 +71,7 @@ class ThreadEnd {
   int error_;
 };
 
-[[gnu::init_priority(102)]] const ThreadEnd thread_end;
+[[gnu::init_priority(handler::init_registers)]] const ThreadEnd thread_end;
 
 /// Room in the table for that index.
 void make_room_for(std::uint32_t index) {

@@ -1,5 +1,7 @@
 #include "registry.hpp"
 
+#include <growstack/handler/init_order.hpp>
+
 #include "arena_set.hpp"
 #include "pool_core.hpp"
 
@@ -49,7 +51,7 @@ class TheRegistry {
   Registry& registry_;
 };
 
-[[gnu::init_priority(102)]] const TheRegistry the_registry;
+[[gnu::init_priority(handler::init_registers)]] const TheRegistry the_registry;
 
 void TheRegistry::before_fork() noexcept {
   Registry& all = *the_registry;

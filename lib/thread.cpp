@@ -5,6 +5,7 @@
 #include "vm.hpp"
 
 #include <growstack/handler/commit_ahead.hpp>
+#include <growstack/handler/init_order.hpp>
 
 #include <dlfcn.h>
 
@@ -82,7 +83,7 @@ class TheDeparted {
   Departed& departed_;
 };
 
-[[gnu::init_priority(103)]] const TheDeparted the_departed;
+[[gnu::init_priority(handler::init_dependents)]] const TheDeparted the_departed;
 
 void TheDeparted::before_fork() noexcept { (*the_departed).before_fork(); }
 void TheDeparted::in_parent() noexcept { (*the_departed).after_fork_in_parent(); }

@@ -1,6 +1,7 @@
 // The list of strategies: names, descriptions, whether they work here.
 #include <growstack/stack.hpp>
 #include <growstack/strategy.hpp>
+#include <growstack/handler/init_order.hpp>
 
 #include "errors.hpp"
 #include "strategies/implementation.hpp"
@@ -48,7 +49,7 @@ struct Descriptions {
 
 /// Made when the program is loaded: a function's static variable may stay half made in a forked
 /// child.
-[[gnu::init_priority(103)]] const Descriptions descriptions;
+[[gnu::init_priority(handler::init_dependents)]] const Descriptions descriptions;
 
 }  // namespace
 
