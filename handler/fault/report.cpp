@@ -1,11 +1,11 @@
 #include <growstack/handler/pages.hpp>
 #include <growstack/handler/report.hpp>
 
-#include "fork_wiped.hpp"
-#include "futex.hpp"
-#include "pending_signals.hpp"
-#include "raw_line.hpp"
-#include "reporter.hpp"
+#include "anywhere/fork_wiped.hpp"
+#include "anywhere/futex.hpp"
+#include "fault/pending_signals.hpp"
+#include "anywhere/raw_line.hpp"
+#include "fault/trace.hpp"
 
 #include <sys/prctl.h>
 #include <sys/syscall.h>

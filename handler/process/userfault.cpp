@@ -7,14 +7,14 @@
 #include <growstack/handler/ranges.hpp>
 #include <growstack/handler/report.hpp>
 
-#include "fork_wiped.hpp"
-#include "futex.hpp"
-#include "grow.hpp"
-#include "life_cycle.hpp"
-#include "raw_line.hpp"
-#include "stretches.hpp"
-#include "threads.hpp"
-#include "userfault_threads.hpp"
+#include "anywhere/fork_wiped.hpp"
+#include "anywhere/futex.hpp"
+#include "fault/grow.hpp"
+#include "process/life_cycle_lock.hpp"
+#include "anywhere/raw_line.hpp"
+#include "process/address_set.hpp"
+#include "threads/service_thread.hpp"
+#include "process/userfault.hpp"
 
 #include <fcntl.h>
 #include <linux/userfaultfd.h>

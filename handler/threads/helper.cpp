@@ -1,11 +1,11 @@
 // The helper thread: the other end of the pipe. It commits and answers; it never touches a page of
 // any stack, allocates nothing, and shares no descriptor with the program.
-#include "request_pipe.hpp"
+#include "fault/request.hpp"
 
 #include <growstack/handler/ranges.hpp>
 
-#include "futex.hpp"
-#include "threads.hpp"
+#include "anywhere/futex.hpp"
+#include "threads/service_thread.hpp"
 
 #include <sys/syscall.h>
 #include <unistd.h>

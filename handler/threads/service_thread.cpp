@@ -1,4 +1,4 @@
-#include "threads.hpp"
+#include "threads/service_thread.hpp"
 
 #include <growstack/handler/handler.hpp>
 #include <growstack/handler/init_order.hpp>

@@ -12,7 +12,7 @@
 
 #include <growstack/handler/slot.hpp>
 
-#include "fork_wiped.hpp"
+#include "anywhere/fork_wiped.hpp"
 
 #include <climits>
 #include <cstdint>

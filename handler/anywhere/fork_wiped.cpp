@@ -1,4 +1,4 @@
-#include "fork_wiped.hpp"
+#include "anywhere/fork_wiped.hpp"
 
 #include <growstack/handler/name_memory.hpp>
 #include <growstack/handler/pages.hpp>

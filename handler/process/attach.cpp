@@ -10,7 +10,7 @@
 
 #include <growstack/handler/name_memory.hpp>
 #include <growstack/handler/pages.hpp>
-#include "life_cycle.hpp"
+#include "process/life_cycle_lock.hpp"
 
 #include <pthread.h>
 #include <sys/mman.h>

@@ -1,12 +1,12 @@
 // The reporter thread: parked until a stack overflows, then turns the collected frames into names,
 // files and lines with Boost.Stacktrace. It allocates and takes locks, which is why it is not the
 // faulting thread that does this.
-#include "reporter.hpp"
+#include "fault/trace.hpp"
 
-#include "fold_frames.hpp"
-#include "fork_wiped.hpp"
-#include "futex.hpp"
-#include "threads.hpp"
+#include "threads/fold_frames.hpp"
+#include "anywhere/fork_wiped.hpp"
+#include "anywhere/futex.hpp"
+#include "threads/service_thread.hpp"
 
 #include <boost/stacktrace.hpp>
 

@@ -1,7 +1,7 @@
-#include "request_pipe.hpp"
+#include "fault/request.hpp"
 
-#include "futex.hpp"
-#include "pending_signals.hpp"
+#include "anywhere/futex.hpp"
+#include "fault/pending_signals.hpp"
 
 #include <fcntl.h>
 #include <sched.h>

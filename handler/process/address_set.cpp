@@ -1,4 +1,4 @@
-#include "stretches.hpp"
+#include "process/address_set.hpp"
 
 #include <algorithm>
 #include <new>

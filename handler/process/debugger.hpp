@@ -8,7 +8,7 @@
 
 #include <growstack/handler/slot.hpp>
 
-#include "table.hpp"
+#include "anywhere/table.hpp"
 
 #include <cstddef>
 #include <cstdint>

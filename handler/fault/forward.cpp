@@ -1,4 +1,4 @@
-#include "forward.hpp"
+#include "fault/forward.hpp"
 
 #include <sys/syscall.h>
 #include <ucontext.h>

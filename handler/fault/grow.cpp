@@ -1,10 +1,10 @@
-#include "grow.hpp"
+#include "fault/grow.hpp"
 
 #include <growstack/handler/classify.hpp>
 #include <growstack/handler/commit_ahead.hpp>
 #include <growstack/handler/ranges.hpp>
 
-#include "request_pipe.hpp"
+#include "fault/request.hpp"
 
 #include <sys/syscall.h>
 #include <unistd.h>

@@ -1,4 +1,4 @@
-#include "debugger.hpp"
+#include "process/debugger.hpp"
 
 #include <growstack/handler/classify.hpp>
 

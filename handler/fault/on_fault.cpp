@@ -22,15 +22,15 @@
 //                                      (_dl_find_object)
 //
 // errno is kept. Thread-local variables are not touched, but for errno.
-#include "on_fault.hpp"
+#include "fault/on_fault.hpp"
 
 #include <growstack/handler/classify.hpp>
 #include <growstack/handler/pages.hpp>
 #include <growstack/handler/ranges.hpp>
 #include <growstack/handler/report.hpp>
 
-#include "forward.hpp"
-#include "grow.hpp"
+#include "fault/forward.hpp"
+#include "fault/grow.hpp"
 #include "machine/machine.hpp"
 
 #include <linux/futex.h>

@@ -1,4 +1,4 @@
-#include "fold_frames.hpp"
+#include "threads/fold_frames.hpp"
 
 #include <algorithm>
 

@@ -1,17 +1,17 @@
 // Install and uninstall: what is global in this process, and how it is put back.
-#include "life_cycle.hpp"
+#include "process/life_cycle_lock.hpp"
 
 #include <growstack/handler/handler.hpp>
 #include <growstack/handler/init_order.hpp>
 #include <growstack/handler/ranges.hpp>
 
-#include "fork_wiped.hpp"
-#include "forward.hpp"
-#include "on_fault.hpp"
-#include "reporter.hpp"
-#include "request_pipe.hpp"
-#include "threads.hpp"
-#include "userfault_threads.hpp"
+#include "anywhere/fork_wiped.hpp"
+#include "fault/forward.hpp"
+#include "fault/on_fault.hpp"
+#include "fault/trace.hpp"
+#include "fault/request.hpp"
+#include "threads/service_thread.hpp"
+#include "process/userfault.hpp"
 
 #include <dlfcn.h>
 #include <link.h>
