@@ -11,7 +11,7 @@
 namespace growstack::handler {
 
 inline constexpr std::size_t table_entries = std::size_t{1}
-                                             << (machine::user_address_bits - range_shift);
+                                             << (ThisMachine::user_address_bits - range_shift);
 using TableEntry = std::atomic<Range*>;
 
 /// Null before the first range. Written once, under the life-cycle lock; read by anyone, debuggers

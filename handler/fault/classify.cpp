@@ -2,8 +2,6 @@
 
 #include "machine/machine.hpp"
 
-#include <sys/auxv.h>
-
 #include <csignal>
 
 namespace growstack::handler {
@@ -17,14 +15,8 @@ SlotView view(const SlotRecord& slot) noexcept {
           .growth = slot.growth.load(std::memory_order_relaxed)};
 }
 
-std::size_t signal_frame_bytes() noexcept {
-  // Kernels before 5.14 do not tell; 2 KiB was the constant then.
-  const unsigned long told = getauxval(AT_MINSIGSTKSZ);
-  return machine::red_zone_bytes + (told != 0 ? told : 2048);
-}
-
 bool may_be_lost_signal_frame(const Fault& fault) noexcept {
-  return fault.signal == SIGSEGV && fault.code == SI_KERNEL && fault.address == 0;
+  return ThisMachine::may_be_lost_signal_frame(fault);
 }
 
 namespace {

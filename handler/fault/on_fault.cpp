@@ -25,6 +25,7 @@
 #include "fault/on_fault.hpp"
 
 #include <growstack/handler/classify.hpp>
+#include <growstack/handler/machine.hpp>
 #include <growstack/handler/pages.hpp>
 #include <growstack/handler/ranges.hpp>
 #include <growstack/handler/report.hpp>
@@ -70,12 +71,12 @@ void count(std::atomic<std::uint64_t>& event) noexcept {
 Fault read_fault(int signal, const siginfo_t& info, const ucontext_t& context) noexcept {
   return {.signal = signal,
           .address = reinterpret_cast<std::uintptr_t>(info.si_addr),
-          .stack_pointer = machine::stack_pointer(context),
-          .program_counter = machine::program_counter(context),
+          .stack_pointer = ThisMachine::stack_pointer(context),
+          .program_counter = ThisMachine::program_counter(context),
           .code = info.si_code,
-          .access = machine::access(context),
-          .may_be_bad_address = machine::may_be_bad_address(context),
-          .page_present = machine::page_present(context)};
+          .access = ThisMachine::access(context),
+          .may_be_bad_address = ThisMachine::may_be_bad_address(context),
+          .page_present = ThisMachine::page_present(context)};
 }
 
 /// Where the kernel would have put a signal's frame, as far down as the stack may reach.

@@ -2,10 +2,10 @@
 
 #include <growstack/handler/name_memory.hpp>
 #include <growstack/handler/pages.hpp>
-#include "process/debugger.hpp"
 #include "anywhere/fork_wiped.hpp"
-#include "process/life_cycle_lock.hpp"
 #include "anywhere/table.hpp"
+#include "process/debugger.hpp"
+#include "process/life_cycle_lock.hpp"
 
 #include <sched.h>
 #include <sys/mman.h>
