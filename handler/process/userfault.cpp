@@ -10,6 +10,7 @@
 #include "anywhere/fork_wiped.hpp"
 #include "anywhere/futex.hpp"
 #include "anywhere/raw_line.hpp"
+#include "fault/counters.hpp"
 #include "fault/grow.hpp"
 #include "process/address_set.hpp"
 #include "process/life_cycle_lock.hpp"
