@@ -1,5 +1,5 @@
-// futex(2), which libc does not wrap. Usable in a signal handler: bare system calls on a word of
-// this process.
+// futex(2), which libc does not wrap: bare system calls on a word of this process. Signal handlers
+// included.
 #pragma once
 
 #include <linux/futex.h>
@@ -15,8 +15,8 @@
 
 namespace growstack::handler {
 
-/// Returns when the word differs from `expected`, somebody woke it, a signal arrived, or, with
-/// true, `patience` is over.
+/// Waits while the word is `expected`, until somebody wakes it or a signal arrives. Returns true if
+/// `patience` ended first.
 inline bool futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected,
                        std::chrono::nanoseconds patience) noexcept {
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(patience);
@@ -26,6 +26,7 @@ inline bool futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t exp
          errno == ETIMEDOUT;
 }
 
+/// Wakes everybody who waits on the word.
 inline void futex_wake(const std::atomic<std::uint32_t>& word) noexcept {
   syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
 }

@@ -8,15 +8,15 @@
 namespace growstack::handler {
 namespace {
 
-// Some headers lack them.
+// Constants of <linux/prctl.h>, which older headers lack.
 constexpr int set_vma = 0x53564d41;          // PR_SET_VMA
 constexpr unsigned long anonymous_name = 0;  // PR_SET_VMA_ANON_NAME
 
-/// Cleared by the first refusal. Any thread; two may find out at once.
+/// Cleared by the first refusal. Any thread may do that, also two at once.
 std::atomic<bool> may_work{true};
 
-/// The kernel knows names, but cannot give one here and now: part of it is not mapped, or there is
-/// no memory for a name.
+/// Returns whether the kernel knows names, but cannot give one here and now: part of the memory is
+/// not mapped, or there is no memory for a name.
 bool is_passing(int error) noexcept { return error == ENOMEM || error == EAGAIN || error == EBADF; }
 
 }  // namespace

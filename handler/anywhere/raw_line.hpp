@@ -1,5 +1,5 @@
-// A line of text put together without allocation or stdio, and written with one write(2). Usable in
-// a signal handler.
+// A line of text that is put together without allocation or stdio, and written with one write(2).
+// Signal handlers included.
 #pragma once
 
 #include <poll.h>
@@ -14,6 +14,7 @@
 
 namespace growstack::handler {
 
+/// What does not fit is left out.
 class RawLine {
  public:
   RawLine& operator<<(std::string_view text) noexcept {
@@ -25,21 +26,21 @@ class RawLine {
 
   RawLine& operator<<(std::uint64_t number) noexcept { return digits(number, 10); }
 
-  /// An address, as 0x...
+  /// Adds an address, as 0x...
   RawLine& address(std::uintptr_t value) noexcept {
     *this << "0x";
     return digits(value, 16);
   }
 
-  /// Writes the line, with its newline, to standard error. False if that does not take it within a
-  /// second: a pipe that nobody empties must not keep a process from dying. (A pipe that polls
-  /// writable has room for a line.) By bare system calls, for those of libc act on a cancellation
-  /// that the thread has pending.
-  bool write_to_stderr() noexcept {
+  /// Writes the line, with its newline, to standard error, and empties it. Returns false if
+  /// standard error does not take the line within a second, because a pipe that nobody empties must
+  /// not keep a process from dying. (A pipe that polls writable has room for a line.) Uses bare
+  /// system calls, because those of libc act on a cancellation that the thread has pending.
+  [[nodiscard]] bool write_to_stderr() noexcept {
     text_[length_++] = '\n';
     pollfd target{.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
     const timespec patience{.tv_sec = 1, .tv_nsec = 0};
-    // An error is no answer: poll fails where RLIMIT_NOFILE is 0.
+    // An error is no answer: poll(2) fails if RLIMIT_NOFILE is 0.
     const bool would_block = syscall(SYS_ppoll, &target, 1, &patience, nullptr, 0) == 0;
     const bool written = !would_block && syscall(SYS_write, STDERR_FILENO, text_.data(), length_) ==
                                              static_cast<long>(length_);

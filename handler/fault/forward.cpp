@@ -9,8 +9,8 @@
 namespace growstack::handler {
 namespace {
 
-/// Two places, used in turn: a fault that is being forwarded reads the old one undisturbed while a
-/// new one is set.
+/// Two places, used in turn, so that a fault that is being forwarded reads the old action
+/// undisturbed while a new one is set.
 struct Previous {
   struct sigaction actions[2];
   std::atomic<unsigned> current{0};
@@ -28,24 +28,25 @@ bool restore_default(int signal) noexcept {
   return sigaction(signal, &action, nullptr) == 0;
 }
 
-/// A fault raised by an instruction happens again when the handler returns. One that was sent
-/// (si_code <= 0: kill, tgkill, sigqueue) or that stands for a failed signal delivery (SI_KERNEL)
-/// does not, nor does a word about broken memory that nobody has touched yet (BUS_MCEERR_AO).
+/// Returns whether the fault happens again when the handler returns, as one does that an
+/// instruction raised. A signal that was sent (si_code <= 0: kill, tgkill, sigqueue) or that stands
+/// for a failed signal delivery (SI_KERNEL) does not, nor does a word about broken memory that
+/// nobody has touched yet (BUS_MCEERR_AO).
 bool faults_again(const siginfo_t& info) noexcept {
   return info.si_code > 0 && info.si_code != SI_KERNEL &&
          !(info.si_signo == SIGBUS && info.si_code == BUS_MCEERR_AO);
 }
 
-/// The default action, with the siginfo it would have had: now pending, delivered when the handler
-/// returns.
+/// Makes the default action happen when the handler returns, with the siginfo that it would have
+/// had.
 void die_by_default(int signal, siginfo_t* info, ucontext_t& context) noexcept {
   // The kernel spares the first process of a container the default action of signals from inside.
   if (getpid() == 1 && info->si_code <= 0 && info->si_pid != 0) {
     return;
   }
   if (!restore_default(signal)) {
-    sigaddset(&context.uc_sigmask,
-              signal);  // a filter forbids it; the kernel kills for a fault whose signal is blocked
+    // A filter forbids it. The kernel kills for a fault whose signal is blocked.
+    sigaddset(&context.uc_sigmask, signal);
   }
   if (!faults_again(*info)) {
     // Any si_code is allowed towards our own process.
@@ -53,7 +54,7 @@ void die_by_default(int signal, siginfo_t* info, ucontext_t& context) noexcept {
   }
 }
 
-/// The mask the previous handler would have run under.
+/// Returns the mask under which the previous handler would have run.
 sigset_t mask_for(const struct sigaction& action, int signal, const ucontext_t& context) noexcept {
   sigset_t mask = context.uc_sigmask;
   sigorset(&mask, &mask, &action.sa_mask);

@@ -1,6 +1,6 @@
-// Signals that our own writing raises (SIGPIPE, SIGXFSZ) stay pending on the thread, blocked while
-// a handler runs, and would end the process when it returns. They are not the program's: taken back
-// here.
+// Signals that our own writing raises (SIGPIPE, SIGXFSZ). They stay pending on the thread, because
+// they are blocked while a handler runs, and would end the process when it returns. They are not
+// the program's, so we take them back.
 #pragma once
 
 #include <sys/syscall.h>
@@ -12,15 +12,15 @@
 
 namespace growstack::handler {
 
-/// Signal handlers; the signal must be blocked.
+/// Removes a pending signal, which must be blocked. Signal handlers.
 inline void take_back(int signal) noexcept {
   sigset_t only;
   sigemptyset(&only);
   sigaddset(&only, signal);
   const timespec now{};
   constexpr std::size_t mask_bytes = 8;
-  syscall(SYS_rt_sigtimedwait, &only, nullptr, &now,
-          mask_bytes);  // libc's acts on a pending cancellation
+  // The bare system call, because sigtimedwait(3) acts on a pending cancellation.
+  syscall(SYS_rt_sigtimedwait, &only, nullptr, &now, mask_bytes);
 }
 
 }  // namespace growstack::handler

@@ -21,26 +21,28 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// Symbols of a large program take a second or two to read; a deadlock takes for ever.
+/// How long a faulting thread waits for names. The symbols of a large program take a second or two
+/// to read; a deadlock takes for ever.
 constexpr auto symbol_patience = 10s;
 
 /// 1 while a thread reports: one trace at a time. A futex.
 std::atomic<std::uint32_t> reporting{0};
 
-/// Above the floor only a stack that the kernel grows can end.
+/// Returns whether the kernel refused to grow the stack. Another stack ends at its floor only.
 bool ended_by_kernel(const SlotRecord& slot, const Fault& fault) noexcept {
   return slot.growth.load(std::memory_order_relaxed) == Growth::by_kernel &&
          fault.address >= slot.floor.load(std::memory_order_relaxed);
 }
 
-/// Of a stack that the kernel grows nobody keeps the limit: it ended right above the address that
-/// faulted.
+/// Returns the lowest committed address. Nobody keeps the limit of a stack that the kernel grows:
+/// it ended right above the address that faulted.
 std::uintptr_t lowest_committed(const SlotRecord& slot, const Fault& fault) noexcept {
   const std::uintptr_t limit = slot.limit.load(std::memory_order_relaxed);
   return ended_by_kernel(slot, fault) ? std::min(limit, page_up(fault.address)) : limit;
 }
 
-/// The stack ended without an error of ours: at its floor, or where others gave up.
+/// Returns what happened to a stack that ended without an error of ours: it reached its floor, or
+/// others gave up.
 const char* end_of(const SlotRecord& slot, const Fault& fault) noexcept {
   if (fault.address >= slot.floor.load(std::memory_order_relaxed)) {
     switch (slot.growth.load(std::memory_order_relaxed)) {
@@ -78,8 +80,8 @@ void name_the_cause(RawLine& line, const SlotRecord& slot, const Fault& fault, i
   }
 }
 
-/// What writing to a closed pipe or a full file raises stays pending on this thread and would end
-/// the process before the fault does: taken back here, unless it was pending before.
+/// Takes back the signals that writing to a closed pipe or a full file raises, unless they were
+/// pending before. They would end the process before the fault does.
 class KeepPendingSignals {
  public:
   KeepPendingSignals() noexcept { sigpending(&before_); }
@@ -97,7 +99,7 @@ class KeepPendingSignals {
   sigset_t before_{};
 };
 
-/// "thread 17 "worker", stack "parser""
+/// Adds: thread 17 "worker", stack "parser"
 RawLine& name_the_place(RawLine& line, const SlotRecord& slot) noexcept {
   char thread_name[16] = "";
   prctl(PR_GET_NAME, thread_name);
@@ -118,21 +120,28 @@ bool write_raw_line(const SlotRecord& slot, const Fault& fault, int error) noexc
   return line.write_to_stderr();
 }
 
-/// True if the reporter thread wrote the trace.
-bool named_by_reporter(std::atomic<std::uint32_t>& state) noexcept {
-  const auto before = static_cast<ReportState>(state.load(std::memory_order_acquire));
-  if (before == ReportState::absent || before == ReportState::ending) {
-    return false;  // no such thread: in a forked child
+/// Has the symbolizer print the trace. Returns false if it did not.
+bool print_with_symbols() noexcept {
+  ForkWiped* const shared = fork_wiped();
+  if (shared == nullptr || shared->symbolizer_joinable.load(std::memory_order_acquire) == 0) {
+    return false;  // there is no such thread: in a forked child
   }
-  state.store(static_cast<std::uint32_t>(ReportState::requested), std::memory_order_release);
+  constexpr auto requested = static_cast<std::uint32_t>(SymbolState::requested);
+  std::atomic<std::uint32_t>& state = shared->symbol_state;
+  std::uint32_t seen = state.load(std::memory_order_acquire);
+  do {
+    if (static_cast<SymbolState>(seen) == SymbolState::ending) {
+      return false;
+    }
+  } while (!state.compare_exchange_weak(seen, requested, std::memory_order_acq_rel));
   futex_wake(state);
   const auto deadline = std::chrono::steady_clock::now() + symbol_patience;
   while (std::chrono::steady_clock::now() < deadline) {
-    const auto now = static_cast<ReportState>(state.load(std::memory_order_acquire));
-    if (now != ReportState::requested) {
-      return now == ReportState::done;
+    seen = state.load(std::memory_order_acquire);
+    if (seen != requested) {
+      return static_cast<SymbolState>(seen) == SymbolState::done;
     }
-    futex_wait(state, static_cast<std::uint32_t>(ReportState::requested), 100ms);
+    futex_wait(state, requested, 100ms);
   }
   return false;
 }
@@ -159,7 +168,7 @@ void report_overflow(const SlotRecord& slot, const Fault& fault, int error) noex
     return;  // nobody listens
   }
   if (reporting.exchange(1, std::memory_order_acquire) != 0) {
-    // Another thread reports: let it finish, for we return to a fault that ends the process.
+    // Another thread reports. Let it finish, because we return to a fault that ends the process.
     const auto deadline = std::chrono::steady_clock::now() + symbol_patience;
     while (reporting.load(std::memory_order_acquire) != 0 &&
            std::chrono::steady_clock::now() < deadline) {
@@ -168,8 +177,7 @@ void report_overflow(const SlotRecord& slot, const Fault& fault, int error) noex
     return;
   }
   collect_trace(fault.program_counter);
-  ForkWiped* const shared = fork_wiped();
-  if (shared == nullptr || !named_by_reporter(shared->report_state)) {
+  if (!print_with_symbols()) {
     write_raw_frames();
   }
   reporting.store(0, std::memory_order_release);

@@ -1,18 +1,19 @@
-// The pipe between faulting threads and the helper thread.
+// The request of a faulting thread to the helper thread, at the other end of a pipe.
 //
-// A faulting thread writes a Request, the helper reads it, commits, lowers `limit`, and answers in
-// a Reply (a futex word). Who has the request is decided by one compare-and-swap on that word:
+// The faulting thread writes a Request. The helper reads it, commits, lowers `limit`, and answers
+// in a Reply, which is a futex word. One compare-and-swap on that word decides who has the request:
 //
 //     pending --(helper)--> claimed --(helper)--> done
 //     pending --(faulting thread, after reply_patience)--> withdrawn
 //
-// so a helper that is absent or starved delays a fault, and does not hang it; nor does one that
-// died after it claimed.
+// So a helper that is absent or starved delays a fault, but never hangs it. Nor does a helper that
+// died after it claimed a request.
 #pragma once
 
 #include <growstack/handler/slot.hpp>
 
 #include "anywhere/fork_wiped.hpp"
+#include "anywhere/own_descriptor.hpp"
 
 #include <climits>
 #include <cstdint>
@@ -37,22 +38,18 @@ struct Request {
 static_assert(sizeof(Request) <= PIPE_BUF,
               "pipe(7): writes of up to PIPE_BUF bytes are never interleaved");
 
-/// Has the helper commit `step` of a pinned slot and waits for it. nullopt if the helper did not
-/// take it: the caller must commit itself. Otherwise 0 or the errno of the commit. Signal handlers.
-std::optional<int> commit_by_helper(const Range& range, SlotRecord& slot, Step step) noexcept;
+/// The write end of the pipe. It does not block: a full pipe (over a thousand threads that fault at
+/// once) is a helper that does not keep up.
+inline constinit OwnDescriptor request_pipe;
 
-/// Creates the pipe; the helper's end is for the helper to take over. Under the life-cycle lock. 0
-/// or an errno.
-int open_request_pipe(int& read_end) noexcept;
+/// Writes a request into the pipe. Returns false if that is not ours any more, is full, or has lost
+/// its reader. Signal handlers.
+[[nodiscard]] bool send(const Request& request) noexcept;
 
-/// True while a helper runs and our end of its pipe is open.
-bool helper_is_reachable() noexcept;
-
-/// Writes the request to end. False if the write end is not ours any more: the helper saw
-/// end-of-file then.
-bool ask_helper_to_end() noexcept;
-
-/// Closes the write end if it is still ours. Under the life-cycle lock.
-void close_request_pipe() noexcept;
+/// Has the helper commit `step` and waits until it has. Returns 0 or the errno of the commit;
+/// nullopt if the helper did not take the request, and then the caller must commit by itself. The
+/// caller holds the slot pinned. Signal handlers.
+[[nodiscard]] std::optional<int> commit_by_helper(const Range& range, SlotRecord& slot,
+                                                  Step step) noexcept;
 
 }  // namespace growstack::handler

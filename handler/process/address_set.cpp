@@ -5,10 +5,10 @@
 
 namespace growstack::handler {
 
-void Stretches::add(Stretch added) {
+void AddressSet::add(AddressInterval added) {
   auto next = std::lower_bound(
       all_.begin(), all_.end(), added.begin,
-      [](const Stretch& each, std::uintptr_t address) { return each.end < address; });
+      [](const AddressInterval& each, std::uintptr_t address) { return each.end < address; });
   if (next != all_.end() && next->begin <= added.end) {
     next->begin = std::min(next->begin, added.begin);
     next->end = std::max(next->end, added.end);
@@ -22,13 +22,13 @@ void Stretches::add(Stretch added) {
   }
 }
 
-void Stretches::remove(Stretch removed) noexcept {
+void AddressSet::remove(AddressInterval removed) noexcept {
   for (auto each = all_.begin(); each != all_.end();) {
     if (each->end <= removed.begin || each->begin >= removed.end) {
       ++each;
       continue;
     }
-    const Stretch above{removed.end, each->end};
+    const AddressInterval above{removed.end, each->end};
     each->end = std::max(each->begin, removed.begin);
     each = each->begin == each->end ? all_.erase(each) : each + 1;
     if (above.begin < above.end) {

@@ -1,4 +1,4 @@
-// Which stretches of address space are in a set: arithmetic.
+// Which addresses are in a set: arithmetic on intervals.
 #pragma once
 
 #include <cstdint>
@@ -6,26 +6,28 @@
 
 namespace growstack::handler {
 
-struct Stretch {
+/// Addresses [begin, end).
+struct AddressInterval {
   std::uintptr_t begin;
   std::uintptr_t end;
 };
 
-/// Ascending and apart from each other: those that touch become one. Not for several threads at
-/// once.
-class Stretches {
+/// A set of addresses, as intervals that ascend and lie apart from each other: those that touch
+/// become one. Not for several threads at once.
+class AddressSet {
  public:
-  /// One of which nothing is in the set. Throws std::bad_alloc, and then the set is as it was.
-  void add(Stretch added);
+  /// Adds addresses of which none is in the set. Throws std::bad_alloc, and then the set is as it
+  /// was.
+  void add(AddressInterval added);
 
-  /// Takes no memory but to split a stretch. Where there is none, what lies above in that stretch
-  /// is lost as well.
-  void remove(Stretch removed) noexcept;
+  /// Removes addresses, of which some may not be in the set. This takes memory only to split an
+  /// interval. If there is none, the set loses the upper part of that interval as well.
+  void remove(AddressInterval removed) noexcept;
 
-  [[nodiscard]] const std::vector<Stretch>& all() const noexcept { return all_; }
+  [[nodiscard]] const std::vector<AddressInterval>& all() const noexcept { return all_; }
 
  private:
-  std::vector<Stretch> all_;
+  std::vector<AddressInterval> all_;
 };
 
 }  // namespace growstack::handler

@@ -1,16 +1,16 @@
-// The alternate signal stack: without one, the kernel has no place to run the handler of a fault on
-// a full stack.
+// Attaching a thread: it gets an alternate signal stack. Without one, the kernel has no place to
+// run the handler of a fault on a full stack.
 //
-// It is per thread and not inherited. 64 KiB are reserved because handlers of others run on it as
-// well (those we forward to, and every SA_ONSTACK handler of the program); only the pages that were
-// touched cost memory.
+// Each thread has its own; a new thread inherits none. We reserve 64 KiB, because handlers of
+// others run on it as well: those that we forward to, and every SA_ONSTACK handler of the program.
+// Only the pages that were touched cost memory.
 #include <growstack/handler/handler.hpp>
 #include <growstack/handler/init_order.hpp>
 #include <growstack/handler/machine.hpp>
 
 #include <growstack/handler/name_memory.hpp>
 #include <growstack/handler/pages.hpp>
-#include "process/life_cycle_lock.hpp"
+#include "process/install.hpp"
 
 #include <pthread.h>
 #include <sys/mman.h>
@@ -25,8 +25,8 @@
 namespace growstack::handler {
 namespace {
 
-/// What our own handler may use below the kernel's frame; tests/fault/alternate_stack.cpp measures
-/// what it does use.
+/// Bytes that our own handler may use below the kernel's frame. tests/fault/alternate_stack.cpp
+/// measures what it does use.
 constexpr std::size_t handler_bytes = std::size_t{16} * 1024;
 
 std::atomic<std::size_t> wanted_size{std::size_t{64} * 1024};
@@ -63,20 +63,21 @@ int AlternateStackMemory::reserve() noexcept {
   return 0;
 }
 
-/// This thread's alternate stack, if it is ours. Trivially destructible: a thread_local destructor
-/// would run too early, when exit() is called on a growable stack, or when destructors after it
-/// still run on one.
+/// This thread's alternate stack, if it is ours. Trivially destructible, because a thread_local
+/// destructor would run too early: when exit() is called on a growable stack, or when later
+/// destructors still run on one.
 class AlternateStack {
  public:
-  /// When the thread ends: puts the previous one back and gives ours up. False if that has to wait
-  /// for the next round of destructors, because those of other keys may still need it.
-  bool detach() noexcept {
+  /// Puts the previous alternate stack back and gives ours up, when the thread ends. Returns false
+  /// if that has to wait for the next round of destructors, because those of other keys may still
+  /// need ours.
+  [[nodiscard]] bool detach() noexcept {
     if (++rounds_ < last_round) {
       return false;
     }
     stack_t current{};
-    // Only if ours is still in force: others (sanitizers among them) unmap whatever is current when
-    // their thread ends.
+    // Only if ours is still in force, because others (sanitizers among them) unmap whatever is
+    // current when their thread ends.
     if (memory_ != nullptr && sigaltstack(nullptr, &current) == 0 && current.ss_sp == usable()) {
       if (sigaltstack(&previous_, nullptr) != 0) {
         return true;  // we are running on it: leak it rather than pull it away
@@ -88,7 +89,8 @@ class AlternateStack {
     return true;
   }
 
-  int attach(AlternateStackMemory& memory) noexcept {
+  /// Returns 0 or an errno.
+  [[nodiscard]] int attach(AlternateStackMemory& memory) noexcept {
     stack_t current{};
     if (sigaltstack(nullptr, &current) != 0) {
       return errno;
@@ -119,13 +121,13 @@ class AlternateStack {
   }
 
  private:
-  /// POSIX promises four. Not the last one: then AddressSanitizer unmaps what is in force.
+  /// POSIX promises four rounds. Not the last one, because then AddressSanitizer unmaps what is in
+  /// force.
   static constexpr int last_round = 3;
   static_assert(last_round < PTHREAD_DESTRUCTOR_ITERATIONS);
 
-  [[nodiscard]] void* usable() const noexcept {
-    return memory_ + page_size();
-  }  // the lowest page is the guard
+  /// The lowest page is the guard.
+  [[nodiscard]] void* usable() const noexcept { return memory_ + page_size(); }
 
   std::byte* memory_ = nullptr;
   std::size_t size_ = 0;
@@ -135,8 +137,8 @@ class AlternateStack {
 
 namespace {
 
-/// The key's destructor runs when a thread ends, after those of its thread_local variables, and not
-/// in exit().
+/// The key whose destructor detaches. It runs when a thread ends, after those of the thread's
+/// thread_local variables, and not in exit().
 class DetachKey {
  public:
   DetachKey() noexcept : error_(pthread_key_create(&key_, end_of_thread)) {}
@@ -150,19 +152,19 @@ class DetachKey {
   int error_;
 };
 
-/// Made when the program is loaded: a function's static variable that another thread is just making
-/// when this one forks stays half made in the child for ever.
+/// Made when the program is loaded. A function's static variable that another thread is just making
+/// when this one forks would stay half made in the child for ever.
 [[gnu::init_priority(init_foundations)]] const DetachKey detach_key;
 
 void DetachKey::end_of_thread(void* stack) noexcept {
   if (!static_cast<AlternateStack*>(stack)->detach()) {
-    static_cast<void>(
-        pthread_setspecific(detach_key.key(), stack));  // has a place already: cannot fail
+    // The key has a place in this thread already, so this cannot fail.
+    static_cast<void>(pthread_setspecific(detach_key.key(), stack));
   }
 }
 
-/// A fault while its signal is blocked kills without asking the handler, and threads that block
-/// everything are common.
+/// Unblocks the signals of our faults. A fault whose signal is blocked kills without asking the
+/// handler, and threads that block everything are common.
 int unblock_faults() noexcept {
   sigset_t faults;
   sigemptyset(&faults);

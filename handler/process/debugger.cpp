@@ -8,13 +8,13 @@ namespace growstack::handler {
 namespace {
 
 static_assert(std::is_standard_layout_v<Range> && std::is_standard_layout_v<SlotRecord>,
-              "offsetof is told for no others");
+              "offsetof is defined for no other types");
 static_assert(std::is_trivially_copyable_v<DebuggerDescription>);
 // A debugger reads an atomic as what it holds.
 static_assert(sizeof(std::atomic<std::uintptr_t>) == sizeof(std::uintptr_t) &&
               sizeof(std::atomic<std::uint32_t>) == sizeof(std::uint32_t) &&
               sizeof(std::atomic<Growth>) == sizeof(Growth) && sizeof(TableEntry) == sizeof(void*));
-// And knows these by their numbers.
+// A debugger knows these by their numbers.
 static_assert(static_cast<int>(Growth::by_fault) == 0 &&
               static_cast<int>(Growth::by_bus_error) == 1 &&
               static_cast<int>(Growth::by_monitor) == 2 &&
@@ -27,7 +27,7 @@ static_assert(static_cast<int>(Growth::by_fault) == 0 &&
   { offsetof(growstack::handler::type, name), sizeof(growstack::handler::type::name) }
 
 extern "C" {
-// gnu::used: the only reference is one that the optimizer cannot see through.
+// gnu::used, because the only reference is one that the optimizer cannot see through.
 [[gnu::used,
   gnu::section("growstack_debugger")]] constinit const growstack::handler::DebuggerDescription
     growstack_debug{.table = &growstack::handler::table,

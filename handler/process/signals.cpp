@@ -1,3 +1,4 @@
+// Which signal handlers lack SA_ONSTACK, and adding it.
 #include <growstack/handler/signals.hpp>
 
 #include <sys/syscall.h>
@@ -10,8 +11,8 @@
 namespace growstack::handler {
 namespace {
 
-/// As the kernel has it (rt_sigaction(2), "C library/kernel differences"): libc's own hides the
-/// signals it keeps for itself.
+/// The kernel's struct of an action (rt_sigaction(2), "C library/kernel differences"). sigaction(3)
+/// of libc hides the signals that libc keeps for itself.
 struct KernelAction {
   void (*handler)(int);
   unsigned long flags;

@@ -5,7 +5,7 @@
 namespace growstack::handler {
 namespace {
 
-/// How often the `length` frames at `first` stand there in a row.
+/// Returns how often the `length` frames at `first` stand there in a row.
 std::size_t repetitions(std::span<const void* const> frames, std::size_t first,
                         std::size_t length) {
   std::size_t end = first + length;

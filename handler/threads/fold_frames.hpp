@@ -1,5 +1,4 @@
-// Deep recursion in few lines: a trace is a sequence of frames in which short cycles repeat
-// thousands of times.
+// Deep recursion in few lines: in a trace of many frames, short cycles repeat thousands of times.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +7,7 @@
 
 namespace growstack::handler {
 
-/// Frames [first, first + length) of the trace, which stand there `count` times in a row.
+/// Frames [first, first + length) of a trace, which stand there `count` times in a row.
 struct FrameRun {
   std::size_t first = 0;
   std::size_t length = 1;
@@ -17,10 +16,10 @@ struct FrameRun {
   bool operator==(const FrameRun&) const = default;
 };
 
-/// Cuts a trace into runs, in order and without gaps. A run of one frame is folded from its second
-/// occurrence on, a cycle of up to `longest_cycle` frames from its third. Allocates; not for signal
-/// handlers.
-std::vector<FrameRun> fold_frames(std::span<const void* const> frames,
-                                  std::size_t longest_cycle = 32);
+/// Cuts a trace into runs, in order and without gaps. Folds a single frame from its second
+/// occurrence on, and a cycle of up to `longest_cycle` frames from its third. Allocates; not for
+/// signal handlers.
+[[nodiscard]] std::vector<FrameRun> fold_frames(std::span<const void* const> frames,
+                                                std::size_t longest_cycle = 32);
 
 }  // namespace growstack::handler

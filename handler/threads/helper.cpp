@@ -1,21 +1,19 @@
-// The helper thread: the other end of the pipe. It commits and answers; it never touches a page of
-// any stack, allocates nothing, and shares no descriptor with the program.
-#include "fault/request.hpp"
+#include "threads/helper.hpp"
 
 #include <growstack/handler/ranges.hpp>
 
 #include "anywhere/futex.hpp"
-#include "threads/service_thread.hpp"
+#include "fault/request.hpp"
 
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <climits>
+#include <cstdint>
 
 namespace growstack::handler {
 namespace {
-
-pthread_t helper_thread;
 
 void serve(const Request& request) noexcept {
   Reply& reply = *request.reply;
@@ -33,11 +31,11 @@ void serve(const Request& request) noexcept {
   futex_wake(reply.word);
 }
 
-/// Until asked to end, or end-of-file: the program closed the write end.
+/// Returns when asked to end, or at end-of-file, because the program closed the write end.
 void serve_requests(int read_end) noexcept {
   Request batch[PIPE_BUF / sizeof(Request)];
   for (;;) {
-    // The bare system calls, because ThreadSanitizer believes that all threads share one descriptor
+    // The bare system call, because ThreadSanitizer believes that all threads share one descriptor
     // table.
     const ssize_t bytes = syscall(SYS_read, read_end, batch, sizeof batch);
     if (bytes < 0 && errno == EINTR) {
@@ -57,78 +55,48 @@ void serve_requests(int read_end) noexcept {
   }
 }
 
-/// Between start_helper_thread and the new thread: descriptor and identity going in, 0 or an errno
-/// coming out.
-struct Start {
-  int read_end = -1;
-  std::uint32_t identity = 0;
-  std::atomic<int> result{pending};
-  static constexpr int pending = -1;
-};
+/// Tells the scheduler that the calling thread never runs long, so that it goes first among equals
+/// (Linux 6.12; older kernels take no notice).
+void ask_for_short_slices() noexcept {
+  // The kernel's struct sched_attr, which libc does not declare. It is read first, because nice is
+  // set with it.
+  struct {
+    std::uint32_t size, policy;
+    std::uint64_t flags;
+    std::int32_t nice;
+    std::uint32_t priority;
+    std::uint64_t runtime, deadline, period;
+  } attributes{};
+  constexpr std::uint64_t shortest_slice = 100'000;  // ns
+  if (syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) == 0) {
+    attributes.runtime = shortest_slice;
+    syscall(SYS_sched_setattr, 0, &attributes, 0);
+  }
+}
 
-void* helper_body(void* argument) noexcept {
-  auto& start = *static_cast<Start*>(argument);
-  const int read_end = start.read_end;
-  std::uint32_t identity = start.identity;
-  settle_service_thread("stack-helper");
+std::uint32_t id_of_this_thread() noexcept {
+  return static_cast<std::uint32_t>(syscall(SYS_gettid));
+}
+
+}  // namespace
+
+constinit Helper the_helper;
+
+void Helper::settle() noexcept {
   ask_for_short_slices();
-  const int error = keep_descriptors_only({read_end});
-  if (error == 0) {
-    fork_wiped()->helper_processor.store(0, std::memory_order_relaxed);
-    fork_wiped()->helper_id.store(static_cast<std::uint32_t>(syscall(SYS_gettid)),
-                                  std::memory_order_relaxed);
-    fork_wiped()->helper_runs.store(identity, std::memory_order_release);
-  }
-  start.result.store(error,
-                     std::memory_order_release);  // the last use of `start`, but for the wake
-  start.result.notify_one();
-  if (error == 0) {
-    serve_requests(read_end);
-    // Unless another has taken over meanwhile.
-    fork_wiped()->helper_runs.compare_exchange_strong(identity, 0, std::memory_order_acq_rel);
-    syscall(SYS_close, read_end);
-  }
-  return nullptr;
+  ForkWiped& shared = *fork_wiped();
+  shared.helper_processor.store(0, std::memory_order_relaxed);
+  shared.helper_id.store(id_of_this_thread(), std::memory_order_relaxed);
+  shared.helper_runs.store(id_of_this_thread(), std::memory_order_release);
 }
 
-}  // namespace
-
-int start_helper_thread(int read_end) noexcept {
-  // Static, because the new thread may still be about to wake us when we have seen its answer.
-  static Start start;
-  start.read_end = read_end;
-  ++start.identity;
-  start.result.store(Start::pending, std::memory_order_relaxed);
-  if (const int error = start_service_thread(helper_thread, helper_body, &start); error != 0) {
-    return error;
-  }
-  start.result.wait(Start::pending, std::memory_order_acquire);
-  const int error = start.result.load(std::memory_order_acquire);
-  if (error != 0) {
-    pthread_join(helper_thread, nullptr);
-    return error;
-  }
-  fork_wiped()->helper_joinable.store(1, std::memory_order_relaxed);
-  return 0;
+void Helper::run(int read_end) noexcept {
+  serve_requests(read_end);
+  // Unless another one has taken over meanwhile.
+  std::uint32_t expected = id_of_this_thread();
+  fork_wiped()->helper_runs.compare_exchange_strong(expected, 0, std::memory_order_acq_rel);
 }
 
-namespace {
-bool claim_helper_thread() noexcept {
-  return fork_wiped() != nullptr &&
-         fork_wiped()->helper_joinable.exchange(0, std::memory_order_relaxed) != 0;
-}
-}  // namespace
-
-void join_helper_thread() noexcept {
-  if (claim_helper_thread()) {
-    pthread_join(helper_thread, nullptr);
-  }
-}
-
-void abandon_helper_thread() noexcept {
-  if (claim_helper_thread()) {
-    pthread_detach(helper_thread);
-  }
-}
+bool Helper::ask_to_end() noexcept { return send(Request{}); }
 
 }  // namespace growstack::handler

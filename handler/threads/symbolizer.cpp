@@ -1,18 +1,13 @@
-// The reporter thread: parked until a stack overflows, then turns the collected frames into names,
-// files and lines with Boost.Stacktrace. It allocates and takes locks, which is why it is not the
-// faulting thread that does this.
-#include "fault/trace.hpp"
+#include "threads/symbolizer.hpp"
 
-#include "anywhere/fork_wiped.hpp"
 #include "anywhere/futex.hpp"
+#include "fault/trace.hpp"
 #include "threads/fold_frames.hpp"
-#include "threads/service_thread.hpp"
 
 #include <boost/stacktrace.hpp>
 
-#include <unwind.h>
-
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <span>
 #include <sstream>
@@ -23,12 +18,10 @@ namespace {
 
 using namespace std::chrono_literals;
 
-pthread_t reporter_thread;
-Trace trace;
-
-/// A write that fails has no cure here.
+/// Prints a line. A write that fails has no cure here.
 void say(const std::string& line) { static_cast<void>(std::fputs((line + "\n").c_str(), stderr)); }
 
+/// Returns "12,345".
 std::string with_thousands(std::size_t number) {
   std::string digits = std::to_string(number);
   for (std::size_t place = digits.size(); place > 3; place -= 3) {
@@ -37,7 +30,7 @@ std::string with_thousands(std::size_t number) {
   return digits;
 }
 
-/// "function at file:line", or the address where no debug information tells.
+/// Returns "function at file:line", or the address if no debug information tells.
 std::string describe(const void* address, bool is_return_address) {
   // A return address may belong to the line after the call, or even to the next function.
   const boost::stacktrace::frame frame(static_cast<const char*>(address) -
@@ -54,7 +47,7 @@ std::string describe(const void* address, bool is_return_address) {
   return text.str();
 }
 
-/// "  #12      "
+/// Returns "  #12      ".
 std::string numbered(std::size_t number) {
   std::string text = "  #" + std::to_string(number);
   text.resize(std::max<std::size_t>(text.size() + 1, 11), ' ');
@@ -78,6 +71,7 @@ void print(std::span<const void* const> frames, std::size_t first_number) {
 }
 
 void print_trace() {
+  Trace& trace = the_trace();
   say("growstack: trace of the stack, innermost frame first:");
   print({trace.inner, trace.inner_count()}, 0);
   const std::size_t outer_count = trace.outer_count();
@@ -97,108 +91,51 @@ void print_trace() {
   }
 }
 
-void* reporter_body(void*) noexcept {
-  settle_service_thread("stack-reporter");
-  std::atomic<std::uint32_t>& state = fork_wiped()->report_state;
+/// Returns `failed` if there is no memory: the faulting thread then writes raw addresses.
+SymbolState try_to_print_trace() noexcept {
+  try {
+    print_trace();
+    return SymbolState::done;
+  } catch (...) {
+    return SymbolState::failed;
+  }
+}
+
+}  // namespace
+
+constinit Symbolizer the_symbolizer;
+
+int Symbolizer::prepare(int /*descriptor*/) noexcept {
+  fork_wiped()->symbol_state.store(static_cast<std::uint32_t>(SymbolState::parked),
+                                   std::memory_order_relaxed);
+  return 0;
+}
+
+void Symbolizer::run(int /*descriptor*/) noexcept {
+  std::atomic<std::uint32_t>& state = fork_wiped()->symbol_state;
   for (;;) {
-    const auto seen = static_cast<ReportState>(state.load(std::memory_order_acquire));
-    if (seen == ReportState::ending) {
-      break;
-    }
-    if (seen == ReportState::requested) {
-      ReportState result = ReportState::done;
-      try {
-        print_trace();
-      } catch (...) {
-        result = ReportState::failed;  // out of memory: the faulting thread writes raw addresses
+    std::uint32_t seen = state.load(std::memory_order_acquire);
+    switch (static_cast<SymbolState>(seen)) {
+      case SymbolState::ending:
+        return;
+      case SymbolState::requested: {
+        const auto result = static_cast<std::uint32_t>(try_to_print_trace());
+        if (state.compare_exchange_strong(seen, result, std::memory_order_acq_rel)) {
+          futex_wake(state);
+        }
+        break;
       }
-      state.store(static_cast<std::uint32_t>(result), std::memory_order_release);
-      futex_wake(state);
-      continue;
+      default:
+        futex_wait(state, seen, 24h);
     }
-    futex_wait(state, static_cast<std::uint32_t>(seen), 24h);
   }
-  state.store(static_cast<std::uint32_t>(ReportState::absent), std::memory_order_release);
-  return nullptr;
 }
 
-}  // namespace
-
-Trace& the_trace() noexcept { return trace; }
-
-namespace {
-
-/// Walking takes about 0.2 us a frame: seconds at most.
-constexpr std::size_t most_frames = std::size_t{16} * 1024 * 1024;
-
-struct Walk {
-  std::uintptr_t program_counter;
-  bool interrupted_seen =
-      false;  ///< the walk starts in our handler; the trace with the code that it interrupted
-};
-
-_Unwind_Reason_Code keep_frame(_Unwind_Context* context, void* argument) {
-  auto& walk = *static_cast<Walk*>(argument);
-  const std::uintptr_t address = _Unwind_GetIP(context);
-  walk.interrupted_seen = walk.interrupted_seen || address == walk.program_counter;
-  if (!walk.interrupted_seen || address == 0) {
-    return _URC_NO_REASON;
-  }
-  if (trace.total == most_frames) {
-    trace.whole = false;
-    return _URC_END_OF_STACK;
-  }
-  const auto* const frame = reinterpret_cast<const void*>(address);
-  if (trace.total < Trace::capacity) {
-    trace.inner[trace.total] = frame;
-  } else {
-    trace.outer[trace.total % Trace::capacity] = frame;
-  }
-  ++trace.total;
-  return _URC_NO_REASON;
-}
-
-}  // namespace
-
-// Not Boost.Stacktrace's safe_dump_to(): that keeps the inner end only, and of a runaway recursion
-// one wants to know who began it.
-void collect_trace(std::uintptr_t program_counter) noexcept {
-  trace.total = 0;
-  trace.whole = true;
-  Walk walk{.program_counter = program_counter};
-  _Unwind_Backtrace(keep_frame, &walk);
-}
-
-void warm_up_unwinder() noexcept {
-  collect_trace(reinterpret_cast<std::uintptr_t>(__builtin_return_address(0)));
-}
-
-int start_reporter_thread() noexcept {
-  ForkWiped& shared = *fork_wiped();
-  if (shared.reporter_joinable.load(std::memory_order_relaxed) != 0) {
-    return 0;
-  }
-  shared.report_state.store(static_cast<std::uint32_t>(ReportState::parked),
-                            std::memory_order_relaxed);
-  const int error = start_service_thread(reporter_thread, reporter_body, nullptr);
-  if (error == 0) {
-    shared.reporter_joinable.store(1, std::memory_order_relaxed);
-  } else {
-    shared.report_state.store(static_cast<std::uint32_t>(ReportState::absent),
-                              std::memory_order_relaxed);
-  }
-  return error;
-}
-
-void end_reporter_thread() noexcept {
-  ForkWiped* const shared = fork_wiped();
-  if (shared == nullptr || shared->reporter_joinable.exchange(0, std::memory_order_relaxed) == 0) {
-    return;
-  }
-  shared->report_state.store(static_cast<std::uint32_t>(ReportState::ending),
-                             std::memory_order_release);
-  futex_wake(shared->report_state);
-  pthread_join(reporter_thread, nullptr);
+bool Symbolizer::ask_to_end() noexcept {
+  std::atomic<std::uint32_t>& state = fork_wiped()->symbol_state;
+  state.store(static_cast<std::uint32_t>(SymbolState::ending), std::memory_order_release);
+  futex_wake(state);
+  return true;
 }
 
 }  // namespace growstack::handler

@@ -124,7 +124,7 @@ cpu_set_t only(int processor) {
 
 GROWSTACK_SCENARIO("helper's signals") {
   Stack stack(options);
-  for (const char* const name : {"stack-helper", "stack-reporter"}) {
+  for (const char* const name : {"stack-helper", "stack-symbols"}) {
     const std::string thread = thread_with_name(name);
     if (thread.empty()) {
       return 1;
@@ -340,7 +340,7 @@ GROWSTACK_SCENARIO("idle") {
   Stack stack(options);
   call(stack, [] { recurse(3000); });
   const std::string helper = thread_with_name("stack-helper");
-  const std::string reporter = thread_with_name("stack-reporter");
+  const std::string reporter = thread_with_name("stack-symbols");
   usleep(100'000);
   const auto wakeups = [&] {
     return status_of(helper, "voluntary_ctxt_switches") + " " +
