@@ -5,6 +5,7 @@
 #include <growstack/handler/classify.hpp>
 
 #include <csignal>
+#include <initializer_list>
 
 using namespace growstack::handler;
 
