@@ -2,8 +2,8 @@
 
 #include "errors.hpp"
 #include "sanitizers.hpp"
-#include "stack_access.hpp"
-#include "vm.hpp"
+#include "stacks/stack_access.hpp"
+#include "memory/vm.hpp"
 
 #include <growstack/handler/commit_ahead.hpp>
 

@@ -1,7 +1,7 @@
 // Single stacks and pools, all of this process.
 #pragma once
 
-#include "arena.hpp"
+#include "arenas/arena.hpp"
 
 #include <cstddef>
 #include <cstdint>

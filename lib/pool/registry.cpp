@@ -1,9 +1,9 @@
-#include "registry.hpp"
+#include "pool/registry.hpp"
 
 #include <growstack/handler/init_order.hpp>
 
-#include "arena_set.hpp"
-#include "pool_core.hpp"
+#include "arenas/arena_set.hpp"
+#include "pool/core.hpp"
 
 #include <pthread.h>
 

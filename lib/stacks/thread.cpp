@@ -1,8 +1,8 @@
 #include <growstack/thread.hpp>
 
-#include "attached_start.hpp"
+#include "stacks/attached_start.hpp"
 #include "errors.hpp"
-#include "vm.hpp"
+#include "memory/vm.hpp"
 
 #include <growstack/handler/commit_ahead.hpp>
 #include <growstack/handler/init_order.hpp>

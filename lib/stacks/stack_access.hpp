@@ -3,7 +3,7 @@
 
 #include <growstack/stack.hpp>
 
-#include "arena.hpp"
+#include "arenas/arena.hpp"
 
 namespace growstack {
 

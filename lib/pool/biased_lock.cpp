@@ -1,4 +1,4 @@
-#include "biased_lock.hpp"
+#include "pool/biased_lock.hpp"
 
 #include <linux/membarrier.h>
 #include <sched.h>

@@ -1,8 +1,8 @@
-#include "arena.hpp"
+#include "arenas/arena.hpp"
 
 #include "errors.hpp"
 #include "sanitizers.hpp"
-#include "vm.hpp"
+#include "memory/vm.hpp"
 
 #include <growstack/handler/report.hpp>
 

@@ -1,6 +1,6 @@
 #include <growstack/stack_pool.hpp>
 
-#include "pool_core.hpp"
+#include "pool/core.hpp"
 
 #include <algorithm>
 #include <cmath>

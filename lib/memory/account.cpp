@@ -1,4 +1,4 @@
-#include "account.hpp"
+#include "memory/account.hpp"
 
 #include "errors.hpp"
 

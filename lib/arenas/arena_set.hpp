@@ -1,7 +1,7 @@
 // Arenas of one kind: those with room, and how large the next one is.
 #pragma once
 
-#include "arena.hpp"
+#include "arenas/arena.hpp"
 
 #include <memory>
 #include <vector>

@@ -1,8 +1,8 @@
 // A thread's own idle stacks of a pool, and its share of the statistics.
 #pragma once
 
-#include "arena.hpp"
-#include "biased_lock.hpp"
+#include "arenas/arena.hpp"
+#include "pool/biased_lock.hpp"
 
 #include <growstack/stack_pool.hpp>
 

@@ -1,6 +1,6 @@
-#include "opening.hpp"
+#include "stacks/opening.hpp"
 
-#include "vm.hpp"
+#include "memory/vm.hpp"
 
 #include <growstack/attach.hpp>
 #include <growstack/handler/handler.hpp>

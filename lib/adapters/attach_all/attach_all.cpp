@@ -1,7 +1,7 @@
 // For programs that link it: pthread_create(3) and thrd_create(3) which attach every thread that
 // they start, so that any may run on growable stacks. std::thread and all libraries start theirs by
 // these.
-#include "attached_start.hpp"
+#include "stacks/attached_start.hpp"
 
 #include <dlfcn.h>
 #include <pthread.h>

@@ -1,10 +1,10 @@
-#include "pool_core.hpp"
+#include "pool/core.hpp"
 
 #include "errors.hpp"
-#include "opening.hpp"
-#include "residency.hpp"
+#include "stacks/opening.hpp"
+#include "memory/residency.hpp"
 #include "sanitizers.hpp"
-#include "vm.hpp"
+#include "memory/vm.hpp"
 
 #include <growstack/attach.hpp>
 #include <growstack/handler/init_order.hpp>

@@ -1,6 +1,6 @@
 #include <growstack/growth_policy.hpp>
 
-#include "vm.hpp"
+#include "memory/vm.hpp"
 
 #include <algorithm>
 

@@ -1,13 +1,13 @@
 #include <growstack/stack.hpp>
 
-#include "arena.hpp"
+#include "arenas/arena.hpp"
 #include "errors.hpp"
-#include "opening.hpp"
-#include "pool_core.hpp"
-#include "registry.hpp"
-#include "residency.hpp"
-#include "stack_access.hpp"
-#include "vm.hpp"
+#include "stacks/opening.hpp"
+#include "pool/core.hpp"
+#include "pool/registry.hpp"
+#include "memory/residency.hpp"
+#include "stacks/stack_access.hpp"
+#include "memory/vm.hpp"
 
 #include <growstack/handler/handler.hpp>
 

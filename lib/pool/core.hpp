@@ -15,10 +15,10 @@
 // higher up become empty.
 #pragma once
 
-#include "account.hpp"
-#include "arena_set.hpp"
-#include "pool_cache.hpp"
-#include "registry.hpp"
+#include "memory/account.hpp"
+#include "arenas/arena_set.hpp"
+#include "pool/cache.hpp"
+#include "pool/registry.hpp"
 
 #include <growstack/stack_pool.hpp>
 

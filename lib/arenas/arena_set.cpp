@@ -1,4 +1,4 @@
-#include "arena_set.hpp"
+#include "arenas/arena_set.hpp"
 
 #include <algorithm>
 #include <system_error>

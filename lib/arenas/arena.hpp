@@ -2,8 +2,8 @@
 // of an arena, single ones too, so that there is one mechanism.
 #pragma once
 
-#include "account.hpp"
-#include "index_set.hpp"
+#include "memory/account.hpp"
+#include "memory/index_set.hpp"
 #include "strategies/implementation.hpp"
 
 #include <growstack/handler/ranges.hpp>

@@ -1,6 +1,6 @@
-#include "residency.hpp"
+#include "memory/residency.hpp"
 
-#include "vm.hpp"
+#include "memory/vm.hpp"
 
 #include <fcntl.h>
 #include <sys/ioctl.h>

@@ -3,7 +3,7 @@
 
 #include "errors.hpp"
 #include "sanitizers.hpp"
-#include "stack_access.hpp"
+#include "stacks/stack_access.hpp"
 
 #include <growstack/handler/classify.hpp>
 #include <growstack/handler/commit_ahead.hpp>

@@ -1,4 +1,4 @@
-#include "vm.hpp"
+#include "memory/vm.hpp"
 
 #include <growstack/handler/name_memory.hpp>
 
