@@ -1,5 +1,5 @@
 // A consumer that is compiled without run-time type information (-fno-rtti): a part of
-// tests/stacks/memory_resource.cpp.
+// memory_resource.cpp.
 #include <growstack/memory_resource.hpp>
 
 #include <memory_resource>

@@ -44,7 +44,7 @@ using growstack::handler::page_size;
 #define REGIONS_WHERE(condition, promise) STRATEGIES_WHERE(traits.pools && (condition), promise)
 
 namespace growstack::testing {
-long sum_without_rtti(long count);  // support/without_rtti.cpp
+long sum_without_rtti(long count);  // without_rtti.cpp
 }
 
 namespace {
