@@ -94,9 +94,13 @@ TEST_CASE("a callable that returns nothing runs once") {
 TEST_CASE("a reference comes back as the reference it was") {
   int number = 1;
   const int constant = 2;
-  int& same = call(StackOptions{}, [&]() -> int& { return number; });
-  const int& same_constant = call(StackOptions{}, [&]() -> const int& { return constant; });
-  int&& same_rvalue = call(StackOptions{}, [&]() -> int&& { return std::move(number); });
+  // Named, because gcc 14 takes a reference for one into the arguments if those are temporary.
+  const StackOptions options;
+  const auto to_constant = [&]() -> const int& { return constant; };
+  const auto to_rvalue = [&]() -> int&& { return std::move(number); };
+  int& same = call(options, [&]() -> int& { return number; });
+  const int& same_constant = call(options, to_constant);
+  int&& same_rvalue = call(options, to_rvalue);
   CHECK(&same == &number);
   CHECK(&same_constant == &constant);
   CHECK(&same_rvalue == &number);
