@@ -94,7 +94,7 @@ TEST_CASE("a callable that returns nothing runs once") {
 TEST_CASE("a reference comes back as the reference it was") {
   int number = 1;
   const int constant = 2;
-  // Named, because gcc 14 takes a reference for one into the arguments if those are temporary.
+  // These have names, because gcc 14 suspects a reference into a temporary argument otherwise.
   const StackOptions options;
   const auto to_constant = [&]() -> const int& { return constant; };
   const auto to_rvalue = [&]() -> int&& { return std::move(number); };
