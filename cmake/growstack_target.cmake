@@ -45,11 +45,6 @@ function(growstack_target target folder)
     POSITION_INDEPENDENT_CODE ON
     DEFINE_SYMBOL "")
   target_include_directories(${target} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/${folder})
-  if(NOT PROJECT_IS_TOP_LEVEL)
-    # The parent project's warnings, which may be errors, are meant for its own code.
-    target_compile_options(${target} PRIVATE -w)
-    set_target_properties(${target} PROPERTIES SYSTEM ON)
-  endif()
 
   if(BUILD_SHARED_LIBS)
     set(exports ${CMAKE_CURRENT_BINARY_DIR}/growstack_exports.map)
