@@ -1,8 +1,7 @@
+// Whose fault is it? Arithmetic on plain values; the header tells the rules.
 #include <growstack/handler/classify.hpp>
 
 #include "machine/machine.hpp"
-
-#include <sys/auxv.h>
 
 #include <csignal>
 
@@ -17,14 +16,8 @@ SlotView view(const SlotRecord& slot) noexcept {
           .growth = slot.growth.load(std::memory_order_relaxed)};
 }
 
-std::size_t signal_frame_bytes() noexcept {
-  // Kernels before 5.14 do not tell; 2 KiB was the constant then.
-  const unsigned long told = getauxval(AT_MINSIGSTKSZ);
-  return machine::red_zone_bytes + (told != 0 ? told : 2048);
-}
-
 bool may_be_lost_signal_frame(const Fault& fault) noexcept {
-  return fault.signal == SIGSEGV && fault.code == SI_KERNEL && fault.address == 0;
+  return ThisMachine::may_be_lost_signal_frame(fault);
 }
 
 namespace {
@@ -33,22 +26,23 @@ bool grows_in_handler(Growth growth) noexcept {
   return growth == Growth::by_fault || growth == Growth::by_bus_error;
 }
 
-/// Raised by a touch of memory that is not there, or not allowed; not sent by somebody, nor for a
-/// protection key, a tag, a bound, a broken memory cell.
+/// Returns whether an instruction touched memory that is not there, or not allowed. Otherwise
+/// somebody sent the signal, or it is about a protection key, a tag, a bound, a broken memory cell.
 bool is_touch(const Fault& fault) noexcept {
   return fault.signal == SIGBUS ? fault.code == BUS_ADRERR
                                 : fault.code == SEGV_MAPERR || fault.code == SEGV_ACCERR;
 }
 
-/// A signal of the other kind is about a mapping that the program made there itself. A guard may be
-/// made of other stuff than the stack.
-bool is_told_so(const SlotView& slot, const Fault& fault) noexcept {
+/// Returns whether a touch of this slot's own memory raises this signal. The other signal is about
+/// a mapping that the program made there itself. A guard raises SIGSEGV also where the stack raises
+/// SIGBUS, because it may consist of other memory.
+bool signal_matches_growth(const Fault& fault, const SlotView& slot) noexcept {
   const bool in_guard = fault.address < slot.floor;
   return (slot.growth == Growth::by_bus_error) == (fault.signal == SIGBUS) ||
          (in_guard && fault.signal == SIGSEGV);
 }
 
-/// At or above the limit, where all is committed.
+/// Classifies a touch at or above the limit, where all is committed.
 Outcome classify_committed(const Fault& fault, const SlotView& slot) noexcept {
   if (fault.page_present) {
     return Outcome::foreign;
@@ -63,6 +57,18 @@ Outcome classify_committed(const Fault& fault, const SlotView& slot) noexcept {
   }
 }
 
+/// Classifies a fault without an address, by the slot that the stack pointer is in.
+Outcome classify_lost_frame(const SlotView& slot, std::uintptr_t stack_pointer,
+                            std::size_t frame_bytes, bool on_this_stack) noexcept {
+  // A non-canonical pointer looks the same. If it was one, the instruction faults again after we
+  // made room, and then there is room: foreign.
+  if (!on_this_stack || slot.growth == Growth::by_kernel ||
+      stack_pointer >= slot.limit + frame_bytes) {
+    return Outcome::foreign;
+  }
+  return slot.limit > slot.floor ? Outcome::lost_signal_frame : Outcome::overflow;
+}
+
 }  // namespace
 
 Outcome classify(const Fault& fault, const SlotView& slot, std::size_t frame_bytes,
@@ -71,16 +77,9 @@ Outcome classify(const Fault& fault, const SlotView& slot, std::size_t frame_byt
   const bool on_this_stack = slot.guard <= stack_pointer && stack_pointer <= slot.base;
 
   if (may_be_lost_signal_frame(fault)) {
-    // A non-canonical pointer looks the same. If that is what it was, the instruction faults again
-    // after we made room, and then there is room: foreign.
-    if (!on_this_stack || slot.growth == Growth::by_kernel ||
-        stack_pointer >= slot.limit + frame_bytes) {
-      return Outcome::foreign;
-    }
-    return slot.limit > slot.floor ? Outcome::lost_signal_frame : Outcome::overflow;
+    return classify_lost_frame(slot, stack_pointer, frame_bytes, on_this_stack);
   }
-
-  if (!is_touch(fault) || !is_told_so(slot, fault)) {
+  if (!is_touch(fault) || !signal_matches_growth(fault, slot)) {
     return Outcome::foreign;
   }
   if (fault.access == Access::execute || fault.address < slot.guard || fault.address >= slot.base) {

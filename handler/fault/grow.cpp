@@ -1,25 +1,17 @@
 #include "fault/grow.hpp"
 
-#include <growstack/handler/classify.hpp>
-#include <growstack/handler/commit_ahead.hpp>
 #include <growstack/handler/ranges.hpp>
 
+#include "fault/counters.hpp"
 #include "fault/request.hpp"
 
-#include <sys/syscall.h>
-#include <unistd.h>
-
-#include <atomic>
 #include <cerrno>
+#include <optional>
 
 namespace growstack::handler {
 namespace {
 
-/// Written by whoever grows a stack, read by growth_tally(); statistics only.
-std::atomic<std::uint64_t> growths{0};
-std::atomic<std::uint64_t> remote_growths{0};
-std::atomic<std::uint64_t> by_helper{0};
-std::atomic<std::uint64_t> helper_missing{0};
+using Commit = int (*)(const Range& range, SlotRecord& slot, Step step) noexcept;
 
 int commit_here(const Range& range, SlotRecord& slot, Step step) noexcept {
   const int error = range.operations->commit(range, slot, step);
@@ -29,14 +21,14 @@ int commit_here(const Range& range, SlotRecord& slot, Step step) noexcept {
   return error;
 }
 
-/// By whom the range says.
+/// Commits in the thread that the range names.
 int commit(const Range& range, SlotRecord& slot, Step step) noexcept {
   if (range.committer == Committer::helper) {
     if (const std::optional<int> answer = commit_by_helper(range, slot, step)) {
-      by_helper.fetch_add(1, std::memory_order_relaxed);
+      tally.by_helper.add_one();
       return *answer;
     }
-    helper_missing.fetch_add(1, std::memory_order_relaxed);
+    tally.helper_missing.add_one();
   }
   return commit_here(range, slot, step);
 }
@@ -44,73 +36,33 @@ int commit(const Range& range, SlotRecord& slot, Step step) noexcept {
 /// A plan that does not help: better an end than a loop.
 bool reaches(Step step, std::uintptr_t address) noexcept { return step.begin <= address; }
 
-/// Makes the kernel touch the page, as any system call would: it grows what grows by itself, and
-/// says EFAULT where it does not. The signal mask is read from there and then refused, for no `how`
-/// is -1.
-bool touch_by_kernel(std::uintptr_t address) noexcept {
-  constexpr int no_such_how = -1;
-  constexpr std::size_t mask_bytes = 8;
-  const std::uintptr_t aligned = address & ~(mask_bytes - 1);
-  return syscall(SYS_rt_sigprocmask, no_such_how, aligned, nullptr, mask_bytes) != 0 &&
-         errno == EINVAL;
+int grow_by(Commit commits, const Range& range, SlotRecord& slot, std::uintptr_t address) noexcept {
+  const Step step = range.operations->plan(range, slot, address);
+  return reaches(step, address) ? commits(range, slot, step) : EDOM;
 }
 
 }  // namespace
 
 int grow(const Range& range, SlotRecord& slot, std::uintptr_t address) noexcept {
-  const Step step = range.operations->plan(range, slot, address);
-  return reaches(step, address) ? commit(range, slot, step) : EDOM;
+  return grow_by(commit, range, slot, address);
 }
 
 int grow_here(const Range& range, SlotRecord& slot, std::uintptr_t address) noexcept {
-  const Step step = range.operations->plan(range, slot, address);
-  return reaches(step, address) ? commit_here(range, slot, step) : EDOM;
+  return grow_by(commit_here, range, slot, address);
 }
 
-int commit_ahead(std::uintptr_t inside, std::uintptr_t address) noexcept {
-  if (is_committed(inside, address)) {
-    return 0;
-  }
-  const PinnedSlot pinned(inside);
-  if (!pinned) {
-    return 0;
-  }
-  const SlotView slot = view(pinned.slot());
-  if (address >= slot.limit) {
-    return 0;
-  }
-  if (address < slot.floor) {
-    return ENOMEM;
-  }
-  const int kept = errno;
-  int error =
-      slot.growth == Growth::by_kernel ? ENOMEM : grow_here(pinned.range(), pinned.slot(), address);
-  // Beyond a budget nobody does: guard_markers' window would stay where it is, and a monitor would
-  // let the process die.
-  if (error != 0 && error != EDQUOT && touch_by_kernel(address)) {
-    error = 0;  // the kernel grows it, as it does in a forked child what userfaultfd was for
-  }
-  errno = kept;
-  return error;
-}
-
-void count_growth(SlotRecord& slot, bool remote) noexcept {
-  slot.growth_faults.fetch_add(1, std::memory_order_relaxed);
-  growths.fetch_add(1, std::memory_order_relaxed);
-  if (remote) {
-    slot.remote_growth_faults.fetch_add(1, std::memory_order_relaxed);
-    remote_growths.fetch_add(1, std::memory_order_relaxed);
-  }
-}
-
-GrowthTally growth_tally() noexcept {
-  const auto read = [](const std::atomic<std::uint64_t>& event) {
-    return event.load(std::memory_order_relaxed);
+void lower_limit(SlotRecord& slot, Step step) noexcept {
+  const auto lower = [&](std::atomic<std::uintptr_t>& word, std::uintptr_t highest) {
+    std::uintptr_t seen = word.load(std::memory_order_relaxed);
+    while (seen > step.begin && seen <= highest &&
+           !word.compare_exchange_weak(seen, step.begin, std::memory_order_release)) {
+    }
   };
-  return {.growth = read(growths),
-          .remote_growth = read(remote_growths),
-          .by_helper = read(by_helper),
-          .helper_missing = read(helper_missing)};
+  // A limit above the end of the step was raised by a trim, which took away what lies between. The
+  // limit must not claim that.
+  lower(slot.limit, step.end);
+  lower(slot.high_water, UINTPTR_MAX);
+  slot.marks.fetch_or(grown_mark, std::memory_order_release);
 }
 
 }  // namespace growstack::handler

@@ -1,4 +1,4 @@
-// One growth: how far, by whom, and what is written down about it.
+// One growth: how far, by whom, and the new limit.
 #pragma once
 
 #include <growstack/handler/slot.hpp>
@@ -7,24 +7,13 @@
 
 namespace growstack::handler {
 
-/// Commits what a touch at `address` asks for, in the thread that the range's committer names. 0 or
-/// an errno; EDOM for a plan that does not reach the address. Signal handlers included; the slot is
-/// pinned.
-int grow(const Range& range, SlotRecord& slot, std::uintptr_t address) noexcept;
+/// Commits what a touch at `address` asks for, in the thread that the range's committer names.
+/// Returns 0; EDOM if the plan does not reach the address; or the errno of Operations::commit. The
+/// caller holds the slot pinned. Signal handlers included.
+[[nodiscard]] int grow(const Range& range, SlotRecord& slot, std::uintptr_t address) noexcept;
 
-/// The same, always in the calling thread.
-int grow_here(const Range& range, SlotRecord& slot, std::uintptr_t address) noexcept;
-
-/// Writes down a growth that is about to happen; `remote` if the stack pointer of who asks is
-/// elsewhere, or not known.
-void count_growth(SlotRecord& slot, bool remote) noexcept;
-
-struct GrowthTally {
-  std::uint64_t growth = 0;
-  std::uint64_t remote_growth = 0;
-  std::uint64_t by_helper = 0;
-  std::uint64_t helper_missing = 0;
-};
-[[nodiscard]] GrowthTally growth_tally() noexcept;
+/// Commits what a touch at `address` asks for, in the calling thread, whatever the range's
+/// committer is. Otherwise as grow().
+[[nodiscard]] int grow_here(const Range& range, SlotRecord& slot, std::uintptr_t address) noexcept;
 
 }  // namespace growstack::handler

@@ -25,10 +25,12 @@
 #include "fault/on_fault.hpp"
 
 #include <growstack/handler/classify.hpp>
+#include <growstack/handler/machine.hpp>
 #include <growstack/handler/pages.hpp>
 #include <growstack/handler/ranges.hpp>
 #include <growstack/handler/report.hpp>
 
+#include "fault/counters.hpp"
 #include "fault/forward.hpp"
 #include "fault/grow.hpp"
 #include "machine/machine.hpp"
@@ -55,27 +57,15 @@ class KeepErrno {
   int kept_;
 };
 
-/// Written by faulting threads, read by counters(); statistics only.
-struct Tally {
-  std::atomic<std::uint64_t> spurious{0};
-  std::atomic<std::uint64_t> lost_signal_frame{0};
-  std::atomic<std::uint64_t> foreign{0};
-  std::atomic<std::uint64_t> overflow{0};
-} tally;
-
-void count(std::atomic<std::uint64_t>& event) noexcept {
-  event.fetch_add(1, std::memory_order_relaxed);
-}
-
 Fault read_fault(int signal, const siginfo_t& info, const ucontext_t& context) noexcept {
   return {.signal = signal,
           .address = reinterpret_cast<std::uintptr_t>(info.si_addr),
-          .stack_pointer = machine::stack_pointer(context),
-          .program_counter = machine::program_counter(context),
+          .stack_pointer = ThisMachine::stack_pointer(context),
+          .program_counter = ThisMachine::program_counter(context),
           .code = info.si_code,
-          .access = machine::access(context),
-          .may_be_bad_address = machine::may_be_bad_address(context),
-          .page_present = machine::page_present(context)};
+          .access = ThisMachine::access(context),
+          .may_be_bad_address = ThisMachine::may_be_bad_address(context),
+          .page_present = ThisMachine::page_present(context)};
 }
 
 /// Where the kernel would have put a signal's frame, as far down as the stack may reach.
@@ -108,7 +98,7 @@ bool serve(const Fault& fault) noexcept {
   const PinnedSlot pinned(may_be_lost_signal_frame(fault) ? fault.stack_pointer - 1
                                                           : fault.address);
   if (!pinned) {
-    count(tally.foreign);
+    tally.foreign.add_one();
     return false;
   }
   SlotRecord& slot = pinned.slot();
@@ -123,7 +113,7 @@ bool serve(const Fault& fault) noexcept {
       error = grow(pinned.range(), slot, fault.address);
       break;
     case Outcome::lost_signal_frame:
-      count(tally.lost_signal_frame);
+      tally.lost_signal_frame.add_one();
       if (!fault.may_be_bad_address) {
         report_lost_signal(slot, fault);
       }
@@ -131,26 +121,27 @@ bool serve(const Fault& fault) noexcept {
       break;
     case Outcome::spurious:
       if (!is_writable(fault.address)) {
-        count(tally.foreign);  // committed by us, and forbidden by the program: its own guard page
+        tally.foreign
+            .add_one();  // committed by us, and forbidden by the program: its own guard page
         return false;
       }
-      count(tally.spurious);
+      tally.spurious.add_one();
       break;
     case Outcome::discarded:
       // It may be there by now, put there by another thread: then nothing happens, and the
       // instruction is tried again.
       error = pinned.range().operations->commit(pinned.range(), slot, page_of(fault.address));
       if (error == ENOENT) {
-        count(tally.foreign);  // a mapping that the program made there
+        tally.foreign.add_one();  // a mapping that the program made there
         return false;
       }
-      count(tally.spurious);
+      tally.spurious.add_one();
       break;
     case Outcome::foreign:
-      count(tally.foreign);
+      tally.foreign.add_one();
       return false;
     case Outcome::overflow:
-      count(tally.overflow);
+      tally.overflow.add_one();
       pinned.range().operations->on_overflow(slot, fault, 0);
       return false;
   }
@@ -168,21 +159,6 @@ void on_fault(int signal, siginfo_t* info, void* context) noexcept {
   if (!serve(read_fault(signal, *info, *static_cast<const ucontext_t*>(context)))) {
     forward(signal, info, context);
   }
-}
-
-Counters counters() noexcept {
-  const auto read = [](const std::atomic<std::uint64_t>& event) {
-    return event.load(std::memory_order_relaxed);
-  };
-  const GrowthTally growths = growth_tally();
-  return {.growth = growths.growth,
-          .remote_growth = growths.remote_growth,
-          .spurious = read(tally.spurious),
-          .lost_signal_frame = read(tally.lost_signal_frame),
-          .foreign = read(tally.foreign),
-          .overflow = read(tally.overflow),
-          .by_helper = growths.by_helper,
-          .helper_missing = growths.helper_missing};
 }
 
 }  // namespace growstack::handler

@@ -3,8 +3,8 @@
 
 #include "anywhere/fork_wiped.hpp"
 #include "anywhere/futex.hpp"
-#include "fault/pending_signals.hpp"
 #include "anywhere/raw_line.hpp"
+#include "fault/pending_signals.hpp"
 #include "fault/trace.hpp"
 
 #include <sys/prctl.h>

@@ -4,9 +4,9 @@
 // It is per thread and not inherited. 64 KiB are reserved because handlers of others run on it as
 // well (those we forward to, and every SA_ONSTACK handler of the program); only the pages that were
 // touched cost memory.
-#include <growstack/handler/classify.hpp>
 #include <growstack/handler/handler.hpp>
 #include <growstack/handler/init_order.hpp>
+#include <growstack/handler/machine.hpp>
 
 #include <growstack/handler/name_memory.hpp>
 #include <growstack/handler/pages.hpp>

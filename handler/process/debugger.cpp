@@ -35,7 +35,7 @@ extern "C" {
                     .range_shift = growstack::handler::range_shift,
                     .slot_record_size = sizeof(growstack::handler::SlotRecord),
                     .reach_below_stack_pointer = growstack::handler::reach_below_stack_pointer,
-                    .red_zone_bytes = growstack::handler::machine::red_zone_bytes,
+                    .red_zone_bytes = growstack::handler::ThisMachine::red_zone_bytes,
                     .range = {.first_slot = GROWSTACK_MEMBER(Range, first_slot),
                               .slot_size = GROWSTACK_MEMBER(Range, slot_size),
                               .slot_count = GROWSTACK_MEMBER(Range, slot_count),

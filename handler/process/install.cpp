@@ -8,10 +8,10 @@
 #include "anywhere/fork_wiped.hpp"
 #include "fault/forward.hpp"
 #include "fault/on_fault.hpp"
-#include "fault/trace.hpp"
 #include "fault/request.hpp"
-#include "threads/service_thread.hpp"
+#include "fault/trace.hpp"
 #include "process/userfault.hpp"
+#include "threads/service_thread.hpp"
 
 #include <dlfcn.h>
 #include <link.h>

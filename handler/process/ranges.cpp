@@ -1,78 +1,90 @@
+// The register of ranges: adding and removing them, and the tenancies of their slots. Adding and
+// removing takes the life-cycle lock; fault/look_up.cpp reads without one.
 #include <growstack/handler/ranges.hpp>
 
 #include <growstack/handler/name_memory.hpp>
 #include <growstack/handler/pages.hpp>
-#include "process/debugger.hpp"
 #include "anywhere/fork_wiped.hpp"
-#include "process/life_cycle_lock.hpp"
 #include "anywhere/table.hpp"
+#include "process/debugger.hpp"
+#include "process/life_cycle_lock.hpp"
 
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <ctime>
 #include <new>
 
 namespace growstack::handler {
-
-constinit std::atomic<TableEntry*> table{nullptr};
-
 namespace {
 
-// ---- the flat table: one word per 64 MiB of user address space ----------------------------------
-//
-// Reserved readable, which costs neither memory nor charge (every page is the zero page); the pages
-// that get an entry are made writable first. Entries are written under the life-cycle lock, by
-// single stores, and read by anyone.
-
-using Entry = TableEntry;
-
-Range* look_up(std::uintptr_t address) noexcept {
-  Entry* const entries = table.load(std::memory_order_acquire);
-  const std::size_t block = address >> range_shift;
-  return entries != nullptr && block < table_entries
-             ? entries[block].load(std::memory_order_acquire)
-             : nullptr;
-}
+// ---- the flat table -----------------------------------------------------------------------------
 
 int make_table() noexcept {
   if (table.load(std::memory_order_relaxed) != nullptr) {
     return 0;
   }
-  void* const memory = mmap(nullptr, table_entries * sizeof(Entry), PROT_READ,
+  void* const memory = mmap(nullptr, table_entries * sizeof(TableEntry), PROT_READ,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) {
     return errno;
   }
-  name_memory(reinterpret_cast<std::uintptr_t>(memory), table_entries * sizeof(Entry), table_name);
+  name_memory(reinterpret_cast<std::uintptr_t>(memory), table_entries * sizeof(TableEntry),
+              table_name);
   // Without this a linker would leave the description out of a program that links the library
   // statically.
   asm volatile("" : : "r"(&growstack_debug));
-  table.store(static_cast<Entry*>(memory), std::memory_order_release);
+  table.store(static_cast<TableEntry*>(memory), std::memory_order_release);
   return 0;
 }
 
-int make_writable(Entry* first, Entry* last) noexcept {
-  const std::uintptr_t begin = page_down(reinterpret_cast<std::uintptr_t>(first));
-  const std::uintptr_t end = page_up(reinterpret_cast<std::uintptr_t>(last));
-  return mprotect(reinterpret_cast<void*>(begin), end - begin, PROT_READ | PROT_WRITE) == 0 ? 0
-                                                                                            : errno;
-}
+/// The table's entries for [begin, begin + size).
+struct Entries {
+  TableEntry* first;
+  TableEntry* last;
+
+  Entries(std::uintptr_t begin, std::size_t size) noexcept
+      : first(table.load(std::memory_order_relaxed) + (begin >> range_shift)),
+        last(first + (size >> range_shift)) {}
+
+  [[nodiscard]] bool are_empty() const noexcept {
+    return std::all_of(first, last, [](const TableEntry& entry) {
+      return entry.load(std::memory_order_relaxed) == nullptr;
+    });
+  }
+
+  [[nodiscard]] int make_writable() const noexcept {
+    const std::uintptr_t begin = page_down(reinterpret_cast<std::uintptr_t>(first));
+    const std::uintptr_t end = page_up(reinterpret_cast<std::uintptr_t>(last));
+    return mprotect(reinterpret_cast<void*>(begin), end - begin, PROT_READ | PROT_WRITE) == 0
+               ? 0
+               : errno;
+  }
+
+  void set(Range* range) const noexcept {
+    for (TableEntry* entry = first; entry != last; ++entry) {
+      entry->store(range, std::memory_order_release);
+    }
+  }
+};
 
 // ---- type-stable records ------------------------------------------------------------------------
 
-/// Memory that is only ever handed out: what lies in it may be read for ever. All zeros at first,
-/// as fresh slot records and pins are: they need no other construction, and those that are never
-/// used cost no memory. Under the life-cycle lock.
+/// Memory that is handed out and never taken back, so that what lies in it may be read for ever. It
+/// is zero at first. Fresh slot records and pins are zero as well, so they need no construction,
+/// and those that are never used cost no memory. Under the life-cycle lock.
 class RecordStore {
  public:
   using Map = void* (*)(std::size_t) noexcept;
   explicit constexpr RecordStore(Map map) noexcept : map_(map) {}
 
-  void* take(std::size_t bytes) noexcept {
+  /// Returns null if there is no memory.
+  [[nodiscard]] void* take(std::size_t bytes) noexcept {
     bytes = (bytes + alignment - 1) & ~(alignment - 1);
     if (bytes > left_) {
       const std::size_t chunk = page_up(std::max(bytes, least_chunk));
@@ -113,7 +125,8 @@ RecordStore pin_words{map_fork_wiped};
 Range* free_ranges = nullptr;
 std::atomic<std::size_t> ranges_in_use{0};
 
-/// The smallest free range record with room for `slots`, or a new one.
+/// Returns the smallest free range record with room for `slots`, otherwise a new one; null if there
+/// is no memory.
 Range* take_range(std::uint32_t slots) noexcept {
   Range** best = nullptr;
   for (Range** link = &free_ranges; *link != nullptr; link = &(*link)->next_free) {
@@ -144,41 +157,42 @@ void return_range(Range& range) noexcept {
   free_ranges = &range;
 }
 
-/// ceil(2^64 / divisor): multiplying by it and keeping the upper half divides exactly while
+// ---- ranges -------------------------------------------------------------------------------------
+
+bool is_well_formed(const RangeDescription& wanted) noexcept {
+  const std::uintptr_t end = wanted.begin + wanted.size;
+  return wanted.begin % range_alignment == 0 && wanted.size % range_alignment == 0 &&
+         wanted.size != 0 && wanted.slot_size != 0 && wanted.slot_size % page_size() == 0 &&
+         wanted.first_slot % page_size() == 0 && wanted.first_slot < wanted.size &&
+         wanted.slot_size <= wanted.size - wanted.first_slot &&
+         (end - 1) >> range_shift < table_entries && wanted.operations != nullptr;
+}
+
+/// Returns ceil(2^64 / divisor). Multiplying by it and keeping the upper half divides exactly while
 /// dividend * divisor < 2^64.
 std::uint64_t reciprocal_of(std::uint64_t divisor) noexcept {
   return ~std::uint64_t{0} / divisor + 1;
 }
 
-__extension__ using Product = unsigned __int128;
-
-std::uint32_t slot_index(const Range& range, std::uintptr_t address) noexcept {
-  // A range of one slot has no reciprocal to speak of: 0 takes every address to slot 0. One below
-  // the first slot comes out as any number: it is in no slot's bounds.
-  const std::uint64_t page =
-      (address - range.first_slot.load(std::memory_order_relaxed)) / page_size();
-  const std::uint64_t reciprocal = range.reciprocal.load(std::memory_order_relaxed);
-  return static_cast<std::uint32_t>((static_cast<Product>(page) * reciprocal) >> 64U);
-}
-
-bool is_live(std::uint32_t generation) noexcept { return generation % 2 == 1; }
-
-bool lives_at(const SlotRecord& slot, std::uintptr_t address) noexcept {
-  return is_live(slot.generation.load(std::memory_order_seq_cst)) &&
-         slot.guard.load(std::memory_order_relaxed) <= address &&
-         address < slot.base.load(std::memory_order_relaxed);
+void describe(Range& range, const RangeDescription& wanted, std::uint32_t slots) noexcept {
+  range.begin.store(wanted.begin, std::memory_order_relaxed);
+  range.size.store(wanted.size, std::memory_order_relaxed);
+  range.first_slot.store(wanted.begin + wanted.first_slot, std::memory_order_relaxed);
+  range.slot_size.store(wanted.slot_size, std::memory_order_relaxed);
+  range.slot_count.store(slots, std::memory_order_relaxed);
+  // One slot may be too large for a reciprocal: 0 takes every address to slot 0.
+  range.reciprocal.store(slots == 1 ? 0 : reciprocal_of(wanted.slot_size / page_size()),
+                         std::memory_order_relaxed);
+  range.operations = wanted.operations;
+  range.committer = wanted.committer;
+  range.owner = wanted.owner;
+  range.kind = wanted.kind;
 }
 
 }  // namespace
 
 int add_range(const RangeDescription& description, Range*& range) noexcept {
-  const std::uintptr_t end = description.begin + description.size;
-  if (description.begin % range_alignment != 0 || description.size % range_alignment != 0 ||
-      description.size == 0 || description.slot_size == 0 ||
-      description.slot_size % page_size() != 0 || description.first_slot % page_size() != 0 ||
-      description.first_slot >= description.size ||
-      description.slot_size > description.size - description.first_slot ||
-      (end - 1) >> range_shift >= table_entries || description.operations == nullptr) {
+  if (!is_well_formed(description)) {
     return EINVAL;
   }
   const std::size_t slots = (description.size - description.first_slot) / description.slot_size;
@@ -190,34 +204,19 @@ int add_range(const RangeDescription& description, Range*& range) noexcept {
   if (const int error = make_table(); error != 0) {
     return error;
   }
-  Entry* const first = table.load(std::memory_order_relaxed) + (description.begin >> range_shift);
-  Entry* const last = first + (description.size >> range_shift);
-  if (std::any_of(first, last, [](const Entry& entry) {
-        return entry.load(std::memory_order_relaxed) != nullptr;
-      })) {
+  const Entries entries(description.begin, description.size);
+  if (!entries.are_empty()) {
     return EEXIST;
   }
-  if (const int error = make_writable(first, last); error != 0) {
+  if (const int error = entries.make_writable(); error != 0) {
     return error;
   }
   Range* const taken = take_range(static_cast<std::uint32_t>(slots));
   if (taken == nullptr) {
     return ENOMEM;
   }
-  taken->begin.store(description.begin, std::memory_order_relaxed);
-  taken->size.store(description.size, std::memory_order_relaxed);
-  taken->first_slot.store(description.begin + description.first_slot, std::memory_order_relaxed);
-  taken->slot_size.store(description.slot_size, std::memory_order_relaxed);
-  taken->slot_count.store(static_cast<std::uint32_t>(slots), std::memory_order_relaxed);
-  taken->reciprocal.store(slots == 1 ? 0 : reciprocal_of(description.slot_size / page_size()),
-                          std::memory_order_relaxed);
-  taken->operations = description.operations;
-  taken->committer = description.committer;
-  taken->owner = description.owner;
-  taken->kind = description.kind;
-  for (Entry* entry = first; entry != last; ++entry) {
-    entry->store(taken, std::memory_order_release);
-  }
+  describe(*taken, description, static_cast<std::uint32_t>(slots));
+  entries.set(taken);
   ranges_in_use.fetch_add(1, std::memory_order_relaxed);
   range = taken;
   return 0;
@@ -225,17 +224,15 @@ int add_range(const RangeDescription& description, Range*& range) noexcept {
 
 void remove_range(Range& range) noexcept {
   const LifeCycleLock lock;
-  Entry* const first = table.load(std::memory_order_relaxed) +
-                       (range.begin.load(std::memory_order_relaxed) >> range_shift);
-  Entry* const last = first + (range.size.load(std::memory_order_relaxed) >> range_shift);
-  for (Entry* entry = first; entry != last; ++entry) {
-    entry->store(nullptr, std::memory_order_release);
-  }
+  Entries(range.begin.load(std::memory_order_relaxed), range.size.load(std::memory_order_relaxed))
+      .set(nullptr);
   ranges_in_use.fetch_sub(1, std::memory_order_relaxed);
   return_range(range);
 }
 
 std::size_t range_count() noexcept { return ranges_in_use.load(std::memory_order_relaxed); }
+
+// ---- slots --------------------------------------------------------------------------------------
 
 void set_name(SlotRecord& slot, std::string_view name) noexcept {
   const std::size_t length = std::min(name.size(), max_name_length);
@@ -262,89 +259,19 @@ void publish(Range& range, std::uint32_t index, const SlotDescription& descripti
 }
 
 void retire(Range& range, std::uint32_t index) noexcept {
-  // Sequentially consistent against PinnedSlot: either it sees the generation we leave, or we see
+  // Sequentially consistent with PinnedSlot: either it sees the generation that we leave, or we see
   // its pin.
   range.slots[index].generation.fetch_add(1, std::memory_order_seq_cst);
   for (unsigned attempt = 0; range.pins[index].load(std::memory_order_seq_cst) != 0; ++attempt) {
     if (attempt < 100) {
       sched_yield();
     } else {
-      usleep(50);  // a real-time thread would keep the one it waits for from running
+      // A real-time thread that only yields would keep the thread that it waits for from running. A
+      // bare system call, because usleep(3) is a cancellation point.
+      constexpr timespec pause{.tv_sec = 0, .tv_nsec = 50'000};
+      syscall(SYS_nanosleep, &pause, nullptr);
     }
   }
-}
-
-SlotRecord* live_slot(std::uintptr_t address) noexcept {
-  Range* const range = look_up(address);
-  if (range == nullptr) {
-    return nullptr;
-  }
-  const std::uint32_t index = slot_index(*range, address);
-  return index < range->capacity && lives_at(range->slots[index], address) ? &range->slots[index]
-                                                                           : nullptr;
-}
-
-PinnedSlot::PinnedSlot(std::uintptr_t address) noexcept {
-  Range* const range = look_up(address);
-  if (range == nullptr) {
-    return;
-  }
-  const std::uint32_t index = slot_index(*range, address);
-  if (index >= range->capacity) {
-    return;  // padding behind the last slot, or a record that is changing hands
-  }
-  range->pins[index].fetch_add(1, std::memory_order_seq_cst);
-  SlotRecord& slot = range->slots[index];
-  if (lives_at(slot, address)) {
-    range_ = range;
-    slot_ = &slot;
-  } else {
-    range->pins[index].fetch_sub(1, std::memory_order_release);
-  }
-}
-
-PinnedSlot::~PinnedSlot() {
-  if (slot_ == nullptr) {
-    return;
-  }
-  // Not below 0: the pin is gone already in the child of a signal handler that forked while it
-  // interrupted us.
-  std::atomic<std::uint32_t>& pins = range_->pins[index()];
-  std::uint32_t seen = pins.load(std::memory_order_relaxed);
-  while (seen != 0 && !pins.compare_exchange_weak(seen, seen - 1, std::memory_order_release)) {
-  }
-}
-
-bool is_committed(std::uintptr_t inside, std::uintptr_t address) noexcept {
-  const Range* const range = look_up(inside);
-  if (range == nullptr) {
-    return true;
-  }
-  const std::uint32_t index = slot_index(*range, inside);
-  return index >= range->capacity ||
-         address >= range->slots[index].limit.load(std::memory_order_acquire);
-}
-
-bool in_vacant_slot(const Range& range, std::uintptr_t address) noexcept {
-  // What lies beside the slots is not the range's, though it is in no other.
-  return look_up(address) == &range &&
-         address >= range.first_slot.load(std::memory_order_relaxed) &&
-         slot_index(range, address) < range.slot_count.load(std::memory_order_relaxed) &&
-         !PinnedSlot(address);
-}
-
-void lower_limit(SlotRecord& slot, Step step) noexcept {
-  const auto lower = [&](std::atomic<std::uintptr_t>& word, std::uintptr_t highest) {
-    std::uintptr_t seen = word.load(std::memory_order_relaxed);
-    while (seen > step.begin && seen <= highest &&
-           !word.compare_exchange_weak(seen, step.begin, std::memory_order_release)) {
-    }
-  };
-  // Above the end of the step it was raised by a trim, which took away what lies between: the limit
-  // must not claim that.
-  lower(slot.limit, step.end);
-  lower(slot.high_water, UINTPTR_MAX);
-  slot.marks.fetch_or(grown_mark, std::memory_order_release);
 }
 
 }  // namespace growstack::handler

@@ -9,12 +9,13 @@
 
 #include "anywhere/fork_wiped.hpp"
 #include "anywhere/futex.hpp"
-#include "fault/grow.hpp"
-#include "process/life_cycle_lock.hpp"
 #include "anywhere/raw_line.hpp"
+#include "fault/counters.hpp"
+#include "fault/grow.hpp"
 #include "process/address_set.hpp"
-#include "threads/service_thread.hpp"
+#include "process/life_cycle_lock.hpp"
 #include "process/userfault.hpp"
+#include "threads/service_thread.hpp"
 
 #include <fcntl.h>
 #include <linux/userfaultfd.h>

@@ -3,9 +3,9 @@
 // faulting thread that does this.
 #include "fault/trace.hpp"
 
-#include "threads/fold_frames.hpp"
 #include "anywhere/fork_wiped.hpp"
 #include "anywhere/futex.hpp"
+#include "threads/fold_frames.hpp"
 #include "threads/service_thread.hpp"
 
 #include <boost/stacktrace.hpp>

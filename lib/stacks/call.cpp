@@ -5,8 +5,8 @@
 #include "sanitizers.hpp"
 #include "stacks/stack_access.hpp"
 
-#include <growstack/handler/classify.hpp>
 #include <growstack/handler/commit_ahead.hpp>
+#include <growstack/handler/machine.hpp>
 
 #include <boost/context/fiber.hpp>
 

@@ -10,6 +10,7 @@
 #include "memory/vm.hpp"
 
 #include <growstack/handler/handler.hpp>
+#include <growstack/handler/machine.hpp>
 
 #include <boost/container_hash/hash.hpp>
 
@@ -33,9 +34,6 @@ std::uintptr_t address_of(const void* pointer) noexcept {
   return reinterpret_cast<std::uintptr_t>(pointer);
 }
 
-/// The ABI's, below the stack pointer: somebody's data.
-constexpr std::size_t red_zone = 128;
-
 /// The next tenant of a pool's stack shall find the warm size committed.
 std::uintptr_t least_kept_from(const Place& place) noexcept {
   return place.arena().pool == nullptr ? place.base()
@@ -45,13 +43,14 @@ std::uintptr_t least_kept_from(const Place& place) noexcept {
 /// Keeps `margin` committed below the stack pointer, but of the memory there only what is in use.
 int trim_below(Place place, std::uintptr_t stack_pointer, std::size_t margin) noexcept {
   const std::size_t below = stack_pointer - place.floor();
-  const std::uintptr_t keep_from =
-      std::min(vm::page_down(stack_pointer - std::min(below, std::max(margin, red_zone))),
-               least_kept_from(place));
+  const std::uintptr_t keep_from = std::min(
+      vm::page_down(stack_pointer - std::min(below, std::max(margin, handler::red_zone_bytes()))),
+      least_kept_from(place));
   if (const int error = place.trim(keep_from); error != 0) {
     return error;
   }
-  const std::uintptr_t in_use = vm::page_down(stack_pointer - std::min(below, red_zone));
+  const std::uintptr_t in_use =
+      vm::page_down(stack_pointer - std::min(below, handler::red_zone_bytes()));
   const std::uintptr_t lowest = std::max(keep_from, place.limit());
   return lowest < in_use ? place.implementation().discard(lowest, in_use - lowest) : 0;
 }

@@ -59,11 +59,6 @@ struct SlotView {
 /// rule allowed a little below.
 inline constexpr std::size_t reach_below_stack_pointer = std::size_t{64} * 1024;
 
-/// Bytes that the kernel needs below the stack pointer to deliver a signal on the running stack:
-/// the ABI's red zone and the largest frame this CPU's registers can need (AT_MINSIGSTKSZ,
-/// getauxval(3)). Any thread, signal handlers included.
-[[nodiscard]] std::size_t signal_frame_bytes() noexcept;
-
 /// True if the fault, by its si_code alone, may be the kernel's word that a signal frame did not
 /// fit.
 [[nodiscard]] bool may_be_lost_signal_frame(const Fault& fault) noexcept;
