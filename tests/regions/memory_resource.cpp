@@ -12,6 +12,7 @@
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/units.hpp"
 
 #include <fcntl.h>
 #include <sys/resource.h>
@@ -49,9 +50,6 @@ long sum_without_rtti(long count);  // without_rtti.cpp
 
 namespace {
 
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
-constexpr std::size_t GiB = 1024 * MiB;
 constexpr std::size_t initial_commit = growstack::GrowthPolicy{}.initial_commit;
 
 StackOptions options_for(const Traits& of, std::size_t reserve = 6 * MiB) {

@@ -6,6 +6,7 @@
 
 #include "support/descend.hpp"
 #include "support/sanitized.hpp"
+#include "support/units.hpp"
 
 #include <algorithm>
 #include <array>
@@ -29,8 +30,6 @@ using growstack::StackBounds;
 using growstack::StackOptions;
 
 namespace {
-
-constexpr std::size_t MiB = std::size_t{1024} * 1024;
 
 int twice(int number) { return 2 * number; }
 
@@ -404,7 +403,7 @@ TEST_CASE(
   CHECK(bounds->base == stack.base());
   CHECK(bounds->floor == stack.floor());
   CHECK(bounds->limit == limit);
-  CHECK(static_cast<char*>(bounds->floor) - static_cast<char*>(bounds->guard) == 64 * 1024);
+  CHECK(static_cast<char*>(bounds->floor) - static_cast<char*>(bounds->guard) == 64 * KiB);
 }
 
 TEST_CASE(
