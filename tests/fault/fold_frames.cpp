@@ -1,7 +1,7 @@
 // Ten thousand frames of a recursion are two lines of a report.
 #include <doctest/doctest.h>
 
-#include "fold_frames.hpp"
+#include "threads/fold_frames.hpp"
 
 #include <string>
 #include <vector>
