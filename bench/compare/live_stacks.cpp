@@ -7,7 +7,7 @@
 #include "parts/memory.hpp"
 #include "pool_subject.hpp"
 #include "process_memory.hpp"
-#include "promises_worker.hpp"
+#include "promises/worker.hpp"
 
 #include <growstack/handler/pages.hpp>
 
