@@ -3,7 +3,7 @@
 #include "run/group.hpp"
 
 #include "parts/memory.hpp"
-#include "promises_worker.hpp"
+#include "promises/worker.hpp"
 #include "run/child.hpp"
 #include "run/process_memory.hpp"
 #include "scale/crowd.hpp"

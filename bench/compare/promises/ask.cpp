@@ -1,5 +1,5 @@
 // Promises: what each way to give a stack its memory keeps, and what it does not.
-#include "promises.hpp"
+#include "promise.hpp"
 
 #include "child.hpp"
 #include "group.hpp"

@@ -1,8 +1,8 @@
 // Promises near the limit: the kernel writes a signal's frame below the stack pointer, and libc
 // calls functions with every signal blocked, that of the fault included. Both need memory there at
 // a moment when nobody can make any.
-#include "promises_machine.hpp"
-#include "promises_worker.hpp"
+#include "machine.hpp"
+#include "worker.hpp"
 
 #include <growstack/handler/pages.hpp>
 

@@ -1,8 +1,8 @@
 // Promises at the end of a stack: who notices that it was left, before somebody else's memory is
 // written to?
 #include "parts/descent.hpp"
-#include "promises_jump.hpp"
-#include "promises_worker.hpp"
+#include "jump.hpp"
+#include "worker.hpp"
 
 #include <growstack/handler/pages.hpp>
 

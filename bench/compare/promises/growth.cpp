@@ -1,7 +1,7 @@
 // Promises of growth itself, and of growth under odd circumstances: after a trim, in a forked
 // child, with signals blocked, without an alternate signal stack, without privileges.
-#include "promises_machine.hpp"
-#include "promises_worker.hpp"
+#include "machine.hpp"
+#include "worker.hpp"
 
 #include <growstack/strategy.hpp>
 

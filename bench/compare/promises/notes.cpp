@@ -1,5 +1,5 @@
 // The promise table as Markdown, for notes/promises.md.
-#include "promises.hpp"
+#include "promise.hpp"
 
 #include "table.hpp"
 

@@ -1,6 +1,6 @@
 // Promises about memory: what a stack costs the kernel, what is charged for it, which limits of a
 // process hold it.
-#include "promises_worker.hpp"
+#include "worker.hpp"
 
 #include "process_memory.hpp"
 #include "residency.hpp"

@@ -1,5 +1,5 @@
 // Compiled with -fstack-clash-protection: a frame larger than a page is touched page by page.
-#include "promises_jump.hpp"
+#include "jump.hpp"
 
 namespace growstack::compare::promises {
 

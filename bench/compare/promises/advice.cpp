@@ -1,6 +1,6 @@
 // Which one to choose for what. The wishes are written here; who fulfils them is looked up in the
 // cells of this run.
-#include "promises.hpp"
+#include "promise.hpp"
 
 #include "table.hpp"
 

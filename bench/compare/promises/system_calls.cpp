@@ -1,7 +1,7 @@
 // Promises to system calls: a fault in the kernel never reaches a fault handler in the program. Who
 // makes the memory, then, that a system call writes to before anybody has touched it?
-#include "promises_machine.hpp"
-#include "promises_worker.hpp"
+#include "machine.hpp"
+#include "worker.hpp"
 
 #include <growstack/handler/pages.hpp>
 

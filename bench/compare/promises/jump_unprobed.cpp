@@ -1,5 +1,5 @@
 // Compiled without -fstack-clash-protection: the stack pointer jumps over whatever lies between.
-#include "promises_jump.hpp"
+#include "jump.hpp"
 
 namespace growstack::compare::promises {
 

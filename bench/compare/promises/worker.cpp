@@ -1,4 +1,4 @@
-#include "promises_worker.hpp"
+#include "worker.hpp"
 
 #include "child.hpp"
 

@@ -2,7 +2,7 @@
 // of memory is shared.
 #pragma once
 
-#include "promises.hpp"
+#include "promise.hpp"
 
 #include <nlohmann/json.hpp>
 
