@@ -17,11 +17,11 @@
 // hears of it. So below the window nothing that the limit says is relied on, and trim gives
 // everything below the stack pointer back. Where huge pages are wished for, a trim to below the
 // window leaves markers on the rest of the last 2 MiB kept; a touch there is growth again.
-#include "residency.hpp"
+#include "memory/residency.hpp"
 #include "strategies/core_dumps.hpp"
 #include "strategies/guard.hpp"
 #include "strategies/implementation.hpp"
-#include "vm.hpp"
+#include "memory/vm.hpp"
 
 #include <growstack/handler/machine.hpp>
 

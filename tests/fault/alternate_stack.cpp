@@ -8,6 +8,7 @@
 #include "support/alternate_stack.hpp"
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
+#include "support/units.hpp"
 
 #include <pthread.h>
 #include <sys/mman.h>
@@ -78,7 +79,7 @@ TEST_CASE(
     const stack_t now = current_alternate_stack();
     CHECK((now.ss_flags & SS_DISABLE) == 0);
     CHECK(now.ss_size == handler::alternate_stack_size());
-    CHECK(now.ss_size == 64 * 1024);
+    CHECK(now.ss_size == 64 * KiB);
     unsigned char residency = 0;
     char* const guard = static_cast<char*>(now.ss_sp) - handler::page_size();
     CHECK(mincore(guard, handler::page_size(), &residency) == 0);  // it is mapped,
@@ -166,12 +167,12 @@ TEST_CASE("threads that come and go leave no alternate stack behind") {
 TEST_CASE("the size of alternate stacks can be set, and not below what the handler needs") {
   CHECK(handler::set_alternate_stack_size(handler::least_alternate_stack_size() - 1) == EINVAL);
   CHECK(handler::set_alternate_stack_size(~std::size_t{0}) == EINVAL);
-  CHECK(handler::set_alternate_stack_size(256 * 1024) == 0);
+  CHECK(handler::set_alternate_stack_size(256 * KiB) == 0);
   on_bare_thread([] {
     CHECK(handler::attach_thread() == 0);
-    CHECK(current_alternate_stack().ss_size == 256 * 1024);
+    CHECK(current_alternate_stack().ss_size == 256 * KiB);
   });
-  CHECK(handler::set_alternate_stack_size(64 * 1024) == 0);
+  CHECK(handler::set_alternate_stack_size(64 * KiB) == 0);
 }
 
 TEST_CASE(
@@ -194,8 +195,8 @@ TEST_CASE(
 
 TEST_CASE("growth uses little of the alternate stack beyond the kernel's own frame") {
   for (const Strategy strategy : {Strategy::pipe_helper, Strategy::in_handler}) {
-    Stack stack({.reserve = std::size_t{64} << 20, .strategy = strategy});
-    const MeasuredStack measured(256 * 1024);
+    Stack stack({.reserve = 64 * MiB, .strategy = strategy});
+    const MeasuredStack measured(256 * KiB);
     call(stack, [] { recurse(20000); });
     const std::size_t used = measured.used();
     MESSAGE(name(strategy) << ": " << used << " of " << handler::least_alternate_stack_size()
@@ -207,7 +208,7 @@ TEST_CASE("growth uses little of the alternate stack beyond the kernel's own fra
 }
 
 GROWSTACK_SCENARIO("alternate stack used by a report") {
-  static MeasuredStack measured(256 * 1024);
+  static MeasuredStack measured(256 * KiB);
   struct sigaction last {};
   last.sa_handler = [](int) {
     std::printf("%zu of %zu\n", measured.used(), handler::least_alternate_stack_size());
@@ -215,7 +216,7 @@ GROWSTACK_SCENARIO("alternate stack used by a report") {
     _exit(measured.used() < handler::least_alternate_stack_size() ? 7 : 1);
   };
   sigaction(SIGSEGV, &last, nullptr);
-  call(StackOptions{.reserve = std::size_t{1} << 20}, [] { recurse(std::size_t{1} << 30); });
+  call(StackOptions{.reserve = MiB}, [] { recurse(std::size_t{1} << 30); });
   return 2;
 }
 

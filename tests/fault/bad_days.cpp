@@ -7,6 +7,7 @@
 
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
+#include "support/units.hpp"
 
 #include <fcntl.h>
 #include <linux/filter.h>
@@ -39,8 +40,8 @@ using namespace growstack::testing;
 
 namespace {
 
-const StackOptions options{.reserve = std::size_t{32} << 20, .name = "bad day"};
-const StackOptions doomed{.reserve = std::size_t{1} << 20, .name = "doomed"};
+const StackOptions options{.reserve = 32 * MiB, .name = "bad day"};
+const StackOptions doomed{.reserve = MiB, .name = "doomed"};
 
 bool grows() {
   return call(options, [] { return recurse(10'000); }) == 10'000;
@@ -275,7 +276,7 @@ TEST_CASE(
 GROWSTACK_SCENARIO("no descriptor for /proc/self/maps") {
   std::uintptr_t base = 0;
   {
-    Stack stack({.reserve = std::size_t{1} << 20, .strategy = Strategy::grows_down});
+    Stack stack({.reserve = MiB, .strategy = Strategy::grows_down});
     base = reinterpret_cast<std::uintptr_t>(stack.base());
     const rlimit none{0, 0};
     setrlimit(RLIMIT_NOFILE, &none);
@@ -300,7 +301,7 @@ TEST_CASE("grows_down tells and releases what is surely its own when /proc canno
 GROWSTACK_SCENARIO("all memory locked") {
   for (const Strategy strategy :
        {Strategy::pipe_helper, Strategy::in_handler, Strategy::demand_paging}) {
-    Stack stack({.reserve = std::size_t{4} << 20, .strategy = strategy});
+    Stack stack({.reserve = 4 * MiB, .strategy = strategy});
     call(stack, [] { recurse(4'000); });
     if (mlockall(MCL_CURRENT) != 0) {
       return 8;
@@ -328,10 +329,10 @@ TEST_CASE("locked stacks can be trimmed") {
 GROWSTACK_SCENARIO("reuse after a failed decommit") {
   // With every mapping that the kernel allows in use, the memory of a closed stack cannot be mapped
   // over.
-  auto neighbour = std::make_unique<Stack>(
-      StackOptions{.reserve = std::size_t{4} << 20, .strategy = Strategy::in_handler});
-  auto stack = std::make_unique<Stack>(
-      StackOptions{.reserve = std::size_t{4} << 20, .strategy = Strategy::in_handler});
+  auto neighbour =
+      std::make_unique<Stack>(StackOptions{.reserve = 4 * MiB, .strategy = Strategy::in_handler});
+  auto stack =
+      std::make_unique<Stack>(StackOptions{.reserve = 4 * MiB, .strategy = Strategy::in_handler});
   call(*stack, [] { recurse(10'000); });
   std::vector<void*> fillers;
   for (;;) {
@@ -349,8 +350,8 @@ GROWSTACK_SCENARIO("reuse after a failed decommit") {
     munmap(filler, handler::page_size());
   }
   // Of the same slot size, with a guard where the deep stack was.
-  const std::size_t guard = (std::size_t{2} << 20) + 64 * 1024;
-  Stack next({.reserve = std::size_t{2} << 20, .guard = guard, .strategy = Strategy::in_handler});
+  const std::size_t guard = 2 * MiB + 64 * KiB;
+  Stack next({.reserve = 2 * MiB, .guard = guard, .strategy = Strategy::in_handler});
   const char* const floor = static_cast<const char*>(next.floor());
   std::size_t readable = 0;
   for (std::size_t below = handler::page_size(); below <= guard; below += handler::page_size()) {

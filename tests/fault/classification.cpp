@@ -5,14 +5,15 @@
 #include <growstack/handler/classify.hpp>
 #include <growstack/handler/machine.hpp>
 
+#include "support/units.hpp"
+
 #include <csignal>
+#include <initializer_list>
 
 using namespace growstack::handler;
+using namespace growstack::testing;
 
 namespace {
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
 
 // A stack of 256 MiB with a 64 KiB guard, 1 MiB of it committed.
 constexpr SlotView slot{.base = 0x7000'0000'0000,

@@ -7,6 +7,7 @@
 #include "support/forked.hpp"
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
+#include "support/units.hpp"
 
 #include <fcntl.h>
 #include <linux/close_range.h>
@@ -25,7 +26,7 @@ using namespace growstack::testing;
 
 namespace {
 
-const StackOptions options{.reserve = std::size_t{64} << 20, .name = "forked"};
+const StackOptions options{.reserve = 64 * MiB, .name = "forked"};
 
 /// Bytes of file descriptor's file, from its beginning.
 std::size_t file_size(int descriptor) {

@@ -8,6 +8,7 @@
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/units.hpp"
 
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -25,7 +26,7 @@ using namespace growstack::testing;
 
 namespace {
 
-const StackOptions small{.reserve = std::size_t{16} << 20, .name = "small"};
+const StackOptions small{.reserve = 16 * MiB, .name = "small"};
 
 void check_silent_crash(const Ended& ended) {
   CHECK(ended.signal == SIGSEGV);
@@ -62,8 +63,8 @@ TEST_CASE("a null pointer dereferenced on a growable stack dies of SIGSEGV with 
 
 GROWSTACK_SCENARIO("wild pointer into a 256 GiB reservation") {
   no_core();
-  const Stack huge({.reserve = std::size_t{256} << 30});
-  *wild(reinterpret_cast<std::uintptr_t>(huge.base()) - (std::uintptr_t{100} << 30)) = 1;
+  const Stack huge({.reserve = 256 * GiB});
+  *wild(reinterpret_cast<std::uintptr_t>(huge.base()) - 100 * GiB) = 1;
   return 0;
 }
 
@@ -75,9 +76,9 @@ TEST_CASE(
 
 GROWSTACK_SCENARIO("wild pointer far below the own stack pointer") {
   no_core();
-  call(StackOptions{.reserve = std::size_t{256} << 30}, [] {
+  call(StackOptions{.reserve = 256 * GiB}, [] {
     char here = 0;
-    *wild(reinterpret_cast<std::uintptr_t>(&here) - (std::uintptr_t{1} << 30)) = 1;
+    *wild(reinterpret_cast<std::uintptr_t>(&here) - GiB) = 1;
   });
   return 0;
 }

@@ -3,18 +3,19 @@
 
 #include <growstack/growth_policy.hpp>
 
+#include "support/units.hpp"
+
 #include <initializer_list>
 
 using growstack::grown_limit;
 using growstack::GrowthPolicy;
 using growstack::kept_limit;
+using namespace growstack::testing;
 
 namespace {
 constexpr std::size_t page = 4096;
 constexpr std::uintptr_t base = 0x7000'0000'0000;
-constexpr std::uintptr_t floor_ = base - (std::uintptr_t{1} << 30);
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
+constexpr std::uintptr_t floor_ = base - GiB;
 
 std::size_t committed_after(const GrowthPolicy& policy, std::size_t committed, std::size_t depth) {
   return base - grown_limit(policy, base, floor_, base - committed, base - depth, page);

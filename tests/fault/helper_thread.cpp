@@ -6,6 +6,7 @@
 #include "support/injected_error.hpp"
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
+#include "support/units.hpp"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -29,7 +30,7 @@ using namespace growstack::testing;
 
 namespace {
 
-const StackOptions options{.reserve = std::size_t{64} << 20, .name = "served"};
+const StackOptions options{.reserve = 64 * MiB, .name = "served"};
 
 /// Names of the entries of a directory, without dots.
 std::set<std::string> entries(const std::string& path) {

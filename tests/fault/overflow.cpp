@@ -7,6 +7,7 @@
 #include "support/each_strategy.hpp"
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
+#include "support/units.hpp"
 
 #include <pthread.h>
 #include <sys/mman.h>
@@ -29,8 +30,7 @@ using namespace growstack::testing;
 
 namespace {
 
-StackOptions doomed(std::size_t reserve = std::size_t{1} << 20,
-                    Strategy strategy = Strategy::pipe_helper) {
+StackOptions doomed(std::size_t reserve = MiB, Strategy strategy = Strategy::pipe_helper) {
   return {.reserve = reserve, .strategy = strategy, .name = "doomed"};
 }
 
@@ -155,7 +155,7 @@ TEST_CASE("two functions that call each other are one cycle with a count") {
 GROWSTACK_SCENARIO("overflow of a deep stack") {
   no_core();
   // More than are kept; ThreadSanitizer has no room for so many.
-  call(doomed(std::size_t{256} << 20), begins_runaway);
+  call(doomed(256 * MiB), begins_runaway);
   return 0;
 }
 
@@ -173,7 +173,7 @@ TEST_CASE("of millions of frames both ends are shown, and how many lie between")
 namespace {
 int overflow_of(const Traits& of) {
   no_core();
-  call(doomed(1 << 20, of.strategy), begins_runaway);
+  call(doomed(MiB, of.strategy), begins_runaway);
   return 0;
 }
 const ScenarioOfEach<overflow_of> overflows("overflow");
@@ -363,7 +363,7 @@ GROWSTACK_SCENARIO("signal frame does not fit") {
   struct sigaction plain {};
   plain.sa_handler = [](int) { delivered = delivered + 1; };
   sigaction(SIGUSR1, &plain, nullptr);
-  Stack stack({.reserve = std::size_t{1} << 20, .policy = {.headroom = 0}});
+  Stack stack({.reserve = MiB, .policy = {.headroom = 0}});
   const auto counted = handler::counters().lost_signal_frame;
   call(stack, [] {
     const auto bounds = current_stack_bounds();

@@ -5,6 +5,8 @@
 #include <growstack/handler/pages.hpp>
 #include <growstack/handler/ranges.hpp>
 
+#include "support/units.hpp"
+
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -34,6 +36,7 @@ struct RemoveRange {
   void operator()(Range* range) const { remove_range(*range); }
 };
 using OwnedRange = std::unique_ptr<Range, RemoveRange>;
+using namespace growstack::testing;
 
 OwnedRange make_range(std::uintptr_t begin, std::size_t size, std::size_t slot_size) {
   Range* range = nullptr;
@@ -68,7 +71,7 @@ TEST_CASE("an address that nobody registered has no slot") {
 }
 
 TEST_CASE("every address from a live slot's guard to its last byte is found, and nothing else") {
-  const std::size_t slot_size = 64 * 1024;
+  const std::size_t slot_size = 64 * KiB;
   const OwnedRange range = make_range(somewhere, range_alignment, slot_size);
   publish_slot(*range, 3, slot_size);
   const std::uintptr_t guard = somewhere + 3 * slot_size;
@@ -113,7 +116,7 @@ TEST_CASE(
 }
 
 TEST_CASE("a range of a million slots over eight terabytes is exact at its far end") {
-  const std::size_t slot_size = std::size_t{8} << 20;
+  const std::size_t slot_size = 8 * MiB;
   const std::size_t slots = 1'000'000;
   const OwnedRange range = make_range(somewhere, slots * slot_size, slot_size);
   publish_slot(*range, slots - 1, slot_size);
@@ -134,21 +137,21 @@ TEST_CASE("bounds that are not aligned, overlap, or leave user space are refused
         {.begin = begin, .size = size, .slot_size = slot_size, .operations = &no_operations},
         range);
   };
-  CHECK(add(somewhere + page_size(), range_alignment, 64 * 1024) == EINVAL);
-  CHECK(add(somewhere, range_alignment / 2, 64 * 1024) == EINVAL);
-  CHECK(add(somewhere, 0, 64 * 1024) == EINVAL);
+  CHECK(add(somewhere + page_size(), range_alignment, 64 * KiB) == EINVAL);
+  CHECK(add(somewhere, range_alignment / 2, 64 * KiB) == EINVAL);
+  CHECK(add(somewhere, 0, 64 * KiB) == EINVAL);
   CHECK(add(somewhere, range_alignment, 0) == EINVAL);
   CHECK(add(somewhere, range_alignment, 1000) == EINVAL);
   CHECK(add(somewhere, range_alignment, 2 * range_alignment) == EINVAL);
-  CHECK(add(~std::uintptr_t{0} - range_alignment + 1, range_alignment, 64 * 1024) == EINVAL);
-  const OwnedRange first = make_range(somewhere, 2 * range_alignment, 64 * 1024);
-  CHECK(add(somewhere + range_alignment, range_alignment, 64 * 1024) == EEXIST);
+  CHECK(add(~std::uintptr_t{0} - range_alignment + 1, range_alignment, 64 * KiB) == EINVAL);
+  const OwnedRange first = make_range(somewhere, 2 * range_alignment, 64 * KiB);
+  CHECK(add(somewhere + range_alignment, range_alignment, 64 * KiB) == EEXIST);
   CHECK(range_count() == 1);
 }
 
 TEST_CASE("a slot that is retired waits for the fault that works in it") {
-  const OwnedRange range = make_range(somewhere, range_alignment, 64 * 1024);
-  publish_slot(*range, 0, 64 * 1024);
+  const OwnedRange range = make_range(somewhere, range_alignment, 64 * KiB);
+  publish_slot(*range, 0, 64 * KiB);
   std::atomic<bool> retired{false};
   auto pinned = std::make_unique<PinnedSlot>(somewhere);
   REQUIRE(static_cast<bool>(*pinned));
@@ -165,7 +168,7 @@ TEST_CASE("a slot that is retired waits for the fault that works in it") {
 }
 
 TEST_CASE("records are reused, with a new generation and without the old name") {
-  const std::size_t slot_size = 64 * 1024;
+  const std::size_t slot_size = 64 * KiB;
   SlotRecord* first_record = nullptr;
   std::uint32_t first_generation = 0;
   {
@@ -207,8 +210,8 @@ TEST_CASE("a commit that a trim overtook does not claim what the trim took away"
 }
 
 TEST_CASE("a pin that a thread held during fork does not exist in the child") {
-  const OwnedRange range = make_range(somewhere, range_alignment, 64 * 1024);
-  publish_slot(*range, 0, 64 * 1024);
+  const OwnedRange range = make_range(somewhere, range_alignment, 64 * KiB);
+  publish_slot(*range, 0, 64 * KiB);
   pid_t child = -1;
   {
     const PinnedSlot held(somewhere);

@@ -11,6 +11,7 @@
 #include "support/each_strategy.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
+#include "support/units.hpp"
 
 #include <pthread.h>
 #include <unistd.h>
@@ -27,9 +28,6 @@ using namespace growstack;
 using namespace growstack::testing;
 
 namespace {
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
 
 volatile sig_atomic_t delivered = 0;
 void count_delivery(int) { delivered = delivered + 1; }

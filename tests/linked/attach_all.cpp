@@ -8,6 +8,7 @@
 #include "support/injected_error.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
+#include "support/units.hpp"
 
 #include <boost/context/fiber.hpp>
 
@@ -29,8 +30,6 @@ using namespace growstack::testing;
 namespace context = boost::context;
 
 namespace {
-
-constexpr std::size_t MiB = std::size_t{1} << 20;
 
 /// Made by this thread, and for any to resume.
 context::fiber fiber_that_goes_deep(std::size_t& wrong) {

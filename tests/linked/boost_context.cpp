@@ -11,6 +11,7 @@
 #include "support/recursion.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
+#include "support/units.hpp"
 
 #include <boost/context/fiber.hpp>
 #include <boost/coroutine2/all.hpp>
@@ -28,9 +29,6 @@ using namespace growstack::testing;
 namespace context = boost::context;
 
 namespace {
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
 
 using Numbers = boost::coroutines2::coroutine<std::size_t>;
 

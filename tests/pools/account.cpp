@@ -1,9 +1,10 @@
 // Accounts: committed bytes, charged to a pool and to the whole process, all of them or none.
 #include <doctest/doctest.h>
 
-#include "account.hpp"
+#include "memory/account.hpp"
 
 #include "support/scenario.hpp"
+#include "support/units.hpp"
 
 #include <atomic>
 #include <cstddef>
@@ -78,7 +79,7 @@ TEST_CASE(
 
 TEST_CASE("the explanation names the budget that leaves less, and what it is") {
   Account whole("the whole", nullptr, 4096);
-  Account part("the part", &whole, 1 << 20);
+  Account part("the part", &whole, MiB);
   CHECK(part.charge(1024));
   CHECK(contains(part.explanation(), "the whole is 4 KiB"));
   CHECK(contains(part.explanation(), "1 KiB are committed"));

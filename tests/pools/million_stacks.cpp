@@ -12,6 +12,7 @@
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/units.hpp"
 
 #include <cstdio>
 #include <optional>
@@ -23,10 +24,6 @@ using namespace growstack;
 using namespace growstack::testing;
 
 namespace {
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
-constexpr std::size_t GiB = 1024 * MiB;
 
 constexpr std::size_t many = 100'000;
 

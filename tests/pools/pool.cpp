@@ -14,6 +14,7 @@
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/units.hpp"
 
 #include <boost/context/fiber.hpp>
 
@@ -40,9 +41,6 @@ using namespace growstack::testing;
 using growstack::handler::page_size;
 
 namespace {
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
 
 /// Something that runs there and writes as deep as that.
 std::size_t use(Stack& stack, std::size_t depth) {
@@ -823,8 +821,7 @@ TEST_CASE(
     return skip("ThreadSanitizer leaves too little address space");
   }
   // So large that there is room for few in an arena.
-  StackPool pool(
-      PoolOptions{.reserve = std::size_t{4} << 30U, .retention = std::chrono::milliseconds(1)});
+  StackPool pool(PoolOptions{.reserve = 4 * GiB, .retention = std::chrono::milliseconds(1)});
   std::vector<Stack> stacks = acquire(pool, 900);
   const std::size_t arenas = pool.statistics().arenas;
   CHECK(arenas >= 3);
@@ -833,8 +830,8 @@ TEST_CASE(
                         // wherever they lie
   }
   CHECK(soon(pool, [&](const PoolStatistics& now) {
-    const Stack other({.reserve = std::size_t{128} << 20U});  // throws if it is not
-    const Stack of_a_size_of_its_own({.reserve = std::size_t{512} << 20U});
+    const Stack other({.reserve = 128 * MiB});  // throws if it is not
+    const Stack of_a_size_of_its_own({.reserve = 512 * MiB});
     return now.arenas < arenas && now.live + now.cached + now.cold < 300;
   }));
   for (Stack& stack : stacks) {

@@ -10,6 +10,7 @@
 #include "support/pools.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
+#include "support/units.hpp"
 
 #include <atomic>
 #include <chrono>
@@ -24,8 +25,6 @@ using namespace growstack;
 using namespace growstack::testing;
 
 namespace {
-
-constexpr std::size_t KiB = 1024;
 
 bool grows(Stack& stack) {
   return call(stack, [] { return descend(400 * KiB); }) == 0;

@@ -14,6 +14,7 @@
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/units.hpp"
 
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -35,9 +36,6 @@ using namespace growstack::testing;
 using growstack::handler::page_size;
 
 namespace {
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
 
 PoolOptions hungry(Strategy strategy) {
   PoolOptions options = options_for(strategy);

@@ -7,6 +7,7 @@
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
 #include "support/scenario.hpp"
+#include "support/units.hpp"
 
 #include <fcntl.h>
 #include <sys/resource.h>
@@ -30,9 +31,6 @@ using growstack::Stack;
 using growstack::Strategy;
 
 namespace {
-
-constexpr std::size_t MiB = std::size_t{1024} * 1024;
-constexpr std::size_t GiB = 1024 * MiB;
 
 constexpr std::size_t marker_bytes = 64;
 using Marker = std::array<unsigned char, marker_bytes>;
@@ -69,7 +67,7 @@ int crash(const Traits& of) {
   Stack idle(options);
   Stack given_back(options);
   Stack running(options);
-  call(idle, [] { mark(64 * 1024, shallow); });
+  call(idle, [] { mark(64 * KiB, shallow); });
   call(given_back, [] { mark(20 * MiB, trimmed); });
   if (of.trims && given_back.trim()) {
     return 2;

@@ -12,6 +12,7 @@
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/units.hpp"
 
 #include <boost/context/fiber.hpp>
 
@@ -32,9 +33,6 @@ using growstack::StackOptions;
 using growstack::handler::page_size;
 
 namespace {
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
 
 /// Below the usual RLIMIT_STACK, which bounds grows_down.
 constexpr std::size_t reserve = 6 * MiB;

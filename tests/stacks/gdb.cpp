@@ -9,6 +9,7 @@
 #include "support/each_strategy.hpp"
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
+#include "support/units.hpp"
 
 #include <pthread.h>
 #include <unistd.h>
@@ -29,8 +30,6 @@ using namespace growstack;
 using namespace growstack::testing;
 
 namespace {
-
-constexpr std::size_t MiB = std::size_t{1} << 20;
 
 const std::vector<std::string> source_the_script{std::string("source ") + GROWSTACK_GDB_SCRIPT};
 
@@ -200,7 +199,7 @@ TEST_CASE("a wild pointer that hits the reserve of a stack stops in gdb: that is
 GROWSTACK_SCENARIO("growth that fails") {
   no_core();
   Stack stack({.reserve = 16 * MiB, .strategy = Strategy::in_handler, .name = "starving"});
-  set_process_budget(256 * 1024);
+  set_process_budget(256 * KiB);
   call(stack, runaway, 0);
   return 0;
 }
@@ -407,7 +406,7 @@ TEST_CASE("a stripped program tells as much") {
 
 GROWSTACK_SCENARIO("very many stacks") {
   no_core();
-  StackPool pool({.reserve = 64 * 1024, .guard = 4096, .strategy = Strategy::pipe_helper});
+  StackPool pool({.reserve = 64 * KiB, .guard = 4096, .strategy = Strategy::pipe_helper});
   std::vector<Stack> stacks;
   for (int count = 0; count < 150; ++count) {
     stacks.push_back(pool.acquire("one of many"));

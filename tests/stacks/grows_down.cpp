@@ -8,6 +8,7 @@
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/units.hpp"
 
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -25,9 +26,6 @@ using growstack::Strategy;
 using growstack::handler::page_size;
 
 namespace {
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
 
 /// The soft RLIMIT_STACK, for a while.
 class StackLimit {

@@ -14,6 +14,7 @@
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/units.hpp"
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -31,9 +32,6 @@ using namespace growstack::testing;
 using growstack::handler::page_size;
 
 namespace {
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
 
 const StackOptions options{
     .reserve = 8 * MiB, .strategy = Strategy::guard_markers, .name = "marked"};

@@ -12,6 +12,7 @@
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/units.hpp"
 
 #include <fcntl.h>
 #include <spawn.h>
@@ -42,9 +43,6 @@ using growstack::Strategy;
 using growstack::handler::page_size;
 
 namespace {
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
 
 StackOptions options_for(const Traits& of) {
   return {.reserve = 6 * MiB, .strategy = of.strategy, .name = "short of room"};

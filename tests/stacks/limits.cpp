@@ -12,6 +12,7 @@
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/units.hpp"
 
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -33,10 +34,6 @@ using growstack::Strategy;
 using growstack::handler::page_size;
 
 namespace {
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
-constexpr std::size_t GiB = 1024 * MiB;
 
 void set_limit(int resource, rlim_t bytes) {
   rlimit limit{};

@@ -10,6 +10,7 @@
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/units.hpp"
 
 #include <sys/resource.h>
 
@@ -22,9 +23,6 @@ using namespace growstack;
 using namespace growstack::testing;
 
 namespace {
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
 
 StackOptions options_with(bool on_fault) {
   return {.reserve = 2 * MiB,

@@ -10,6 +10,7 @@
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/units.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -31,9 +32,6 @@ using growstack::Strategy;
 using growstack::handler::page_size;
 
 namespace {
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
 
 /// Runs body(index) in `count` threads that start together, and waits for all.
 void in_threads(unsigned count, const std::function<void(unsigned)>& body) {

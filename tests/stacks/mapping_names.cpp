@@ -14,6 +14,7 @@
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
 #include "support/supervised.hpp"
+#include "support/units.hpp"
 
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -34,7 +35,6 @@ using namespace growstack::testing;
 
 namespace {
 
-constexpr std::size_t MiB = std::size_t{1} << 20;
 constexpr std::uint32_t set_vma = 0x53564d41;  // PR_SET_VMA, and PR_SET_VMA_ANON_NAME is 0
 
 struct Stretch {

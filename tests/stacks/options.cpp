@@ -11,6 +11,7 @@
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/units.hpp"
 
 #include <cerrno>
 #include <cstdint>
@@ -30,11 +31,6 @@ using growstack::Strategy;
 using growstack::handler::page_size;
 
 namespace {
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
-constexpr std::size_t GiB = 1024 * MiB;
-constexpr std::size_t TiB = 1024 * GiB;
 
 /// The message with which the options are refused as invalid; empty if they are not.
 std::string refusal(const StackOptions& options) {

@@ -7,6 +7,7 @@
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
 #include "support/pools.hpp"
+#include "support/units.hpp"
 
 #include <string>
 #include <thread>
@@ -15,9 +16,7 @@
 using namespace growstack;
 using namespace growstack::testing;
 
-namespace {
-constexpr std::size_t MiB = std::size_t{1} << 20;
-}
+namespace {}
 
 STRATEGIES_WHERE(traits.own_address_space,
                  "a stack that was released can be adopted by any of its addresses") {

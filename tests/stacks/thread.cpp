@@ -12,6 +12,7 @@
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/units.hpp"
 
 #include <pthread.h>
 #include <sched.h>
@@ -36,9 +37,6 @@ using namespace growstack::testing;
 using namespace std::chrono_literals;
 
 namespace {
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
 
 /// Until it does, or half a minute has passed: threads end in their own time.
 template <class Condition>

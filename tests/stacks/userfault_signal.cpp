@@ -13,6 +13,7 @@
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/units.hpp"
 
 #include <linux/close_range.h>
 #include <sys/mman.h>
@@ -31,9 +32,6 @@ using namespace growstack::testing;
 using growstack::handler::page_size;
 
 namespace {
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
 
 const StackOptions options{
     .reserve = 8 * MiB, .strategy = Strategy::userfault_signal, .name = "filled"};

@@ -3,6 +3,8 @@
 // stacks, where a failing assertion would throw.
 #pragma once
 
+#include "support/units.hpp"
+
 #include <alloca.h>
 
 #include <cstddef>
@@ -36,7 +38,7 @@ at_stack_pointer(std::uintptr_t address, const Body& body) {
 /// Calls itself, with a pattern in each frame, until less than `spare` bytes are left above
 /// `address`, which lies in the running stack. Returns the number of bytes that had changed when it
 /// came back: 0.
-std::size_t descend_to(std::uintptr_t address, std::size_t spare = std::size_t{4} * 1024);
+std::size_t descend_to(std::uintptr_t address, std::size_t spare = 4 * KiB);
 
 /// The same, `depth` bytes below the caller.
 inline std::size_t descend(std::size_t depth) { return descend_to(GROWSTACK_HERE - depth, 0); }

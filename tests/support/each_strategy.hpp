@@ -9,6 +9,7 @@
 #include <growstack/strategy.hpp>
 
 #include "support/scenario.hpp"
+#include "support/units.hpp"
 
 #include <sys/resource.h>
 
@@ -72,10 +73,10 @@ struct Traits {
   }
 };
 
-inline constexpr std::size_t huge_page = std::size_t{2} << 20U;
+inline constexpr std::size_t huge_page = 2 * MiB;
 
 /// What one page of page tables describes, without the usual guard, which shares it.
-inline constexpr std::size_t marker_window = huge_page - std::size_t{64} * 1024;
+inline constexpr std::size_t marker_window = huge_page - 64 * KiB;
 
 inline constexpr Traits traits_of_pipe_helper{.strategy = Strategy::pipe_helper,
                                               .name = "pipe_helper",

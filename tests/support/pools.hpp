@@ -9,6 +9,7 @@
 #include "support/bare_system_call.hpp"
 #include "support/each_strategy.hpp"
 #include "support/scenario.hpp"
+#include "support/units.hpp"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -43,9 +44,7 @@ inline constexpr std::size_t warm_size = GrowthPolicy::pooled().initial_commit;
 
 /// The memory of idle stacks stays until somebody asks for it: what a test sees is its own doing.
 [[nodiscard]] inline PoolOptions options_for(Strategy strategy) {
-  return {.reserve = std::size_t{1} << 20,
-          .strategy = strategy,
-          .retention = std::chrono::milliseconds(0)};
+  return {.reserve = MiB, .strategy = strategy, .retention = std::chrono::milliseconds(0)};
 }
 
 inline std::vector<Stack> acquire(StackPool& pool, std::size_t count) {
