@@ -33,12 +33,21 @@ int commit(const Range& range, SlotRecord& slot, Step step) noexcept {
   return commit_here(range, slot, step);
 }
 
-/// A plan that does not help: better an end than a loop.
-bool reaches(Step step, std::uintptr_t address) noexcept { return step.begin <= address; }
-
 int grow_by(Commit commits, const Range& range, SlotRecord& slot, std::uintptr_t address) noexcept {
-  const Step step = range.operations->plan(range, slot, address);
-  return reaches(step, address) ? commits(range, slot, step) : EDOM;
+  for (;;) {
+    const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
+    const Step step = range.operations->plan(range, slot, address);
+    if (step.begin <= address && address < step.end) {
+      return commits(range, slot, step);
+    }
+    const std::uintptr_t limit_now = slot.limit.load(std::memory_order_acquire);
+    if (limit_now <= address) {
+      return 0;  // another thread was first
+    }
+    if (limit_now == limit) {
+      return EDOM;  // the plan would decline for ever
+    }
+  }
 }
 
 }  // namespace

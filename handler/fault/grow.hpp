@@ -8,8 +8,8 @@
 namespace growstack::handler {
 
 /// Commits what a touch at `address` asks for, in the thread that the range's committer names.
-/// Returns 0; EDOM if the plan does not reach the address; or the errno of Operations::commit. The
-/// caller holds the slot pinned. Signal handlers included.
+/// Returns 0, also if another thread was first; EDOM if the plan declined; or the errno of
+/// Operations::commit. The caller holds the slot pinned. Signal handlers included.
 [[nodiscard]] int grow(const Range& range, SlotRecord& slot, std::uintptr_t address) noexcept;
 
 /// Commits what a touch at `address` asks for, in the calling thread, whatever the range's

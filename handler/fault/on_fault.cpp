@@ -1,27 +1,35 @@
 // The way of a fault, top to bottom. notes/life-of-a-fault.md walks the same steps.
 //
-// Everything below runs in a signal handler, on the alternate stack, with every signal blocked. It
-// takes no lock, allocates nothing and calls nothing but:
+// Everything in this folder runs in a signal handler, on the alternate stack, with every signal
+// blocked. It takes no lock, allocates nothing and calls nothing but what this box lists:
 //
-//     look-up, classification, plan    our own arithmetic on atomics; classification asks
-//     getauxval(3), which reads memory fstat, write                     signal-safety(7) lists
-//     them: the request pipe. write, ppoll and rt_sigtimedwait by
-//                                      syscall(3), because libc's are cancellation points
-//     sched_getcpu, sched_setaffinity  the request pipe: reads a word of the kernel's, and a bare
-//     system call futex, tgkill, rt_tgsigqueueinfo bare system calls through syscall(3), which
-//     touches nothing but errno mprotect, madvise, ioctl         bare system calls; POSIX does not
-//     list them, Linux does not mind: they touch no
-//                                      memory of libc's. Which one commits is the range's operation
-//     sigaction, pthread_sigmask       listed; forwarding
-//     rt_sigtimedwait                  takes back a SIGPIPE of ours
-//     clock_gettime, ppoll, sigpending, getpid, prctl, gettid
-//                                      listed, or bare system calls; the report
-//     the unwinder                     only for a report, when nothing can be lost any more; warmed
-//     up beforehand, and
-//                                      since glibc 2.35 it finds objects without a lock
-//                                      (_dl_find_object)
+//     call                               who                      why it is safe
+//     ---------------------------------  -----------------------  --------------------------------
+//     getauxval, getpagesize             look-up, classification  read what the kernel told libc
+//     fstat                              request                  signal-safety(7) lists it
+//     write, tgkill, sched_setaffinity,  request                  bare system calls, by syscall(3),
+//       futex, rt_sigtimedwait                                    which touches only errno
+//     sched_getcpu                       request                  reads a word of the kernel's
+//     getpid                             request, forwarding      listed
+//     mprotect, madvise, ioctl           Operations::commit       bare system calls, not listed:
+//                                                                 they touch no memory of libc's
+//     futex                              is_writable              as above
+//     sigaction, pthread_sigmask         forwarding               listed
+//     gettid, rt_tgsigqueueinfo          forwarding               bare system calls
+//     sigpending, clock_gettime          report                   listed
+//     ppoll, write, prctl, gettid,       report                   bare system calls
+//       futex, rt_sigtimedwait
+//     the unwinder                       report                   only when nothing can be lost any
+//                                                                 more; warmed up beforehand; since
+//                                                                 glibc 2.35 it finds objects
+//                                                                 without a lock (_dl_find_object)
+//     sigemptyset and the like, memset,  all                      arithmetic on what they are
+//       strlen                                                    given
 //
-// errno is kept. Thread-local variables are not touched, but for errno.
+// libc's own write, ppoll and sigtimedwait are cancellation points. Operations::plan and ::commit
+// are the range's; lib/ keeps the same rules. What would be unsafe is done beforehand, in an
+// ordinary thread (warm_up_unwinder, prepare_filling). errno is kept. No other thread-local
+// variable is touched.
 #include "fault/on_fault.hpp"
 
 #include <growstack/handler/classify.hpp>
@@ -68,14 +76,47 @@ Fault read_fault(int signal, const siginfo_t& info, const ucontext_t& context) n
           .page_present = ThisMachine::page_present(context)};
 }
 
-/// Where the kernel would have put a signal's frame, as far down as the stack may reach.
-std::uintptr_t signal_frame_address(const Fault& fault, const SlotView& slot) noexcept {
-  const std::uintptr_t lowest = fault.stack_pointer - signal_frame_bytes();
-  return std::min(std::max(lowest, slot.floor), slot.limit - 1);
+/// What is left to do with a fault when its slot is not pinned any more.
+struct Resolution {
+  enum Kind : std::uint8_t { resume, forward, give_up } kind = resume;
+  // To give up:
+  const Operations* operations = nullptr;
+  const SlotRecord* slot = nullptr;
+  int error = 0;
+};
+
+Resolution foreign() noexcept {
+  tally.foreign.add_one();
+  return {.kind = Resolution::forward};
 }
 
-/// Asks the kernel, without a fault and without changing anything: FUTEX_WAKE_OP adds 0 to the
-/// second word.
+Resolution give_up(const PinnedSlot& pinned, int error) noexcept {
+  return {.kind = Resolution::give_up,
+          .operations = pinned.range().operations,
+          .slot = &pinned.slot(),
+          .error = error};
+}
+
+Resolution grow_to(const PinnedSlot& pinned, std::uintptr_t address) noexcept {
+  const int error = grow(pinned.range(), pinned.slot(), address);
+  return error == 0 ? Resolution{} : give_up(pinned, error);
+}
+
+/// Fills a page that somebody gave back to the kernel. If another thread has filled it by now,
+/// nothing happens, and the instruction is tried again.
+Resolution fill_again(const PinnedSlot& pinned, std::uintptr_t address) noexcept {
+  const std::uintptr_t page = page_down(address);
+  const int error =
+      pinned.range().operations->commit(pinned.range(), pinned.slot(), {page, page + page_size()});
+  if (error == ENOENT) {
+    return foreign();  // a mapping that the program made there
+  }
+  tally.spurious.add_one();
+  return error == 0 ? Resolution{} : give_up(pinned, error);
+}
+
+/// Asks the kernel whether the address may be written to, without a fault and without a change:
+/// FUTEX_WAKE_OP adds 0 to the second word.
 bool is_writable(std::uintptr_t address) noexcept {
   std::uint32_t first = 0;
   const std::uintptr_t second = address & ~(alignof(std::uint32_t) - 1);
@@ -83,82 +124,82 @@ bool is_writable(std::uintptr_t address) noexcept {
                  FUTEX_OP(FUTEX_OP_ADD, 0, FUTEX_OP_CMP_EQ, 0)) >= 0;
 }
 
-Step page_of(std::uintptr_t address) noexcept {
-  return {page_down(address), page_down(address) + page_size()};
+/// Resumes, unless the memory is committed by us and forbidden by the program: its own guard page.
+Resolution try_again(std::uintptr_t address) noexcept {
+  if (!is_writable(address)) {
+    return foreign();
+  }
+  tally.spurious.add_one();
+  return {};
+}
+
+/// Returns where the kernel would have put a signal's frame, at least as far down as the stack may
+/// reach.
+std::uintptr_t signal_frame_address(const Fault& fault, const SlotView& slot) noexcept {
+  const std::uintptr_t lowest = fault.stack_pointer - signal_frame_bytes();
+  return std::min(std::max(lowest, slot.floor), slot.limit - 1);
 }
 
 bool runs_elsewhere(const Fault& fault, const SlotView& slot) noexcept {
   return fault.stack_pointer < slot.guard || fault.stack_pointer > slot.base;
 }
 
-/// Everything between classification and the return of the handler. False: forward the fault.
-bool serve(const Fault& fault) noexcept {
-  // The slot of the stack pointer where the kernel gave no address; just below, because a stack
+/// Does everything that needs the slot pinned.
+Resolution resolve(const Fault& fault) noexcept {
+  // If the kernel gave no address, the slot of the stack pointer. Just below it, because a stack
   // pointer is an end.
   const PinnedSlot pinned(may_be_lost_signal_frame(fault) ? fault.stack_pointer - 1
                                                           : fault.address);
   if (!pinned) {
-    tally.foreign.add_one();
-    return false;
+    return foreign();
   }
-  SlotRecord& slot = pinned.slot();
-  const SlotView seen = view(slot);
+  const SlotView slot = view(pinned.slot());
   const bool ran_past_guard =
-      fault.stack_pointer < seen.guard && in_vacant_slot(pinned.range(), fault.stack_pointer);
+      fault.stack_pointer < slot.guard && in_vacant_slot(pinned.range(), fault.stack_pointer);
 
-  int error = 0;
-  switch (classify(fault, seen, signal_frame_bytes(), ran_past_guard)) {
+  switch (classify(fault, slot, signal_frame_bytes(), ran_past_guard)) {
     case Outcome::growth:
-      count_growth(slot, runs_elsewhere(fault, seen));
-      error = grow(pinned.range(), slot, fault.address);
-      break;
+      count_growth(pinned.slot(), runs_elsewhere(fault, slot));
+      return grow_to(pinned, fault.address);
     case Outcome::lost_signal_frame:
       tally.lost_signal_frame.add_one();
       if (!fault.may_be_bad_address) {
-        report_lost_signal(slot, fault);
+        report_lost_signal(pinned.slot(), fault);
       }
-      error = grow(pinned.range(), slot, signal_frame_address(fault, seen));
-      break;
+      return grow_to(pinned, signal_frame_address(fault, slot));
     case Outcome::spurious:
-      if (!is_writable(fault.address)) {
-        tally.foreign
-            .add_one();  // committed by us, and forbidden by the program: its own guard page
-        return false;
-      }
-      tally.spurious.add_one();
-      break;
+      return try_again(fault.address);
     case Outcome::discarded:
-      // It may be there by now, put there by another thread: then nothing happens, and the
-      // instruction is tried again.
-      error = pinned.range().operations->commit(pinned.range(), slot, page_of(fault.address));
-      if (error == ENOENT) {
-        tally.foreign.add_one();  // a mapping that the program made there
-        return false;
-      }
-      tally.spurious.add_one();
-      break;
-    case Outcome::foreign:
-      tally.foreign.add_one();
-      return false;
+      return fill_again(pinned, fault.address);
     case Outcome::overflow:
       tally.overflow.add_one();
-      pinned.range().operations->on_overflow(slot, fault, 0);
-      return false;
+      return give_up(pinned, 0);
+    case Outcome::foreign:
+      break;
   }
-  if (error != 0) {
-    pinned.range().operations->on_overflow(slot, fault, error);
-    return false;
-  }
-  return true;
+  return foreign();
 }
 
 }  // namespace
 
 void on_fault(int signal, siginfo_t* info, void* context) noexcept {
   const KeepErrno keep_errno;
-  if (!serve(read_fault(signal, *info, *static_cast<const ucontext_t*>(context)))) {
-    forward(signal, info, context);
+  const Fault fault = read_fault(signal, *info, *static_cast<const ucontext_t*>(context));
+  const Resolution resolution = resolve(fault);
+  switch (resolution.kind) {
+    case Resolution::resume:
+      return;
+    case Resolution::give_up:
+      switch (
+          resolution.operations->on_overflow(*resolution.slot, fault, context, resolution.error)) {
+        case Disposition::forward:
+          break;
+      }
+      break;
+    case Resolution::forward:
+      break;
   }
+  forward(signal, info, context);
 }
 
 }  // namespace growstack::handler

@@ -70,6 +70,9 @@ void name_the_cause(RawLine& line, const SlotRecord& slot, const Fault& fault, i
     case EDQUOT:
       line << "a stack could not grow (the budget of its pool or of the process is used up)";
       break;
+    case EDOM:
+      line << "a stack could not grow (its owner declined)";
+      break;
     case EBADF:
     case ENOTTY:
       line << "a stack could not grow (the program closed the descriptor of growstack's "
@@ -160,20 +163,19 @@ void write_raw_frames() noexcept {
   }
 }
 
-}  // namespace
-
-void report_overflow(const SlotRecord& slot, const Fault& fault, int error) noexcept {
-  const KeepPendingSignals keep_pending_signals;
-  if (!write_raw_line(slot, fault, error)) {
-    return;  // nobody listens
+/// Waits until the thread that reports has finished, because we return to a fault that ends the
+/// process.
+void wait_for_other_report() noexcept {
+  const auto deadline = std::chrono::steady_clock::now() + symbol_patience;
+  while (reporting.load(std::memory_order_acquire) != 0 &&
+         std::chrono::steady_clock::now() < deadline) {
+    futex_wait(reporting, 1, 100ms);
   }
+}
+
+void write_trace(const Fault& fault) noexcept {
   if (reporting.exchange(1, std::memory_order_acquire) != 0) {
-    // Another thread reports. Let it finish, because we return to a fault that ends the process.
-    const auto deadline = std::chrono::steady_clock::now() + symbol_patience;
-    while (reporting.load(std::memory_order_acquire) != 0 &&
-           std::chrono::steady_clock::now() < deadline) {
-      futex_wait(reporting, 1, 100ms);
-    }
+    wait_for_other_report();
     return;
   }
   collect_trace(fault.program_counter);
@@ -182,6 +184,17 @@ void report_overflow(const SlotRecord& slot, const Fault& fault, int error) noex
   }
   reporting.store(0, std::memory_order_release);
   futex_wake(reporting);
+}
+
+}  // namespace
+
+Disposition report_overflow(const SlotRecord& slot, const Fault& fault, void* /*context*/,
+                            int error) noexcept {
+  const KeepPendingSignals keep_pending_signals;
+  if (write_raw_line(slot, fault, error)) {  // otherwise nobody listens
+    write_trace(fault);
+  }
+  return Disposition::forward;
 }
 
 void report_lost_signal(const SlotRecord& slot, const Fault& fault) noexcept {

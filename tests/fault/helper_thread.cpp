@@ -3,6 +3,7 @@
 
 #include <growstack/growstack.hpp>
 
+#include "support/forked.hpp"
 #include "support/injected_error.hpp"
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
@@ -232,6 +233,20 @@ GROWSTACK_SCENARIO("helper may not be moved") {
 
 TEST_CASE("a helper that may not be moved serves from where it is") {
   CHECK(run_scenario("helper may not be moved").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("a forked child uninstalls") {
+  if (handler::install() != 0 || handler::start_helper() != 0) {
+    return 1;
+  }
+  const std::string helper = thread_with_name("stack-helper");
+  const int child = exit_code_of_child([] { return handler::uninstall() == 0 ? 7 : 1; });
+  usleep(100'000);
+  return child == 7 && find_thread("stack-helper") == helper ? 7 : 2;
+}
+
+TEST_CASE("a forked child that uninstalls does not end its parent's helper") {
+  CHECK(run_scenario("a forked child uninstalls").exit_code == 7);
 }
 
 GROWSTACK_SCENARIO("started by a real-time thread") {

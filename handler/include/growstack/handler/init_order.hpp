@@ -2,8 +2,9 @@
 // attribute init_priority, which makes all of them before any static object of the program.
 //
 // Such objects are not local statics, because a child that is forked while another thread makes one
-// would find it half made for ever. Handlers of pthread_atfork(3) that prepare for a fork run in the
-// reverse order of their registration: so whoever takes a lock before another one comes later here.
+// would find it half made for ever. Handlers of pthread_atfork(3) that prepare for a fork run in
+// the reverse order of their registration: so whoever takes a lock before another one comes later
+// here.
 #pragma once
 
 namespace growstack::handler {
