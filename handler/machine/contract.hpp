@@ -1,6 +1,6 @@
 // What a processor must tell: the contract of a file in this folder.
 //
-// To add a processor, write one file with one type that meets `Machine` and is named ThisMachine,
+// To add a processor, write one file with a struct ThisMachine that meets the concept `Machine`,
 // and include it in machine.hpp. The comments name what differs between processors: x86-64 (see
 // x86_64.hpp), and aarch64, which has no file yet.
 #pragma once

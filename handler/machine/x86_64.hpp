@@ -12,7 +12,7 @@
 namespace growstack::handler {
 
 /// See contract.hpp.
-struct X86_64 {
+struct ThisMachine {
   /// System V ABI, 3.2.2.
   static constexpr std::size_t red_zone_bytes = 128;
 
@@ -65,7 +65,5 @@ struct X86_64 {
     return static_cast<std::uintptr_t>(context.uc_mcontext.gregs[number]);
   }
 };
-
-using ThisMachine = X86_64;
 
 }  // namespace growstack::handler
