@@ -13,10 +13,10 @@
 #include "claims/look.hpp"
 #include "support/descend.hpp"
 #include "support/forked.hpp"
+#include "support/limits.hpp"
 
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -59,20 +59,13 @@ Mapping main_stack() {
 
 /// Sets the soft limit, which is the one that counts.
 void limit_stack_to(rlim_t bytes) {
-  rlimit limit{};
-  getrlimit(RLIMIT_STACK, &limit);
-  limit.rlim_cur = bytes;
-  if (setrlimit(RLIMIT_STACK, &limit) != 0) {
+  if (!set_soft_limit(RLIMIT_STACK, bytes)) {
     throw std::system_error(errno, std::generic_category(), "setrlimit");
   }
 }
 
 /// Whether the soft limit may be set to that.
-bool may_limit_stack_to(std::size_t bytes) {
-  rlimit limit{};
-  getrlimit(RLIMIT_STACK, &limit);
-  return bytes <= limit.rlim_max;
-}
+bool may_limit_stack_to(std::size_t bytes) { return bytes <= limits_of(RLIMIT_STACK).rlim_max; }
 
 /// Where huge pages are switched on for everything, the kernel may fill 2 MiB at a touch. Not in
 /// this process.
@@ -109,14 +102,11 @@ CLAIM(
   if (!may_limit_stack_to(4 * MiB)) {
     return skip(low_hard_limit);
   }
-  rlimit limit{};
-  getrlimit(RLIMIT_STACK, &limit);
-  limit_stack_to(4 * MiB);
+  const SoftLimit for_the_child(RLIMIT_STACK, 4 * MiB);
   char** const environment = environ;
   environ = nullptr;  // a large environment would fill pages as well
   const Ended ended = run_scenario("main stack: at first");
   environ = environment;
-  limit_stack_to(limit.rlim_cur);
   const std::vector<std::size_t> seen = numbers_in(ended, 2);
   const std::size_t size = seen[0];
   const std::size_t resident = seen[1];
@@ -286,7 +276,7 @@ CLAIM(16, "R, L",
 
 namespace {
 
-constexpr int segmentation_fault = 1000 + SIGSEGV;
+constexpr int segmentation_fault = killed_by(SIGSEGV);
 
 /// How a child ends that has that limit and touches the lowest byte of a stack of that size.
 int end_of_stack(std::uintptr_t end, std::size_t limit, std::size_t size) {
@@ -399,10 +389,7 @@ GROWSTACK_SCENARIO("main stack: overflow without a core") {
 }
 
 GROWSTACK_SCENARIO("main stack: overflow with a core") {
-  rlimit limit{};
-  getrlimit(RLIMIT_CORE, &limit);
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_CORE, &limit);
+  raise_soft_limit(RLIMIT_CORE);
   overflow();
 }
 
@@ -439,9 +426,7 @@ CLAIM(18, "L", "Overflow means SIGSEGV and a core dump; on an alternate stack it
   const Ended plain = run_scenario("main stack: overflow without a core");
   CHECK(plain.signal == SIGSEGV);
   std::string core = "not tried, as core_pattern names a path or a program";
-  rlimit limit{};
-  getrlimit(RLIMIT_CORE, &limit);
-  if (core_is_a_plain_file() && limit.rlim_max >= 64 * MiB) {
+  if (core_is_a_plain_file() && limits_of(RLIMIT_CORE).rlim_max >= 64 * MiB) {
     CHECK_FALSE(plain.dumped_core);
     const std::filesystem::path before = std::filesystem::current_path();
     std::string folder = std::filesystem::temp_directory_path() / "growstack-core-XXXXXX";

@@ -11,6 +11,7 @@
 #include "claims/look.hpp"
 #include "support/descend.hpp"
 #include "support/forked.hpp"
+#include "support/limits.hpp"
 
 #include <growstack/growstack.hpp>
 
@@ -18,7 +19,6 @@
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -216,14 +216,6 @@ char* grow(char* lowest, const char* end) {
   return lowest;
 }
 
-/// Sets the soft RLIMIT_STACK; false if the hard one forbids that.
-bool set_stack_limit(std::size_t bytes) {
-  rlimit limit{};
-  getrlimit(RLIMIT_STACK, &limit);
-  limit.rlim_cur = bytes;
-  return setrlimit(RLIMIT_STACK, &limit) == 0;
-}
-
 /// The distance that a growing stack keeps from others: 256 pages, unless the kernel was booted
 /// with another number.
 std::size_t stack_guard_gap() {
@@ -243,7 +235,7 @@ CLAIM(33, "S",
       "a MAP_GROWSDOWN mapping keeps a gap from memory in use, none from memory without "
       "permissions or from its like") {
   constexpr std::size_t room = 4 * MiB;
-  if (!set_stack_limit(2 * room)) {
+  if (!set_soft_limit(RLIMIT_STACK, 2 * room)) {
     return skip("RLIMIT_STACK allows less than this test needs");
   }
   // One page that grows down, with room below it; then a neighbour.
@@ -279,7 +271,7 @@ CLAIM(34, "S", "To unmap a MAP_GROWSDOWN stack one must find out how far it grew
       "could grow to hits others") {
   constexpr std::size_t room = 4 * MiB;
   constexpr std::size_t deep = MiB;
-  if (!set_stack_limit(2 * room)) {
+  if (!set_soft_limit(RLIMIT_STACK, 2 * room)) {
     return skip("RLIMIT_STACK allows less than this test needs");
   }
   char* const hole = find_hole(room + page_bytes());
@@ -311,7 +303,7 @@ CLAIM(35, "L", "MAP_GROWSDOWN obeys RLIMIT_STACK.",
       "each MAP_GROWSDOWN mapping alone grows up to the RLIMIT_STACK of the moment") {
   constexpr std::size_t limit = MiB;
   constexpr std::size_t room = 8 * MiB;
-  if (!set_stack_limit(2 * limit)) {
+  if (!set_soft_limit(RLIMIT_STACK, 2 * limit)) {
     return skip("RLIMIT_STACK allows less than this test needs");
   }
   // Three that grow down, each with room below it. They share one hole: were each to look for one
@@ -322,7 +314,7 @@ CLAIM(35, "L", "MAP_GROWSDOWN obeys RLIMIT_STACK.",
     map_at(lowest, size, PROT_READ | PROT_WRITE, MAP_GROWSDOWN);
     return lowest;
   };
-  set_stack_limit(limit);
+  set_soft_limit(RLIMIT_STACK, limit);
   char* const first = map_growing(0, page_bytes());
   char* const second = map_growing(1, page_bytes());
   char* const first_lowest = grow(first, first - room + page_bytes());
@@ -332,12 +324,12 @@ CLAIM(35, "L", "MAP_GROWSDOWN obeys RLIMIT_STACK.",
   CHECK(mapping_of(second).size() == limit);
 
   // It is read when a touch asks for more, so that one that was stopped can go on.
-  set_stack_limit(2 * limit);
+  set_soft_limit(RLIMIT_STACK, 2 * limit);
   grow(first_lowest, first - room + page_bytes());
   CHECK(mapping_of(first).size() == 2 * limit);
 
   // It bounds growth, not mmap: a mapping may begin larger than that, but then it grows no further.
-  set_stack_limit(limit);
+  set_soft_limit(RLIMIT_STACK, limit);
   char* const large = map_growing(2, 2 * limit);
   CHECK(grow(large, large - page_bytes()) == large);
   found(Verdict::holds,
@@ -389,7 +381,7 @@ CLAIM(38, "S", "A guard page makes overflow a fault.",
       return nullptr;
     });
   });
-  CHECK(small_frames == 1000 + SIGSEGV);
+  CHECK(small_frames == killed_by(SIGSEGV));
 
   // One frame twice as large as the stack, of which only the far end is written: nothing in between
   // is touched, the guard neither. The thread returns as if nothing had been.
@@ -409,7 +401,7 @@ CLAIM(38, "S", "A guard page makes overflow a fault.",
       return nullptr;
     });
   });
-  CHECK(probed_large_frame == 1000 + SIGSEGV);
+  CHECK(probed_large_frame == killed_by(SIGSEGV));
   found(Verdict::holds,
         "small frames: SIGSEGV; a frame of {} KiB over a guard of {} KiB: the neighbour's memory "
         "is written, no "
@@ -462,11 +454,11 @@ CLAIM(39, "R",
   // size, each time anew. So the bounds are those the stack may have, not those it has. (The
   // arguments and the environment lie above it.)
   const char here = 0;
-  if (!set_stack_limit(8 * MiB)) {
+  if (!set_soft_limit(RLIMIT_STACK, 8 * MiB)) {
     return skip("RLIMIT_STACK allows less than this test needs");
   }
   const Bounds main_thread = bounds_of_this_thread();
-  set_stack_limit(4 * MiB);
+  set_soft_limit(RLIMIT_STACK, 4 * MiB);
   const Bounds under_lower_limit = bounds_of_this_thread();
   CHECK(main_thread.contain(&here));
   CHECK(!main_thread.contain(&not_on_any_stack));
@@ -574,8 +566,7 @@ constexpr int needs_privileges = 200;
 template <class Make>
 int locked_stacks(std::size_t limit, int expected, const Make& make) {
   return end_of_child([&] {
-    const rlimit locked{limit, limit};
-    if ((geteuid() == 0 && !become_nobody()) || setrlimit(RLIMIT_MEMLOCK, &locked) != 0) {
+    if (!become_nobody() || !set_both_limits(RLIMIT_MEMLOCK, limit)) {
       return needs_privileges;
     }
     int stacks = 0;
@@ -595,10 +586,8 @@ CLAIM(42, "S",
       "privilege lifts that") {
   // Locked memory is in physical memory and stays there. What a process may lock is RLIMIT_MEMLOCK.
   // Four stacks fit into it.
-  rlimit allowed{};
-  getrlimit(RLIMIT_MEMLOCK, &allowed);
-  const std::size_t size =
-      std::min<std::size_t>(allowed.rlim_max, MiB) / 4 / page_bytes() * page_bytes();
+  const std::size_t size = std::min<std::size_t>(limits_of(RLIMIT_MEMLOCK).rlim_max, MiB) / 4 /
+                           page_bytes() * page_bytes();
   const std::size_t limit = 4 * size;
   if (size == 0) {
     return skip("next to nothing may be locked");
@@ -634,8 +623,7 @@ CLAIM(42, "S",
 
   // The privilege CAP_IPC_LOCK, which root has, lifts the limit.
   const int as_this_user = end_of_child([&] {
-    const rlimit locked{limit, limit};
-    setrlimit(RLIMIT_MEMLOCK, &locked);
+    set_both_limits(RLIMIT_MEMLOCK, limit);
     int stacks = 0;
     while (stacks < 20 && map_locked()) {
       ++stacks;

@@ -61,7 +61,7 @@ bool is_zero(const char* begin, std::size_t size) {
   return std::all_of(begin, begin + size, [](char byte) { return byte == 0; });
 }
 
-/// One write: 1000 + SIGSEGV where that is forbidden, otherwise 0. In a child, which may die.
+/// One write: killed_by(SIGSEGV) where that is forbidden, otherwise 0. In a child, which may die.
 int end_of_write_to(char* address) {
   return end_of_child([&] {
     no_core();
@@ -223,7 +223,7 @@ CLAIM(21, "S", "A guard page costs no physical memory.",
   CHECK(resident_bytes(stacks, size) == 0);
   CHECK(for_guards == 0);
   CHECK(mappings_of(stacks) == 2 * count);
-  CHECK(end_of_write_to(stacks + stack_bytes) == 1000 + SIGSEGV);
+  CHECK(end_of_write_to(stacks + stack_bytes) == killed_by(SIGSEGV));
   CHECK(end_of_write_to(stacks + stack_bytes + page_bytes()) == 0);
   munmap(stacks, size);
 
@@ -244,7 +244,7 @@ CLAIM(21, "S", "A guard page costs no physical memory.",
     CHECK(mappings_of(marked) == 1);
     CHECK(for_markers >= (size / bytes_of_one_page_table() - 1) *
                              page_bytes());  // at either end one may have been there
-    CHECK(end_of_write_to(marked + stack_bytes) == 1000 + SIGSEGV);
+    CHECK(end_of_write_to(marked + stack_bytes) == killed_by(SIGSEGV));
     CHECK(end_of_write_to(marked + stack_bytes + page_bytes()) == 0);
   }
   munmap(marked, size);

@@ -12,11 +12,11 @@
 #include "claims/look.hpp"
 #include "support/descend.hpp"
 #include "support/forked.hpp"
+#include "support/limits.hpp"
 
 #include <pthread.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -110,7 +110,7 @@ Stack stack_of(pthread_t thread) {
 /// Of the thread that calls this.
 Stack running_stack() { return stack_of(pthread_self()); }
 
-/// How a child ends that writes one byte there: 0, or 1000 and the number of a signal. A child has
+/// How a child ends that writes one byte there: 0, or killed_by() of a signal. A child has
 /// a copy of this process's memory, with the same addresses and permissions, so nothing is written
 /// here.
 int end_of_touch(char* address) {
@@ -121,7 +121,7 @@ int end_of_touch(char* address) {
   });
 }
 
-constexpr int segmentation_fault = 1000 + SIGSEGV;
+constexpr int segmentation_fault = killed_by(SIGSEGV);
 
 /// The user may have told glibc how many stacks to keep.
 bool cache_is_tuned() {
@@ -388,23 +388,6 @@ CLAIM(
 
 namespace {
 
-/// For as long as it lives. A soft limit is the one that counts; a process may set it to anything
-/// up to the hard one.
-class SoftStackLimit {
- public:
-  explicit SoftStackLimit(rlim_t bytes) {
-    getrlimit(RLIMIT_STACK, &before_);
-    const rlimit changed{.rlim_cur = bytes, .rlim_max = before_.rlim_max};
-    throw_if(setrlimit(RLIMIT_STACK, &changed) == 0 ? 0 : errno);
-  }
-  SoftStackLimit(const SoftStackLimit&) = delete;
-  SoftStackLimit& operator=(const SoftStackLimit&) = delete;
-  ~SoftStackLimit() { setrlimit(RLIMIT_STACK, &before_); }
-
- private:
-  rlimit before_{};
-};
-
 /// The size of the stack of a thread that nobody asked anything for.
 std::size_t default_stack_bytes() {
   pthread_attr_t attributes;
@@ -422,7 +405,7 @@ struct Defaults {
   std::size_t later = 0;
 };
 Defaults defaults_under(rlim_t limit) {
-  const SoftStackLimit for_the_child(limit);
+  const SoftLimit for_the_child(RLIMIT_STACK, limit);
   const Ended ended = run_scenario("thread stacks: default sizes");
   CHECK(ended.exit_code == 0);
   Defaults defaults;
@@ -434,7 +417,7 @@ Defaults defaults_under(rlim_t limit) {
 
 GROWSTACK_SCENARIO("thread stacks: default sizes") {
   fmt::print("{}\n", default_stack_bytes());
-  const SoftStackLimit changed(1 * MiB);
+  const SoftLimit changed(RLIMIT_STACK, 1 * MiB);
   fmt::print("{}\n", default_stack_bytes());
   return 0;
 }
@@ -442,8 +425,7 @@ GROWSTACK_SCENARIO("thread stacks: default sizes") {
 CLAIM(8, "L", "A thread's default stack size is the soft RLIMIT_STACK at the start of the program.",
       "a thread's default stack size is the soft RLIMIT_STACK at the start of the program, or 2 "
       "MiB if that is unlimited") {
-  rlimit limit{};
-  getrlimit(RLIMIT_STACK, &limit);
+  const rlimit limit = limits_of(RLIMIT_STACK);
   if (limit.rlim_max < 6 * MiB) {
     return skip("the hard RLIMIT_STACK is below 6 MiB");
   }

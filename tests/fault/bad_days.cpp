@@ -5,6 +5,7 @@
 #include <growstack/growstack.hpp>
 #include <growstack/handler/pages.hpp>
 
+#include "support/limits.hpp"
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
 #include "support/units.hpp"
@@ -15,7 +16,6 @@
 #include <linux/seccomp.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -278,8 +278,7 @@ GROWSTACK_SCENARIO("no descriptor for /proc/self/maps") {
   {
     Stack stack({.reserve = MiB, .strategy = Strategy::grows_down});
     base = reinterpret_cast<std::uintptr_t>(stack.base());
-    const rlimit none{0, 0};
-    setrlimit(RLIMIT_NOFILE, &none);
+    set_both_limits(RLIMIT_NOFILE, 0);
     call(stack, [] { recurse(10); });
     if (stack.committed() < 4096) {
       return 1;

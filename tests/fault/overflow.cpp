@@ -5,15 +5,14 @@
 #include <growstack/growstack.hpp>
 
 #include "support/each_strategy.hpp"
+#include "support/forked.hpp"
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
 #include "support/units.hpp"
 
 #include <pthread.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -266,14 +265,11 @@ TEST_CASE("several threads that overflow at once leave one whole trace before th
 GROWSTACK_SCENARIO("overflow in a forked child") {
   no_core();
   Stack stack(doomed());
-  const pid_t child = fork();
-  if (child == 0) {
+  const int end = end_of_child([&] {
     call(stack, begins_runaway);
-    _exit(0);
-  }
-  int status = 0;
-  waitpid(child, &status, 0);
-  return WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV ? 7 : 1;
+    return 0;
+  });
+  return end == killed_by(SIGSEGV) ? 7 : 1;
 }
 
 TEST_CASE("a forked child, which has no reporter, reports its overflow with raw addresses") {

@@ -5,10 +5,8 @@
 #include <growstack/handler/pages.hpp>
 #include <growstack/handler/ranges.hpp>
 
+#include "support/forked.hpp"
 #include "support/units.hpp"
-
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
@@ -213,19 +211,13 @@ TEST_CASE("a commit that a trim overtook does not claim what the trim took away"
 TEST_CASE("a pin that a thread held during fork does not exist in the child") {
   const OwnedRange range = make_range(somewhere, range_alignment, 64 * KiB);
   publish_slot(*range, 0, 64 * KiB);
-  pid_t child = -1;
   {
     const PinnedSlot held(somewhere);
-    child = fork();
-    if (child == 0) {
-      alarm(20);          // a hang must not outlive the test
-      retire(*range, 0);  // would wait for ever for a thread of the parent
-      _exit(0);
-    }
+    CHECK(end_of_child([&] {
+            retire(*range, 0);  // would wait for ever for a thread of the parent
+            return 0;
+          }) == 0);
   }
-  int status = -1;
-  REQUIRE(waitpid(child, &status, 0) == child);
-  CHECK(status == 0);
   retire(*range, 0);
 }
 

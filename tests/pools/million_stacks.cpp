@@ -181,7 +181,7 @@ GROWSTACK_SCENARIO("one of many overflows") {
     call(doomed, [&] { descend_to(address_of(doomed.floor()) - 64 * KiB); });
     return 0;
   });
-  require(end == 1000 + SIGSEGV, "the child dies of it: " + std::to_string(end));
+  require(end == killed_by(SIGSEGV), "the child dies of it: " + std::to_string(end));
   require(without_token(stacks) == 0, "the others are as they were");
   require(call(doomed, [&] { return descend_to(address_of(doomed.floor())); }) == 0,
           "and so is the parent's own");

@@ -10,13 +10,13 @@
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
 #include "support/injected_error.hpp"
+#include "support/limits.hpp"
 #include "support/pools.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
 #include "support/units.hpp"
 
-#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include <cerrno>
@@ -76,13 +76,6 @@ std::size_t committed_of(const std::vector<Stack>& stacks) {
 bool works(StackPool& pool, std::size_t depth = 500 * KiB) {
   Stack stack = pool.acquire();
   return call(stack, [depth] { return descend(depth); }) == 0;
-}
-
-void set_limit(int resource, rlim_t bytes) {
-  rlimit limit{};
-  getrlimit(static_cast<__rlimit_resource>(resource), &limit);
-  limit.rlim_cur = bytes;
-  require(setrlimit(static_cast<__rlimit_resource>(resource), &limit) == 0, "a limit can be set");
 }
 
 }  // namespace
@@ -321,7 +314,7 @@ int data_segment(const Traits& of) {
   std::vector<Stack> stacks;
   stacks.reserve(1000);
   stacks.push_back(pool.acquire());
-  set_limit(RLIMIT_DATA, status_bytes("VmData") + 10 * MiB);
+  require(set_soft_limit(RLIMIT_DATA, status_bytes("VmData") + 10 * MiB), "a limit can be set");
   const std::string refused = acquire_until_refused(pool, stacks, 1000);
   require(contains(refused, "RLIMIT_DATA is reached"), "the error names the limit: " + refused);
   require(contains(refused, "ulimit -d"), "the error tells the cure: " + refused);
@@ -353,7 +346,7 @@ int address_space(const Traits& of) {
   std::optional<StackPool> pool(options);
   static_cast<void>(works(*pool));
   pool.reset();
-  set_limit(RLIMIT_AS, status_bytes("VmSize") + 600 * MiB);
+  require(set_soft_limit(RLIMIT_AS, status_bytes("VmSize") + 600 * MiB), "a limit can be set");
   pool.emplace(options);
   std::vector<Stack> stacks;
   stacks.reserve(100);

@@ -9,13 +9,13 @@
 #include "support/each_strategy.hpp"
 #include "support/forked.hpp"
 #include "support/injected_error.hpp"
+#include "support/limits.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
 #include "support/units.hpp"
 
 #include <fcntl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -363,15 +363,12 @@ const ScenarioOfEach<beyond_the_budget> beyond_the_budget_scenarios("beyond the 
 int no_data_to_lend(const Traits& of) {
   memory_resource region(options_for(of, 256 * MiB));
   void* const before = fill(region.allocate(MiB), MiB);
-  rlimit limit{};
-  getrlimit(RLIMIT_DATA, &limit);
-  const rlimit narrow{status_bytes("VmData") + 32 * MiB, limit.rlim_max};
-  setrlimit(RLIMIT_DATA, &narrow);
+  require(set_soft_limit(RLIMIT_DATA, status_bytes("VmData") + 32 * MiB), "a limit can be set");
   require(try_to_allocate(region, 128 * MiB) == nullptr, "more than RLIMIT_DATA allows is refused");
   const std::size_t fitted = use_up(region, 64 * KiB);
   require(fitted > 256 && fitted < 1024, "small blocks fit: " + std::to_string(fitted));
   require(is_filled(before, MiB), "what was there stays");
-  setrlimit(RLIMIT_DATA, &limit);
+  raise_soft_limit(RLIMIT_DATA);
   require(try_to_allocate(region, 128 * MiB) != nullptr, "it goes on when the limit is lifted");
   return 7;
 }

@@ -6,11 +6,11 @@
 #include "support/core_dump.hpp"
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
+#include "support/limits.hpp"
 #include "support/scenario.hpp"
 #include "support/units.hpp"
 
 #include <fcntl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -59,10 +59,7 @@ void mark(std::size_t depth, Kind kind) {
 /// Three stacks, of which one is trimmed; then the process aborts while a call runs.
 int crash(const Traits& of) {
   allow_cores_in(std::getenv("GROWSTACK_TEST_FOLDER"));
-  rlimit limit{};
-  getrlimit(RLIMIT_STACK, &limit);
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_STACK, &limit);
+  raise_soft_limit(RLIMIT_STACK);
   const growstack::StackOptions options{.reserve = 256 * GiB, .strategy = of.strategy};
   Stack idle(options);
   Stack given_back(options);
@@ -83,9 +80,7 @@ const ScenarioOfEach<crash> crash_of("crash");
 
 /// Why no core can be had here; empty if one can.
 std::string nothing_to_see_because() {
-  rlimit stack_limit{};
-  getrlimit(RLIMIT_STACK, &stack_limit);
-  return stack_limit.rlim_max == RLIM_INFINITY
+  return limits_of(RLIMIT_STACK).rlim_max == RLIM_INFINITY
              ? no_core_because()
              : "the hard RLIMIT_STACK forbids a MAP_GROWSDOWN stack of any size";
 }

@@ -5,13 +5,13 @@
 #include <growstack/handler/pages.hpp>
 
 #include "support/descend.hpp"
+#include "support/limits.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
 #include "support/units.hpp"
 
 #include <sys/mman.h>
-#include <sys/resource.h>
 
 #include <cerrno>
 #include <cstdio>
@@ -25,32 +25,9 @@ using growstack::Stack;
 using growstack::Strategy;
 using growstack::handler::page_size;
 
-namespace {
-
-/// The soft RLIMIT_STACK, for a while.
-class StackLimit {
- public:
-  explicit StackLimit(rlim_t bytes) {
-    getrlimit(RLIMIT_STACK, &before_);
-    const rlimit limit{bytes, before_.rlim_max};
-    set_ = setrlimit(RLIMIT_STACK, &limit) == 0;
-  }
-  ~StackLimit() { setrlimit(RLIMIT_STACK, &before_); }
-  StackLimit(const StackLimit&) = delete;
-  StackLimit& operator=(const StackLimit&) = delete;
-
-  [[nodiscard]] bool set() const { return set_; }
-
- private:
-  rlimit before_{};
-  bool set_ = false;
-};
-
-}  // namespace
-
 TEST_CASE("a stack larger than RLIMIT_STACK is refused, with the limit and the cure") {
-  const StackLimit limit(4 * MiB);
-  REQUIRE(limit.set());
+  const SoftLimit limit(RLIMIT_STACK, 4 * MiB);
+  REQUIRE(limit.is_set());
   try {
     const Stack stack({.reserve = 4 * MiB + 1, .strategy = Strategy::grows_down});
     FAIL("it was not refused");
@@ -64,16 +41,16 @@ TEST_CASE("a stack larger than RLIMIT_STACK is refused, with the limit and the c
 }
 
 TEST_CASE("with RLIMIT_STACK as large as the stack, the stack grows to its last byte") {
-  const StackLimit limit(4 * MiB);
-  REQUIRE(limit.set());
+  const SoftLimit limit(RLIMIT_STACK, 4 * MiB);
+  REQUIRE(limit.is_set());
   Stack stack({.reserve = 4 * MiB, .strategy = Strategy::grows_down});
   call(stack, [&] { touch_in_one_jump(reinterpret_cast<std::uintptr_t>(stack.floor())); });
   CHECK(stack.committed() == 4 * MiB);
 }
 
 GROWSTACK_SCENARIO("a large stack under a raised limit") {
-  const StackLimit limit(RLIM_INFINITY);
-  if (!limit.set()) {
+  const SoftLimit limit(RLIMIT_STACK, RLIM_INFINITY);
+  if (!limit.is_set()) {
     return 2;
   }
   Stack stack({.reserve = 512 * MiB, .strategy = Strategy::grows_down});
@@ -87,9 +64,7 @@ TEST_CASE(
 #ifdef GROWSTACK_TESTED_UNDER_TSAN
   return skip("memory that ThreadSanitizer maps for itself lands in a hole as large as this one");
 #endif
-  rlimit limit{};
-  getrlimit(RLIMIT_STACK, &limit);
-  if (limit.rlim_max != RLIM_INFINITY) {
+  if (limits_of(RLIMIT_STACK).rlim_max != RLIM_INFINITY) {
     return skip("the hard RLIMIT_STACK forbids to raise it");
   }
   CHECK(run_scenario("a large stack under a raised limit").exit_code == 0);
@@ -99,7 +74,7 @@ GROWSTACK_SCENARIO("a limit lowered later") {
   Stack stack({.reserve = 6 * MiB, .strategy = Strategy::grows_down, .name = "lowered"});
   call(stack, [] { descend(2 * MiB); });
   std::fprintf(stderr, "deep\n");
-  const StackLimit limit(3 * MiB);
+  const SoftLimit limit(RLIMIT_STACK, 3 * MiB);
   call(stack, [] { descend(5 * MiB); });
   return 0;
 }

@@ -186,7 +186,7 @@ GROWSTACK_SCENARIO("forked with markers") {
     call(stack, [] { descend_to(0); });
     return 1;
   });
-  return grown == 7 && overflown == 1000 + SIGSEGV && readable_in_guard(stack) == 0 ? 7 : 1;
+  return grown == 7 && overflown == killed_by(SIGSEGV) && readable_in_guard(stack) == 0 ? 7 : 1;
 }
 
 TEST_OF_GUARD_MARKERS("a forked child keeps growing, and keeps its guard") {

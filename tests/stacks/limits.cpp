@@ -9,6 +9,7 @@
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
 #include "support/injected_error.hpp"
+#include "support/limits.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
@@ -35,22 +36,6 @@ using growstack::handler::page_size;
 
 namespace {
 
-void set_limit(int resource, rlim_t bytes) {
-  rlimit limit{};
-  getrlimit(static_cast<__rlimit_resource>(resource), &limit);
-  limit.rlim_cur = bytes;
-  if (setrlimit(static_cast<__rlimit_resource>(resource), &limit) != 0) {
-    std::perror("setrlimit");
-    std::exit(100);
-  }
-}
-
-void lift_limit(int resource) {
-  rlimit limit{};
-  getrlimit(static_cast<__rlimit_resource>(resource), &limit);
-  set_limit(resource, limit.rlim_max);
-}
-
 bool works(const StackOptions& options, std::size_t depth = MiB) {
   Stack stack(options);
   return call(stack, [depth] { return descend(depth); }) == 0;
@@ -65,7 +50,7 @@ namespace {
 int address_space(const Traits& of) {
   const StackOptions options{.reserve = 4 * MiB, .guard = 60 * MiB, .strategy = of.strategy};
   require(works(options), "a first stack works");
-  set_limit(RLIMIT_AS, status_bytes("VmSize") + 400 * MiB);
+  require(set_soft_limit(RLIMIT_AS, status_bytes("VmSize") + 400 * MiB), "a limit can be set");
   std::vector<Stack> stacks;
   std::string refused;
   while (stacks.size() < 10 && refused.empty()) {
@@ -88,14 +73,14 @@ const ScenarioOfEach<address_space> address_space_scenarios("address space");
 
 /// The very first stack, with so little room that any step of its making may fail.
 int narrow_start(const Traits& of) {
-  set_limit(RLIMIT_AS, status_bytes("VmSize") +
-                           std::strtoull(std::getenv("GROWSTACK_TEST_ROOM"), nullptr, 10));
+  const std::size_t room = std::strtoull(std::getenv("GROWSTACK_TEST_ROOM"), nullptr, 10);
+  require(set_soft_limit(RLIMIT_AS, status_bytes("VmSize") + room), "a limit can be set");
   const StackOptions options{.reserve = 4 * MiB, .strategy = of.strategy};
   std::string message = error_of([&] { const Stack stack(options); });
   if (!message.empty()) {
     std::fprintf(stderr, "%s\n", message.c_str());
   }
-  lift_limit(RLIMIT_AS);
+  raise_soft_limit(RLIMIT_AS);
   require(works(options), "it works with more room");
   return message.empty() ? 0 : 1;
 }
@@ -251,7 +236,7 @@ int data_at_construction(const Traits& of) {
   require(works(options), "a first stack works");
   const std::size_t charged = charged_bytes();
   const std::size_t mappings = mapping_count();
-  set_limit(RLIMIT_DATA, status_bytes("VmData") + 3 * MiB);
+  require(set_soft_limit(RLIMIT_DATA, status_bytes("VmData") + 3 * MiB), "a limit can be set");
   for (int round = 0; round < 20; ++round) {
     const std::string refused = error_of([&] { const Stack stack(options); });
     require(contains(refused, "RLIMIT_DATA is reached"), "the error names the limit: " + refused);
@@ -262,7 +247,7 @@ int data_at_construction(const Traits& of) {
   require(mapping_count() <= mappings + 1, "no mapping is left");
   require(works({.reserve = 8 * MiB, .strategy = of.strategy}, 512 * KiB),
           "a smaller one is made under the same limit");
-  lift_limit(RLIMIT_DATA);
+  raise_soft_limit(RLIMIT_DATA);
   require(works(options), "it works once the limit is lifted");
   return 0;
 }
@@ -271,7 +256,7 @@ const ScenarioOfEach<data_at_construction> data_at_construction_scenarios("data 
 int data_during_growth(const Traits& of) {
   Stack stack({.reserve = 64 * MiB, .strategy = of.strategy, .name = "short of data"});
   call(stack, [] { descend(MiB); });
-  set_limit(RLIMIT_DATA, status_bytes("VmData") + 16 * MiB);
+  require(set_soft_limit(RLIMIT_DATA, status_bytes("VmData") + 16 * MiB), "a limit can be set");
   call(stack, [] { descend(8 * MiB); });
   std::fprintf(stderr, "so far it went well\n");
   call(stack, [] { descend(48 * MiB); });

@@ -6,7 +6,7 @@
 
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
-#include "support/forked.hpp"
+#include "support/limits.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
@@ -107,8 +107,7 @@ TEST_CASE("what was locked is unlocked when the stack is gone") {
 }
 
 GROWSTACK_SCENARIO("more than may be locked") {
-  const rlimit narrow{512 * KiB, 512 * KiB};
-  if (setrlimit(RLIMIT_MEMLOCK, &narrow) != 0 || (getuid() == 0 && !become_nobody())) {
+  if (!set_both_limits(RLIMIT_MEMLOCK, 512 * KiB) || !become_nobody()) {
     return 8;
   }
   for (const bool on_fault : {false, true}) {

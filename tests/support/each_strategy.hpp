@@ -8,10 +8,9 @@
 #include <growstack/stack.hpp>
 #include <growstack/strategy.hpp>
 
+#include "support/limits.hpp"
 #include "support/scenario.hpp"
 #include "support/units.hpp"
-
-#include <sys/resource.h>
 
 #include <csignal>
 #include <cstddef>
@@ -175,14 +174,6 @@ auto where(std::tuple<All...>) -> decltype(std::tuple_cat(
 }
 template <bool (*predicate)(const Traits&)>
 using StrategiesWhere = decltype(detail::where<predicate>(std::declval<EveryStrategy>()));
-
-/// The same as the kernel allows this process: as much locked memory as the hard limit says.
-inline void raise_soft_limit(__rlimit_resource resource) {
-  rlimit limit{};
-  getrlimit(resource, &limit);
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit(resource, &limit);
-}
 
 /// Runs a promise where the strategy works, and says why where it does not.
 template <class Of>

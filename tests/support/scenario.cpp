@@ -1,8 +1,8 @@
 #include "support/scenario.hpp"
+#include "support/limits.hpp"
 
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -124,10 +124,7 @@ Ended run_program(const std::vector<std::string>& words, std::chrono::seconds pa
   return run(words.front().c_str(), words, patience);
 }
 
-void no_core() {
-  const rlimit none{0, 0};
-  setrlimit(RLIMIT_CORE, &none);
-}
+void no_core() { set_both_limits(RLIMIT_CORE, 0); }
 
 bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;

@@ -1,13 +1,12 @@
-// Promises of growth itself, and of growth under odd circumstances: after a trim, in a forked
+// Promises of growth itself, and of growth under unusual circumstances: after a trim, in a forked
 // child, with signals blocked, without an alternate signal stack, without privileges.
 #include "machine.hpp"
-#include "worker.hpp"
+#include "promise.hpp"
+#include "stacks.hpp"
 
 #include <growstack/strategy.hpp>
 
 #include <growstack/handler/pages.hpp>
-
-#include <fmt/format.h>
 
 #include <grp.h>
 #include <linux/capability.h>
@@ -22,117 +21,80 @@
 namespace growstack::compare::promises {
 namespace {
 
-void require(bool done, const char* call) {
-  if (!done) {
-    throw std::system_error(errno, std::generic_category(), call);
-  }
-}
-
-/// In a worker, a stack that goes down once: how that ended.
-Fate grow_after(const Question& question, const std::function<void()>& on_the_stack) {
-  return in_worker([&] {
-    const auto stack = make(question.subject);
-    stack->run([&] {
-      on_the_stack();
-      go_down(*stack);
-    });
-    return nlohmann::json(stack->growth_events());
+Fate grow(const Question& question) {
+  return on_stack(question, [](AnyStack& stack) {
+    go_down(stack);
+    return stack.growth_events();
   });
 }
 
-Cell growth_events(const Question& question) {
-  const Fate fate = grow_after(question, [] {});
-  return fate.survived() ? number(fate.said.get<double>()) : survival(fate);
-}
-
-Cell with_faults_blocked(const Question& question) {
-  return survival(grow_after(question, [] {
+Fate grow_with_faults_blocked(const Question& question) {
+  return on_stack(question, [](AnyStack& stack) {
     sigset_t faults;
     sigemptyset(&faults);
     sigaddset(&faults, SIGSEGV);
     sigaddset(&faults, SIGBUS);
     require(pthread_sigmask(SIG_BLOCK, &faults, nullptr) == 0, "pthread_sigmask");
-  }));
+    go_down(stack);
+    return nullptr;
+  });
 }
 
-/// As on a thread that nobody attached.
-Cell without_alternate_stack(const Question& question) {
-  return survival(grow_after(question, [] {
+Fate grow_without_alternate_stack(const Question& question) {
+  return on_stack(question, [](AnyStack& stack) {
     const stack_t disabled{.ss_sp = nullptr, .ss_flags = SS_DISABLE, .ss_size = 0};
     require(sigaltstack(&disabled, nullptr) == 0, "sigaltstack");
-  }));
+    go_down(stack);
+    return nullptr;
+  });
 }
 
-Cell after_trim(const Question& question) {
-  const Fate fate = in_worker([&] {
+/// The worker says whether the subject has a trim.
+Fate grow_again_after_trim(const Question& question) {
+  return in_worker([&] {
     const auto stack = make(question.subject);
-    const auto once = [&] { stack->run([&] { go_down(*stack); }); };
-    once();
-    const std::error_code error = stack->trim();
-    if (!error) {
-      once();
+    stack->run([&] { go_down(*stack); });
+    const bool trimmed = trim(*stack);
+    if (trimmed) {
+      stack->run([&] { go_down(*stack); });
     }
-    return nlohmann::json(error == std::errc::not_supported ? "no trim"
-                          : error                           ? error.message()
-                                                            : "");
+    return trimmed;
   });
-  if (!fate.survived() || fate.said == "") {
-    return survival(fate);
-  }
-  return fate.said == "no trim" ? no_trim()
-                                : none("trim: " + fate.said.get<std::string>(), "fails");
 }
 
 // ---- fork ---------------------------------------------------------------------------------------
 
-/// The child of a worker's fork, as this worker's answer.
-nlohmann::json to_json(const Fate& fate) {
-  return {{"survived", fate.survived()}, {"word", fate.word()}};
+/// Runs body in a forked child. Returns how the child ended; empty if it survived.
+std::string in_child(const std::function<void()>& body) {
+  const Fate child = in_worker(
+      [&] {
+        body();
+        return nullptr;
+      },
+      std::chrono::seconds(2));
+  return child.survived() ? "" : child.word();
 }
 
-Cell child_of_fork(const Fate& worker) {
-  if (!worker.survived()) {
-    return survival(worker);
-  }
-  return worker.said.at("survived").get<bool>() ? yes()
-                                                : no(worker.said.at("word").get<std::string>());
+Fate fork_on_the_stack(const Question& question) {
+  return on_stack(question, [](AnyStack& stack) { return in_child([&] { go_down(stack); }); });
 }
 
-constexpr std::chrono::seconds patience_of_worker{2};
-
-Cell forked_on_the_stack(const Question& question) {
-  return child_of_fork(in_worker([&] {
-    const auto stack = make(question.subject);
-    nlohmann::json child;
-    stack->run([&] {
-      child = to_json(in_worker(
-          [&] {
-            go_down(*stack);
-            return nlohmann::json();
-          },
-          patience_of_worker));
-    });
-    return child;
-  }));
-}
-
-Cell forked_beside_the_stack(const Question& question) {
-  return child_of_fork(in_worker([&] {
+Fate fork_beside_the_stack(const Question& question) {
+  return in_worker([&] {
     const auto stack = make(question.subject);
     stack->run([] {});
-    return to_json(in_worker(
-        [&] {
-          stack->run([&] { go_down(*stack); });
-          return nlohmann::json();
-        },
-        patience_of_worker));
-  }));
+    return in_child([&] { stack->run([&] { go_down(*stack); }); });
+  });
+}
+
+Cell end_of_child(const nlohmann::json& said) {
+  return said == "" ? yes() : no(said.get<std::string>());
 }
 
 // ---- privileges ---------------------------------------------------------------------------------
 
-/// Nobody in particular, with no capability and no way to get one; and as dumpable as a program
-/// that was started so.
+/// Becomes nobody in particular, with no capability and no way to get one, and as dumpable as a
+/// program that such a user started.
 void drop_privileges() {
   constexpr unsigned nobody = 65534;
   if (geteuid() == 0) {
@@ -147,92 +109,117 @@ void drop_privileges() {
   require(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) == 0, "PR_SET_DUMPABLE");
 }
 
-Cell works_unprivileged(const Question& question) {
-  const Fate fate = in_worker([&] {
-    drop_privileges();
-    const auto stack = make(question.subject);
-    stack->run([&] { go_down(*stack); });
-    return nlohmann::json();
-  });
-  return fate.failure.empty() ? survival(fate) : no("no", fate.failure);
+Fate grow_without_privileges(const Question& question) {
+  const auto body = [](AnyStack& stack) {
+    go_down(stack);
+    return nullptr;
+  };
+  return on_stack(question, body, drop_privileges);
 }
 
-/// For what a strategy may lose without privileges: faults in the kernel.
-Cell call_unprivileged(const Question& question) {
-  const Fate fate = in_worker([&] {
-    drop_privileges();
-    const auto stack = make(question.subject);
-    long result = 0;
-    stack->run([&] {
-      constexpr std::size_t bytes = 256;
-      const std::uintptr_t buffer = handler::page_down(stack->base() - depth);
-      result = syscall_at(buffer - bytes, SYS_getrandom, buffer, bytes);
-    });
-    return nlohmann::json(result > 0);
-  });
-  if (!fate.survived()) {
-    return fate.failure.empty() ? survival(fate) : no("no", fate.failure);
+/// Tries it apart from growth, because strategies may lose faults in the kernel together with the
+/// privileges. The worker says whether the call succeeded.
+Fate call_without_privileges(const Question& question) {
+  const auto body = [](AnyStack& stack) {
+    constexpr std::size_t bytes = 256;
+    const std::uintptr_t buffer = handler::page_down(stack.base() - depth);
+    return syscall_at(buffer - bytes, SYS_getrandom, buffer, bytes) > 0;
+  };
+  return on_stack(question, body, drop_privileges);
+}
+
+/// A stack that could not be made is a no here.
+Cell unprivileged(const Fate& fate) {
+  if (!fate.failure.empty()) {
+    return no("no", fate.failure);
   }
-  return fate.said.get<bool>() ? yes() : no("EFAULT");
+  return fate.said == false ? no("EFAULT") : survival(fate);
 }
 
 // ---- the kernel ---------------------------------------------------------------------------------
 
-/// From the strategy's description: as a number, 5.10 is 5.10 and 5.9 is 5.09; 0 for any.
-Cell least_kernel(const Question& question) {
+Fate read_description(const Question& question) {
   for (const StrategyDescription& each : strategies()) {
     if (each.name == question.subject) {
-      const std::string version(each.least_kernel);
-      const std::size_t dot = version.find('.');
-      if (version.empty() || std::isdigit(static_cast<unsigned char>(version.front())) == 0) {
-        return {.value = 0, .word = version};  // "any"
-      }
-      const double minor = dot == std::string::npos ? 0 : std::stod(version.substr(dot + 1));
-      constexpr double minors = 100;
-      return {.value = std::stod(version.substr(0, dot)) + minor / minors, .word = version};
+      return {.said = each.least_kernel};
     }
   }
-  return {.value = 0, .word = "any"};
+  return {.said = "any"};
 }
 
-Cells ask_life(const Question& question) {
-  return {{"growth_events", growth_events(question)},
-          {"regrows", after_trim(question)},
-          {"fork_on", forked_on_the_stack(question)},
-          {"fork_beside", forked_beside_the_stack(question)},
-          {"sigsegv_blocked", with_faults_blocked(question)},
-          {"no_altstack", without_alternate_stack(question)},
-          {"unprivileged", works_unprivileged(question)},
-          {"unprivileged_call", call_unprivileged(question)},
-          {"least_kernel", least_kernel(question)}};
+/// As a number, 5.10 is 5.10 and 5.9 is 5.09; 0 for any.
+Cell least_kernel(const nlohmann::json& said) {
+  constexpr double minors = 100;
+  const std::string version = said;
+  if (std::isdigit(static_cast<unsigned char>(version.front())) == 0) {
+    return {.value = 0, .word = version};
+  }
+  const std::size_t dot = version.find('.');
+  const double minor = dot == std::string::npos ? 0 : std::stod(version.substr(dot + 1));
+  return {.value = std::stod(version.substr(0, dot)) + minor / minors, .word = version};
 }
 
 }  // namespace
 
-Family promises_of_life() {
-  return {.title = "Growth",
-          .what_was_done =
-              "A stack of 4 MiB was taken down by one MiB, page by page: how many faults of its "
-              "own it saw. Then under odd "
-              "circumstances: again after a trim; in the child of a fork made on the stack, and of "
-              "one made beside it; with "
-              "SIGSEGV and SIGBUS blocked; with no alternate signal stack, as on a thread that "
-              "nobody attached; as user 65534 "
-              "without capabilities, and there with a bare getrandom into untouched memory. The "
-              "least kernel is what the "
-              "strategy's description says.",
-          .probes = {{.name = "life",
-                      .promises = {{"growth_events", "faults seen on the way to 1 MiB", "faults"},
-                                   {"regrows", "grows again after a trim", "1/0"},
-                                   {"fork_on", "grows in a child forked on it", "1/0"},
-                                   {"fork_beside", "grows in a child forked beside it", "1/0"},
-                                   {"sigsegv_blocked", "grows with SIGSEGV, SIGBUS blocked", "1/0"},
-                                   {"no_altstack", "needs no alternate signal stack", "1/0"},
-                                   {"unprivileged", "works without privileges", "1/0"},
-                                   {"unprivileged_call", "there, a bare getrandom", "1/0"},
-                                   {"least_kernel", "least kernel", "version"}},
-                      .ask = ask_life,
-                      .patience = std::chrono::seconds(60)}}};
+Family promises_of_growth() {
+  return {
+      .title = "Growth",
+      .setting =
+          "Code on a stack of 4 MiB goes down: it touches the stack page by page, to 1 MiB below "
+          "the base. A signal's name says that the process died of it.",
+      .promises =
+          {{.name = "growth_events",
+            .title = "faults seen on the way to 1 MiB",
+            .sentence = "How many faults the subject itself saw and grew the stack for. Where the "
+                        "kernel fills the stack, there is nothing to see.",
+            .experiment = grow,
+            .cell = if_survived([](const nlohmann::json& said) { return number(said); }),
+            .unit = "faults"},
+           {.name = "regrows",
+            .title = "grows again after a trim",
+            .sentence = "The code goes down, the stack is trimmed, and the code goes down again.",
+            .experiment = grow_again_after_trim,
+            .cell = if_survived(
+                [](const nlohmann::json& said) { return said == true ? yes() : no_trim(); })},
+           {.name = "fork_on",
+            .title = "grows in a child forked on it",
+            .sentence = "Code on the fresh stack forks, and its child goes down.",
+            .experiment = fork_on_the_stack,
+            .cell = if_survived(end_of_child)},
+           {.name = "fork_beside",
+            .title = "grows in a child forked beside it",
+            .sentence = "The process makes the stack, forks outside of it, and the child enters it "
+                        "and goes down.",
+            .experiment = fork_beside_the_stack,
+            .cell = if_survived(end_of_child)},
+           {.name = "sigsegv_blocked",
+            .title = "grows with SIGSEGV, SIGBUS blocked",
+            .sentence = "The code blocks both signals and goes down.",
+            .experiment = grow_with_faults_blocked},
+           {.name = "no_altstack",
+            .title = "needs no alternate signal stack",
+            .sentence = "The code disables the thread's alternate signal stack and goes down. A "
+                        "thread that nobody attached has none.",
+            .experiment = grow_without_alternate_stack},
+           {.name = "unprivileged",
+            .title = "works without privileges",
+            .sentence = "The process becomes user 65534 without any capability, makes the stack "
+                        "and goes down.",
+            .experiment = grow_without_privileges,
+            .cell = unprivileged},
+           {.name = "unprivileged_call",
+            .title = "there, a bare getrandom",
+            .sentence = "The process drops its privileges as well and has the kernel write to the "
+                        "stack where nobody has touched it.",
+            .experiment = call_without_privileges,
+            .cell = unprivileged},
+           {.name = "least_kernel",
+            .title = "least kernel",
+            .sentence = "The Linux version that the description of the strategy names.",
+            .experiment = read_description,
+            .cell = if_survived(least_kernel),
+            .unit = "version"}},
+  };
 }
 
 }  // namespace growstack::compare::promises

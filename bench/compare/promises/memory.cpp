@@ -1,23 +1,19 @@
-// Promises about memory: what a stack costs the kernel, what is charged for it, which limits of a
-// process hold it.
-#include "worker.hpp"
-
+// Promises about memory: what a stack costs the kernel, what is charged for it, and which limits of
+// the process count for it.
 #include "process_memory.hpp"
+#include "promise.hpp"
 #include "residency.hpp"
-
-#include <growstack/handler/pages.hpp>
+#include "stacks.hpp"
 
 #include <fmt/format.h>
 
 #include <malloc.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <fstream>
+#include <stdexcept>
 #include <thread>
-#include <tuple>
 
 namespace growstack::compare::promises {
 namespace {
@@ -25,250 +21,184 @@ namespace {
 constexpr std::size_t stack_bytes = 8 * mib;
 constexpr std::size_t small_stack = 256 * kib;
 
-/// No more than that becomes resident for the sake of a count.
-constexpr std::size_t most_resident = 512 * mib;
-
 void limit_to(__rlimit_resource resource, std::size_t bytes) {
   rlimit limit{};
-  if (getrlimit(resource, &limit) != 0) {
-    throw std::system_error(errno, std::generic_category(), "getrlimit");
-  }
+  require(getrlimit(resource, &limit) == 0, "getrlimit");
   limit.rlim_cur = std::min<rlim_t>(bytes, limit.rlim_max);
-  if (setrlimit(resource, &limit) != 0) {
-    throw std::system_error(errno, std::generic_category(), "setrlimit");
-  }
+  require(setrlimit(resource, &limit) == 0, "setrlimit");
 }
 
 // ---- many stacks --------------------------------------------------------------------------------
 
-/// As many as can be had, all of them there at once, each entered once.
+/// Stacks that are all there at once. Each is made and entered by code on the one before, because a
+/// stack of glibc's is there only while code runs on it.
 class Crowd {
  public:
-  Crowd(const Question& question, std::size_t wanted, std::size_t bytes)
-      : subject_(question.subject), wanted_(wanted), bytes_(bytes) {}
+  Crowd(const Question& question, std::size_t bytes)
+      : subject_(question.subject), wanted_(question.quick ? 200 : 1000), bytes_(bytes) {}
 
-  /// Calls look() when they are all there.
-  void gather(const std::function<void()>& look) {
-    for (;;) {
-      std::unique_ptr<AnyStack> stack = made_or_none();
-      if (!stack) {
-        break;
-      }
-      if (stack->base() == 0) {  // it is there only while something runs on it
-        enter_next(std::move(stack), look);
-        return;
-      }
-      try {
-        stack->run([] {});
-      } catch (const std::exception& error) {
-        why_no_more_ = error.what();
-        break;
-      }
-      stacks_.push_back(std::move(stack));
-    }
-    look();
-  }
-
-  [[nodiscard]] std::size_t count() const { return stacks_.size(); }
-  [[nodiscard]] const std::string& why_no_more() const { return why_no_more_; }
-
- private:
-  std::unique_ptr<AnyStack> made_or_none() {
-    constexpr std::size_t often_enough = 16;
-    if (count() >= wanted_) {
-      return nullptr;
-    }
-    if (count() % often_enough == 0 && status_bytes("VmRSS") > most_resident) {
-      why_no_more_ = fmt::format("stopped with {} MiB resident", most_resident / mib);
-      return nullptr;
-    }
-    try {
-      return make(subject_, bytes_);
-    } catch (const std::exception& error) {
-      why_no_more_ = error.what();
-      return nullptr;
-    }
-  }
-
-  /// Each on top of the one before.
-  void enter_next(std::unique_ptr<AnyStack> stack, const std::function<void()>& look) {
+  /// Enters as many as are wanted, or can be had, and calls look() on the last one.
+  void enter(const std::function<void()>& look) {
     bool entered = false;
     try {
-      stacks_.push_back(std::move(stack));
-      AnyStack& here = *stacks_.back();
-      here.run([&] {
-        entered = true;
-        if (std::unique_ptr<AnyStack> next = made_or_none()) {
-          enter_next(std::move(next), look);
-        } else {
-          look();
-        }
-      });
+      if (const std::unique_ptr<AnyStack> stack = next()) {
+        stack->run([&] {
+          entered = true;
+          ++count_;
+          enter(look);
+        });
+      }
     } catch (const std::exception& error) {
       if (entered) {
         throw;
       }
       why_no_more_ = error.what();
-      stacks_.pop_back();
+    }
+    if (!entered) {
       look();
     }
+  }
+
+  [[nodiscard]] std::size_t count() const { return count_; }
+  /// Returns {"count", "why": why it is not what was wanted; empty if it is}.
+  [[nodiscard]] nlohmann::json result() const { return {{"count", count_}, {"why", why_no_more_}}; }
+
+ private:
+  /// Returns nothing if there are enough.
+  std::unique_ptr<AnyStack> next() {
+    constexpr std::size_t most_resident = 512 * mib;
+    constexpr std::size_t often_enough = 16;
+    if (count_ == wanted_) {
+      return nullptr;
+    }
+    if (count_ % often_enough == 0 && status_bytes("VmRSS") > most_resident) {
+      throw std::runtime_error(fmt::format("stopped with {} MiB resident", most_resident / mib));
+    }
+    return make(subject_, bytes_);
   }
 
   std::string subject_;
   std::size_t wanted_;
   std::size_t bytes_;  // of each
-  std::vector<std::unique_ptr<AnyStack>> stacks_;
+  std::size_t count_ = 0;
   std::string why_no_more_;
 };
 
-std::size_t how_many(const Question& question) { return question.quick ? 200 : 1000; }
-
-/// The first stack brings threads and tables of its own, and every thread an arena of malloc's
-/// unless told otherwise: not counted.
-void warm_up(std::unique_ptr<AnyStack>& first, const Question& question, std::size_t bytes) {
+/// Makes a first stack, which is not counted: it brings threads and tables of its own. Without the
+/// option every thread brings an arena of malloc's, too.
+std::unique_ptr<AnyStack> warm_up(const Question& question, std::size_t bytes) {
   mallopt(M_ARENA_MAX, 1);
-  first = make(question.subject, bytes);
+  auto first = make(question.subject, bytes);
   if (first->base() == 0) {  // glibc keeps it for the next thread, unless that one needs more
     first = make(question.subject, bytes / 2);
   }
   first->run([] {});
+  return first;
 }
 
-/// Mappings and page tables per stack, of many of that size.
-std::pair<Cell, Cell> cost_of_each(const Question& question, std::size_t bytes_of_each) {
-  const Fate fate = in_worker(
+/// Says {"count", "why", "mappings", "tables": bytes of page tables}, the last two of each stack.
+template <std::size_t bytes>
+Fate cost_of_each(const Question& question) {
+  return in_worker(
       [&] {
-        std::unique_ptr<AnyStack> first;
-        warm_up(first, question, bytes_of_each);
-        Crowd crowd(question, how_many(question), bytes_of_each);
-        const auto mappings_before = static_cast<double>(mapping_count());
-        const auto tables_before = static_cast<double>(status_bytes("VmPTE"));
-        nlohmann::json seen;
-        crowd.gather([&] {
+        const auto first = warm_up(question, bytes);
+        Crowd crowd(question, bytes);
+        const std::size_t mappings_before = mapping_count();
+        const std::size_t tables_before = status_bytes("VmPTE");
+        nlohmann::json said;
+        crowd.enter([&] {
           const auto count = static_cast<double>(std::max<std::size_t>(crowd.count(), 1));
-          seen = {{"count", crowd.count()},
-                  {"mappings", (static_cast<double>(mapping_count()) - mappings_before) / count},
-                  {"tables", (static_cast<double>(status_bytes("VmPTE")) - tables_before) / count}};
+          const auto each = [&](std::size_t after, std::size_t before) {
+            return (static_cast<double>(after) - static_cast<double>(before)) / count;
+          };
+          said = crowd.result();
+          said["mappings"] = each(mapping_count(), mappings_before);
+          said["tables"] = each(status_bytes("VmPTE"), tables_before);
         });
-        seen["why"] = crowd.why_no_more();
-        return seen;
+        return said;
       },
       std::chrono::seconds(20));
-  if (!fate.survived()) {
-    return {survival(fate), survival(fate)};
-  }
-  const std::size_t count = fate.said.at("count");
-  const std::string fewer =
-      count == how_many(question)
-          ? ""
-          : fmt::format("of {} stacks: {}", count, fate.said.at("why").get<std::string>());
-  return {number(fate.said.at("mappings"), fewer), bytes(fate.said.at("tables"), fewer)};
 }
 
-Cells ask_crowd(const Question& question) {
-  auto [large_mappings, large_tables] = cost_of_each(question, stack_bytes);
-  auto [small_mappings, small_tables] = cost_of_each(question, small_stack);
-  return {{"vmas_each", std::move(large_mappings)},
-          {"vmpte_each", std::move(large_tables)},
-          {"vmas_each_small", std::move(small_mappings)},
-          {"vmpte_each_small", std::move(small_tables)}};
-}
-
-Cells ask_data_limit(const Question& question) {
-  constexpr std::size_t limit = 64 * mib;
-  const Fate fate = in_worker(
+Fate enter_under_data_limit(const Question& question) {
+  return in_worker(
       [&] {
-        limit_to(RLIMIT_DATA, limit);
-        Crowd crowd(question, how_many(question), stack_bytes);
-        crowd.gather([] {});
-        return nlohmann::json{{"count", crowd.count()}, {"why", crowd.why_no_more()}};
+        limit_to(RLIMIT_DATA, 64 * mib);
+        Crowd crowd(question, stack_bytes);
+        crowd.enter([] {});
+        return crowd.result();
       },
       std::chrono::seconds(20));
-  if (!fate.survived()) {
-    return {{"made_under_data_limit", survival(fate)}};
-  }
-  const std::size_t count = fate.said.at("count");
-  return {{"made_under_data_limit",
-           number(static_cast<double>(count),
-                  count == how_many(question) ? "" : fate.said.at("why").get<std::string>())}};
 }
+
+CellMaker of_each(const char* what, Cell (*make)(double value, std::string note)) {
+  return if_survived([=](const nlohmann::json& said) {
+    const std::string why = said.at("why");
+    return make(said.at(what), why.empty() ? ""
+                                           : fmt::format("of {} stacks: {}",
+                                                         said.at("count").get<std::size_t>(), why));
+  });
+}
+
+Cell count(const nlohmann::json& said) { return number(said.at("count"), said.at("why")); }
 
 // ---- one stack ----------------------------------------------------------------------------------
 
-struct Charge {
-  double data = 0;
-  double charged = 0;
-  double resident = 0;
-};
-
-Charge charge_of(const AnyStack& stack, std::size_t data_before) {
-  const Residency seen = residency(stack.floor() - stack.guard(), stack.base());
-  return {.data = static_cast<double>(status_bytes("VmData")) - static_cast<double>(data_before),
-          .charged = static_cast<double>(seen.charged),
-          .resident = static_cast<double>(seen.resident)};
+Residency residency_of(const AnyStack& stack) {
+  return residency(stack.floor() - stack.guard(), stack.base());
 }
 
-nlohmann::json to_json(const Charge& charge) {
-  return {{"data", charge.data}, {"charged", charge.charged}, {"resident", charge.resident}};
-}
-
-/// {"reserved", "grown", "trimmed"}, the last only for those that can.
-nlohmann::json watch_charges(const Question& question) {
-  std::unique_ptr<AnyStack> first;
-  warm_up(first, question, stack_bytes);
-  static_cast<void>(first->trim());  // it may share a mapping with the one that is looked at
-  const std::size_t data_before = status_bytes("VmData");
-  const auto stack = make(question.subject, stack_bytes);
-  nlohmann::json seen;
-  if (stack->base() != 0) {
-    seen["reserved"] = to_json(charge_of(*stack, data_before));
-  }
-  stack->run([&] {
-    if (!seen.contains("reserved")) {
-      seen["reserved"] = to_json(charge_of(*stack, data_before));
+/// Says {"data_reserved", "charged_reserved", "rss_reserved"} in bytes, and the same grown and
+/// trimmed. Nothing is trimmed if the subject has no trim.
+Fate watch_charges(const Question& question) {
+  return in_worker([&] {
+    const auto first = warm_up(question, stack_bytes);
+    static_cast<void>(first->trim());  // it may share a mapping with the one that is looked at
+    const auto data_before = static_cast<std::int64_t>(status_bytes("VmData"));
+    const auto stack = make(question.subject, stack_bytes);
+    nlohmann::json said;
+    const auto look = [&](const std::string& when) {
+      const Residency seen = residency_of(*stack);
+      said["data_" + when] = static_cast<std::int64_t>(status_bytes("VmData")) - data_before;
+      said["charged_" + when] = seen.charged;
+      said["rss_" + when] = seen.resident;
+    };
+    if (stack->base() != 0) {
+      look("reserved");
     }
-    go_down(*stack);
-    seen["grown"] = to_json(charge_of(*stack, data_before));
+    stack->run([&] {
+      if (said.empty()) {
+        look("reserved");
+      }
+      go_down(*stack);
+      look("grown");
+    });
+    if (trim(*stack)) {
+      look("trimmed");
+    }
+    return said;
   });
-  if (const std::error_code error = stack->trim(); !error) {
-    seen["trimmed"] = to_json(charge_of(*stack, data_before));
-  }
-  return seen;
 }
 
-Cells ask_charges(const Question& question) {
-  const Fate fate = in_worker([&] { return watch_charges(question); });
-  Cells cells;
-  for (const char* const what : {"data", "charged"}) {
-    for (const char* const when : {"reserved", "grown", "trimmed"}) {
-      cells[fmt::format("{}_{}", what, when)] = !fate.survived() ? survival(fate)
-                                                : fate.said.contains(when)
-                                                    ? bytes(fate.said[when].at(what))
-                                                    : no_trim();
-    }
-  }
-  cells["rss_trimmed"] = !fate.survived() ? survival(fate)
-                         : fate.said.contains("trimmed")
-                             ? bytes(fate.said["trimmed"].at("resident"))
-                             : no_trim();
-  return cells;
+CellMaker charge(const char* what) {
+  return if_survived([what](const nlohmann::json& said) {
+    return said.contains(what) ? bytes(said[what]) : no_trim();
+  });
 }
 
-/// Whether RLIMIT_STACK holds it, which is a limit of the main thread's stack, and of
-/// MAP_GROWSDOWN.
-Cells ask_stack_limit(const Question& question) {
-  const Fate fate = in_worker([&] {
+/// RLIMIT_STACK is a limit of the main thread's stack and of MAP_GROWSDOWN.
+Fate grow_under_stack_limit(const Question& question) {
+  return in_worker([&] {
     limit_to(RLIMIT_STACK, mib);
     const auto stack = make_stack(
         question.subject, {.reserve = stack_bytes, .guard = guard_bytes, .initial_commit = {}});
     stack->run([&] { go_down(*stack, stack_bytes / 2); });
-    return nlohmann::json();
+    return nullptr;
   });
-  if (fate.survived()) {
-    return {{"free_of_stack_limit", yes()}};
-  }
-  return {{"free_of_stack_limit",
-           fate.failure.empty() ? no(fate.word()) : no("refused", fate.failure)}};
+}
+
+Cell made(const Fate& fate) {
+  return fate.failure.empty() ? survival(fate) : no("refused", fate.failure);
 }
 
 // ---- khugepaged ---------------------------------------------------------------------------------
@@ -282,87 +212,140 @@ std::size_t full_scans() {
   return scans;
 }
 
-/// It fills mappings that have room for a huge page, also those that were just emptied.
-Cells ask_khugepaged(const Question& question) {
-  constexpr std::chrono::seconds patience{150};
+/// Says {"before", "after": bytes resident}, or null if the subject has no trim. khugepaged fills
+/// mappings that have room for a huge page, also those that were just emptied.
+Fate wait_for_khugepaged(const Question& question) {
   constexpr std::size_t scans = 3;  // the first one may have been under way
-  const Fate fate = in_worker(
-      [&] {
+  return in_worker(
+      [&]() -> nlohmann::json {
         const auto stack = make(question.subject, stack_bytes);
         stack->run([&] { go_down(*stack, stack_bytes / 2); });
-        if (const std::error_code error = stack->trim(); error) {
-          return nlohmann::json{{"no_trim", error.message()}};
+        if (!trim(*stack)) {
+          return nullptr;
         }
-        const Charge before = charge_of(*stack, 0);
+        const std::size_t before = residency_of(*stack).resident;
         for (const std::size_t start = full_scans(); full_scans() < start + scans;) {
           std::this_thread::sleep_for(std::chrono::milliseconds(200));
         }
-        return nlohmann::json{{"before", before.resident},
-                              {"after", charge_of(*stack, 0).resident}};
+        return {{"before", before}, {"after", residency_of(*stack).resident}};
       },
-      patience);
+      std::chrono::seconds(150));
+}
+
+Cell stays_trimmed(const Fate& fate) {
+  if (fate.hung) {
+    return none("khugepaged did not get through", "no scan");
+  }
   if (!fate.survived()) {
-    return {{"stays_trimmed",
-             fate.hung ? none("khugepaged did not get through", "no scan") : survival(fate)}};
+    return survival(fate);
   }
-  if (fate.said.contains("no_trim")) {
-    return {{"stays_trimmed", no_trim()}};
+  if (fate.said.is_null()) {
+    return no_trim();
   }
-  const double before = fate.said.at("before");
-  const double after = fate.said.at("after");
-  return {{"stays_trimmed", after <= before ? yes()
-                                            : no("no", fmt::format("{} KiB resident became {} KiB",
-                                                                   before / kib, after / kib))}};
+  const std::size_t before = fate.said.at("before");
+  const std::size_t after = fate.said.at("after");
+  return after <= before
+             ? yes()
+             : no("no", fmt::format("{} KiB resident became {} KiB", before / kib, after / kib));
 }
 
 }  // namespace
 
 Family promises_of_memory() {
-  constexpr std::chrono::seconds patience_for_khugepaged{160};
   return {
       .title = "Memory",
-      .what_was_done =
-          "1,000 stacks of 8 MiB (200 with --quick), and as many of 256 KiB, each entered once: "
-          "mappings (/proc/self/maps) "
-          "and "
-          "page tables (VmPTE) per stack; and how many of 8 MiB could be made under RLIMIT_DATA of "
-          "64 MiB. One stack of 8 "
-          "MiB when it was reserved, 1 MiB deep, and trimmed: what counts against RLIMIT_DATA "
-          "(VmData), what against the "
-          "system's commit limit (mappings with the flag ac in smaps), what is resident. A stack "
-          "of 8 MiB, 4 MiB deep, "
-          "under RLIMIT_STACK of 1 MiB. With --slow: whether what was trimmed is still gone when "
-          "khugepaged has looked at "
-          "everything twice.",
-      .probes = {
-          {.name = "crowd",
-           .promises = {{"vmas_each", "mappings, each of 8 MiB", "mappings"},
-                        {"vmpte_each", "page tables, each of 8 MiB", "bytes"},
-                        {"vmas_each_small", "mappings, each of 256 KiB", "mappings"},
-                        {"vmpte_each_small", "page tables, each of 256 KiB", "bytes"}},
-           .ask = ask_crowd,
-           .patience = std::chrono::seconds(25)},
-          {.name = "data_limit",
-           .promises = {{"made_under_data_limit", "made under RLIMIT_DATA of 64 MiB", "stacks"}},
-           .ask = ask_data_limit,
-           .patience = std::chrono::seconds(25)},
-          {.name = "charges",
-           .promises = {{"data_reserved", "RLIMIT_DATA charge, reserved", "bytes"},
-                        {"data_grown", "RLIMIT_DATA charge, 1 MiB deep", "bytes"},
-                        {"data_trimmed", "RLIMIT_DATA charge, trimmed", "bytes"},
-                        {"charged_reserved", "commit charge, reserved", "bytes"},
-                        {"charged_grown", "commit charge, 1 MiB deep", "bytes"},
-                        {"charged_trimmed", "commit charge, trimmed", "bytes"},
-                        {"rss_trimmed", "resident, trimmed", "bytes"}},
-           .ask = ask_charges},
-          {.name = "stack_limit",
-           .promises = {{"free_of_stack_limit", "4 MiB deep, RLIMIT_STACK 1 MiB", "1/0"}},
-           .ask = ask_stack_limit},
-          {.name = "khugepaged",
-           .promises = {{"stays_trimmed", "stays trimmed when khugepaged looked", "1/0"}},
-           .ask = ask_khugepaged,
-           .patience = patience_for_khugepaged,
-           .slow = true}}};
+      .setting =
+          "1,000 stacks (200 with --quick) are there at once, each entered once. Then one stack of "
+          "8 MiB is looked at three times: when it is reserved, when code on it went 1 MiB deep, "
+          "and when it is trimmed.",
+      .promises =
+          {{.name = "vmas_each",
+            .title = "mappings, each of 8 MiB",
+            .sentence = "Lines of /proc/self/maps for each stack. vm.max_map_count bounds them.",
+            .experiment = cost_of_each<stack_bytes>,
+            .cell = of_each("mappings", number),
+            .unit = "mappings"},
+           {.name = "vmpte_each",
+            .title = "page tables, each of 8 MiB",
+            .sentence = "Page tables (VmPTE) for each stack.",
+            .experiment = cost_of_each<stack_bytes>,
+            .cell = of_each("tables", bytes),
+            .unit = "bytes"},
+           {.name = "vmas_each_small",
+            .title = "mappings, each of 256 KiB",
+            .sentence = "The same lines for stacks of 256 KiB.",
+            .experiment = cost_of_each<small_stack>,
+            .cell = of_each("mappings", number),
+            .unit = "mappings"},
+           {.name = "vmpte_each_small",
+            .title = "page tables, each of 256 KiB",
+            .sentence = "The same page tables for stacks of 256 KiB.",
+            .experiment = cost_of_each<small_stack>,
+            .cell = of_each("tables", bytes),
+            .unit = "bytes"},
+           {.name = "made_under_data_limit",
+            .title = "made under RLIMIT_DATA of 64 MiB",
+            .sentence = "How many of 1,000 stacks of 8 MiB can be made under that limit.",
+            .experiment = enter_under_data_limit,
+            .cell = if_survived(count),
+            .unit = "stacks"},
+           {.name = "data_reserved",
+            .title = "RLIMIT_DATA charge, reserved",
+            .sentence = "What a reserved stack adds to VmData, which counts against RLIMIT_DATA.",
+            .experiment = watch_charges,
+            .cell = charge("data_reserved"),
+            .unit = "bytes"},
+           {.name = "data_grown",
+            .title = "RLIMIT_DATA charge, 1 MiB deep",
+            .sentence = "What the stack adds to VmData when it is 1 MiB deep.",
+            .experiment = watch_charges,
+            .cell = charge("data_grown"),
+            .unit = "bytes"},
+           {.name = "data_trimmed",
+            .title = "RLIMIT_DATA charge, trimmed",
+            .sentence = "What the stack adds to VmData after the trim.",
+            .experiment = watch_charges,
+            .cell = charge("data_trimmed"),
+            .unit = "bytes"},
+           {.name = "charged_reserved",
+            .title = "commit charge, reserved",
+            .sentence = "How much of a reserved stack counts against the commit limit of the "
+                        "system: mappings with the flag ac in /proc/self/smaps.",
+            .experiment = watch_charges,
+            .cell = charge("charged_reserved"),
+            .unit = "bytes"},
+           {.name = "charged_grown",
+            .title = "commit charge, 1 MiB deep",
+            .sentence = "How much of it counts when the stack is 1 MiB deep.",
+            .experiment = watch_charges,
+            .cell = charge("charged_grown"),
+            .unit = "bytes"},
+           {.name = "charged_trimmed",
+            .title = "commit charge, trimmed",
+            .sentence = "How much of it counts after the trim.",
+            .experiment = watch_charges,
+            .cell = charge("charged_trimmed"),
+            .unit = "bytes"},
+           {.name = "rss_trimmed",
+            .title = "resident, trimmed",
+            .sentence = "How much of the stack is in physical memory after the trim.",
+            .experiment = watch_charges,
+            .cell = charge("rss_trimmed"),
+            .unit = "bytes"},
+           {.name = "free_of_stack_limit",
+            .title = "4 MiB deep, RLIMIT_STACK 1 MiB",
+            .sentence = "Code on a stack of 8 MiB goes 4 MiB deep under that limit.",
+            .experiment = grow_under_stack_limit,
+            .cell = made},
+           {.name = "stays_trimmed",
+            .title = "stays trimmed when khugepaged looked",
+            .sentence = "A stack of 8 MiB that was 4 MiB deep is trimmed. The experiment waits "
+                        "until khugepaged has looked at all memory twice: is the memory still "
+                        "gone? Only with --slow.",
+            .experiment = wait_for_khugepaged,
+            .cell = stays_trimmed,
+            .slow = true}},
+  };
 }
 
 }  // namespace growstack::compare::promises

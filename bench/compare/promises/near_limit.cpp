@@ -2,7 +2,8 @@
 // calls functions with every signal blocked, that of the fault included. Both need memory there at
 // a moment when nobody can make any.
 #include "machine.hpp"
-#include "worker.hpp"
+#include "promise.hpp"
+#include "stacks.hpp"
 
 #include <growstack/handler/pages.hpp>
 
@@ -18,57 +19,51 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 
 namespace growstack::compare::promises {
 namespace {
 
 constexpr std::size_t alignment = 16;
 
-// ---- a signal -----------------------------------------------------------------------------------
-
-std::atomic<int> handled{0};
-
-void count_signal(int) { handled = handled + 1; }
-
-/// In a worker: raises SIGUSR1 with the stack pointer `distance` above the edge. Whether the
-/// handler ran.
-nlohmann::json raise_near_edge(const Question& question, int flags, std::size_t distance) {
-  struct sigaction action {};
-  action.sa_handler = count_signal;
-  action.sa_flags = flags;
-  if (sigaction(SIGUSR1, &action, nullptr) != 0) {
-    throw std::system_error(errno, std::generic_category(), "sigaction");
-  }
-  const auto stack = make(question.subject);
-  stack->run([&] {
-    const auto process = static_cast<std::uintptr_t>(getpid());
-    const auto thread = static_cast<std::uintptr_t>(gettid());
-    syscall_at(edge(*stack) + distance, SYS_tgkill, process, thread, SIGUSR1);
-  });
-  return handled.load() == 1;
+/// Returns the lowest committed address, or the middle of the stack if nobody keeps a limit.
+std::uintptr_t edge(const AnyStack& stack) {
+  return stack.limit() == stack.floor()
+             ? handler::page_down(stack.base() - (stack.base() - stack.floor()) / 2)
+             : stack.limit();
 }
 
-/// The worst that happens at some distances, all of them less than a signal's frame.
-Cell deliver(const Question& question, int flags) {
+// ---- a signal -----------------------------------------------------------------------------------
+
+std::atomic<bool> handled{false};
+
+/// Raises a signal at some distances from the edge, all of them less than a signal's frame, each
+/// in a worker of its own. Returns the worst end. The worker says whether the handler ran.
+template <int flags>
+Fate deliver(const Question& question) {
   constexpr std::array<std::size_t, 3> distances{alignment, 512, 768};
-  Cell worst = yes("delivered");
+  Fate worst{.said = true};
   for (const std::size_t distance : distances) {
-    const Fate fate = in_worker([&] { return raise_near_edge(question, flags, distance); });
+    Fate fate = on_stack(question, [&](AnyStack& stack) {
+      struct sigaction action {};
+      action.sa_handler = [](int) { handled = true; };
+      action.sa_flags = flags;
+      require(sigaction(SIGUSR1, &action, nullptr) == 0, "sigaction");
+      const auto process = static_cast<std::uintptr_t>(getpid());
+      const auto thread = static_cast<std::uintptr_t>(gettid());
+      syscall_at(edge(stack) + distance, SYS_tgkill, process, thread, SIGUSR1);
+      return handled.load();
+    });
     if (!fate.survived()) {
-      return survival(fate);
+      return fate;
     }
-    if (!fate.said.get<bool>()) {
-      worst = no("lost");
+    if (fate.said == false) {
+      worst = std::move(fate);
     }
   }
   return worst;
 }
 
-Cells ask_signals(const Question& question) {
-  return {{"signal_plain", deliver(question, 0)},
-          {"signal_onstack", deliver(question, SA_ONSTACK)}};
-}
+Cell delivered(const nlohmann::json& said) { return said == true ? yes("delivered") : no("lost"); }
 
 // ---- libc functions that block every signal -----------------------------------------------------
 
@@ -93,116 +88,112 @@ void open_pipe(void*) {
 
 void abort_here(void*) { std::abort(); }
 
-struct Scan {
-  std::size_t positions = 0;
-  std::size_t stride = alignment;
-};
+using Position = std::atomic<std::size_t>;
 
-/// 6 KiB above the limit, in steps of 16 bytes; with --quick, of 64.
-Scan scan_of(const Question& question) {
-  constexpr std::size_t covered = 6 * kib;
-  const std::size_t stride = question.quick ? 4 * alignment : alignment;
-  return {.positions = covered / stride, .stride = stride};
-}
-
-/// Small, for one is made for nearly every position that kills.
-constexpr std::size_t stack_of_scan = 512 * kib;
-
-/// In a worker: one position after the other, on a stack that is as fresh at each; `at` tells where
-/// it is.
-void call_at_each(const Question& question, const Scan& scan, void (*function)(void*),
-                  std::atomic<std::size_t>& at) {
-  auto stack = make(question.subject, stack_of_scan);
-  for (; at < scan.positions; ++at) {
-    stack->run([&] { call_at(edge(*stack) + at * scan.stride, function, nullptr); });
+/// Calls the function at one position after the other, each time on a fresh stack. `at` keeps the
+/// position for whoever outlives this process.
+void call_at_each(const Question& question, std::size_t positions, std::size_t stride,
+                  void (*function)(void*), Position& at) {
+  constexpr std::size_t small = 512 * kib;  // nearly every position that kills takes a new one
+  auto stack = make(question.subject, small);
+  for (; at < positions; ++at) {
+    stack->run([&] { call_at(edge(*stack) + at * stride, function, nullptr); });
     if (stack->limit() != stack->floor() && stack->trim()) {
       stack = nullptr;
-      stack = make(question.subject, stack_of_scan);
+      stack = make(question.subject, small);
     }
   }
 }
 
-/// How many positions kill the process by another signal than `wanted` (what abort() is to die of).
-Cell count_deaths(const Question& question, void (*function)(void*), const std::string& wanted) {
-  const Scan scan = scan_of(question);
-  const Shared<std::atomic<std::size_t>> at;
+/// Finds the positions within 6 KiB above the edge at which the call kills the process by another
+/// signal than `wanted`. Says {"deaths": how many, "killer": the last such signal}.
+template <void (*function)(void*)>
+Fate scan(const Question& question) {
+  constexpr std::size_t covered = 6 * kib;
+  const std::size_t stride = question.quick ? 4 * alignment : alignment;
+  const std::size_t positions = covered / stride;
+  const std::string wanted = function == abort_here ? "SIGABRT" : "";
+  const Shared<Position> at;
   std::size_t deaths = 0;
   std::string killer;
-  while (*at < scan.positions) {
-    const Fate fate = in_worker(
+  for (; *at < positions; ++*at) {
+    Fate fate = in_worker(
         [&] {
-          call_at_each(question, scan, function, *at);
-          return nlohmann::json();
+          call_at_each(question, positions, stride, function, *at);
+          return nullptr;
         },
         std::chrono::seconds(15));
-    if (fate.survived()) {
-      break;
+    if (fate.hung) {
+      fate.failure = fmt::format("hung at position {} of {}", at->load(), positions);
     }
-    if (!fate.failure.empty() || fate.hung) {
-      return none(fate.hung ? fmt::format("hung at position {} of {}", at->load(), scan.positions)
-                            : fate.failure,
-                  fate.word());
+    if (!fate.failure.empty()) {
+      return fate;
     }
-    if (fate.killer != wanted) {
+    if (!fate.survived() && fate.killer != wanted) {
       ++deaths;
       killer = fate.word();
     }
-    ++*at;
   }
-  return number(static_cast<double>(deaths), deaths == 0 ? "" : "by " + killer);
+  return {.said = {{"deaths", deaths}, {"killer", killer}}};
 }
 
-Cells ask_spawn(const Question& question) {
-  return {{"posix_spawn_deaths", count_deaths(question, spawn, "")}};
+Cell count_of_deaths(const nlohmann::json& said) {
+  const double count = said.at("deaths");
+  return number(count, count == 0 ? "" : "by " + said.at("killer").get<std::string>());
 }
-Cells ask_system(const Question& question) {
-  return {{"system_deaths", count_deaths(question, run_shell, "")}};
-}
-Cells ask_popen(const Question& question) {
-  return {{"popen_deaths", count_deaths(question, open_pipe, "")}};
-}
-Cells ask_abort(const Question& question) {
-  return {{"abort_deaths", count_deaths(question, abort_here, "SIGABRT")}};
-}
-
-constexpr std::chrono::seconds patience_for_scans{60};
 
 }  // namespace
 
-Family promises_of_signals() {
-  return {.title = "Signals, and libc functions that block them, near the limit",
-          .what_was_done =
-              "A signal was raised with the stack pointer 16, 512 and 768 bytes above limit (where "
-              "nobody keeps a limit: in the "
-              "middle of the stack), less than a signal's frame needs; what is told is the worst "
-              "of the three. Functions of "
-              "libc "
-              "that block every signal were called at every distance from limit up to 6 KiB, in "
-              "steps of 16 bytes (64 with "
-              "--quick), each on a stack as fresh as the first: how many of these 384 (96) "
-              "positions kill the process. For "
-              "abort(), which kills anyway: by another signal than SIGABRT.",
-          .probes = {
-              {.name = "signals",
-               .promises = {{"signal_plain", "a signal without SA_ONSTACK", "1/0"},
-                            {"signal_onstack", "a signal with SA_ONSTACK", "1/0"}},
-               .ask = ask_signals},
-              {.name = "posix_spawn",
-               .promises = {{"posix_spawn_deaths", "positions where posix_spawn kills", "deaths"}},
-               .ask = ask_spawn,
-               .patience = patience_for_scans},
-              {.name = "system",
-               .promises = {{"system_deaths", "positions where system kills", "deaths"}},
-               .ask = ask_system,
-               .patience = patience_for_scans},
-              {.name = "popen",
-               .promises = {{"popen_deaths", "positions where popen kills", "deaths"}},
-               .ask = ask_popen,
-               .patience = patience_for_scans},
-              {.name = "abort",
-               .promises = {{"abort_deaths", "positions where abort dies otherwise", "deaths"}},
-               .ask = ask_abort,
-               .patience = patience_for_scans}}};
+Family promises_near_limit() {
+  return {
+      .title = "Signals, and libc functions that block them, near the limit",
+      .setting =
+          "The stack pointer is close above the limit, or in the middle of a stack of which nobody "
+          "keeps a limit. There the kernel writes the frame of a signal below the stack pointer, "
+          "or a function of libc blocks every signal and then uses the stack. A handler cannot "
+          "grow the stack at such a moment. Each function is called at 384 positions: every 16 "
+          "bytes from the limit to 6 KiB above it (with --quick at 96, every 64 bytes), each time "
+          "on a fresh stack.",
+      .promises = {{.name = "signal_plain",
+                    .title = "a signal without SA_ONSTACK",
+                    .sentence =
+                        "Whether the handler of a signal runs when the signal arrives 16, 512 and "
+                        "768 bytes above the limit, which is less than a frame needs. The worst of "
+                        "the three counts.",
+                    .experiment = deliver<0>,
+                    .cell = if_survived(delivered)},
+                   {.name = "signal_onstack",
+                    .title = "a signal with SA_ONSTACK",
+                    .sentence = "The same three signals, with a handler that has SA_ONSTACK.",
+                    .experiment = deliver<SA_ONSTACK>,
+                    .cell = if_survived(delivered)},
+                   {.name = "posix_spawn_deaths",
+                    .title = "positions where posix_spawn kills",
+                    .sentence = "At how many positions the process dies in posix_spawn.",
+                    .experiment = scan<spawn>,
+                    .cell = if_survived(count_of_deaths),
+                    .unit = deaths},
+                   {.name = "system_deaths",
+                    .title = "positions where system kills",
+                    .sentence = "At how many positions the process dies in system.",
+                    .experiment = scan<run_shell>,
+                    .cell = if_survived(count_of_deaths),
+                    .unit = deaths},
+                   {.name = "popen_deaths",
+                    .title = "positions where popen kills",
+                    .sentence = "At how many positions the process dies in popen.",
+                    .experiment = scan<open_pipe>,
+                    .cell = if_survived(count_of_deaths),
+                    .unit = deaths},
+                   {.name = "abort_deaths",
+                    .title = "positions where abort dies otherwise",
+                    .sentence =
+                        "At how many positions abort ends the process by another signal than "
+                        "SIGABRT.",
+                    .experiment = scan<abort_here>,
+                    .cell = if_survived(count_of_deaths),
+                    .unit = deaths}},
+  };
 }
 
 }  // namespace growstack::compare::promises

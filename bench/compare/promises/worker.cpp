@@ -6,7 +6,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
+#include <system_error>
 
 namespace growstack::compare::promises {
 namespace {
@@ -31,6 +33,12 @@ namespace {
 
 }  // namespace
 
+void require(bool done, const char* call) {
+  if (!done) {
+    throw std::system_error(errno, std::generic_category(), call);
+  }
+}
+
 std::string Fate::word() const {
   return !killer.empty()   ? killer
          : hung            ? "hangs"
@@ -42,9 +50,7 @@ Fate in_worker(const std::function<nlohmann::json()>& body, std::chrono::millise
   const Scratch out("worker's answer");
   const Scratch err("worker's errors");
   const pid_t worker = fork();
-  if (worker < 0) {
-    throw std::system_error(errno, std::generic_category(), "fork");
-  }
+  require(worker >= 0, "fork");
   if (worker == 0) {
     work(body, out, err);
   }
@@ -64,13 +70,6 @@ Fate in_worker(const std::function<nlohmann::json()>& body, std::chrono::millise
     fate.failure = told.value("failure", std::string());
   }
   return fate;
-}
-
-Cell survival(const Fate& fate) {
-  if (fate.survived()) {
-    return yes();
-  }
-  return fate.failure.empty() ? no(fate.word()) : none(fate.failure, "fails");
 }
 
 }  // namespace growstack::compare::promises

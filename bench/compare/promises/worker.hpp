@@ -1,19 +1,15 @@
-// A process that may die of what it tries, and tells nevertheless: its end is watched, and a page
-// of memory is shared.
+// A process that may die of what it tries, and what is known about it nevertheless: how it ended,
+// what it said, and what it wrote to shared memory.
 #pragma once
-
-#include "promise.hpp"
 
 #include <nlohmann/json.hpp>
 
 #include <sys/mman.h>
 
-#include <cerrno>
 #include <chrono>
 #include <functional>
 #include <new>
 #include <string>
-#include <system_error>
 #include <type_traits>
 
 namespace growstack::compare::promises {
@@ -21,28 +17,28 @@ namespace growstack::compare::promises {
 /// How a worker ended.
 struct Fate {
   nlohmann::json said{};  ///< what its body returned
-  std::string failure{};  ///< or the message of what it threw
-  std::string killer{};   ///< or the signal's name, "SIGSEGV"
-  bool hung = false;      ///< or that it did not end, and was killed
+  std::string failure{};  ///< or the message of what its body threw
+  std::string killer{};   ///< or the name of the signal that killed it, "SIGSEGV"
+  bool hung = false;      ///< or that it did not end in time and was killed for that
   int exit_code = 0;
   std::string errors{};  ///< its standard error
 
   [[nodiscard]] bool survived() const {
     return !hung && killer.empty() && failure.empty() && exit_code == 0;
   }
-  /// Of one that did not: "SIGSEGV", "hangs", "fails".
+  /// Returns how a worker ended that did not survive: "SIGSEGV", "hangs", "fails".
   [[nodiscard]] std::string word() const;
 };
 
-/// Forks, runs body there, and waits. Nothing of the library may run in the calling process yet,
-/// unless its fork is the question.
+/// Forks, runs body in the child, and waits for its end. Unless fork itself is what is tried, the
+/// calling process must not have used the library yet.
 [[nodiscard]] Fate in_worker(const std::function<nlohmann::json()>& body,
                              std::chrono::milliseconds patience = std::chrono::seconds(5));
 
-/// A yes if it survived; otherwise how it ended.
-[[nodiscard]] Cell survival(const Fate& fate);
+/// Throws std::system_error of errno unless `done`.
+void require(bool done, const char* call);
 
-/// A value that the worker writes and that stays when the worker dies.
+/// A value that stays when the worker that writes it dies.
 template <class T>
 class Shared {
   static_assert(std::is_trivially_destructible_v<T>);
@@ -51,9 +47,7 @@ class Shared {
   Shared() {
     void* const memory =
         mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) {
-      throw std::system_error(errno, std::generic_category(), "mmap");
-    }
+    require(memory != MAP_FAILED, "mmap");
     value_ = new (memory) T{};
   }
   ~Shared() { munmap(value_, sizeof(T)); }

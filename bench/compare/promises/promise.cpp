@@ -1,0 +1,63 @@
+#include "promise.hpp"
+
+#include "stacks.hpp"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <utility>
+
+namespace growstack::compare::promises {
+
+Cell yes(std::string word, std::string note) {
+  return {.value = 1, .word = std::move(word), .note = std::move(note)};
+}
+
+Cell no(std::string word, std::string note) {
+  return {.value = 0, .word = std::move(word), .note = std::move(note)};
+}
+
+Cell none(std::string note, std::string word) {
+  return {.value = {}, .word = std::move(word), .note = std::move(note)};
+}
+
+Cell no_trim() { return none("there is no trim"); }
+
+Cell number(double value, std::string note) {
+  const bool is_whole = std::abs(value - std::round(value)) < 0.005;
+  return {.value = value,
+          .word = fmt::format("{:.{}f}", value, is_whole ? 0 : 2),
+          .note = std::move(note)};
+}
+
+Cell bytes(double value, std::string note) {
+  const bool in_mib = value >= static_cast<double>(mib);
+  const double amount = value / static_cast<double>(in_mib ? mib : kib);
+  const int digits = amount < 9.95 && std::fmod(amount, 1) != 0 ? 1 : 0;
+  return {
+      .value = value,
+      .word = value <= 0 ? "0" : fmt::format("{:.{}f} {}", amount, digits, in_mib ? "MiB" : "KiB"),
+      .note = std::move(note)};
+}
+
+Cell survival(const Fate& fate) {
+  if (fate.survived()) {
+    return yes();
+  }
+  return fate.failure.empty() ? no(fate.word()) : none(fate.failure, fate.word());
+}
+
+CellMaker if_survived(std::function<Cell(const nlohmann::json& said)> make) {
+  return [make = std::move(make)](const Fate& fate) {
+    return fate.survived() ? make(fate.said) : survival(fate);
+  };
+}
+
+const std::vector<Family>& families() {
+  static const std::vector<Family> all{promises_of_growth(), promises_to_system_calls(),
+                                       promises_near_limit(), promises_at_overflow(),
+                                       promises_of_memory()};
+  return all;
+}
+
+}  // namespace growstack::compare::promises
