@@ -35,7 +35,7 @@ struct ForkWiped {
   std::atomic<std::uint32_t> helper_processor{0};
   static constexpr std::uint32_t any_processor = UINT32_MAX;
 
-  // Not 0 while the thread was started in this process and has been neither joined nor let go.
+  // Not 0 while the thread was started in this process and has been neither joined nor abandoned.
   // Written under the life-cycle lock.
   std::atomic<std::uint32_t> helper_joinable{0};
   std::atomic<std::uint32_t> symbolizer_joinable{0};  ///< also read by who reports an overflow

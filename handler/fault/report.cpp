@@ -1,3 +1,5 @@
+// The report of a stack that cannot grow, as the faulting thread makes it. fault/trace.cpp walks
+// the stack, and threads/symbolizer.cpp names the frames.
 #include <growstack/handler/pages.hpp>
 #include <growstack/handler/report.hpp>
 

@@ -16,7 +16,7 @@
 
 namespace growstack::handler {
 
-/// True if the value is known to the compiler.
+/// True for every value that the compiler knows. Any other value makes a requirement fail.
 template <auto Value>
 inline constexpr bool is_constant = true;
 

@@ -53,7 +53,7 @@ int start_helper() noexcept {
   }
   // If there is a helper, the program closed its pipe. The helper sees end-of-file, unless a forked
   // child has the write end as well.
-  the_helper.let_go();
+  the_helper.abandon();
   request_pipe.close();  // in a forked child, this is the parent's
   int read_end = -1;
   if (const int error = open_request_pipe(read_end); error != 0) {

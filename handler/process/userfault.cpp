@@ -52,7 +52,7 @@ int start_userfault(UserfaultKind kind, bool& is_refused) noexcept {
     if (ours.verified() >= 0) {
       return 0;
     }
-    thread.let_go();  // The program closed ours. The thread's own is for what is watched already.
+    thread.abandon();  // The program closed ours. The thread's own is for what is watched already.
   }
   if (const int error = prepare_filling(); error != 0) {
     return error;

@@ -106,7 +106,7 @@ void* ServiceThread::body(void* self) noexcept {
   if (error == 0) {
     thread.settle();
   }
-  // From here on the object may belong to another thread, if this one is let go.
+  // From here on the object may belong to another thread, if this one is abandoned.
   thread.result_.store(error, std::memory_order_release);
   thread.result_.notify_one();
   if (error == 0) {
@@ -141,7 +141,7 @@ void ServiceThread::end() noexcept {
   }
 }
 
-void ServiceThread::let_go() noexcept {
+void ServiceThread::abandon() noexcept {
   if (claim()) {
     pthread_detach(thread_);
   }

@@ -33,15 +33,15 @@ class ServiceThread {
   /// pthread_create(3), close_range(2) (Linux 5.9), or prepare().
   [[nodiscard]] int start(int descriptor = no_descriptor) noexcept;
 
-  /// Returns true if the thread was started in this process and neither ended nor let go: false in
-  /// a forked child.
+  /// Returns true if the thread was started in this process and neither ended nor abandoned.
+  /// Returns false in a forked child.
   [[nodiscard]] bool is_started() const noexcept;
 
-  /// Asks the thread to end and waits until it has. Lets it go if it cannot be asked.
+  /// Asks the thread to end and waits until it has. Abandons it if it cannot be asked.
   void end() noexcept;
 
-  /// Lets a thread that cannot be asked to end go on alone. Another one may be started.
-  void let_go() noexcept;
+  /// Leaves a thread that cannot be asked to end to itself. Another one may be started.
+  void abandon() noexcept;
 
  protected:
   /// `name` has at most 15 bytes. `joinable` says in which word a started thread is remembered.

@@ -418,7 +418,7 @@ namespace {
 std::atomic<bool> out_of_memory{false};
 }
 
-// Every allocation of this program goes through here, the reporter's as well.
+// Every allocation of this program goes through here, the symbolizer's as well.
 [[gnu::noinline]] void* operator new(std::size_t size) {
   void* const memory = out_of_memory ? nullptr : std::malloc(size);
   if (memory == nullptr) {
@@ -438,7 +438,7 @@ GROWSTACK_SCENARIO("report without memory") {
   return 1;
 }
 
-TEST_CASE("a reporter that finds no memory gives up at once, and raw addresses are written") {
+TEST_CASE("a symbolizer that finds no memory gives up at once, and raw addresses are written") {
   const Ended ended = run_scenario("report without memory", std::chrono::seconds(8));
   CHECK_FALSE(ended.timed_out);
   CHECK(ended.signal == SIGSEGV);

@@ -144,7 +144,7 @@ GROWSTACK_SCENARIO("helper's signals") {
 }
 
 TEST_CASE(
-    "helper and reporter block every signal, so that the program's signals go to the program's "
+    "helper and symbolizer block every signal, so that the program's signals go to the program's "
     "threads") {
   CHECK(run_scenario("helper's signals").exit_code == 7);
 }
@@ -356,11 +356,11 @@ GROWSTACK_SCENARIO("idle") {
   Stack stack(options);
   call(stack, [] { recurse(3000); });
   const std::string helper = thread_with_name("stack-helper");
-  const std::string reporter = thread_with_name("stack-symbols");
+  const std::string symbolizer = thread_with_name("stack-symbols");
   usleep(100'000);
   const auto wakeups = [&] {
     return status_of(helper, "voluntary_ctxt_switches") + " " +
-           status_of(reporter, "voluntary_ctxt_switches");
+           status_of(symbolizer, "voluntary_ctxt_switches");
   };
   const std::string before = wakeups();
   usleep(1'000'000);

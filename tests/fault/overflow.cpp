@@ -220,7 +220,7 @@ TEST_CASE("the whole reserve can be used: the floor itself is no overflow") {
 
 GROWSTACK_SCENARIO("allocator locked") {
   no_core();
-  // Stands for an overflow inside malloc, with the allocator's lock held: the reporter needs
+  // Stands for an overflow inside malloc, with the allocator's lock held: the symbolizer needs
   // standard error's lock as well, and that one a test can hold.
   call(doomed(), [] {
     flockfile(stderr);
@@ -272,7 +272,7 @@ GROWSTACK_SCENARIO("overflow in a forked child") {
   return end == killed_by(SIGSEGV) ? 7 : 1;
 }
 
-TEST_CASE("a forked child, which has no reporter, reports its overflow with raw addresses") {
+TEST_CASE("a forked child, which has no symbolizer, reports its overflow with raw addresses") {
   const Ended ended = run_scenario("overflow in a forked child");
   CHECK(ended.exit_code == 7);
   CHECK(contains(ended.err, "stack overflow: thread"));

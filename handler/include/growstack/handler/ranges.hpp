@@ -69,7 +69,7 @@ class GROWSTACK_EXPORT PinnedSlot {
  public:
   /// Pins the slot that the address lies in, if it lies in one.
   explicit PinnedSlot(std::uintptr_t address) noexcept;
-  /// Lets the slot go.
+  /// Unpins the slot.
   ~PinnedSlot();
   PinnedSlot(const PinnedSlot&) = delete;
   PinnedSlot& operator=(const PinnedSlot&) = delete;
