@@ -8,14 +8,12 @@
 #include "support/limits.hpp"
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
+#include "support/system_call_filter.hpp"
 #include "support/units.hpp"
 
 #include <fcntl.h>
-#include <linux/filter.h>
 #include <linux/futex.h>
-#include <linux/seccomp.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -239,23 +237,11 @@ TEST_CASE(
 
 GROWSTACK_SCENARIO("helper killed") {
   Stack stack(options);
-  // A filter on all threads that kills the one which wakes all waiters of a futex: the helper, when
-  // it answers.
-  std::array filter{
-      sock_filter{BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(seccomp_data, nr)},
-      sock_filter{BPF_JMP | BPF_JEQ | BPF_K, 0, 5, SYS_futex},
-      sock_filter{BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(seccomp_data, args[1])},
-      sock_filter{BPF_JMP | BPF_JEQ | BPF_K, 0, 3, FUTEX_WAKE_PRIVATE},
-      sock_filter{BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(seccomp_data, args[2])},
-      sock_filter{BPF_JMP | BPF_JEQ | BPF_K, 0, 1, INT_MAX},
-      sock_filter{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_KILL_THREAD},
-      sock_filter{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW},
-  };
-  const sock_fprog program{.len = filter.size(), .filter = filter.data()};
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-      syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) != 0) {
-    return 8;
-  }
+  // The filter kills the thread that wakes all waiters of a futex: the helper, when it answers.
+  SystemCallFilter filter;
+  filter.add(SCMP_ACT_KILL_THREAD, SYS_futex,
+             {argument_is(1, FUTEX_WAKE_PRIVATE), argument_is(2, INT_MAX)});
+  filter.install_for_all_threads();
   const bool grew = call(stack, [] { return recurse(10'000); }) == 10'000;
   // The first fault was the helper's last; the others were served without it, and did not wait.
   const handler::Counters seen = handler::counters();
@@ -265,7 +251,7 @@ GROWSTACK_SCENARIO("helper killed") {
 TEST_CASE(
     "a helper that is killed while a thread waits for it does not hang that thread, nor the next") {
   const Ended ended = run_scenario("helper killed", std::chrono::seconds(20));
-  if (ended.exit_code == 8) {
+  if (ended.exit_code == no_filters) {
     skip("seccomp filters are not available");
     return;
   }

@@ -4,9 +4,11 @@
 
 #include <growstack/handler/classify.hpp>
 
+#include "machine/machine.hpp"
 #include "support/units.hpp"
 
 #include <csignal>
+#include <initializer_list>
 
 using namespace growstack::handler;
 using namespace growstack::testing;
@@ -64,7 +66,7 @@ TEST_CASE(
     "a touch a little below the stack pointer is growth, one far below is somebody's wild "
     "pointer") {
   const std::uintptr_t sp = slot.limit - 10 * MiB;
-  CHECK(outcome(touch(sp - 128, sp)) == Outcome::growth);
+  CHECK(outcome(touch(sp - machine::red_zone_bytes, sp)) == Outcome::growth);
   CHECK(outcome(touch(sp - reach_below_stack_pointer, sp)) == Outcome::growth);
   CHECK(outcome(touch(sp - reach_below_stack_pointer - 1, sp)) == Outcome::foreign);
 }
@@ -158,5 +160,5 @@ TEST_CASE(
 }
 
 TEST_CASE("the kernel needs more than the red zone to deliver a signal") {
-  CHECK(signal_frame_bytes() > 128 + 1024);
+  CHECK(signal_frame_bytes() > machine::red_zone_bytes + 1024);
 }

@@ -5,6 +5,7 @@
 #include <growstack/growstack.hpp>
 #include <growstack/handler/pages.hpp>
 
+#include "support/machine/machine.hpp"
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
@@ -101,7 +102,7 @@ TEST_CASE("a wild pointer into somebody's guard is not reported as an overflow")
 
 GROWSTACK_SCENARIO("non-canonical pointer") {
   no_core();
-  call(small, [] { *wild(std::uintptr_t{0x8000} << 48U) = 1; });
+  call(small, [] { *wild(machine::bad_address) = 1; });
   return 0;
 }
 
@@ -120,7 +121,7 @@ GROWSTACK_SCENARIO("non-canonical pointer near the limit") {
           bounds && room - static_cast<char*>(bounds->limit) > 512) {
         self(self);
       }
-      *wild(std::uintptr_t{0x8000} << 48U) = 1;
+      *wild(machine::bad_address) = 1;
       asm volatile("" : : : "memory");
     };
     crash_near_limit(crash_near_limit);
@@ -144,7 +145,7 @@ GROWSTACK_SCENARIO("executing the stack") {
   no_core();
   call(small, [] {
     char code[16];
-    std::memset(code, 0xc3, sizeof code);
+    machine::fill_with_returns(code, sizeof code);
     asm volatile("" : : "r"(code) : "memory");
     reinterpret_cast<void (*)()>(reinterpret_cast<std::uintptr_t>(code))();
   });

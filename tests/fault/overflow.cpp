@@ -4,6 +4,7 @@
 
 #include <growstack/growstack.hpp>
 
+#include "support/bare_system_call.hpp"
 #include "support/each_strategy.hpp"
 #include "support/forked.hpp"
 #include "support/recursion.hpp"
@@ -12,7 +13,6 @@
 
 #include <pthread.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -375,8 +375,7 @@ GROWSTACK_SCENARIO("signal frame does not fit") {
       if (const_cast<char*>(room) - static_cast<char*>(bounds->limit) > 700) {
         self(self);
       } else {
-        long result = SYS_tkill;
-        asm volatile("syscall" : "+a"(result) : "D"(thread), "S"(SIGUSR1) : "rcx", "r11", "memory");
+        bare_system_call(SYS_tkill, thread, SIGUSR1);
       }
       room[1] = 2;
     };

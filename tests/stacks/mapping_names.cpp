@@ -226,10 +226,10 @@ int names_of(const Traits& of) {
 const ScenarioOfEach<names_of> names("names");
 
 bool is_unsupervised(const Ended& ended) {
-  if (ended.exit_code == no_supervision) {
+  if (ended.exit_code == no_filters) {
     skip("system calls cannot be watched here: " + ended.err);
   }
-  return ended.exit_code == no_supervision;
+  return ended.exit_code == no_filters;
 }
 
 /// Whether this kernel itself knows names.
