@@ -169,8 +169,8 @@ GROWSTACK_SCENARIO("call on the alternate stack") {
 }
 
 TEST_CASE(
-    "a call from a handler that runs on the alternate stack is refused: a fault would overwrite "
-    "that handler") {
+    "a call from a handler that runs on the alternate stack is refused: "
+    "a fault would overwrite that handler") {
   CHECK(run_scenario("call on the alternate stack").exit_code == 7);
 }
 
@@ -371,8 +371,8 @@ GROWSTACK_SCENARIO("report into a closed pipe") {
 }
 
 TEST_CASE(
-    "with standard error a pipe that nobody reads any more, death is by SIGSEGV and not by "
-    "SIGPIPE") {
+    "with standard error a pipe that nobody reads any more, "
+    "death is by SIGSEGV and not by SIGPIPE") {
   CHECK(run_scenario("report into a closed pipe").exit_code == 7);
 }
 

@@ -63,8 +63,8 @@ TEST_CASE("a touch anywhere in a large frame, far above the stack pointer, is gr
 }
 
 TEST_CASE(
-    "a touch a little below the stack pointer is growth, one far below is somebody's wild "
-    "pointer") {
+    "a touch a little below the stack pointer is growth, "
+    "one far below is somebody's wild pointer") {
   const std::uintptr_t sp = slot.limit - 10 * MiB;
   CHECK(outcome(touch(sp - machine::red_zone_bytes, sp)) == Outcome::growth);
   CHECK(outcome(touch(sp - reach_below_stack_pointer, sp)) == Outcome::growth);
@@ -83,8 +83,8 @@ TEST_CASE("a wild pointer into the guard is a crash, not an overflow") {
 }
 
 TEST_CASE(
-    "a frame larger than the guard that ran past it and touches the guard on its way back is "
-    "overflow") {
+    "a frame larger than the guard that ran past it "
+    "and touches the guard on its way back is overflow") {
   const std::uintptr_t sp = slot.guard - 1 * MiB;
   CHECK(outcome(touch(slot.guard + 8, sp), slot, true) == Outcome::overflow);
   CHECK(outcome(touch(slot.guard + 8, sp), slot, false) == Outcome::foreign);
@@ -136,8 +136,8 @@ TEST_CASE("an address outside of the slot is foreign") {
 }
 
 TEST_CASE(
-    "a signal frame that did not fit above the limit is told from a non-canonical pointer by the "
-    "stack pointer") {
+    "a signal frame that did not fit above the limit is "
+    "told from a non-canonical pointer by the stack pointer") {
   const auto kernel_fault = [](std::uintptr_t sp) {
     return Fault{.address = 0, .stack_pointer = sp, .code = SI_KERNEL};
   };
@@ -150,8 +150,8 @@ TEST_CASE(
 }
 
 TEST_CASE(
-    "where the kernel grows the stack, a fault near the stack pointer means that it refused: "
-    "overflow") {
+    "where the kernel grows the stack, "
+    "a fault near the stack pointer means that it refused: overflow") {
   constexpr SlotView by_kernel = with_growth_by_kernel();
   CHECK(outcome(touch(slot.limit - 8, slot.limit - 8), by_kernel) == Outcome::overflow);
   CHECK(outcome(touch(slot.floor - 8, slot.floor), by_kernel) == Outcome::overflow);

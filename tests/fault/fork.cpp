@@ -139,8 +139,8 @@ GROWSTACK_SCENARIO("fork while others grow and make stacks") {
 }
 
 TEST_CASE(
-    "a child forked while other threads fault, make and release stacks inherits no lock and no pin "
-    "of theirs") {
+    "a child forked while other threads fault, "
+    "make and release stacks inherits no lock and no pin of theirs") {
   if (under_address_sanitizer) {
     skip("AddressSanitizer's allocator may be left locked in the child");
     return;
@@ -165,8 +165,8 @@ GROWSTACK_SCENARIO("all descriptors closed") {
 }
 
 TEST_CASE(
-    "a program that closes all descriptors keeps its stacks growing, and the next stack brings the "
-    "helper back") {
+    "a program that closes all descriptors keeps its stacks growing, "
+    "and the next stack brings the helper back") {
   CHECK(run_scenario("all descriptors closed").exit_code == 7);
 }
 

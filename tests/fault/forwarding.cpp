@@ -70,8 +70,8 @@ GROWSTACK_SCENARIO("wild pointer into a 256 GiB reservation") {
 }
 
 TEST_CASE(
-    "a wild pointer into the middle of a 256 GiB reservation is a crash, neither growth nor "
-    "overflow") {
+    "a wild pointer into the middle of a 256 GiB "
+    "reservation is a crash, neither growth nor overflow") {
   check_silent_crash(run_scenario("wild pointer into a 256 GiB reservation"));
 }
 
@@ -130,12 +130,12 @@ GROWSTACK_SCENARIO("non-canonical pointer near the limit") {
 }
 
 TEST_CASE(
-    "a non-canonical pointer used where a signal frame would not fit crashes after room was made "
-    "for nothing") {
+    "a non-canonical pointer used where a signal frame "
+    "would not fit crashes after room was made for nothing") {
   if (under_thread_sanitizer) {
     skip(
-        "the fault strikes inside of ThreadSanitizer's runtime, while that holds a lock which the "
-        "handler's atomics need");
+        "the fault strikes inside of ThreadSanitizer's runtime, "
+        "while that holds a lock which the handler's atomics need");
     return;
   }
   check_silent_crash(run_scenario("non-canonical pointer near the limit"));
@@ -443,8 +443,8 @@ GROWSTACK_SCENARIO("a later handler that chains to ours") {
 }
 
 TEST_CASE(
-    "a handler installed after ours that chains to it keeps stacks growing, and ours is not pulled "
-    "from under it") {
+    "a handler installed after ours that chains to it keeps "
+    "stacks growing, and ours is not pulled from under it") {
   CHECK(run_scenario("a later handler that chains to ours").exit_code == 7);
 }
 

@@ -27,8 +27,8 @@ std::size_t kept_at(const GrowthPolicy& policy, std::size_t depth, std::size_t m
 }  // namespace
 
 TEST_CASE(
-    "a touch just below the limit makes what is committed four times as large, or as many times as "
-    "the factor says") {
+    "a touch just below the limit makes what is committed "
+    "four times as large, or as many times as the factor says") {
   CHECK(committed_after({}, 64 * KiB, 64 * KiB + 1) == 256 * KiB);
   CHECK(committed_after({}, 512 * KiB, 512 * KiB + 1) == 2 * MiB);
   CHECK(committed_after({.factor = 2.0}, 64 * KiB, 64 * KiB + 1) == 128 * KiB);
@@ -96,8 +96,8 @@ TEST_CASE(
 }
 
 TEST_CASE(
-    "whatever the policy, the touched page is committed, the limit falls, and never below the "
-    "floor") {
+    "whatever the policy, the touched page is committed, "
+    "the limit falls, and never below the floor") {
   for (const double factor : {1.0, 1.25, 2.0, 16.0}) {
     for (const std::size_t step : {page, 64 * KiB, 8 * MiB}) {
       for (const std::size_t headroom : {std::size_t{0}, std::size_t{1}, 8 * KiB, 4096 * MiB}) {
@@ -140,8 +140,8 @@ TEST_CASE("a trim of the running stack keeps the margin, and ends at the floor")
 }
 
 TEST_CASE(
-    "at no depth a trim of the running stack keeps more than growth to there may have made "
-    "resident") {
+    "at no depth a trim of the running stack keeps "
+    "more than growth to there may have made resident") {
   for (std::size_t depth = page; depth < 400 * MiB; depth += depth / 97 + page) {
     CHECK(kept_at({}, depth) <= 64 * KiB + 2 * depth + 2 * MiB);
     CHECK(kept_at({}, depth) >= 2 * depth);

@@ -143,8 +143,8 @@ GROWSTACK_SCENARIO("helper's signals") {
 }
 
 TEST_CASE(
-    "helper and reporter block every signal, so that the program's signals go to the program's "
-    "threads") {
+    "helper and reporter block every signal, "
+    "so that the program's signals go to the program's threads") {
   CHECK(run_scenario("helper's signals").exit_code == 7);
 }
 
@@ -163,8 +163,8 @@ GROWSTACK_SCENARIO("helper's descriptors") {
 }
 
 TEST_CASE(
-    "the helper has nothing open but its end of the pipe: it keeps none of the program's files "
-    "open") {
+    "the helper has nothing open but its end of the pipe: "
+    "it keeps none of the program's files open") {
   CHECK(run_scenario("helper's descriptors").exit_code == 7);
 }
 
@@ -272,8 +272,8 @@ GROWSTACK_SCENARIO("helper gets no processor") {
 }
 
 TEST_CASE(
-    "a helper that gets no processor delays a fault, and does not hang it: the request is "
-    "withdrawn") {
+    "a helper that gets no processor delays a fault, "
+    "and does not hang it: the request is withdrawn") {
   const Ended ended = run_scenario("helper gets no processor");
   if (ended.exit_code == 8) {
     skip("needs the privilege to use SCHED_FIFO");

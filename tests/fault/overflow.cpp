@@ -114,16 +114,16 @@ GROWSTACK_SCENARIO("overflow") {
 }
 
 TEST_CASE(
-    "an overflow names thread, stack, sizes, fault address and stack pointer in one line, then "
-    "dies of SIGSEGV") {
+    "an overflow names thread, stack, sizes, "
+    "fault address and stack pointer in one line, then dies of SIGSEGV") {
   const Ended ended = run_scenario("overflow");
   CHECK(ended.signal == SIGSEGV);
   const std::string thread_id = ended.out.substr(0, ended.out.find('\n'));
   const std::string first_line = ended.err.substr(0, ended.err.find('\n'));
   CHECK(matches(first_line, "^growstack: stack overflow: thread " + thread_id +
-                                " \"worker-7\", stack \"doomed\", reserved 1048576 bytes, "
-                                "committed 1048576, fault address "
-                                "0x[0-9a-f]+, stack pointer 0x[0-9a-f]+$"));
+                                " \"worker-7\", stack \"doomed\", "
+                                "reserved 1048576 bytes, committed 1048576, "
+                                "fault address 0x[0-9a-f]+, stack pointer 0x[0-9a-f]+$"));
 }
 
 TEST_CASE("the trace tells which function ran away, at which line, how often, and who began it") {
@@ -230,8 +230,8 @@ GROWSTACK_SCENARIO("allocator locked") {
 }
 
 TEST_CASE(
-    "a lock held by the overflowing thread does not hang the report: raw addresses are written "
-    "after a while") {
+    "a lock held by the overflowing thread does not hang the report: "
+    "raw addresses are written after a while") {
   const Ended ended = run_scenario("allocator locked");
   CHECK_FALSE(ended.timed_out);
   CHECK(ended.signal == SIGSEGV);
@@ -320,8 +320,8 @@ GROWSTACK_SCENARIO("thread not attached") {
 }
 
 TEST_CASE(
-    "on a thread without an alternate stack the first growth kills, silently: attach every "
-    "thread") {
+    "on a thread without an alternate stack the "
+    "first growth kills, silently: attach every thread") {
   const Ended ended = run_scenario("thread not attached");
   CHECK(ended.signal == SIGSEGV);
   CHECK(ended.err.empty());

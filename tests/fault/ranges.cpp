@@ -221,8 +221,8 @@ TEST_CASE("a pin that a thread held during fork does not exist in the child") {
 }
 
 TEST_CASE(
-    "look-ups race with ranges that come and go, of other sizes, and only ever find a slot that "
-    "contains the address") {
+    "look-ups race with ranges that come and go, of other sizes, "
+    "and only ever find a slot that contains the address") {
   std::atomic<bool> stop{false};
   std::atomic<std::uint64_t> found{0};
   std::atomic<std::uint64_t> wrong{0};

@@ -80,8 +80,8 @@ GROWSTACK_SCENARIO("list handlers") {
 }
 
 TEST_CASE(
-    "handlers without SA_ONSTACK are found, and neither those with it nor ignored nor default "
-    "signals are") {
+    "handlers without SA_ONSTACK are found, "
+    "and neither those with it nor ignored nor default signals are") {
   if (sanitized) {
     return skip("a sanitizer installs handlers of its own");
   }
@@ -218,8 +218,8 @@ GROWSTACK_SCENARIO("everything and nothing") {
 }
 
 TEST_CASE(
-    "a set of every signal is no error, SIGKILL and SIGSTOP included, and neither is an empty "
-    "one") {
+    "a set of every signal is no error, "
+    "SIGKILL and SIGSTOP included, and neither is an empty one") {
   CHECK(run_scenario("everything and nothing").exit_code == 7);
 }
 
@@ -311,8 +311,8 @@ const ScenarioOfEach<signal_at_entry> signals_at_entry("signal at entry");
 }  // namespace
 
 EVERY_STRATEGY(
-    "a stack with one page committed takes a signal without SA_ONSTACK in the first frame of a "
-    "call") {
+    "a stack with one page committed takes a signal "
+    "without SA_ONSTACK in the first frame of a call") {
   if (sanitized) {
     return skip("a sanitizer's own frames need more than is left above the limit");
   }
