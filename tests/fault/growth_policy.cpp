@@ -1,4 +1,4 @@
-// The growth policy is arithmetic: no signal, no memory.
+// The growth policy: how far to grow, as arithmetic that needs neither a signal nor memory.
 #include <doctest/doctest.h>
 
 #include <growstack/growth_policy.hpp>
@@ -65,7 +65,7 @@ TEST_CASE("growth ends at the floor, and the last byte above it is usable") {
   CHECK(grown_limit({}, base, floor_, base - 64 * KiB, floor_, page) == floor_);
 }
 
-TEST_CASE("where huge pages begin only whole ones are committed") {
+TEST_CASE("from where huge pages begin only whole huge pages are committed") {
   const GrowthPolicy policy{
       .factor = 2.0, .least_step = page, .headroom = 0, .huge_from = 256 * KiB};
   CHECK(committed_after(policy, 64 * KiB, 64 * KiB + 1) == 128 * KiB);
@@ -126,8 +126,8 @@ TEST_CASE(
 
 TEST_CASE("a trim of the running stack keeps as much again as is in use, and the initial commit") {
   CHECK(kept_at({}, 4 * KiB) == 72 * KiB);
-  CHECK(kept_at({}, 1 * MiB) ==
-        2 * MiB + 64 * KiB + 2 * MiB - 64 * KiB);  // from 2 MiB on in whole huge pages
+  // From a depth of 2 MiB on in whole huge pages.
+  CHECK(kept_at({}, 1 * MiB) == 2 * MiB + 64 * KiB + 2 * MiB - 64 * KiB);
   CHECK(kept_at({.huge_from = 0}, 1 * MiB) == 2 * MiB + 64 * KiB);
   CHECK(kept_at({.huge_from = 0}, 1 * MiB + 1) == 2 * MiB + 64 * KiB + page);
   CHECK(kept_at(GrowthPolicy::frugal(), 4 * KiB) == 24 * KiB);
@@ -140,8 +140,7 @@ TEST_CASE("a trim of the running stack keeps the margin, and ends at the floor")
 }
 
 TEST_CASE(
-    "at no depth a trim of the running stack keeps "
-    "more than growth to there may have made resident") {
+    "a trim of the running stack keeps no more than growth to that depth may have made resident") {
   for (std::size_t depth = page; depth < 400 * MiB; depth += depth / 97 + page) {
     CHECK(kept_at({}, depth) <= 64 * KiB + 2 * depth + 2 * MiB);
     CHECK(kept_at({}, depth) >= 2 * depth);
