@@ -31,6 +31,7 @@ if(GROWSTACK_SPLIT_STACK_LINKER)
   target_compile_options(claims_split_code PRIVATE -fsplit-stack)
   add_executable(claims_split_stack claims/split_stack.cpp)
   growstack_own_settings(claims_split_stack)
+  target_include_directories(claims_split_stack PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
   target_link_options(claims_split_stack PRIVATE
     -fsplit-stack -fuse-ld=${GROWSTACK_SPLIT_STACK_LINKER})
   target_link_libraries(claims_split_stack PRIVATE claims_split_code claims_plain_code fmt::fmt)

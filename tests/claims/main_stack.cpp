@@ -92,8 +92,8 @@ GROWSTACK_SCENARIO("main stack: at first") {
 
 CLAIM(
     13, "R, L",
-    "R: the main thread's stack has 2 to 4 resident pages at main(). L: it starts as one page of "
-    "address space.",
+    "R: the main thread's stack has 2 to 4 resident pages at main(). "
+    "L: it starts as one page of address space.",
     "the main thread's stack has a few resident pages at main and some 132 KiB of address space") {
   // What is resident at main() are the arguments, and what the dynamic loader and the C library
   // used on this stack before. Up to Linux 2.6.22 the mapping was as large as the arguments needed,
@@ -133,10 +133,10 @@ GROWSTACK_SCENARIO("main stack: a far touch") {
 }
 
 CLAIM(14, "R",
-      "Touching the lowest address of the stack faults in everything between that and what was "
-      "used before.",
-      "touching the lowest address of the main thread's stack maps everything between and makes "
-      "one page resident") {
+      "Touching the lowest address of the stack faults in "
+      "everything between that and what was used before.",
+      "touching the lowest address of the main thread's stack "
+      "maps everything between and makes one page resident") {
   // The kernel moves the begin of the mapping down to the page that was touched, which costs
   // nothing but the address space, and then fills this one page, as with any mapping.
   if (!may_limit_stack_to(4 * MiB)) {
@@ -245,10 +245,10 @@ GROWSTACK_SCENARIO("main stack: what stays") {
 }
 
 CLAIM(16, "R, L",
-      "R: pages of the stack stay resident after the function returns. L: the stack shrinks by "
-      "itself.",
-      "the main thread's stack keeps its size and its pages after the function returns and never "
-      "shrinks by itself") {
+      "R: pages of the stack stay resident after the "
+      "function returns. L: the stack shrinks by itself.",
+      "the main thread's stack keeps its size and its pages "
+      "after the function returns and never shrinks by itself") {
   // A return moves the stack pointer up, and the kernel does not look at that register but when
   // there is a fault. So what the stack has grown to, it keeps until the process ends. The memory
   // can be given back by madvise(2), the address space stays part of the mapping even then.
@@ -269,8 +269,8 @@ CLAIM(16, "R, L",
   CHECK(given_back == 0);
   CHECK(size_at_last == size_when_deep);
   found(Verdict::never_did,
-        "R holds, L never did: {} of {} KiB resident after the return, {} after madvise, mapping "
-        "of {} KiB",
+        "R holds, L never did: {} of {} KiB resident after the return, "
+        "{} after madvise, mapping of {} KiB",
         later / KiB, used / KiB, given_back / KiB, size_at_last / KiB);
 }
 
@@ -322,10 +322,10 @@ GROWSTACK_SCENARIO("main stack: growth and its limit") {
 }
 
 CLAIM(17, "L",
-      "Growth is refused beyond RLIMIT_STACK, read at the time of the fault; changing it takes "
-      "effect at once.",
-      "the main thread's stack grows up to RLIMIT_STACK as it is at the time of the fault, to the "
-      "byte") {
+      "Growth is refused beyond RLIMIT_STACK, "
+      "read at the time of the fault; changing it takes effect at once.",
+      "the main thread's stack grows up to RLIMIT_STACK "
+      "as it is at the time of the fault, to the byte") {
   // At a touch below the mapping the kernel compares what its size would be, arguments and all,
   // with the soft limit. It does so only then: what is mapped already stays usable when the limit
   // is lowered. (Where mmap puts other memory was decided by the limit at the start of the program,
@@ -415,8 +415,8 @@ GROWSTACK_SCENARIO("main stack: overflow with a handler on an alternate stack") 
 }
 
 CLAIM(18, "L", "Overflow means SIGSEGV and a core dump; on an alternate stack it can be caught.",
-      "overflow is SIGSEGV, with a core dump if the limit allows one, and can be caught on an "
-      "alternate stack only") {
+      "overflow is SIGSEGV, with a core dump if the limit allows one, "
+      "and can be caught on an alternate stack only") {
   // Where growth is refused, the fault becomes SIGSEGV, whose default is to end the process with a
   // core dump. RLIMIT_CORE decides about the latter: most systems set it to 0, or hand the dump to
   // a program.

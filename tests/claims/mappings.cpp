@@ -173,9 +173,8 @@ CLAIM(32, "S, L",
     CHECK(access("/sys/kernel/slab/maple_node", F_OK) == 0);
   }
   found(Verdict::holds,
-        "{} stacks with guards, then {}; with {} mappings instead of {} a fault costs {:.2f} times "
-        "as much, mmap and munmap "
-        "{:.2f} times",
+        "{} stacks with guards, then {}; with {} mappings instead of {} "
+        "a fault costs {:.2f} times as much, mmap and munmap {:.2f} times",
         *stacks, refused == ENOMEM ? "ENOMEM" : "enough", many, before, median(fault_ratios),
         median(map_ratios));
 }
@@ -232,8 +231,8 @@ std::size_t stack_guard_gap() {
 
 CLAIM(33, "S",
       "MAP_GROWSDOWN can meet other mappings: how far it may grow depends on where they are.",
-      "a MAP_GROWSDOWN mapping keeps a gap from memory in use, none from memory without "
-      "permissions or from its like") {
+      "a MAP_GROWSDOWN mapping keeps a gap from memory in use, "
+      "none from memory without permissions or from its like") {
   constexpr std::size_t room = 4 * MiB;
   if (!set_soft_limit(RLIMIT_STACK, 2 * room)) {
     return skip("RLIMIT_STACK allows less than this test needs");
@@ -260,15 +259,14 @@ CLAIM(33, "S",
   // memory, without any fault.
   CHECK(above_its_like == room);
   found(Verdict::holds,
-        "of {} KiB between it and a neighbour it gets {} KiB above read-write memory, {} above "
-        "PROT_NONE, {} "
-        "above another MAP_GROWSDOWN",
+        "of {} KiB between it and a neighbour it gets {} KiB above read-write memory, "
+        "{} above PROT_NONE, {} above another MAP_GROWSDOWN",
         room / KiB, above_memory / KiB, above_no_permissions / KiB, above_its_like / KiB);
 }
 
 CLAIM(34, "S", "To unmap a MAP_GROWSDOWN stack one must find out how far it grew.",
-      "unmapping what was mapped leaves what a MAP_GROWSDOWN stack has grown, unmapping all it "
-      "could grow to hits others") {
+      "unmapping what was mapped leaves what a MAP_GROWSDOWN stack has grown, "
+      "unmapping all it could grow to hits others") {
   constexpr std::size_t room = 4 * MiB;
   constexpr std::size_t deep = MiB;
   if (!set_soft_limit(RLIMIT_STACK, 2 * room)) {
@@ -372,8 +370,8 @@ int run_above_a_neighbour(void* (*body)(void*)) {
 }  // namespace
 
 CLAIM(38, "S", "A guard page makes overflow a fault.",
-      "a guard page makes overflow a fault, but a frame larger than the guard lands beyond it, "
-      "unless the compiler probes") {
+      "a guard page makes overflow a fault, but a frame larger "
+      "than the guard lands beyond it, unless the compiler probes") {
   // Many small frames, 64 KiB too far: one of them touches the guard.
   const int small_frames = end_of_child([] {
     return run_above_a_neighbour([](void* stack) -> void* {
@@ -403,9 +401,8 @@ CLAIM(38, "S", "A guard page makes overflow a fault.",
   });
   CHECK(probed_large_frame == killed_by(SIGSEGV));
   found(Verdict::holds,
-        "small frames: SIGSEGV; a frame of {} KiB over a guard of {} KiB: the neighbour's memory "
-        "is written, no "
-        "signal; with -fstack-clash-protection: SIGSEGV",
+        "small frames: SIGSEGV; a frame of {} KiB over a guard of {} KiB: "
+        "the neighbour's memory is written, no signal; with -fstack-clash-protection: SIGSEGV",
         large_frame_bytes / KiB, page_bytes() / KiB);
 }
 
@@ -442,10 +439,10 @@ const char not_on_any_stack = 0;
 }  // namespace
 
 CLAIM(39, "R",
-      "One can ask for the running stack's bounds, and whether an address is inside "
-      "(stack_getbounds, stack_inbounds).",
-      "the running stack's bounds are known to pthread_getattr_np, or to whoever switched to "
-      "another stack") {
+      "One can ask for the running stack's bounds, "
+      "and whether an address is inside (stack_getbounds, stack_inbounds).",
+      "the running stack's bounds are known to pthread_getattr_np, "
+      "or to whoever switched to another stack") {
   // Solaris's functions do not exist here.
   CHECK(dlsym(RTLD_DEFAULT, "stack_getbounds") == nullptr);
   CHECK(dlsym(RTLD_DEFAULT, "stack_inbounds") == nullptr);
@@ -502,9 +499,9 @@ CLAIM(39, "R",
   CHECK(growable->base == stack.base());
   CHECK(!growstack::current_stack_bounds());  // here it is the main thread's again
   found(Verdict::holds,
-        "by other names: pthread_getattr_np tells {} KiB for the main thread under a limit of 8192 "
-        "KiB, {} KiB "
-        "for a thread, the wrong stack on a growable one; current_stack_bounds tells {} KiB there",
+        "by other names: pthread_getattr_np tells {} KiB for the "
+        "main thread under a limit of 8192 KiB, {} KiB for a thread, "
+        "the wrong stack on a growable one; current_stack_bounds tells {} KiB there",
         main_thread.size() / KiB, thread.size() / KiB, stack.reserved() / KiB);
 }
 
@@ -580,10 +577,10 @@ int locked_stacks(std::size_t limit, int expected, const Make& make) {
 }  // namespace
 
 CLAIM(42, "S",
-      "With locking, mmap fails once the stacks together exceed what may be locked, or what there "
-      "is.",
-      "mmap of locked stacks fails once they exceed RLIMIT_MEMLOCK, touched or not, unless a "
-      "privilege lifts that") {
+      "With locking, mmap fails once the stacks together "
+      "exceed what may be locked, or what there is.",
+      "mmap of locked stacks fails once they exceed RLIMIT_MEMLOCK, "
+      "touched or not, unless a privilege lifts that") {
   // Locked memory is in physical memory and stays there. What a process may lock is RLIMIT_MEMLOCK.
   // Four stacks fit into it.
   const std::size_t size = std::min<std::size_t>(limits_of(RLIMIT_MEMLOCK).rlim_max, MiB) / 4 /
@@ -643,9 +640,8 @@ CLAIM(42, "S",
     CHECK(errno == ENOMEM);
   }
   found(Verdict::holds,
-        "of stacks of {} KiB under RLIMIT_MEMLOCK of {} KiB: {} by MAP_LOCKED, {} by "
-        "MLOCK_ONFAULT, {} reserved "
-        "under MCL_FUTURE; {}",
+        "of stacks of {} KiB under RLIMIT_MEMLOCK of {} KiB: {} by MAP_LOCKED, "
+        "{} by MLOCK_ONFAULT, {} reserved under MCL_FUTURE; {}",
         size / KiB, limit / KiB, by_mmap, on_fault, reserved,
         as_this_user == 20 ? "no limit with CAP_IPC_LOCK" : "this user has no CAP_IPC_LOCK");
 }
@@ -664,8 +660,8 @@ std::string letters(const std::vector<bool>& pages) {
 }  // namespace
 
 CLAIM(43, "R", "mincore tells which pages of a stack are resident.",
-      "mincore tells which pages are resident, without permissions too, and not whether there is a "
-      "guard") {
+      "mincore tells which pages are resident, "
+      "without permissions too, and not whether there is a guard") {
   const std::size_t page = page_bytes();
   char* const memory = map_memory(8 * page);
   madvise(memory, 8 * page, MADV_NOHUGEPAGE);

@@ -8,6 +8,7 @@
 #include "support/alternate_stack.hpp"
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
+#include "support/smaps.hpp"
 #include "support/units.hpp"
 
 #include <pthread.h>
@@ -35,7 +36,7 @@ stack_t current_alternate_stack() {
   return current;
 }
 
-/// Runs `body` on a thread that sanitizers and libraries have given no alternate stack.
+/// Runs body() in a thread that has no alternate stack, not even a sanitizer's or a library's.
 template <class Body>
 void on_bare_thread(const Body& body) {
   std::thread([&] {
@@ -47,7 +48,7 @@ void on_bare_thread(const Body& body) {
   }).join();
 }
 
-/// An alternate stack filled with a pattern: how deep was it used?
+/// An alternate stack that is filled with a pattern, so that it can tell how deep it was used.
 class MeasuredStack {
  public:
   explicit MeasuredStack(std::size_t size) : bytes_(size, pattern) {
@@ -112,10 +113,10 @@ TEST_CASE(
     "a thread whose alternate stack is too small gets ours, and its own back before it ends") {
   static stack_t at_the_end;
   static pthread_key_t key;
-  // The destructors of keys run in four rounds: as long as others may need it, ours stays; the last
-  // one finds what was put back.
+  // The destructors of keys run in four rounds. Ours stays as long as other destructors may need
+  // it. The last round finds the thread's own again.
   static bool was_there;
-  static std::atomic<int> rounds = 0;  // counted last: whoever reads it sees the rest
+  static std::atomic<int> rounds = 0;  // incremented last: who reads it sees the rest
   REQUIRE(pthread_key_create(&key, [](void* still) {
             at_the_end = current_alternate_stack();
             if (rounds == 1) {
@@ -142,18 +143,9 @@ TEST_CASE(
 }
 
 TEST_CASE("threads that come and go leave no alternate stack behind") {
-  const auto mappings = [] {
-    std::FILE* const maps = std::fopen("/proc/self/maps", "re");
-    std::size_t lines = 0;
-    for (int letter = std::fgetc(maps); letter != EOF; letter = std::fgetc(maps)) {
-      lines += letter == '\n' ? 1U : 0U;
-    }
-    std::fclose(maps);
-    return lines;
-  };
   const auto round = [] { on_bare_thread([] { CHECK(handler::attach_thread() == 0); }); };
-  round();  // what is made once is made now
-  const std::size_t before = mappings();
+  round();  // makes what is made only once
+  const std::size_t before = mapping_count();
   for (int count = 0; count < 200; ++count) {
     round();
   }
@@ -161,10 +153,10 @@ TEST_CASE("threads that come and go leave no alternate stack behind") {
     skip("ThreadSanitizer keeps mappings of its own for each thread");
     return;
   }
-  CHECK(mappings() <= before + 4);  // libc may keep a thread stack or an allocator arena more
+  CHECK(mapping_count() <= before + 4);  // libc may keep one more thread stack or allocator arena
 }
 
-TEST_CASE("the size of alternate stacks can be set, and not below what the handler needs") {
+TEST_CASE("the size of alternate stacks can be set to no less than what the handler needs") {
   CHECK(handler::set_alternate_stack_size(handler::least_alternate_stack_size() - 1) == EINVAL);
   CHECK(handler::set_alternate_stack_size(~std::size_t{0}) == EINVAL);
   CHECK(handler::set_alternate_stack_size(256 * KiB) == 0);

@@ -1,5 +1,5 @@
-// A program with much static thread-local storage, which glibc takes out of every thread's stack,
-// the helper's included.
+// A program with much static thread-local storage. glibc takes it out of every thread's stack, also
+// the helper's.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -26,8 +26,8 @@ TEST_CASE("helper and symbolizer start in a program with 16 MiB of static thread
 }
 
 TEST_CASE(
-    "a thread on a growable stack has that storage at its base, committed from the start, and "
-    "grows below it") {
+    "a thread on a growable stack has that storage at its base, committed from the start, and its "
+    "stack grows below it") {
   std::size_t wrong = 1;
   growstack::Thread({.reserve = 64 * MiB, .name = "with storage"}, [&] {
     storage[sizeof storage - 1] = 1;

@@ -1,4 +1,5 @@
-// The register of ranges: any address to its slot, without a lock, while ranges come and go.
+// The table of ranges: it leads from an address to its slot, without a lock, while ranges come and
+// go.
 #include <doctest/doctest.h>
 
 #include <growstack/handler/handler.hpp>
@@ -18,10 +19,11 @@
 #include <vector>
 
 using namespace growstack::handler;
+using namespace growstack::testing;
 
 namespace {
 
-// Nothing is ever touched here: look-ups need addresses, not memory.
+// Look-ups need addresses and no memory, so nothing is mapped here.
 constexpr std::uintptr_t somewhere = std::uintptr_t{0x10} << 40;
 
 constexpr Operations no_operations{
@@ -35,7 +37,6 @@ struct RemoveRange {
   void operator()(Range* range) const { remove_range(*range); }
 };
 using OwnedRange = std::unique_ptr<Range, RemoveRange>;
-using namespace growstack::testing;
 
 OwnedRange make_range(std::uintptr_t begin, std::size_t size, std::size_t slot_size) {
   Range* range = nullptr;
@@ -148,7 +149,7 @@ TEST_CASE("bounds that are not aligned, overlap, or leave user space are refused
   CHECK(range_count() == 1);
 }
 
-TEST_CASE("a slot that is retired waits for the fault that works in it") {
+TEST_CASE("to retire a slot waits for a fault that works in it") {
   const OwnedRange range = make_range(somewhere, range_alignment, 64 * KiB);
   publish_slot(*range, 0, 64 * KiB);
   std::atomic<bool> retired{false};
@@ -166,7 +167,7 @@ TEST_CASE("a slot that is retired waits for the fault that works in it") {
   CHECK(retired);
 }
 
-TEST_CASE("records are reused, with a new generation and without the old name") {
+TEST_CASE("slot records are reused, with a new generation and without the old name") {
   const std::size_t slot_size = 64 * KiB;
   SlotRecord* first_record = nullptr;
   std::uint32_t first_generation = 0;
@@ -222,8 +223,8 @@ TEST_CASE("a pin that a thread held during fork does not exist in the child") {
 }
 
 TEST_CASE(
-    "look-ups race with ranges that come and go, of other sizes, and only ever find a slot that "
-    "contains the address") {
+    "while ranges of other sizes come and go, a look-up finds only a slot that contains the "
+    "address") {
   std::atomic<bool> stop{false};
   std::atomic<std::uint64_t> found{0};
   std::atomic<std::uint64_t> wrong{0};
@@ -245,7 +246,7 @@ TEST_CASE(
   }
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(2);
   for (std::size_t round = 0; std::chrono::steady_clock::now() < end; ++round) {
-    const std::size_t slot_size = (64 + 64 * (round % 7)) * 1024;
+    const std::size_t slot_size = (64 + 64 * (round % 7)) * KiB;
     const OwnedRange range =
         make_range(somewhere + (round % 3) * range_alignment, range_alignment, slot_size);
     const std::uint32_t slots = range->slot_count.load();

@@ -136,8 +136,8 @@ TEST_CASE("the library's own threads stay as they are, with every signal blocked
 }
 
 TEST_CASE(
-    "where there is no memory for a thread's signal stack it is not started, and the error says "
-    "so") {
+    "where there is no memory for a thread's signal "
+    "stack it is not started, and the error says so") {
   if (sanitized) {
     return skip("sanitizers need mmap when a thread starts");
   }

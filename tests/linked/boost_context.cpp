@@ -88,8 +88,8 @@ EITHER_ALLOCATOR("a coroutine recurses deep between two values, unchanged but fo
 EITHER_ALLOCATOR("a coroutine that is left in the middle unwinds and gives its stack back") {
   if (under_address_sanitizer) {
     return skip(
-        "Boost.Context tells AddressSanitizer of its switches only if it was built for that, and "
-        "unwinding confuses it");
+        "Boost.Context tells AddressSanitizer of its switches "
+        "only if it was built for that, and unwinding confuses it");
   }
   const auto owned = std::make_shared<int>(1);
   const Allocator allocator(16 * MiB);
@@ -231,8 +231,8 @@ TEST_CASE("an allocator from the heap is refused, and no stack is left behind") 
 }
 
 TEST_CASE(
-    "copies of a pooled allocator share the pool, and stacks come back to it without a system call "
-    "between them") {
+    "copies of a pooled allocator share the pool, "
+    "and stacks come back to it without a system call between them") {
   const pooled_stack_allocator allocator(MiB);
   pooled_stack_allocator copy = allocator;
   context::stack_context stack = copy.allocate();

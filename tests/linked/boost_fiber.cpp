@@ -165,8 +165,8 @@ constexpr std::size_t many = 100'000;
 }  // namespace
 
 TEST_CASE(
-    "a hundred thousand fibers wait at once under default limits, each guarded, and any of them "
-    "can go deep") {
+    "a hundred thousand fibers wait at once under default limits, "
+    "each guarded, and any of them can go deep") {
   constexpr std::size_t needed = 2048 * MiB;
   if (sanitized) {
     return skip("a sanitizer's shadow memory would be as large again");

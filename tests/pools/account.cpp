@@ -41,8 +41,8 @@ TEST_CASE("without a budget there is no charge too large, but one that no number
 }
 
 TEST_CASE(
-    "a budget may become less than what is used: then nothing is charged until enough was given "
-    "back") {
+    "a budget may become less than what is used: "
+    "then nothing is charged until enough was given back") {
   Account account("the option", nullptr);
   CHECK(account.charge(100));
   account.set_budget(50);

@@ -107,8 +107,8 @@ ONE_STRATEGY(Strategy::guard_markers,
 }
 
 ONE_STRATEGY(Strategy::guard_markers,
-             "what a hundred thousand stacks take beside their pages are a few mappings, and all "
-             "of it comes back") {
+             "what a hundred thousand stacks take beside their "
+             "pages are a few mappings, and all of it comes back") {
   if (const std::string why = obstacle(); !why.empty()) {
     return skip(why);
   }

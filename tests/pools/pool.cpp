@@ -73,8 +73,8 @@ EVERY_POOL("a pool makes stacks of one size, and they are stacks like any other"
 }
 
 EVERY_POOL(
-    "no two stacks of a pool overlap, and below each there is a guard that not even the kernel can "
-    "read") {
+    "no two stacks of a pool overlap, and below each "
+    "there is a guard that not even the kernel can read") {
   StackPool pool(options_for(Of::strategy));
   std::vector<Stack> stacks =
       acquire(pool, Of::traits.locks_memory ? 5 : 70);  // single ones, and several made at once
@@ -123,8 +123,8 @@ TEST_CASE("an option out of range is refused, and the message names it") {
 }
 
 TEST_CASE(
-    "an automatic pool takes the first strategy that works here, and says as a stack does why not "
-    "a better one") {
+    "an automatic pool takes the first strategy that works here, "
+    "and says as a stack does why not a better one") {
   StackPool pool(PoolOptions{.reserve = MiB});
   const Stack single({.reserve = MiB, .strategy = Strategy::automatic});
   CHECK(pool.strategy() == single.strategy());
@@ -308,8 +308,8 @@ POOLS_WHERE(
 }
 
 ONE_STRATEGY(Strategy::guard_markers,
-             "of a frame larger than the window of markers nobody hears: what it left goes when "
-             "the pool is trimmed") {
+             "of a frame larger than the window of markers nobody hears: "
+             "what it left goes when the pool is trimmed") {
   PoolOptions options = options_for(Strategy::guard_markers);
   options.reserve = 8 * MiB;
   StackPool pool(options);
@@ -441,8 +441,8 @@ thread_local std::optional<Stack> kept;
 }  // namespace
 
 EVERY_POOL(
-    "a stack that a thread_local object owns comes back when its thread ends, whichever of both "
-    "was there first") {
+    "a stack that a thread_local object owns comes back "
+    "when its thread ends, whichever of both was there first") {
   StackPool pool(options_for(Of::strategy));
   for (const bool object_first : {true, false}) {
     CAPTURE(object_first);
@@ -794,8 +794,8 @@ bool soon(StackPool& pool, const std::function<bool(const PoolStatistics&)>& is_
 }  // namespace
 
 POOLS_WHERE(!traits.locks_memory,
-            "as demand falls the memory of idle stacks is given back, by nothing but acquiring and "
-            "giving back") {
+            "as demand falls the memory of idle stacks is given back, "
+            "by nothing but acquiring and giving back") {
   PoolOptions options = options_for(Of::strategy);
   options.retention = std::chrono::milliseconds(1);
   StackPool pool(options);
@@ -815,8 +815,8 @@ POOLS_WHERE(!traits.locks_memory,
 }
 
 TEST_CASE(
-    "as demand falls arenas go one after the other, and their address space is there for other "
-    "stacks at once") {
+    "as demand falls arenas go one after the other, "
+    "and their address space is there for other stacks at once") {
   if (under_thread_sanitizer) {
     return skip("ThreadSanitizer leaves too little address space");
   }

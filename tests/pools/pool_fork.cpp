@@ -147,12 +147,12 @@ EVERY_POOL("a stack that outlived its pool can be given back in a child") {
 }
 
 EVERY_POOL(
-    "however threads acquire, give back, trim and end while the process forks, each child's pool "
-    "works") {
+    "however threads acquire, give back, "
+    "trim and end while the process forks, each child's pool works") {
   if (under_address_sanitizer) {
     return skip(
-        "a child inherits the locks of AddressSanitizer's allocator from threads that it does not "
-        "have");
+        "a child inherits the locks of AddressSanitizer's "
+        "allocator from threads that it does not have");
   }
   StackPool pool(options_for(Of::strategy));
   std::atomic<bool> done{false};
@@ -229,8 +229,8 @@ const ScenarioOfEach<outlived_while_forking> outlived_while_forking_scenarios(
 EVERY_POOL("pools and what outlives them may end while another thread forks") {
   if (under_address_sanitizer) {
     return skip(
-        "a child inherits the locks of AddressSanitizer's allocator from threads that it does not "
-        "have");
+        "a child inherits the locks of AddressSanitizer's "
+        "allocator from threads that it does not have");
   }
   const Ended ended = run_scenario_of("outlived while forking", Of::traits);
   CHECK(ended.err == "");

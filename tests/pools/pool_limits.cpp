@@ -83,8 +83,8 @@ bool works(StackPool& pool, std::size_t depth = 500 * KiB) {
 // ---- a number of stacks -------------------------------------------------------------------------
 
 EVERY_POOL(
-    "a pool makes as many stacks as it may, then says EAGAIN, and acquires again after one was "
-    "given back") {
+    "a pool makes as many stacks as it may, then says EAGAIN, "
+    "and acquires again after one was given back") {
   PoolOptions options = hungry(Of::strategy);
   options.most_stacks = 7;
   StackPool pool(options);
@@ -135,8 +135,8 @@ TEST_CASE("before a pool refuses it takes what other threads keep for themselves
 // ---- budgets ------------------------------------------------------------------------------------
 
 EVERY_POOL(
-    "a pool whose budget is used up says ENOMEM and what the budget is, until something was given "
-    "back") {
+    "a pool whose budget is used up says ENOMEM and "
+    "what the budget is, until something was given back") {
   PoolOptions options = hungry(Of::strategy);
   options.budget = 5 * at_least(Of::traits);
   StackPool pool(options);
@@ -403,8 +403,8 @@ const ScenarioOfEach<mappings> mappings_scenarios("mappings");
 }  // namespace
 
 POOLS_WHERE(traits.charged,
-            "at RLIMIT_DATA a pool refuses with the limit and the cure, and what was given back is "
-            "there again") {
+            "at RLIMIT_DATA a pool refuses with the limit and the cure, "
+            "and what was given back is there again") {
   if (sanitized) {
     return skip("a sanitizer's own memory counts against RLIMIT_DATA");
   }
@@ -529,8 +529,8 @@ const ScenarioOfEach<refused_call> refused_call_scenarios("refused call");
 }  // namespace
 
 EVERY_POOL(
-    "whichever system call of a pool is refused, it stays usable, loses nothing, and has no stack "
-    "without a guard") {
+    "whichever system call of a pool is refused, it stays usable, "
+    "loses nothing, and has no stack without a guard") {
   if (sanitized) {
     return skip("a sanitizer dies when its own system calls are refused");
   }

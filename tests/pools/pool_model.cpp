@@ -385,8 +385,8 @@ EVERY_POOL("one thread, whatever it does, always finds the pool as the model say
 }
 
 EVERY_POOL(
-    "several threads, which also pass stacks on, find no stack of another changed, and the sums "
-    "right in the end") {
+    "several threads, which also pass stacks on, "
+    "find no stack of another changed, and the sums right in the end") {
   for (unsigned seed = 1; seed <= 2; ++seed) {
     CAPTURE(seed);
     World world(Of::traits, Of::traits.locks_memory ? 3 : 40);

@@ -143,8 +143,8 @@ TEST_CASE("blocks of no bytes have addresses of their own") {
 }
 
 TEST_CASE(
-    "the block that lies lowest makes room again, one after the other, alignments "
-    "notwithstanding") {
+    "the block that lies lowest makes room again, "
+    "one after the other, alignments notwithstanding") {
   memory_resource region;
   struct Block {
     void* address;

@@ -386,8 +386,8 @@ TEST_CASE("outside of a call there are no current bounds") {
 }
 
 TEST_CASE(
-    "inside of a call the current bounds are those of its stack, and hold the address of every "
-    "local variable") {
+    "inside of a call the current bounds are those of its stack, "
+    "and hold the address of every local variable") {
   Stack stack;
   std::optional<StackBounds> bounds;
   bool holds_local = false;

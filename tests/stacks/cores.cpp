@@ -119,8 +119,8 @@ std::vector<bool> markers_in(const std::filesystem::path& file,
 }  // namespace
 
 STRATEGIES_WHERE(traits.trims,
-                 "the core of a process with three stacks of 256 GiB holds what they use, and "
-                 "nothing of what they reserve") {
+                 "the core of a process with three stacks of 256 GiB "
+                 "holds what they use, and nothing of what they reserve") {
   if (const std::string reason = nothing_to_see_because(); !reason.empty()) {
     return skip(reason);
   }

@@ -149,8 +149,8 @@ STRATEGIES_WHERE(
   CAPTURE(said);
   CHECK(matches(said, "growstack: stack overflow: stack \"doomed\" \\(" +
                           std::string(Of::traits.name) +
-                          "\\), reserved [0-9]+ bytes, committed [0-9]+, fault address "
-                          "0x[0-9a-f]+, stack pointer 0x"));
+                          "\\), reserved [0-9]+ bytes, committed [0-9]+, "
+                          "fault address 0x[0-9a-f]+, stack pointer 0x"));
   CHECK(matches(said, "hit Catchpoint 1 \\(signal SIG(SEGV|BUS)\\), .*runaway"));
 }
 
@@ -164,8 +164,8 @@ GROWSTACK_SCENARIO("null pointer") {
 }
 
 TEST_CASE(
-    "a null pointer stops in gdb, and once more when our handler has left it to the default "
-    "action") {
+    "a null pointer stops in gdb, and once more when "
+    "our handler has left it to the default action") {
   if (gdb_is_missing()) {
     return;
   }
@@ -416,8 +416,8 @@ GROWSTACK_SCENARIO("very many stacks") {
 }
 
 TEST_CASE(
-    "of very many stacks 100 are listed, or as many as asked for, those that run first, and the "
-    "rest is counted") {
+    "of very many stacks 100 are listed, or as many as asked for, "
+    "those that run first, and the rest is counted") {
   if (gdb_is_missing()) {
     return;
   }

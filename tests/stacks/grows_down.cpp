@@ -59,8 +59,8 @@ GROWSTACK_SCENARIO("a large stack under a raised limit") {
 }
 
 TEST_CASE(
-    "a process that raises RLIMIT_STACK gets larger stacks at once: the kernel reads the limit at "
-    "the fault") {
+    "a process that raises RLIMIT_STACK gets larger stacks at once: "
+    "the kernel reads the limit at the fault") {
 #ifdef GROWSTACK_TESTED_UNDER_TSAN
   return skip("memory that ThreadSanitizer maps for itself lands in a hole as large as this one");
 #endif
@@ -82,8 +82,8 @@ GROWSTACK_SCENARIO("a limit lowered later") {
 TEST_CASE("a limit lowered later ends the growth of stacks that exist, by SIGSEGV") {
 #ifdef GROWSTACK_TESTED_UNDER_TSAN
   return skip(
-      "the fault may strike inside of ThreadSanitizer's runtime, while that holds a lock which the "
-      "report needs");
+      "the fault may strike inside of ThreadSanitizer's runtime, "
+      "while that holds a lock which the report needs");
 #endif
   const Ended ended = run_scenario("a limit lowered later");
   CHECK(ended.err.find("deep") != std::string::npos);

@@ -222,8 +222,8 @@ GROWSTACK_SCENARIO("markers in locked memory") {
 }
 
 TEST_OF_GUARD_MARKERS(
-    "in a process that locks all its memory such a stack is left unlocked: lean, and able to "
-    "grow") {
+    "in a process that locks all its memory such a "
+    "stack is left unlocked: lean, and able to grow") {
   if (sanitized) {
     return skip("a sanitizer's shadow memory cannot be locked");
   }

@@ -97,8 +97,8 @@ std::size_t wrong_bytes(std::uintptr_t begin, std::size_t size, unsigned char by
 // ---- what the kernel does with memory that nobody touched ---------------------------------------
 
 EVERY_STRATEGY(
-    "a system call into memory that nobody has touched finds what the strategy can give without a "
-    "fault of ours") {
+    "a system call into memory that nobody has touched "
+    "finds what the strategy can give without a fault of ours") {
   const FileOf file(42, 8 * KiB);
   Stack stack(options_for(Of::traits));
   const long got =
@@ -354,8 +354,8 @@ EVERY_STRATEGY("errno stays as it was") {
 EVERY_STRATEGY("many threads ensure memory of their stacks at once") {
   if (sanitized && Of::traits.limit_moves && !Of::traits.growth_events) {
     return skip(
-        "the memory that a sanitizer maps for threads lands in the holes that these stacks grow "
-        "into");
+        "the memory that a sanitizer maps for threads "
+        "lands in the holes that these stacks grow into");
   }
   constexpr int count = 8;
   std::vector<Stack> stacks;

@@ -128,8 +128,8 @@ TEST_CASE("demand_paging_huge begins with huge pages where the policy says") {
 }
 
 TEST_CASE(
-    "demand_paging_huge without huge pages: where the policy says never, and in a stack of less "
-    "than 4 MiB") {
+    "demand_paging_huge without huge pages: "
+    "where the policy says never, and in a stack of less than 4 MiB") {
   if (under_thread_sanitizer) {
     return skip("ThreadSanitizer dies of recursion deeper than 60,000 frames");
   }
@@ -147,8 +147,8 @@ TEST_CASE(
 }
 
 TEST_CASE(
-    "demand_paging_huge: stacks whose huge pages begin at different depths live beside each other, "
-    "one after another") {
+    "demand_paging_huge: stacks whose huge pages begin at "
+    "different depths live beside each other, one after another") {
   if (const std::string reason = missing(); !reason.empty()) {
     return skip(reason);
   }

@@ -89,8 +89,8 @@ const ScenarioOfEach<narrow_start> narrow_start_scenarios("narrow start");
 }  // namespace
 
 STRATEGIES_WHERE(traits.own_address_space,
-                 "at RLIMIT_AS a stack is refused with the limit and the cure, and there is room "
-                 "again once others are gone") {
+                 "at RLIMIT_AS a stack is refused with the limit and the cure, "
+                 "and there is room again once others are gone") {
   if (sanitized) {
     return skip("a sanitizer reserves more address space than any limit allows");
   }
@@ -216,8 +216,8 @@ const ScenarioOfEach<mappings_used_up> mappings_used_up_scenarios("mappings used
 }  // namespace
 
 STRATEGIES_WHERE(traits.guard_is_mapped_apart,
-                 "at vm.max_map_count a stack is refused with the limit and the cure, those that "
-                 "exist go on, and nothing leaks") {
+                 "at vm.max_map_count a stack is refused with the limit and the cure, "
+                 "those that exist go on, and nothing leaks") {
   if (sanitized) {
     return skip("a sanitizer dies when it cannot map memory");
   }
@@ -414,8 +414,8 @@ void refuse_one_after_the_other(const std::string& scenario, const Traits& of) {
 }  // namespace
 
 EVERY_STRATEGY(
-    "whichever system call of the first stack is refused, there is a clear error or none, and no "
-    "leak") {
+    "whichever system call of the first stack is refused, "
+    "there is a clear error or none, and no leak") {
   if (sanitized) {
     return skip("a sanitizer dies when its own system calls are refused");
   }
@@ -423,8 +423,8 @@ EVERY_STRATEGY(
 }
 
 EVERY_STRATEGY(
-    "whichever system call of a later stack is refused, there is a clear error or none, and no "
-    "leak") {
+    "whichever system call of a later stack is refused, "
+    "there is a clear error or none, and no leak") {
   if (sanitized) {
     return skip("a sanitizer dies when its own system calls are refused");
   }

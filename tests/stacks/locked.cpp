@@ -135,8 +135,8 @@ GROWSTACK_SCENARIO("more than may be locked") {
 }
 
 TEST_CASE(
-    "at RLIMIT_MEMLOCK a stack is refused with the limit and the cure, and there is room again "
-    "once another is gone") {
+    "at RLIMIT_MEMLOCK a stack is refused with the limit and the cure, "
+    "and there is room again once another is gone") {
   const Ended ended = run_scenario("more than may be locked");
   if (ended.exit_code == 8) {
     return skip("privileges cannot be given up here");

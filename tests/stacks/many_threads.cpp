@@ -78,8 +78,8 @@ EVERY_STRATEGY(
     "threads that grow their stacks at the same time disturb neither each other nor themselves") {
   if (sanitized && Of::traits.limit_moves && !Of::traits.growth_events) {
     return skip(
-        "the memory that a sanitizer maps for threads lands in the holes that these stacks grow "
-        "into");
+        "the memory that a sanitizer maps for threads "
+        "lands in the holes that these stacks grow into");
   }
   constexpr unsigned threads = 16;
   constexpr int rounds = sanitized ? 2 : 10;
@@ -109,8 +109,8 @@ EVERY_STRATEGY(
 EVERY_STRATEGY("stacks are made and destroyed while others fault") {
   if (sanitized && Of::traits.limit_moves && !Of::traits.growth_events) {
     return skip(
-        "the memory that a sanitizer maps for threads lands in the holes that these stacks grow "
-        "into");
+        "the memory that a sanitizer maps for threads "
+        "lands in the holes that these stacks grow into");
   }
   constexpr unsigned threads = 8;
   std::atomic<std::size_t> wrong{0};

@@ -155,8 +155,8 @@ GROWSTACK_SCENARIO("what is committed at first") {
 }
 
 TEST_CASE(
-    "with GROWSTACK_INITIAL_COMMIT=page every stack and every pool begins with a page, whatever it "
-    "asks for") {
+    "with GROWSTACK_INITIAL_COMMIT=page every stack and "
+    "every pool begins with a page, whatever it asks for") {
   setenv("GROWSTACK_INITIAL_COMMIT", "page", 1);
   const Ended ended = run_scenario("what is committed at first");
   const std::string page = std::to_string(page_size()) + "\n";
@@ -166,8 +166,8 @@ TEST_CASE(
 }
 
 TEST_CASE(
-    "another value of GROWSTACK_INITIAL_COMMIT is told of once, and changes nothing, and an empty "
-    "one is none") {
+    "another value of GROWSTACK_INITIAL_COMMIT is told of once, "
+    "and changes nothing, and an empty one is none") {
   setenv("GROWSTACK_INITIAL_COMMIT", "4096", 1);
   const Ended ended = run_scenario("what is committed at first");
   CHECK(ended.err ==

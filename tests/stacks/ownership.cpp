@@ -37,8 +37,8 @@ STRATEGIES_WHERE(traits.own_address_space,
 }
 
 EVERY_POOL(
-    "a stack of a pool that was released goes back to the pool when it is adopted and ends, on "
-    "whichever thread") {
+    "a stack of a pool that was released goes back to the "
+    "pool when it is adopted and ends, on whichever thread") {
   StackPool pool(options_for(Of::strategy));
   const void* const floor = pool.acquire("lent").release();
   CHECK(pool.statistics().live == 1);

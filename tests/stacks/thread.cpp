@@ -140,8 +140,8 @@ TEST_CASE("to join or detach what is no thread is an error") {
 TEST_CASE("a thread that joins itself gets an error, and goes on") {
   if (under_thread_sanitizer) {
     return skip(
-        "ThreadSanitizer takes a thread that was joined for one that has ended, whatever came of "
-        "it");
+        "ThreadSanitizer takes a thread that was joined "
+        "for one that has ended, whatever came of it");
   }
   std::promise<Thread*> itself;
   std::string told;

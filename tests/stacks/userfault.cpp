@@ -136,8 +136,8 @@ GROWSTACK_SCENARIO("system calls without privilege") {
 }
 
 TEST_OF_USERFAULT(
-    "without it, the support says so, system calls get EFAULT, and the program's own faults are "
-    "served") {
+    "without it, the support says so, system calls get EFAULT, "
+    "and the program's own faults are served") {
   if (number_in("/proc/sys/vm/unprivileged_userfaultfd") != 0) {
     return skip("vm.unprivileged_userfaultfd gives the privilege to everybody");
   }

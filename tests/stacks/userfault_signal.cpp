@@ -207,8 +207,8 @@ GROWSTACK_SCENARIO("overflow without markers") {
 }
 
 TEST_OF_USERFAULT_SIGNAL(
-    "on a kernel without guard markers the guard is memory that is never filled, and kills by "
-    "SIGBUS") {
+    "on a kernel without guard markers the guard is "
+    "memory that is never filled, and kills by SIGBUS") {
   const Ended ended = run_scenario("overflow without markers");
   CHECK(ended.signal == SIGBUS);
   CHECK(contains(ended.err, "stack overflow"));

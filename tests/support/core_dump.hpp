@@ -1,4 +1,4 @@
-// A core dump of a scenario: whether one can be had, and where it lands.
+// A core dump of a scenario: whether the kernel writes one, and where it lands.
 #pragma once
 
 #include "support/limits.hpp"
@@ -13,7 +13,7 @@
 
 namespace growstack::testing {
 
-/// For the scenario that is to crash: cores of any size, in that folder.
+/// Lets a scenario that is going to crash leave a core of any size in a folder.
 inline void allow_cores_in(const char* folder) {
   raise_soft_limit(RLIMIT_CORE);
   if (chdir(folder) != 0) {
@@ -37,7 +37,7 @@ class Folder {
   std::filesystem::path path_;
 };
 
-/// Why no core can be had here; empty if one can.
+/// Returns why no core can be had here. Empty if one can.
 inline std::string no_core_because() {
   std::string pattern;
   std::ifstream("/proc/sys/kernel/core_pattern") >> pattern;

@@ -36,7 +36,7 @@ struct Pipe {
   std::array<int, 2> ends{};
 };
 
-/// Reads both pipes until end-of-file or the deadline; true at end-of-file.
+/// Reads both pipes until end-of-file or the deadline. Returns whether end-of-file came first.
 bool collect(Pipe& out, Pipe& err, Ended& ended, std::chrono::steady_clock::time_point deadline) {
   std::array<pollfd, 2> sources{{{out.ends[0], POLLIN, 0}, {err.ends[0], POLLIN, 0}}};
   const std::array<std::string*, 2> texts{&ended.out, &ended.err};
