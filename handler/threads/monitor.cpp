@@ -61,7 +61,15 @@ void answer(int userfault, std::uintptr_t address) noexcept {
 
 constinit Monitor the_monitor;
 
+void Monitor::remove_bell() noexcept {
+  const std::uintptr_t page = bell_.exchange(0, std::memory_order_relaxed);
+  if (page != 0) {
+    munmap(reinterpret_cast<void*>(page), page_size());
+  }
+}
+
 int Monitor::prepare(int userfault) noexcept {
+  remove_bell();  // a start that failed after this function has left its own
   void* const page =
       mmap(nullptr, page_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (page == MAP_FAILED) {
@@ -103,10 +111,8 @@ void Monitor::run(int userfault) noexcept {
 
 /// Returns when the monitor has heard the bell.
 bool Monitor::ask_to_end() noexcept {
-  auto* const page = reinterpret_cast<volatile char*>(bell_.load(std::memory_order_relaxed));
-  static_cast<void>(*page);
-  munmap(const_cast<char*>(page), page_size());
-  bell_.store(0, std::memory_order_relaxed);
+  static_cast<void>(*reinterpret_cast<volatile char*>(bell_.load(std::memory_order_relaxed)));
+  remove_bell();
   return true;
 }
 

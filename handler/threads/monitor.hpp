@@ -18,6 +18,7 @@ class Monitor final : public ServiceThread {
   int prepare(int userfault) noexcept override;
   void run(int userfault) noexcept override;
   bool ask_to_end() noexcept override;
+  void remove_bell() noexcept;
 
   /// The bell: a page that nobody else touches, so that a touch asks the monitor to end. A
   /// descriptor would not do, because the program might close it and open it anew.
