@@ -1,6 +1,6 @@
 // The group promises: asks every subject for every promise in child processes, keeps the answers,
 // and hands them on.
-#include "answers.hpp"
+#include "tables.hpp"
 
 #include "child.hpp"
 #include "group.hpp"
@@ -9,88 +9,57 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
 #include <fstream>
 #include <future>
-#include <span>
 #include <stdexcept>
-#include <system_error>
 #include <thread>
 
 namespace growstack::compare {
 namespace promises {
 namespace {
 
-/// Returns the promises that share one experiment.
-std::vector<const Promise*> promises_of(Fate (*experiment)(const Question& question)) {
-  std::vector<const Promise*> all;
-  for (const Family& family : families()) {
-    for (const Promise& promise : family.promises) {
-      if (promise.experiment == experiment) {
-        all.push_back(&promise);
-      }
-    }
+/// Returns the promises that share an experiment with the one of that name, itself among them.
+std::vector<const Promise*> sharing(const std::string& name) {
+  std::vector<const Promise*> all = all_promises();
+  const auto named =
+      std::find_if(all.begin(), all.end(), [&](const Promise* each) { return each->name == name; });
+  if (named == all.end()) {
+    throw std::invalid_argument("no promise of the name " + name);
   }
+  const auto experiment = (*named)->experiment;
+  std::erase_if(all, [&](const Promise* each) { return each->experiment != experiment; });
   return all;
 }
 
-const Promise& promise_named(const std::string& name) {
-  for (const Family& family : families()) {
-    for (const Promise& promise : family.promises) {
-      if (promise.name == name) {
-        return promise;
+/// Asks a child, and fills the cells of all promises that share the experiment of this one.
+void ask(const Promise& promise, const Session& session, Column& column) {
+  const Answer answer =
+      ask_child("promise",
+                {{"promise", promise.name},
+                 {"subject", column.subject.name},
+                 {"quick", session.options().quick}},
+                session.progress(), std::chrono::seconds(promise.slow ? 160 : 60));
+  for (const Promise* const each : sharing(promise.name)) {
+    Cell& cell = column.cells[each->name];
+    if (answer.failure.empty()) {
+      const nlohmann::json& told = answer.result.at(each->name);
+      cell = {.word = told.at(1), .note = told.at(2)};
+      if (!told.at(0).is_null()) {
+        cell.value = told.at(0).get<double>();
       }
+    } else {
+      cell = none(answer.whole_failure(), answer.died ? "dies" : "fails");
     }
-  }
-  throw std::invalid_argument("no promise of the name " + name);
-}
-
-/// Returns the cells of all promises that share the experiment of this one.
-Cells ask(const Promise& promise, const std::string& subject, const Session& session) {
-  const Answer answer = ask_child(
-      "promise",
-      {{"promise", promise.name}, {"subject", subject}, {"quick", session.options().quick}},
-      session.progress(), std::chrono::seconds(promise.slow ? 160 : 60));
-  Cells cells;
-  for (const Promise* const each : promises_of(promise.experiment)) {
-    if (!answer.failure.empty()) {
-      cells[each->name] = none(answer.whole_failure(), answer.died ? "dies" : "fails");
-      continue;
-    }
-    const nlohmann::json& cell = answer.result.at(each->name);
-    const nlohmann::json& value = cell.at("value");
-    cells[each->name] = {.value = value.is_null() ? std::nullopt : std::optional<double>(value),
-                         .word = cell.at("word"),
-                         .note = cell.at("note")};
-  }
-  return cells;
-}
-
-/// Asks subjects side by side, because no cell depends on time: as many as there are processors, or
-/// all if they only wait.
-void ask_each(const Promise& promise, const Session& session, std::span<Column* const> columns) {
-  constexpr std::size_t most = 4;  // some take memory
-  const std::size_t processors =
-      std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, most);
-  const std::size_t at_once = promise.slow ? columns.size() : std::min(processors, columns.size());
-  std::atomic<std::size_t> next{0};
-  std::vector<std::future<void>> askers;
-  for (std::size_t asker = 0; asker < at_once; ++asker) {
-    askers.push_back(std::async(std::launch::async, [&] {
-      for (std::size_t mine = next++; mine < columns.size(); mine = next++) {
-        columns[mine]->cells.merge(ask(promise, columns[mine]->subject.name, session));
-      }
-    }));
-  }
-  for (std::future<void>& each : askers) {
-    each.get();
   }
 }
 
 /// Fills the cells of the promise, unless another one with the same experiment did so before.
-void fill(const Promise& promise, const Session& session, Answers& answers) {
+/// Subjects are asked side by side, because no cell depends on time: as many as there are
+/// processors, or all if they only wait.
+void fill(const Promise& promise, const Session& session, std::vector<Column>& columns) {
+  constexpr std::size_t most = 4;  // some take memory
   std::vector<Column*> asked;
-  for (Column& column : answers) {
+  for (Column& column : columns) {
     if (!column.subject.unsupported.empty()) {
       column.cells[promise.name] = none(column.subject.unsupported);
     } else if (promise.slow && !session.options().slow) {
@@ -99,84 +68,75 @@ void fill(const Promise& promise, const Session& session, Answers& answers) {
       asked.push_back(&column);
     }
   }
-  ask_each(promise, session, asked);
-}
-
-void add_rows(Session& session, const Answers& answers) {
-  for (const Column& column : answers) {
-    for (const Family& family : families()) {
-      for (const Promise& promise : family.promises) {
-        const Cell& cell = column.cells.at(promise.name);
-        session.add({.subject = column.subject.name,
-                     .metric = std::string("promise_") + promise.name,
-                     .value = cell.value,
-                     .unit = std::string(promise.unit),
-                     .note = cell.word + (cell.note.empty() ? "" : ": " + cell.note)});
-      }
+  std::atomic<std::size_t> next{0};
+  const auto ask_the_next = [&] {
+    for (std::size_t mine = next++; mine < asked.size(); mine = next++) {
+      ask(promise, session, *asked[mine]);
     }
+  };
+  const auto processors = std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, most);
+  std::vector<std::future<void>> askers(promise.slow ? asked.size() : processors);
+  for (std::future<void>& asker : askers) {
+    asker = std::async(std::launch::async, ask_the_next);
+  }
+  for (std::future<void>& asker : askers) {
+    asker.get();
   }
 }
 
-/// Opens the file before the measuring, so that a wrong name does not cost the result.
-std::ofstream open_notes(const std::string& path) {
-  std::ofstream file;
-  if (!path.empty()) {
-    file.open(path, std::ios::trunc);
-    if (!file) {
-      throw std::system_error(errno, std::generic_category(), "cannot write " + path);
+void add_rows(Session& session, const std::vector<Column>& columns) {
+  for (const Column& column : columns) {
+    for (const Promise* const promise : all_promises()) {
+      const Cell& cell = column.cells.at(promise->name);
+      session.add({.subject = column.subject.name,
+                   .metric = std::string("promise_") + promise->name,
+                   .value = cell.value,
+                   .unit = std::string(promise->unit),
+                   .note = cell.word + (cell.note.empty() ? "" : ": " + cell.note)});
     }
-  }
-  return file;
-}
-
-void write_notes(std::ofstream& file, const Options& options, const Answers& answers) {
-  file << markdown(answers,
-                   fmt::format("bench/run --groups=promises{}{} --notes FILE",
-                               options.quick ? " --quick" : "", options.slow ? " --slow" : ""));
-  file.close();
-  if (!file) {
-    throw std::runtime_error("cannot write " + options.notes_file);
   }
 }
 
 }  // namespace
 }  // namespace promises
 
-/// {"promise", "subject", "quick"} to {name of each promise with the same experiment: {"value",
-/// "word", "note"}}.
+/// {"promise", "subject", "quick"} to {name of each promise with the same experiment: its cell's
+/// [value, word, note]}.
 nlohmann::json answer_promise(const nlohmann::json& request, Progress&) {
-  const promises::Promise& asked = promises::promise_named(request.at("promise"));
+  const auto asked = promises::sharing(request.at("promise"));
   const promises::Fate fate =
-      asked.experiment({.subject = request.at("subject"), .quick = request.at("quick")});
+      asked.front()->experiment({.subject = request.at("subject"), .quick = request.at("quick")});
   nlohmann::json result;
-  for (const promises::Promise* const each : promises::promises_of(asked.experiment)) {
+  for (const promises::Promise* const each : asked) {
     const promises::Cell cell = each->cell(fate);
-    result[each->name] = {{"value", cell.value ? nlohmann::json(*cell.value) : nlohmann::json()},
-                          {"word", cell.word},
-                          {"note", cell.note}};
+    result[each->name] = {cell.value ? nlohmann::json(*cell.value) : nlohmann::json(), cell.word,
+                          cell.note};
   }
   return result;
 }
 
 void compare_promises(Session& session) {
-  promises::Answers answers;
+  const Options& options = session.options();
+  std::vector<promises::Column> columns;
   for (Subject& subject : session.stacks()) {
-    answers.push_back({.subject = std::move(subject)});
+    columns.push_back({.subject = std::move(subject)});
   }
-  if (answers.empty()) {
+  if (columns.empty()) {
     return;
   }
-  std::ofstream notes = promises::open_notes(session.options().notes_file);
-  for (const promises::Family& family : promises::families()) {
-    for (const promises::Promise& promise : family.promises) {
-      session.progress().say(std::string("promises: ") + promise.title);
-      promises::fill(promise, session, answers);
-    }
+  std::ofstream notes(options.notes_file);  // opened first, so that a wrong name costs no run
+  promises::require(notes.is_open() || options.notes_file.empty(), "cannot write the notes");
+  for (const promises::Promise* const promise : promises::all_promises()) {
+    session.progress().say(std::string("promises: ") + promise->title);
+    promises::fill(*promise, session, columns);
   }
-  promises::add_rows(session, answers);
-  promises::print(session, answers);
+  promises::add_rows(session, columns);
+  promises::print(session, columns);
   if (notes.is_open()) {
-    promises::write_notes(notes, session.options(), answers);
+    notes << promises::markdown(
+        columns, fmt::format("bench/run --groups=promises{}{} --notes FILE",
+                             options.quick ? " --quick" : "", options.slow ? " --slow" : ""));
+    promises::require(static_cast<bool>(notes.flush()), "cannot write the notes");
   }
 }
 

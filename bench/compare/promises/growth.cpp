@@ -2,7 +2,6 @@
 // child, with signals blocked, without an alternate signal stack, without privileges.
 #include "machine.hpp"
 #include "promise.hpp"
-#include "stacks.hpp"
 
 #include <growstack/strategy.hpp>
 
@@ -15,38 +14,36 @@
 #include <unistd.h>
 
 #include <array>
-#include <cctype>
 #include <csignal>
+#include <cstdio>
 
 namespace growstack::compare::promises {
 namespace {
 
-Fate grow(const Question& question) {
-  return on_stack(question, [](AnyStack& stack) {
+/// Calls first() on the stack and goes down. The worker says how many "faults" of its own the
+/// subject counted.
+template <void (*first)()>
+Fate grow_after(const Question& question) {
+  return on_stack(question, [](AnyStack& stack) -> nlohmann::json {
+    first();
     go_down(stack);
-    return stack.growth_events();
+    return {{"faults", stack.growth_events()}};
   });
 }
 
-Fate grow_with_faults_blocked(const Question& question) {
-  return on_stack(question, [](AnyStack& stack) {
-    sigset_t faults;
-    sigemptyset(&faults);
-    sigaddset(&faults, SIGSEGV);
-    sigaddset(&faults, SIGBUS);
-    require(pthread_sigmask(SIG_BLOCK, &faults, nullptr) == 0, "pthread_sigmask");
-    go_down(stack);
-    return nullptr;
-  });
+void nothing() {}
+
+void block_faults() {
+  sigset_t faults;
+  sigemptyset(&faults);
+  sigaddset(&faults, SIGSEGV);
+  sigaddset(&faults, SIGBUS);
+  require(pthread_sigmask(SIG_BLOCK, &faults, nullptr) == 0, "pthread_sigmask");
 }
 
-Fate grow_without_alternate_stack(const Question& question) {
-  return on_stack(question, [](AnyStack& stack) {
-    const stack_t disabled{.ss_sp = nullptr, .ss_flags = SS_DISABLE, .ss_size = 0};
-    require(sigaltstack(&disabled, nullptr) == 0, "sigaltstack");
-    go_down(stack);
-    return nullptr;
-  });
+void disable_alternate_stack() {
+  const stack_t disabled{.ss_sp = nullptr, .ss_flags = SS_DISABLE, .ss_size = 0};
+  require(sigaltstack(&disabled, nullptr) == 0, "sigaltstack");
 }
 
 /// The worker says whether the subject has a trim.
@@ -109,23 +106,22 @@ void drop_privileges() {
   require(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) == 0, "PR_SET_DUMPABLE");
 }
 
-Fate grow_without_privileges(const Question& question) {
-  const auto body = [](AnyStack& stack) {
-    go_down(stack);
-    return nullptr;
-  };
+/// Says what body returns, which is whether all went well.
+template <bool (*body)(AnyStack& stack)>
+Fate without_privileges(const Question& question) {
   return on_stack(question, body, drop_privileges);
 }
 
-/// Tries it apart from growth, because strategies may lose faults in the kernel together with the
-/// privileges. The worker says whether the call succeeded.
-Fate call_without_privileges(const Question& question) {
-  const auto body = [](AnyStack& stack) {
-    constexpr std::size_t bytes = 256;
-    const std::uintptr_t buffer = handler::page_down(stack.base() - depth);
-    return syscall_at(buffer - bytes, SYS_getrandom, buffer, bytes) > 0;
-  };
-  return on_stack(question, body, drop_privileges);
+bool grow(AnyStack& stack) {
+  go_down(stack);
+  return true;
+}
+
+/// Strategies may lose faults in the kernel together with the privileges.
+bool call_into_untouched(AnyStack& stack) {
+  constexpr std::size_t bytes = 256;
+  const std::uintptr_t buffer = handler::page_down(stack.base() - depth);
+  return syscall_at(buffer - bytes, SYS_getrandom, buffer, bytes) > 0;
 }
 
 /// A stack that could not be made is a no here.
@@ -151,75 +147,49 @@ Fate read_description(const Question& question) {
 Cell least_kernel(const nlohmann::json& said) {
   constexpr double minors = 100;
   const std::string version = said;
-  if (std::isdigit(static_cast<unsigned char>(version.front())) == 0) {
-    return {.value = 0, .word = version};
-  }
-  const std::size_t dot = version.find('.');
-  const double minor = dot == std::string::npos ? 0 : std::stod(version.substr(dot + 1));
-  return {.value = std::stod(version.substr(0, dot)) + minor / minors, .word = version};
+  int major = 0;
+  int minor = 0;
+  static_cast<void>(std::sscanf(version.c_str(), "%d.%d", &major, &minor));
+  return {.value = major + minor / minors, .word = version};
 }
 
 }  // namespace
 
 Family promises_of_growth() {
   return {
-      .title = "Growth",
-      .setting =
-          "Code on a stack of 4 MiB goes down: it touches the stack page by page, to 1 MiB below "
-          "the base. A signal's name says that the process died of it.",
-      .promises =
-          {{.name = "growth_events",
-            .title = "faults seen on the way to 1 MiB",
-            .sentence = "How many faults the subject itself saw and grew the stack for. Where the "
-                        "kernel fills the stack, there is nothing to see.",
-            .experiment = grow,
-            .cell = if_survived([](const nlohmann::json& said) { return number(said); }),
-            .unit = "faults"},
-           {.name = "regrows",
-            .title = "grows again after a trim",
-            .sentence = "The code goes down, the stack is trimmed, and the code goes down again.",
-            .experiment = grow_again_after_trim,
-            .cell = if_survived(
-                [](const nlohmann::json& said) { return said == true ? yes() : no_trim(); })},
-           {.name = "fork_on",
-            .title = "grows in a child forked on it",
-            .sentence = "Code on the fresh stack forks, and its child goes down.",
-            .experiment = fork_on_the_stack,
-            .cell = if_survived(end_of_child)},
-           {.name = "fork_beside",
-            .title = "grows in a child forked beside it",
-            .sentence = "The process makes the stack, forks outside of it, and the child enters it "
-                        "and goes down.",
-            .experiment = fork_beside_the_stack,
-            .cell = if_survived(end_of_child)},
-           {.name = "sigsegv_blocked",
-            .title = "grows with SIGSEGV, SIGBUS blocked",
-            .sentence = "The code blocks both signals and goes down.",
-            .experiment = grow_with_faults_blocked},
-           {.name = "no_altstack",
-            .title = "needs no alternate signal stack",
-            .sentence = "The code disables the thread's alternate signal stack and goes down. A "
-                        "thread that nobody attached has none.",
-            .experiment = grow_without_alternate_stack},
-           {.name = "unprivileged",
-            .title = "works without privileges",
-            .sentence = "The process becomes user 65534 without any capability, makes the stack "
-                        "and goes down.",
-            .experiment = grow_without_privileges,
-            .cell = unprivileged},
-           {.name = "unprivileged_call",
-            .title = "there, a bare getrandom",
-            .sentence = "The process drops its privileges as well and has the kernel write to the "
-                        "stack where nobody has touched it.",
-            .experiment = call_without_privileges,
-            .cell = unprivileged},
-           {.name = "least_kernel",
-            .title = "least kernel",
-            .sentence = "The Linux version that the description of the strategy names.",
-            .experiment = read_description,
-            .cell = if_survived(least_kernel),
-            .unit = "version"}},
-  };
+      "Growth",
+      "Code on a stack of 4 MiB goes down: it touches the stack page by page, to 1 MiB below the "
+      "base. A signal's name says that the process died of it.",
+      {{"growth_events", "faults seen on the way to 1 MiB",
+        "How many faults the subject itself saw and grew the stack for. Where the kernel fills the "
+        "stack, there is nothing to see.",
+        grow_after<nothing>, figure("faults"), "faults"},
+       {"regrows", "grows again after a trim",
+        "The code goes down, the stack is trimmed, and the code goes down again.",
+        grow_again_after_trim,
+        if_survived([](const nlohmann::json& said) { return said == true ? yes() : no_trim(); })},
+       {"fork_on", "grows in a child forked on it",
+        "Code on the fresh stack forks, and its child goes down.", fork_on_the_stack,
+        if_survived(end_of_child)},
+       {"fork_beside", "grows in a child forked beside it",
+        "The process makes the stack, forks outside of it, and the child enters it and goes down.",
+        fork_beside_the_stack, if_survived(end_of_child)},
+       {"sigsegv_blocked", "grows with SIGSEGV, SIGBUS blocked",
+        "The code blocks both signals and goes down.", grow_after<block_faults>},
+       {"no_altstack", "needs no alternate signal stack",
+        "The code disables the thread's alternate signal stack and goes down. A thread that nobody "
+        "attached has none.",
+        grow_after<disable_alternate_stack>},
+       {"unprivileged", "works without privileges",
+        "The process becomes user 65534 without any capability, makes the stack and goes down.",
+        without_privileges<grow>, unprivileged},
+       {"unprivileged_call", "there, a bare getrandom",
+        "The process drops its privileges as well and has the kernel write to the stack where "
+        "nobody has touched it.",
+        without_privileges<call_into_untouched>, unprivileged},
+       {"least_kernel", "least kernel",
+        "The Linux version that the description of the strategy names.", read_description,
+        if_survived(least_kernel), "version"}}};
 }
 
 }  // namespace growstack::compare::promises

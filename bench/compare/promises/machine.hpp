@@ -1,5 +1,4 @@
-// The stack pointer somewhere else for the time of one call: what compilers offer no words for.
-// x86-64.
+// One call with the stack pointer somewhere else, which compilers have no words for. x86-64 only.
 #pragma once
 
 #include <cstdint>
@@ -7,9 +6,9 @@
 
 namespace growstack::compare {
 
-/// Calls f(argument) with the stack pointer at `stack_pointer` (rounded down to 16 bytes), which
-/// lies below the caller's frame on the same stack, or on another one: the call pushes its return
-/// address right below. Nothing may be thrown.
+/// Calls f(argument) with the stack pointer at `stack_pointer`, rounded down to 16 bytes, which
+/// lies below the caller's frame on the same stack, or on another one. The call pushes its return
+/// address right below. f must not throw.
 inline void call_at(std::uintptr_t stack_pointer, void (*f)(void*), void* argument) {
   constexpr std::uintptr_t alignment = 16;
   asm volatile(
@@ -24,7 +23,7 @@ inline void call_at(std::uintptr_t stack_pointer, void (*f)(void*), void* argume
         "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "cc", "memory");
 }
 
-/// The same of a callable that throws nothing.
+/// Calls f() in the same way.
 template <class F>
 void call_at(std::uintptr_t stack_pointer, F&& f) {
   using Callable = std::remove_reference_t<F>;
@@ -32,15 +31,14 @@ void call_at(std::uintptr_t stack_pointer, F&& f) {
       stack_pointer, [](void* it) { (*static_cast<Callable*>(it))(); }, &f);
 }
 
-/// A system call as a compiler's inline assembly makes it, from a frame that starts at
-/// `stack_pointer`: nothing is pushed, so nobody has touched the memory there. Returns what the
-/// kernel returns: -errno.
-inline long syscall_at(std::uintptr_t stack_pointer, long number, std::uintptr_t a = 0,
-                       std::uintptr_t b = 0, std::uintptr_t c = 0, std::uintptr_t d = 0,
-                       std::uintptr_t e = 0, std::uintptr_t f = 0) {
-  register std::uintptr_t r10 asm("r10") = d;
-  register std::uintptr_t r8 asm("r8") = e;
-  register std::uintptr_t r9 asm("r9") = f;
+/// Makes a system call as inline assembly does, in a frame that starts at `stack_pointer`: nothing
+/// is pushed, so nobody has touched the memory there. Further arguments are 0. Returns what the
+/// kernel returns, -errno for an error.
+inline long syscall_at(std::uintptr_t stack_pointer, long number, std::uintptr_t a,
+                       std::uintptr_t b = 0, std::uintptr_t c = 0) {
+  register std::uintptr_t r10 asm("r10") = 0;
+  register std::uintptr_t r8 asm("r8") = 0;
+  register std::uintptr_t r9 asm("r9") = 0;
   asm volatile(
       "mov %%rsp, %%rbx\n\t"
       "mov %[there], %%rsp\n\t"

@@ -3,7 +3,6 @@
 #include "process_memory.hpp"
 #include "promise.hpp"
 #include "residency.hpp"
-#include "stacks.hpp"
 
 #include <fmt/format.h>
 
@@ -30,21 +29,28 @@ void limit_to(__rlimit_resource resource, std::size_t bytes) {
 
 // ---- many stacks --------------------------------------------------------------------------------
 
-/// Stacks that are all there at once. Each is made and entered by code on the one before, because a
-/// stack of glibc's is there only while code runs on it.
-class Crowd {
- public:
-  Crowd(const Question& question, std::size_t bytes)
-      : subject_(question.subject), wanted_(question.quick ? 200 : 1000), bytes_(bytes) {}
+/// Stacks that are all there at once.
+struct Crowd {
+  const Question& question;
+  std::size_t bytes;  ///< of each
+  std::size_t count = 0;
+  std::string why_no_more{};
 
-  /// Enters as many as are wanted, or can be had, and calls look() on the last one.
+  /// Makes a stack and enters it; there, makes and enters the next; and so on until there are as
+  /// many as are wanted, or can be had. Then calls look(). Code runs on each of them, because a
+  /// stack of glibc's is there only as long.
   void enter(const std::function<void()>& look) {
+    constexpr std::size_t most_resident = 512 * mib;
+    constexpr std::size_t often_enough = 16;
     bool entered = false;
     try {
-      if (const std::unique_ptr<AnyStack> stack = next()) {
-        stack->run([&] {
+      if (count % often_enough == 0 && status_bytes("VmRSS") > most_resident) {
+        throw std::runtime_error(fmt::format("stopped with {} MiB resident", most_resident / mib));
+      }
+      if (count < (question.quick ? 200 : 1000)) {
+        make(question.subject, bytes)->run([&] {
           entered = true;
-          ++count_;
+          ++count;
           enter(look);
         });
       }
@@ -52,36 +58,12 @@ class Crowd {
       if (entered) {
         throw;
       }
-      why_no_more_ = error.what();
+      why_no_more = error.what();
     }
     if (!entered) {
       look();
     }
   }
-
-  [[nodiscard]] std::size_t count() const { return count_; }
-  /// Returns {"count", "why": why it is not what was wanted; empty if it is}.
-  [[nodiscard]] nlohmann::json result() const { return {{"count", count_}, {"why", why_no_more_}}; }
-
- private:
-  /// Returns nothing if there are enough.
-  std::unique_ptr<AnyStack> next() {
-    constexpr std::size_t most_resident = 512 * mib;
-    constexpr std::size_t often_enough = 16;
-    if (count_ == wanted_) {
-      return nullptr;
-    }
-    if (count_ % often_enough == 0 && status_bytes("VmRSS") > most_resident) {
-      throw std::runtime_error(fmt::format("stopped with {} MiB resident", most_resident / mib));
-    }
-    return make(subject_, bytes_);
-  }
-
-  std::string subject_;
-  std::size_t wanted_;
-  std::size_t bytes_;  // of each
-  std::size_t count_ = 0;
-  std::string why_no_more_;
 };
 
 /// Makes a first stack, which is not counted: it brings threads and tables of its own. Without the
@@ -96,51 +78,40 @@ std::unique_ptr<AnyStack> warm_up(const Question& question, std::size_t bytes) {
   return first;
 }
 
-/// Says {"count", "why", "mappings", "tables": bytes of page tables}, the last two of each stack.
+/// Says how many "mappings" and "bytes" of page tables each stack takes.
 template <std::size_t bytes>
 Fate cost_of_each(const Question& question) {
   return in_worker(
       [&] {
         const auto first = warm_up(question, bytes);
-        Crowd crowd(question, bytes);
-        const std::size_t mappings_before = mapping_count();
-        const std::size_t tables_before = status_bytes("VmPTE");
+        const auto mappings = static_cast<double>(mapping_count());
+        const auto tables = static_cast<double>(status_bytes("VmPTE"));
+        Crowd crowd{question, bytes};
         nlohmann::json said;
         crowd.enter([&] {
-          const auto count = static_cast<double>(std::max<std::size_t>(crowd.count(), 1));
-          const auto each = [&](std::size_t after, std::size_t before) {
-            return (static_cast<double>(after) - static_cast<double>(before)) / count;
-          };
-          said = crowd.result();
-          said["mappings"] = each(mapping_count(), mappings_before);
-          said["tables"] = each(status_bytes("VmPTE"), tables_before);
+          const auto count = static_cast<double>(std::max<std::size_t>(crowd.count, 1));
+          said["mappings"] = (static_cast<double>(mapping_count()) - mappings) / count;
+          said["bytes"] = (static_cast<double>(status_bytes("VmPTE")) - tables) / count;
         });
+        if (!crowd.why_no_more.empty()) {
+          said["note"] = fmt::format("of {} stacks: {}", crowd.count, crowd.why_no_more);
+        }
         return said;
       },
       std::chrono::seconds(20));
 }
 
+/// Says how many "stacks" there can be.
 Fate enter_under_data_limit(const Question& question) {
   return in_worker(
-      [&] {
+      [&]() -> nlohmann::json {
         limit_to(RLIMIT_DATA, 64 * mib);
-        Crowd crowd(question, stack_bytes);
+        Crowd crowd{question, stack_bytes};
         crowd.enter([] {});
-        return crowd.result();
+        return {{"stacks", crowd.count}, {"note", crowd.why_no_more}};
       },
       std::chrono::seconds(20));
 }
-
-CellMaker of_each(const char* what, Cell (*make)(double value, std::string note)) {
-  return if_survived([=](const nlohmann::json& said) {
-    const std::string why = said.at("why");
-    return make(said.at(what), why.empty() ? ""
-                                           : fmt::format("of {} stacks: {}",
-                                                         said.at("count").get<std::size_t>(), why));
-  });
-}
-
-Cell count(const nlohmann::json& said) { return number(said.at("count"), said.at("why")); }
 
 // ---- one stack ----------------------------------------------------------------------------------
 
@@ -180,12 +151,6 @@ Fate watch_charges(const Question& question) {
   });
 }
 
-CellMaker charge(const char* what) {
-  return if_survived([what](const nlohmann::json& said) {
-    return said.contains(what) ? bytes(said[what]) : no_trim();
-  });
-}
-
 /// RLIMIT_STACK is a limit of the main thread's stack and of MAP_GROWSDOWN.
 Fate grow_under_stack_limit(const Question& question) {
   return in_worker([&] {
@@ -204,9 +169,8 @@ Cell made(const Fate& fate) {
 // ---- khugepaged ---------------------------------------------------------------------------------
 
 std::size_t full_scans() {
-  std::ifstream file("/sys/kernel/mm/transparent_hugepage/khugepaged/full_scans");
   std::size_t scans = 0;
-  if (!(file >> scans)) {
+  if (!(std::ifstream("/sys/kernel/mm/transparent_hugepage/khugepaged/full_scans") >> scans)) {
     throw std::runtime_error("no khugepaged here");
   }
   return scans;
@@ -253,99 +217,50 @@ Cell stays_trimmed(const Fate& fate) {
 
 Family promises_of_memory() {
   return {
-      .title = "Memory",
-      .setting =
-          "1,000 stacks (200 with --quick) are there at once, each entered once. Then one stack of "
-          "8 MiB is looked at three times: when it is reserved, when code on it went 1 MiB deep, "
-          "and when it is trimmed.",
-      .promises =
-          {{.name = "vmas_each",
-            .title = "mappings, each of 8 MiB",
-            .sentence = "Lines of /proc/self/maps for each stack. vm.max_map_count bounds them.",
-            .experiment = cost_of_each<stack_bytes>,
-            .cell = of_each("mappings", number),
-            .unit = "mappings"},
-           {.name = "vmpte_each",
-            .title = "page tables, each of 8 MiB",
-            .sentence = "Page tables (VmPTE) for each stack.",
-            .experiment = cost_of_each<stack_bytes>,
-            .cell = of_each("tables", bytes),
-            .unit = "bytes"},
-           {.name = "vmas_each_small",
-            .title = "mappings, each of 256 KiB",
-            .sentence = "The same lines for stacks of 256 KiB.",
-            .experiment = cost_of_each<small_stack>,
-            .cell = of_each("mappings", number),
-            .unit = "mappings"},
-           {.name = "vmpte_each_small",
-            .title = "page tables, each of 256 KiB",
-            .sentence = "The same page tables for stacks of 256 KiB.",
-            .experiment = cost_of_each<small_stack>,
-            .cell = of_each("tables", bytes),
-            .unit = "bytes"},
-           {.name = "made_under_data_limit",
-            .title = "made under RLIMIT_DATA of 64 MiB",
-            .sentence = "How many of 1,000 stacks of 8 MiB can be made under that limit.",
-            .experiment = enter_under_data_limit,
-            .cell = if_survived(count),
-            .unit = "stacks"},
-           {.name = "data_reserved",
-            .title = "RLIMIT_DATA charge, reserved",
-            .sentence = "What a reserved stack adds to VmData, which counts against RLIMIT_DATA.",
-            .experiment = watch_charges,
-            .cell = charge("data_reserved"),
-            .unit = "bytes"},
-           {.name = "data_grown",
-            .title = "RLIMIT_DATA charge, 1 MiB deep",
-            .sentence = "What the stack adds to VmData when it is 1 MiB deep.",
-            .experiment = watch_charges,
-            .cell = charge("data_grown"),
-            .unit = "bytes"},
-           {.name = "data_trimmed",
-            .title = "RLIMIT_DATA charge, trimmed",
-            .sentence = "What the stack adds to VmData after the trim.",
-            .experiment = watch_charges,
-            .cell = charge("data_trimmed"),
-            .unit = "bytes"},
-           {.name = "charged_reserved",
-            .title = "commit charge, reserved",
-            .sentence = "How much of a reserved stack counts against the commit limit of the "
-                        "system: mappings with the flag ac in /proc/self/smaps.",
-            .experiment = watch_charges,
-            .cell = charge("charged_reserved"),
-            .unit = "bytes"},
-           {.name = "charged_grown",
-            .title = "commit charge, 1 MiB deep",
-            .sentence = "How much of it counts when the stack is 1 MiB deep.",
-            .experiment = watch_charges,
-            .cell = charge("charged_grown"),
-            .unit = "bytes"},
-           {.name = "charged_trimmed",
-            .title = "commit charge, trimmed",
-            .sentence = "How much of it counts after the trim.",
-            .experiment = watch_charges,
-            .cell = charge("charged_trimmed"),
-            .unit = "bytes"},
-           {.name = "rss_trimmed",
-            .title = "resident, trimmed",
-            .sentence = "How much of the stack is in physical memory after the trim.",
-            .experiment = watch_charges,
-            .cell = charge("rss_trimmed"),
-            .unit = "bytes"},
-           {.name = "free_of_stack_limit",
-            .title = "4 MiB deep, RLIMIT_STACK 1 MiB",
-            .sentence = "Code on a stack of 8 MiB goes 4 MiB deep under that limit.",
-            .experiment = grow_under_stack_limit,
-            .cell = made},
-           {.name = "stays_trimmed",
-            .title = "stays trimmed when khugepaged looked",
-            .sentence = "A stack of 8 MiB that was 4 MiB deep is trimmed. The experiment waits "
-                        "until khugepaged has looked at all memory twice: is the memory still "
-                        "gone? Only with --slow.",
-            .experiment = wait_for_khugepaged,
-            .cell = stays_trimmed,
-            .slow = true}},
-  };
+      "Memory",
+      "1,000 stacks (200 with --quick) are there at once, each entered once. Then one stack of 8 "
+      "MiB is looked at three times: when it is reserved, when code on it went 1 MiB deep, and "
+      "when it is trimmed.",
+      {{"vmas_each", "mappings, each of 8 MiB",
+        "Lines of /proc/self/maps for each stack. vm.max_map_count bounds them.",
+        cost_of_each<stack_bytes>, figure("mappings"), "mappings"},
+       {"vmpte_each", "page tables, each of 8 MiB", "Page tables (VmPTE) for each stack.",
+        cost_of_each<stack_bytes>, figure("bytes", bytes), "bytes"},
+       {"vmas_each_small", "mappings, each of 256 KiB", "The same lines for stacks of 256 KiB.",
+        cost_of_each<small_stack>, figure("mappings"), "mappings"},
+       {"vmpte_each_small", "page tables, each of 256 KiB",
+        "The same page tables for stacks of 256 KiB.", cost_of_each<small_stack>,
+        figure("bytes", bytes), "bytes"},
+       {"made_under_data_limit", "made under RLIMIT_DATA of 64 MiB",
+        "How many of 1,000 stacks of 8 MiB can be made under that limit.", enter_under_data_limit,
+        figure("stacks"), "stacks"},
+       {"data_reserved", "RLIMIT_DATA charge, reserved",
+        "What a reserved stack adds to VmData, which counts against RLIMIT_DATA.", watch_charges,
+        figure("data_reserved", bytes), "bytes"},
+       {"data_grown", "RLIMIT_DATA charge, 1 MiB deep",
+        "What the stack adds to VmData when it is 1 MiB deep.", watch_charges,
+        figure("data_grown", bytes), "bytes"},
+       {"data_trimmed", "RLIMIT_DATA charge, trimmed",
+        "What the stack adds to VmData after the trim.", watch_charges,
+        figure("data_trimmed", bytes), "bytes"},
+       {"charged_reserved", "commit charge, reserved",
+        "How much of a reserved stack counts against the commit limit of the system: mappings with "
+        "the flag ac in /proc/self/smaps.",
+        watch_charges, figure("charged_reserved", bytes), "bytes"},
+       {"charged_grown", "commit charge, 1 MiB deep",
+        "How much of it counts when the stack is 1 MiB deep.", watch_charges,
+        figure("charged_grown", bytes), "bytes"},
+       {"charged_trimmed", "commit charge, trimmed", "How much of it counts after the trim.",
+        watch_charges, figure("charged_trimmed", bytes), "bytes"},
+       {"rss_trimmed", "resident, trimmed",
+        "How much of the stack is in physical memory after the trim.", watch_charges,
+        figure("rss_trimmed", bytes), "bytes"},
+       {"free_of_stack_limit", "4 MiB deep, RLIMIT_STACK 1 MiB",
+        "Code on a stack of 8 MiB goes 4 MiB deep under that limit.", grow_under_stack_limit, made},
+       {"stays_trimmed", "stays trimmed when khugepaged looked",
+        "A stack of 8 MiB that was 4 MiB deep is trimmed. The experiment waits until khugepaged "
+        "has looked at all memory twice: is the memory still gone? Only with --slow.",
+        wait_for_khugepaged, stays_trimmed, yes_or_no, true}}};
 }
 
 }  // namespace growstack::compare::promises

@@ -3,7 +3,6 @@
 // a moment when nobody can make any.
 #include "machine.hpp"
 #include "promise.hpp"
-#include "stacks.hpp"
 
 #include <growstack/handler/pages.hpp>
 
@@ -88,43 +87,33 @@ void open_pipe(void*) {
 
 void abort_here(void*) { std::abort(); }
 
-using Position = std::atomic<std::size_t>;
-
-/// Calls the function at one position after the other, each time on a fresh stack. `at` keeps the
-/// position for whoever outlives this process.
-void call_at_each(const Question& question, std::size_t positions, std::size_t stride,
-                  void (*function)(void*), Position& at) {
-  constexpr std::size_t small = 512 * kib;  // nearly every position that kills takes a new one
-  auto stack = make(question.subject, small);
-  for (; at < positions; ++at) {
-    stack->run([&] { call_at(edge(*stack) + at * stride, function, nullptr); });
-    if (stack->limit() != stack->floor() && stack->trim()) {
-      stack = nullptr;
-      stack = make(question.subject, small);
-    }
-  }
-}
-
-/// Finds the positions within 6 KiB above the edge at which the call kills the process by another
-/// signal than `wanted`. Says {"deaths": how many, "killer": the last such signal}.
+/// Calls the function at each position within 6 KiB above the edge, each time on a fresh stack, and
+/// goes on in another worker after a position that kills by another signal than `wanted`. Says
+/// how many "deaths" there were.
 template <void (*function)(void*)>
 Fate scan(const Question& question) {
   constexpr std::size_t covered = 6 * kib;
+  constexpr std::size_t small = 512 * kib;  // nearly every position that kills takes a new one
   const std::size_t stride = question.quick ? 4 * alignment : alignment;
   const std::size_t positions = covered / stride;
   const std::string wanted = function == abort_here ? "SIGABRT" : "";
-  const Shared<Position> at;
+  auto& at = shared<std::atomic<std::size_t>>();
   std::size_t deaths = 0;
   std::string killer;
-  for (; *at < positions; ++*at) {
-    Fate fate = in_worker(
-        [&] {
-          call_at_each(question, positions, stride, function, *at);
-          return nullptr;
-        },
-        std::chrono::seconds(15));
+  const auto scan_the_rest = [&] {
+    const auto stack = make(question.subject, small);
+    for (; at < positions; ++at) {
+      stack->run([&] { call_at(edge(*stack) + at * stride, function, nullptr); });
+      if (stack->limit() != stack->floor()) {
+        trim(*stack);
+      }
+    }
+    return nullptr;
+  };
+  for (; at < positions; ++at) {
+    Fate fate = in_worker(scan_the_rest, std::chrono::seconds(15));
     if (fate.hung) {
-      fate.failure = fmt::format("hung at position {} of {}", at->load(), positions);
+      fate.failure = fmt::format("hung at position {} of {}", at.load(), positions);
     }
     if (!fate.failure.empty()) {
       return fate;
@@ -134,66 +123,38 @@ Fate scan(const Question& question) {
       killer = fate.word();
     }
   }
-  return {.said = {{"deaths", deaths}, {"killer", killer}}};
-}
-
-Cell count_of_deaths(const nlohmann::json& said) {
-  const double count = said.at("deaths");
-  return number(count, count == 0 ? "" : "by " + said.at("killer").get<std::string>());
+  return {.said = {{"deaths", deaths}, {"note", killer.empty() ? "" : "by " + killer}}};
 }
 
 }  // namespace
 
 Family promises_near_limit() {
   return {
-      .title = "Signals, and libc functions that block them, near the limit",
-      .setting =
-          "The stack pointer is close above the limit, or in the middle of a stack of which nobody "
-          "keeps a limit. There the kernel writes the frame of a signal below the stack pointer, "
-          "or a function of libc blocks every signal and then uses the stack. A handler cannot "
-          "grow the stack at such a moment. Each function is called at 384 positions: every 16 "
-          "bytes from the limit to 6 KiB above it (with --quick at 96, every 64 bytes), each time "
-          "on a fresh stack.",
-      .promises = {{.name = "signal_plain",
-                    .title = "a signal without SA_ONSTACK",
-                    .sentence =
-                        "Whether the handler of a signal runs when the signal arrives 16, 512 and "
-                        "768 bytes above the limit, which is less than a frame needs. The worst of "
-                        "the three counts.",
-                    .experiment = deliver<0>,
-                    .cell = if_survived(delivered)},
-                   {.name = "signal_onstack",
-                    .title = "a signal with SA_ONSTACK",
-                    .sentence = "The same three signals, with a handler that has SA_ONSTACK.",
-                    .experiment = deliver<SA_ONSTACK>,
-                    .cell = if_survived(delivered)},
-                   {.name = "posix_spawn_deaths",
-                    .title = "positions where posix_spawn kills",
-                    .sentence = "At how many positions the process dies in posix_spawn.",
-                    .experiment = scan<spawn>,
-                    .cell = if_survived(count_of_deaths),
-                    .unit = deaths},
-                   {.name = "system_deaths",
-                    .title = "positions where system kills",
-                    .sentence = "At how many positions the process dies in system.",
-                    .experiment = scan<run_shell>,
-                    .cell = if_survived(count_of_deaths),
-                    .unit = deaths},
-                   {.name = "popen_deaths",
-                    .title = "positions where popen kills",
-                    .sentence = "At how many positions the process dies in popen.",
-                    .experiment = scan<open_pipe>,
-                    .cell = if_survived(count_of_deaths),
-                    .unit = deaths},
-                   {.name = "abort_deaths",
-                    .title = "positions where abort dies otherwise",
-                    .sentence =
-                        "At how many positions abort ends the process by another signal than "
-                        "SIGABRT.",
-                    .experiment = scan<abort_here>,
-                    .cell = if_survived(count_of_deaths),
-                    .unit = deaths}},
-  };
+      "Signals, and libc functions that block them, near the limit",
+      "The stack pointer is close above the limit, or in the middle of a stack of which nobody "
+      "keeps a limit. There the kernel writes the frame of a signal below the stack pointer, or a "
+      "function of libc blocks every signal and then uses the stack. A handler cannot grow the "
+      "stack at such a moment. Each function is called at 384 positions: every 16 bytes from the "
+      "limit to 6 KiB above it (with --quick at 96, every 64 bytes), each time on a fresh stack.",
+      {{"signal_plain", "a signal without SA_ONSTACK",
+        "Whether the handler of a signal runs when the signal arrives 16, 512 and 768 bytes above "
+        "the limit, which is less than a frame needs. The worst of the three counts.",
+        deliver<0>, if_survived(delivered)},
+       {"signal_onstack", "a signal with SA_ONSTACK",
+        "The same three signals, with a handler that has SA_ONSTACK.", deliver<SA_ONSTACK>,
+        if_survived(delivered)},
+       {"posix_spawn_deaths", "positions where posix_spawn kills",
+        "At how many positions the process dies in posix_spawn.", scan<spawn>, figure("deaths"),
+        deaths},
+       {"system_deaths", "positions where system kills",
+        "At how many positions the process dies in system.", scan<run_shell>, figure("deaths"),
+        deaths},
+       {"popen_deaths", "positions where popen kills",
+        "At how many positions the process dies in popen.", scan<open_pipe>, figure("deaths"),
+        deaths},
+       {"abort_deaths", "positions where abort dies otherwise",
+        "At how many positions abort ends the process by another signal than SIGABRT.",
+        scan<abort_here>, figure("deaths"), deaths}}};
 }
 
 }  // namespace growstack::compare::promises

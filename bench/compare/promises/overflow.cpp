@@ -1,9 +1,8 @@
 // Promises at the end of a stack: who notices that code left the stack, before it writes to memory
 // of somebody else?
-#include "jump.hpp"
+#include "machine.hpp"
 #include "parts/descent.hpp"
 #include "promise.hpp"
-#include "stacks.hpp"
 
 #include <growstack/handler/pages.hpp>
 
@@ -14,9 +13,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cinttypes>
-#include <cstdio>
-#include <fstream>
 
 namespace growstack::compare::promises {
 namespace {
@@ -26,51 +22,18 @@ constexpr std::size_t neighbourhood = mib;
 
 // ---- a neighbour --------------------------------------------------------------------------------
 
-struct Mapping {
-  std::uintptr_t begin = 0;
-  std::uintptr_t end = 0;
-  char write = '-';
-};
-
-/// Returns the mappings of this process, lowest address first.
-std::vector<Mapping> mappings() {
-  std::vector<Mapping> all;
-  std::ifstream maps("/proc/self/maps");
-  for (std::string line; std::getline(maps, line);) {
-    Mapping each;
-    if (std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR " %*c%c", &each.begin, &each.end,
-                    &each.write) == 3) {
-      all.push_back(each);
+/// Maps writable memory into the first hole below `floor`. Returns where that memory ends; 0 if
+/// there is no hole in the neighbourhood.
+std::uintptr_t map_neighbour(std::uintptr_t floor) {
+  const std::uintptr_t highest = handler::page_down(floor);
+  for (std::uintptr_t end = highest; end + neighbourhood > highest; end -= handler::page_size()) {
+    void* const wanted = reinterpret_cast<void*>(end - guard_bytes);
+    if (mmap(wanted, guard_bytes, PROT_READ | PROT_WRITE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == wanted) {
+      return end;
     }
   }
-  return all;
-}
-
-/// Steps down from `address` over memory that is not writable, as a guard, to writable memory, or
-/// to a hole, in which it maps some. Returns where that memory ends; 0 if there is neither in the
-/// neighbourhood.
-std::uintptr_t map_neighbour(std::uintptr_t address) {
-  const std::vector<Mapping> all = mappings();
-  std::uintptr_t top = handler::page_up(address);
-  for (auto each = all.rbegin(); each != all.rend() && top + neighbourhood > address; ++each) {
-    if (each->begin >= top) {
-      continue;
-    }
-    if (each->end < top) {
-      break;  // a hole
-    }
-    if (each->write == 'w' && top < handler::page_up(address)) {
-      return top;
-    }
-    top = each->begin;
-  }
-  if (top + neighbourhood <= address) {
-    return 0;
-  }
-  void* const wanted = reinterpret_cast<void*>(top - guard_bytes);
-  void* const mapped = mmap(wanted, guard_bytes, PROT_READ | PROT_WRITE,
-                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-  return mapped == wanted ? top : 0;
+  return 0;
 }
 
 using Stacks = std::vector<std::unique_ptr<AnyStack>>;
@@ -95,12 +58,6 @@ std::uintptr_t next_base(const AnyStack& stack, const Stacks& all) {
     }
   }
   return nearest + neighbourhood > stack.floor() ? nearest : 0;
-}
-
-AnyStack& one_with_a_neighbour(const Stacks& all) {
-  const auto found = std::find_if(all.begin(), all.end(),
-                                  [&](const auto& each) { return next_base(*each, all) != 0; });
-  return found == all.end() ? *all.front() : **found;
 }
 
 // ---- leaving the stack --------------------------------------------------------------------------
@@ -130,36 +87,49 @@ std::uintptr_t landing(const Trace& trace) {
   }
 }
 
+/// Writes to memory `bytes` further down, as a function with such a frame does. This file is
+/// compiled with -fstack-clash-protection, so the compiler touches the frame page by page.
+[[gnu::noinline]] void jump_probing(std::uintptr_t to, Trace& trace) {
+  const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+  auto* const frame = static_cast<volatile char*>(__builtin_alloca(here - to));
+  *frame = 1;
+  trace.lowest_written = reinterpret_cast<std::uintptr_t>(frame);
+}
+
+/// Does the same as it is compiled without that option: the stack pointer moves first.
+void jump_at_once(std::uintptr_t to, Trace& trace) {
+  call_at(to, [&] { trace.lowest_written = to; });
+}
+
 /// Makes a frame, close above the floor, that reaches to the landing.
-template <std::uintptr_t (*jump)(std::size_t bytes)>
+template <void (*jump)(std::uintptr_t to, Trace& trace)>
 void jump_down(const AnyStack& stack, Trace& trace) {
   constexpr std::size_t last_frames = 16 * kib;
-  bench::descend(stack.floor() + last_frames, [&] {
-    const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
-    trace.lowest_written = jump(here - landing(trace));
-  });
+  bench::descend(stack.floor() + last_frames, [&] { jump(landing(trace), trace); });
 }
 
 /// Leaves a stack of 1 MiB in a worker. Says {"below": how far below the floor the worker wrote,
 /// "gap": from the floor to the neighbour, null without one}, in bytes.
 template <void (*leave)(const AnyStack& stack, Trace& trace)>
 Fate leave_stack(const Question& question) {
-  const Shared<Trace> trace;
+  Trace& trace = shared<Trace>();
   Fate fate = in_worker([&] {
     const Stacks all = some_stacks(question);
-    AnyStack& stack = one_with_a_neighbour(all);
+    const auto found = std::find_if(all.begin(), all.end(),
+                                    [&](const auto& each) { return next_base(*each, all) != 0; });
+    AnyStack& stack = found == all.end() ? *all.front() : **found;
     stack.run([&] {
       const std::uintptr_t next = next_base(stack, all);
-      trace->floor = stack.floor();
-      trace->neighbour = next != 0 ? next : map_neighbour(stack.floor());
-      leave(stack, *trace);
+      trace.floor = stack.floor();
+      trace.neighbour = next != 0 ? next : map_neighbour(stack.floor());
+      leave(stack, trace);
       _exit(0);  // what the stack and its neighbour hold is overwritten
     });
     return nullptr;
   });
-  fate.said["below"] = static_cast<std::int64_t>(trace->floor - trace->lowest_written);
-  if (trace->neighbour != 0) {
-    fate.said["gap"] = trace->floor - trace->neighbour;
+  fate.said["below"] = static_cast<std::int64_t>(trace.floor - trace.lowest_written);
+  if (trace.neighbour != 0) {
+    fate.said["gap"] = trace.floor - trace.neighbour;
   }
   return fate;
 }
@@ -221,44 +191,29 @@ Cell jump_detected(const Fate& fate) {
 }  // namespace
 
 Family promises_at_overflow() {
-  return {
-      .title = "The end of a stack",
-      .setting =
+  return {"The end of a stack",
           "Code leaves a stack of 1 MiB, which has a guard of 64 KiB if its guard can be chosen. "
           "The experiment makes four stacks and takes one that has another one right below it. If "
           "there is none, it maps memory right below, so that the stack has a neighbour. A "
           "signal's name says that the process died of it.",
-      .promises =
-          {{.name = "overflow_detected",
-            .title = "overflow is detected",
-            .sentence = "A recursion goes past the end page by page. A signal must kill it before "
-                        "it writes to anything below the floor.",
-            .experiment = leave_stack<run_down>,
-            .cell = if_left(detected)},
-           {.name = "overflow_reported",
-            .title = "and reported as such",
-            .sentence = "Whether the process said \"stack overflow\" on its standard error before "
-                        "it died of the recursion.",
-            .experiment = leave_stack<run_down>,
-            .cell = if_left(reported)},
-           {.name = "neighbour_safe",
-            .title = "a neighbour is safe",
-            .sentence = "Whether the recursion left the memory of the neighbour alone.",
-            .experiment = leave_stack<run_down>,
-            .cell = if_left(neighbour_safe)},
-           {.name = "jump_detected",
-            .title = "a frame larger than the guard",
-            .sentence = "A function near the end has a frame that reaches over the guard into the "
-                        "neighbour, and writes to the far end of it.",
-            .experiment = leave_stack<jump_down<jump_unprobed>>,
-            .cell = if_left(jump_detected)},
-           {.name = "probed_jump_detected",
-            .title = "the same, -fstack-clash-protection",
-            .sentence = "The same function, compiled with that option: it touches its frame page "
-                        "by page.",
-            .experiment = leave_stack<jump_down<jump_probed>>,
-            .cell = if_left(jump_detected)}},
-  };
+          {{"overflow_detected", "overflow is detected",
+            "A recursion goes past the end page by page. A signal must kill it before it writes to "
+            "anything below the floor.",
+            leave_stack<run_down>, if_left(detected)},
+           {"overflow_reported", "and reported as such",
+            "Whether the process said \"stack overflow\" on its standard error before it died of "
+            "the recursion.",
+            leave_stack<run_down>, if_left(reported)},
+           {"neighbour_safe", "a neighbour is safe",
+            "Whether the recursion left the memory of the neighbour alone.", leave_stack<run_down>,
+            if_left(neighbour_safe)},
+           {"jump_detected", "a frame larger than the guard",
+            "A function near the end has a frame that reaches over the guard into the neighbour, "
+            "and writes to the far end of it.",
+            leave_stack<jump_down<jump_at_once>>, if_left(jump_detected)},
+           {"probed_jump_detected", "the same, -fstack-clash-protection",
+            "The same function, compiled with that option: it touches its frame page by page.",
+            leave_stack<jump_down<jump_probing>>, if_left(jump_detected)}}};
 }
 
 }  // namespace growstack::compare::promises

@@ -1,10 +1,12 @@
 #include "promise.hpp"
 
-#include "stacks.hpp"
+#include "parts/descent.hpp"
+#include "subject.hpp"
 
 #include <fmt/format.h>
 
 #include <cmath>
+#include <system_error>
 #include <utility>
 
 namespace growstack::compare::promises {
@@ -53,11 +55,56 @@ CellMaker if_survived(std::function<Cell(const nlohmann::json& said)> make) {
   };
 }
 
+CellMaker figure(const char* name, Cell (*make)(double value, std::string note)) {
+  return if_survived([=](const nlohmann::json& all) {
+    return all.contains(name) ? make(all.at(name), all.value("note", "")) : no_trim();
+  });
+}
+
 const std::vector<Family>& families() {
   static const std::vector<Family> all{promises_of_growth(), promises_to_system_calls(),
                                        promises_near_limit(), promises_at_overflow(),
                                        promises_of_memory()};
   return all;
+}
+
+std::vector<const Promise*> all_promises() {
+  std::vector<const Promise*> all;
+  for (const Family& family : families()) {
+    for (const Promise& promise : family.promises) {
+      all.push_back(&promise);
+    }
+  }
+  return all;
+}
+
+std::unique_ptr<AnyStack> make(const std::string& subject, std::size_t reserve) {
+  constexpr std::size_t kernel_gap = 2 * mib;  // MAP_GROWSDOWN keeps away from what lies below
+  raise_limits_for_stacks(reserve + guard_bytes + kernel_gap);
+  return make_stack(subject, {.reserve = reserve, .guard = guard_bytes, .initial_commit = {}});
+}
+
+Fate on_stack(const Question& question, const std::function<nlohmann::json(AnyStack& stack)>& body,
+              void (*before)()) {
+  return in_worker([&] {
+    if (before != nullptr) {
+      before();
+    }
+    const auto stack = make(question.subject);
+    nlohmann::json said;
+    stack->run([&] { said = body(*stack); });
+    return said;
+  });
+}
+
+void go_down(const AnyStack& stack, std::size_t bytes) { bench::descend(stack.base() - bytes); }
+
+bool trim(AnyStack& stack) {
+  const std::error_code error = stack.trim();
+  if (error && error != std::errc::not_supported) {
+    throw std::system_error(error, "trim");
+  }
+  return !error;
 }
 
 }  // namespace growstack::compare::promises

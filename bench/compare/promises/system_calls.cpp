@@ -2,7 +2,6 @@
 // makes the memory, then, that a system call writes to before anybody has touched it?
 #include "machine.hpp"
 #include "promise.hpp"
-#include "stacks.hpp"
 
 #include <growstack/handler/pages.hpp>
 
@@ -73,27 +72,8 @@ constexpr Filler datagram_receive{SYS_recvfrom, full_socket<SOCK_DGRAM>, 4 * kib
 constexpr Filler eventfd_read{SYS_read, full_eventfd, sizeof(std::uint64_t)};
 constexpr Filler random_bytes{SYS_getrandom, nullptr, 256};
 
-long make_call(const Filler& call, int source, std::uintptr_t buffer) {
-  const std::uintptr_t stack_pointer = buffer - rest_of_frame;
-  return call.source == nullptr
-             ? syscall_at(stack_pointer, call.number, buffer, call.bytes)
-             : syscall_at(stack_pointer, call.number, static_cast<std::uintptr_t>(source), buffer,
-                          call.bytes);
-}
-
-/// Touches the buffer as code does that runs below it and writes to its own frame.
-void touch_from_below(std::uintptr_t buffer, std::size_t bytes) {
-  call_at(buffer - 2 * rest_of_frame, [&] {
-    const std::size_t page = handler::page_size();
-    auto* const first = reinterpret_cast<volatile char*>(handler::page_down(buffer));
-    for (std::size_t at = handler::page_up(bytes) / page + 1; at > 0; --at) {
-      volatile char& byte = first[(at - 1) * page];
-      byte = byte;
-    }
-  });
-}
-
-/// Makes the call, and if that fails once more after the memory was touched. The worker says
+/// Makes the call, and if that fails once more after another call pushed its return address below
+/// the buffer. The worker says
 /// {"wanted": bytes, "first", "second": bytes or -errno, "right": the data arrived}.
 template <const Filler& call>
 Fate try_call(const Question& question) {
@@ -101,11 +81,18 @@ Fate try_call(const Question& question) {
     const int source = call.source == nullptr ? -1 : call.source(call.bytes);
     const std::uintptr_t buffer = untouched(stack);
     const auto wanted = static_cast<long>(call.bytes);
-    const long first = make_call(call, source, buffer);
+    const auto make_call = [&] {
+      const std::uintptr_t below = buffer - rest_of_frame;
+      return call.source == nullptr
+                 ? syscall_at(below, call.number, buffer, call.bytes)
+                 : syscall_at(below, call.number, static_cast<std::uintptr_t>(source), buffer,
+                              call.bytes);
+    };
+    const long first = make_call();
     long second = first;
     if (first != wanted) {
-      touch_from_below(buffer, call.bytes);
-      second = make_call(call, source, buffer);
+      call_at(buffer - 2 * rest_of_frame, [] {});
+      second = make_call();
     }
     const bool right =
         second == wanted &&
@@ -140,13 +127,10 @@ Fate read_by_libc(const Question& question) {
 
 // ---- cells --------------------------------------------------------------------------------------
 
-std::string error_name(long result) {
-  const char* const name = strerrorname_np(static_cast<int>(-result));
-  return name == nullptr ? fmt::format("errno {}", -result) : name;
-}
-
+/// Returns "EFAULT" for -EFAULT, and "12 bytes" for 12.
 std::string described(long result) {
-  return result < 0 ? error_name(result) : fmt::format("{} bytes", result);
+  const char* const name = result < 0 ? strerrorname_np(static_cast<int>(-result)) : nullptr;
+  return name == nullptr ? fmt::format("{} bytes", result) : name;
 }
 
 /// Tells whether the first call brought everything.
@@ -156,7 +140,7 @@ Cell whole(const nlohmann::json& said) {
   if (first == wanted) {
     return yes("whole");
   }
-  return first < 0 ? no(error_name(first))
+  return first < 0 ? no(described(first))
                    : no("short", fmt::format("{} of {} bytes", first, wanted));
 }
 
@@ -172,69 +156,44 @@ Cell kept(const nlohmann::json& said) {
                                       described(said.at("second").get<long>())));
 }
 
-Cell readable(const nlohmann::json& said) { return said == -EAGAIN ? yes() : no(error_name(said)); }
+Cell readable(const nlohmann::json& said) { return said == -EAGAIN ? yes() : no(described(said)); }
 
 }  // namespace
 
 Family promises_to_system_calls() {
   return {
-      .title = "System calls into memory that nobody has touched",
-      .setting =
-          "A system call gets a buffer 1 MiB below the base, far below what is committed. The "
-          "kernel meets the fault there, and a fault in the kernel raises no signal. A bare call "
-          "is made inline, with the stack pointer below the buffer and nothing pushed. After a "
-          "failure the experiment touches the memory from a frame below the buffer, as a program "
-          "would, and makes the call again.",
-      .promises = {{.name = "read_libc",
-                    .title = "libc's read(), 64 KiB of a pipe",
-                    .sentence =
-                        "A function with a large frame calls read() of libc. The call itself "
-                        "pushes a return address below the buffer, so the stack grows before the "
-                        "kernel sees the buffer.",
-                    .experiment = read_by_libc,
-                    .cell = if_survived(whole)},
-                   {.name = "read_raw",
-                    .title = "bare read, 64 KiB of a pipe",
-                    .sentence = "What a bare read returns: all of the 64 KiB, or an error.",
-                    .experiment = try_call<pipe_read>,
-                    .cell = if_survived(whole)},
-                   {.name = "recv_raw",
-                    .title = "bare recv, a UNIX datagram",
-                    .sentence = "What a bare recvfrom of a datagram of 4 KiB returns.",
-                    .experiment = try_call<datagram_receive>,
-                    .cell = if_survived(whole)},
-                   {.name = "futex_raw",
-                    .title = "bare FUTEX_WAIT",
-                    .sentence = "Whether the kernel can read a futex word in the buffer.",
-                    .experiment = wait_on_futex,
-                    .cell = if_survived(readable)},
-                   {.name = "getrandom_raw",
-                    .title = "bare getrandom",
-                    .sentence = "What a bare getrandom of 256 bytes returns.",
-                    .experiment = try_call<random_bytes>,
-                    .cell = if_survived(whole)},
-                   {.name = "pipe_kept",
-                    .title = "data of the pipe after a failure",
-                    .sentence =
-                        "Whether the second read of the pipe brings what the first one did not.",
-                    .experiment = try_call<pipe_read>,
-                    .cell = if_survived(kept)},
-                   {.name = "unix_stream_kept",
-                    .title = "data of a UNIX stream after a failure",
-                    .sentence = "Whether the second read of a UNIX stream socket brings the 4 KiB.",
-                    .experiment = try_call<stream_read>,
-                    .cell = if_survived(kept)},
-                   {.name = "unix_datagram_kept",
-                    .title = "a UNIX datagram after a failure",
-                    .sentence = "Whether the second recvfrom brings the datagram.",
-                    .experiment = try_call<datagram_receive>,
-                    .cell = if_survived(kept)},
-                   {.name = "eventfd_kept",
-                    .title = "an eventfd's count after a failure",
-                    .sentence = "Whether the second read of an eventfd brings its count.",
-                    .experiment = try_call<eventfd_read>,
-                    .cell = if_survived(kept)}},
-  };
+      "System calls into memory that nobody has touched",
+      "A system call gets a buffer 1 MiB below the base, far below what is committed. The kernel "
+      "meets the fault there, and a fault in the kernel raises no signal. A bare call is made "
+      "inline, with the stack pointer below the buffer and nothing pushed. After a failure the "
+      "experiment touches the memory from a frame below the buffer, as a program would, and makes "
+      "the call again.",
+      {{"read_libc", "libc's read(), 64 KiB of a pipe",
+        "A function with a large frame calls read() of libc. The call itself pushes a return "
+        "address below the buffer, so the stack grows before the kernel sees the buffer.",
+        read_by_libc, if_survived(whole)},
+       {"read_raw", "bare read, 64 KiB of a pipe",
+        "What a bare read returns: all of the 64 KiB, or an error.", try_call<pipe_read>,
+        if_survived(whole)},
+       {"recv_raw", "bare recv, a UNIX datagram",
+        "What a bare recvfrom of a datagram of 4 KiB returns.", try_call<datagram_receive>,
+        if_survived(whole)},
+       {"futex_raw", "bare FUTEX_WAIT", "Whether the kernel can read a futex word in the buffer.",
+        wait_on_futex, if_survived(readable)},
+       {"getrandom_raw", "bare getrandom", "What a bare getrandom of 256 bytes returns.",
+        try_call<random_bytes>, if_survived(whole)},
+       {"pipe_kept", "data of the pipe after a failure",
+        "Whether the second read of the pipe brings what the first one did not.",
+        try_call<pipe_read>, if_survived(kept)},
+       {"unix_stream_kept", "data of a UNIX stream after a failure",
+        "Whether the second read of a UNIX stream socket brings the 4 KiB.", try_call<stream_read>,
+        if_survived(kept)},
+       {"unix_datagram_kept", "a UNIX datagram after a failure",
+        "Whether the second recvfrom brings the datagram.", try_call<datagram_receive>,
+        if_survived(kept)},
+       {"eventfd_kept", "an eventfd's count after a failure",
+        "Whether the second read of an eventfd brings its count.", try_call<eventfd_read>,
+        if_survived(kept)}}};
 }
 
 }  // namespace growstack::compare::promises

@@ -38,27 +38,15 @@ struct Fate {
 /// Throws std::system_error of errno unless `done`.
 void require(bool done, const char* call);
 
-/// A value that stays when the worker that writes it dies.
+/// Makes a value that stays when the worker that writes it dies. It is never freed, because this
+/// process ends with the experiment.
 template <class T>
-class Shared {
+[[nodiscard]] T& shared() {
   static_assert(std::is_trivially_destructible_v<T>);
-
- public:
-  Shared() {
-    void* const memory =
-        mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    require(memory != MAP_FAILED, "mmap");
-    value_ = new (memory) T{};
-  }
-  ~Shared() { munmap(value_, sizeof(T)); }
-  Shared(const Shared&) = delete;
-  Shared& operator=(const Shared&) = delete;
-
-  T& operator*() const noexcept { return *value_; }
-  T* operator->() const noexcept { return value_; }
-
- private:
-  T* value_;
-};
+  void* const memory =
+      mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  require(memory != MAP_FAILED, "mmap");
+  return *new (memory) T{};
+}
 
 }  // namespace growstack::compare::promises
