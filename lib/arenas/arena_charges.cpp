@@ -65,7 +65,7 @@ handler::Step Arena::plan(const handler::Range& range, const handler::SlotRecord
   const auto& arena = *static_cast<const Arena*>(range.owner);
   const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
   if (address >= limit) {
-    return {limit, limit};  // another thread was first
+    return {};  // another thread was first
   }
   const std::uintptr_t base = slot.base.load(std::memory_order_relaxed);
   const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);

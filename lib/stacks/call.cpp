@@ -8,8 +8,8 @@
 #include "stacks/stack_access.hpp"
 
 #include <growstack/attach.hpp>
-#include <growstack/handler/classify.hpp>
 #include <growstack/handler/commit_ahead.hpp>
+#include <growstack/handler/machine.hpp>
 
 #include <boost/context/fiber.hpp>
 

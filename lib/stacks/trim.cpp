@@ -6,6 +6,7 @@
 #include "memory/vm.hpp"
 #include "stacks/stack_access.hpp"
 
+#include <growstack/handler/machine.hpp>
 #include <growstack/handler/ranges.hpp>
 
 #include <boost/container_hash/hash.hpp>
@@ -23,9 +24,6 @@ namespace {
 /// memory.
 constexpr std::size_t frames_of_trim_itself = std::size_t{16} * 1024;
 
-/// The ABI's, below the stack pointer: somebody's data.
-constexpr std::size_t red_zone = 128;
-
 /// Returns the address from which memory is always kept: the next tenant of a pool's stack must
 /// find the warm size committed.
 std::uintptr_t least_kept_from(OpenSlot slot) noexcept {
@@ -36,13 +34,14 @@ std::uintptr_t least_kept_from(OpenSlot slot) noexcept {
 /// in use.
 int trim_below(OpenSlot slot, std::uintptr_t stack_pointer, std::size_t margin) noexcept {
   const std::size_t below = stack_pointer - slot.floor();
-  const std::uintptr_t keep_from =
-      std::min(vm::page_down(stack_pointer - std::min(below, std::max(margin, red_zone))),
-               least_kept_from(slot));
+  const std::uintptr_t keep_from = std::min(
+      vm::page_down(stack_pointer - std::min(below, std::max(margin, handler::red_zone_bytes()))),
+      least_kept_from(slot));
   if (const int error = slot.trim(keep_from); error != 0) {
     return error;
   }
-  const std::uintptr_t in_use = vm::page_down(stack_pointer - std::min(below, red_zone));
+  const std::uintptr_t in_use =
+      vm::page_down(stack_pointer - std::min(below, handler::red_zone_bytes()));
   const std::uintptr_t lowest = std::max(keep_from, slot.limit());
   return lowest < in_use ? slot.implementation().discard(lowest, in_use - lowest) : 0;
 }

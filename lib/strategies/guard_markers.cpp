@@ -28,6 +28,8 @@
 #include "strategies/implementation.hpp"
 #include "strategies/limit_raised.hpp"
 
+#include <growstack/handler/machine.hpp>
+
 #include <algorithm>
 #include <cerrno>
 
@@ -52,13 +54,10 @@ constexpr std::size_t least_window = std::size_t{128} * 1024;
 /// many. (With huge pages the window's end decides where these begin.)
 constexpr std::size_t most_window_to_initial_commit = 32;
 
-/// Returns how many bytes one page of page tables describes: 2 MiB with pages of 4 KiB.
-std::size_t page_table_span() noexcept {
-  return vm::page_size() / sizeof(std::uint64_t) * vm::page_size();
-}
-
 /// A stack too small to have a page-table page of its own is window from top to bottom.
-bool is_small(std::size_t with_guard) noexcept { return with_guard < 2 * page_table_span(); }
+bool is_small(std::size_t with_guard) noexcept {
+  return with_guard < 2 * handler::page_table_span();
+}
 
 std::uintptr_t window_end(const handler::SlotRecord& slot, const Layout& layout) noexcept {
   return slot.base.load(std::memory_order_relaxed) - layout.window;
@@ -70,7 +69,7 @@ class GuardMarkers final : public Implementation {
 
   /// Rounds slots that are not small up to a multiple of 2 MiB. The stack gets the excess.
   [[nodiscard]] Layout layout(const StackOptions& options) const noexcept override {
-    const std::size_t span = page_table_span();
+    const std::size_t span = handler::page_table_span();
     const std::size_t guard = options.guard;
     if (is_small(options.reserve + guard)) {
       Layout small = layout_with_small_pages(options);
@@ -235,7 +234,7 @@ class GuardMarkers final : public Implementation {
   }
 
   static std::uintptr_t begin_of_span(std::uintptr_t address) noexcept {
-    return address / page_table_span() * page_table_span();
+    return address / handler::page_table_span() * handler::page_table_span();
   }
 
   /// Returns the lowest address of the markers that end at the limit. Below the window that is the

@@ -9,8 +9,8 @@
 //     }
 //
 //     int main() {
-//       const int found = growstack::call({.reserve = 1ULL << 30, .name = "deep"}, depth,
-//       10'000'000); std::printf("%d\n", found);
+//       const growstack::StackOptions options{.reserve = 1ULL << 30, .name = "deep"};
+//       std::printf("%d\n", growstack::call(options, depth, 10'000'000));
 //     }
 //
 // The picture in growstack/handler/slot.hpp explains the words base, limit, floor, guard, reserved,
