@@ -124,9 +124,9 @@ void compare_promises(Session& session) {
   if (columns.empty()) {
     return;
   }
-  const std::string& path = options.notes_file;
-  std::ofstream notes(path);  // opened first, so that a wrong name costs no run
-  promises::require(notes.is_open() || path.empty(), path.c_str());
+  const std::string cannot_write = "cannot write " + options.notes_file;
+  std::ofstream notes(options.notes_file);  // opened first, so that a wrong name costs no run
+  promises::require(notes.is_open() || options.notes_file.empty(), cannot_write.c_str());
   for (const promises::Promise* const promise : promises::all_promises()) {
     session.progress().say(std::string("promises: ") + promise->title);
     promises::fill(*promise, session, columns);
@@ -137,7 +137,7 @@ void compare_promises(Session& session) {
     notes << promises::markdown(
         columns, fmt::format("bench/run --groups=promises{}{} --notes FILE",
                              options.quick ? " --quick" : "", options.slow ? " --slow" : ""));
-    promises::require(static_cast<bool>(notes.flush()), path.c_str());
+    promises::require(static_cast<bool>(notes.flush()), cannot_write.c_str());
   }
 }
 

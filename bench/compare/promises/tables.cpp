@@ -66,7 +66,7 @@ void print_table(Session& session, std::span<const Column> columns) {
   }
   const std::vector<const Promise*> all = all_promises();
   std::vector<std::string> sums{
-      fmt::format("kept, of {} yes-or-no promises",
+      fmt::format("yes-or-no promises kept, of {}",
                   std::count_if(all.begin(), all.end(),
                                 [](const Promise* each) { return is_yes_or_no(*each); }))};
   for (const Column& column : columns) {
