@@ -88,8 +88,8 @@ class GROWSTACK_EXPORT memory_resource final : public std::pmr::memory_resource 
     return this == &other;
   }
 
-  void make_ready(std::uintptr_t block);
-  int trim_below(std::uintptr_t keep_from) noexcept;
+  GROWSTACK_LOCAL void make_ready(std::uintptr_t block);
+  [[nodiscard]] GROWSTACK_LOCAL int trim_below(std::uintptr_t keep_from) noexcept;
 
   Stack stack_;
   std::uintptr_t base_;

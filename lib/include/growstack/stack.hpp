@@ -19,7 +19,7 @@ namespace handler {
 struct SlotRecord;
 }
 
-class GROWSTACK_LOCAL StackAccess;  // the library's own way in
+class StackAccess;  // the library's own way in
 
 /// Counts what happened to one stack, and tells its sizes. Sizes are in bytes, without the guard.
 struct StackCounters {
