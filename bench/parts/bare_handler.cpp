@@ -49,7 +49,7 @@ ReservedPages::ReservedPages(std::size_t bytes) : bytes_(bytes) {
 ReservedPages::~ReservedPages() { munmap(begin_, bytes_); }
 
 BareHandler::BareHandler() : alternate_stack_(alternate_stack_bytes) {
-  page_size();  // asked for here, remembered for the handler
+  static_cast<void>(page_size());  // asked for here, remembered for the handler
   const stack_t ours{
       .ss_sp = alternate_stack_.data(), .ss_flags = 0, .ss_size = alternate_stack_.size()};
   require(sigaltstack(&ours, &previous_stack_) == 0, "sigaltstack");

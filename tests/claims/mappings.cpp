@@ -19,7 +19,7 @@
 #include <dlfcn.h>
 #include <pthread.h>
 #include <sys/mman.h>
-#include <sys/random.h>
+#include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -200,8 +200,9 @@ void map_at(char* place, std::size_t size, int protection, int further_flags = 0
 }
 
 /// Has the kernel write a byte, as part of a system call. Returns false where the kernel answers
-/// EFAULT and a write of our own would be SIGSEGV.
-bool can_be_written(char* place) { return getrandom(place, 1, 0) == 1; }
+/// EFAULT and a write of our own would be SIGSEGV. The system call is bare, because getrandom() of
+/// glibc 2.41 writes without the kernel (vDSO, Linux 6.11).
+bool can_be_written(char* place) { return syscall(SYS_getrandom, place, 1, 0) == 1; }
 
 /// Grows the mapping whose lowest address is `lowest` page by page, until the kernel refuses or
 /// `end` is reached. Returns its new lowest address.

@@ -405,7 +405,7 @@ namespace {
 std::atomic<bool> out_of_memory{false};
 }
 
-// Every allocation of this program comes here, also those of the reporter.
+// Every allocation of this program comes here, also those of the symbolizer.
 [[gnu::noinline]] void* operator new(std::size_t size) {
   void* const memory = out_of_memory ? nullptr : std::malloc(size);
   if (memory == nullptr) {
@@ -425,7 +425,7 @@ GROWSTACK_SCENARIO("report without memory") {
   return 1;
 }
 
-TEST_CASE("a reporter that finds no memory gives up at once, and the report has raw addresses") {
+TEST_CASE("a symbolizer that finds no memory gives up at once, and the report has raw addresses") {
   const Ended ended = run_scenario("report without memory", std::chrono::seconds(8));
   CHECK_FALSE(ended.timed_out);
   CHECK(ended.signal == SIGSEGV);

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <growstack/handler/classify.hpp>
+#include <growstack/handler/machine.hpp>
 
 #include "machine/machine.hpp"
 #include "support/units.hpp"

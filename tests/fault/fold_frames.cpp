@@ -1,7 +1,7 @@
 // Folding a trace: ten thousand frames of a recursion become two lines of a report.
 #include <doctest/doctest.h>
 
-#include "fold_frames.hpp"
+#include "threads/fold_frames.hpp"
 
 #include <string>
 #include <vector>

@@ -3,6 +3,7 @@
 
 #include <growstack/growstack.hpp>
 
+#include "support/forked.hpp"
 #include "support/injected_error.hpp"
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
@@ -128,7 +129,7 @@ cpu_set_t only(int processor) {
 
 GROWSTACK_SCENARIO("helper's signals") {
   Stack stack(options);
-  for (const char* const name : {"stack-helper", "stack-reporter"}) {
+  for (const char* const name : {"stack-helper", "stack-symbols"}) {
     const std::string thread = thread_with_name(name);
     if (thread.empty()) {
       return 1;
@@ -146,7 +147,7 @@ GROWSTACK_SCENARIO("helper's signals") {
 }
 
 TEST_CASE(
-    "helper and reporter block every signal, "
+    "helper and symbolizer block every signal, "
     "so that the program's signals go to the program's threads") {
   CHECK(run_scenario("helper's signals").exit_code == 7);
 }
@@ -235,6 +236,20 @@ GROWSTACK_SCENARIO("helper may not be moved") {
 
 TEST_CASE("a helper that may not be moved serves from the processor where it is") {
   CHECK(run_scenario("helper may not be moved").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("a forked child uninstalls") {
+  if (handler::install() != 0 || handler::start_helper() != 0) {
+    return 1;
+  }
+  const std::string helper = thread_with_name("stack-helper");
+  const int child = exit_code_of_child([] { return handler::uninstall() == 0 ? 7 : 1; });
+  usleep(100'000);
+  return child == 7 && find_thread("stack-helper") == helper ? 7 : 2;
+}
+
+TEST_CASE("a forked child that uninstalls does not end its parent's helper") {
+  CHECK(run_scenario("a forked child uninstalls").exit_code == 7);
 }
 
 GROWSTACK_SCENARIO("started by a real-time thread") {
@@ -344,17 +359,17 @@ GROWSTACK_SCENARIO("idle") {
   Stack stack(options);
   call(stack, [] { recurse(3000); });
   const std::string helper = thread_with_name("stack-helper");
-  const std::string reporter = thread_with_name("stack-reporter");
+  const std::string symbolizer = thread_with_name("stack-symbols");
   usleep(100'000);
   const auto wakeups = [&] {
     return status_of(helper, "voluntary_ctxt_switches") + " " +
-           status_of(reporter, "voluntary_ctxt_switches");
+           status_of(symbolizer, "voluntary_ctxt_switches");
   };
   const std::string before = wakeups();
   usleep(1'000'000);
   return wakeups() == before ? 7 : 1;
 }
 
-TEST_CASE("while nothing faults, neither helper nor reporter ever wakes up") {
+TEST_CASE("while nothing faults, neither helper nor symbolizer ever wakes up") {
   CHECK(run_scenario("idle").exit_code == 7);
 }

@@ -19,7 +19,7 @@ namespace {
 thread_local volatile char storage[16 * MiB];
 }
 
-TEST_CASE("helper and reporter start in a program with 16 MiB of static thread-local storage") {
+TEST_CASE("helper and symbolizer start in a program with 16 MiB of static thread-local storage") {
   storage[0] = 1;
   CHECK(growstack::call({.name = "large"}, recurse, std::size_t{10'000}) == 10'000);
   CHECK(growstack::handler::counters().by_helper > 0);

@@ -218,7 +218,7 @@ TEST_CASE("the whole reserve can be used, and a touch of the floor itself is no 
 GROWSTACK_SCENARIO("allocator locked") {
   no_core();
   // Stands for an overflow inside malloc, which holds the allocator's lock. A test cannot hold that
-  // lock, but it can hold the lock of standard error, which the reporter needs as well.
+  // lock, but it can hold the lock of standard error, which the symbolizer needs as well.
   call(doomed(), [] {
     flockfile(stderr);
     begins_runaway();
@@ -269,7 +269,7 @@ GROWSTACK_SCENARIO("overflow in a forked child") {
   return end == killed_by(SIGSEGV) ? 7 : 1;
 }
 
-TEST_CASE("a forked child, which has no reporter, reports its overflow with raw addresses") {
+TEST_CASE("a forked child, which has no symbolizer, reports its overflow with raw addresses") {
   const Ended ended = run_scenario("overflow in a forked child");
   CHECK(ended.exit_code == 7);
   CHECK(contains(ended.err, "stack overflow: thread"));

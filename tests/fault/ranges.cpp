@@ -29,7 +29,8 @@ constexpr std::uintptr_t somewhere = std::uintptr_t{0x10} << 40;
 constexpr Operations no_operations{
     .plan = [](const Range&, const SlotRecord&, std::uintptr_t) noexcept { return Step{}; },
     .commit = [](const Range&, const SlotRecord&, Step) noexcept { return 0; },
-    .on_overflow = [](const SlotRecord&, const Fault&, int) noexcept {},
+    .on_overflow = [](const SlotRecord&, const Fault&, void*,
+                      int) noexcept { return Disposition::forward; },
 };
 
 struct RemoveRange {

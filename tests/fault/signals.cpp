@@ -3,7 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
-#include <growstack/handler/classify.hpp>
+#include <growstack/handler/machine.hpp>
 #include <growstack/handler/pages.hpp>
 
 #include "support/bare_system_call.hpp"

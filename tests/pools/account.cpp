@@ -1,7 +1,7 @@
 // Accounts: committed bytes are charged to a pool and to the whole process, all of them or none.
 #include <doctest/doctest.h>
 
-#include "account.hpp"
+#include "memory/account.hpp"
 
 #include "support/scenario.hpp"
 #include "support/units.hpp"

@@ -2,7 +2,7 @@
 // std::set, and much faster. std::set is its model here.
 #include <doctest/doctest.h>
 
-#include "index_set.hpp"
+#include "memory/index_set.hpp"
 
 #include <algorithm>
 #include <cstdint>

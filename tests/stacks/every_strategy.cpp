@@ -19,8 +19,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <vector>
 
 using namespace growstack::testing;
@@ -66,9 +68,59 @@ std::size_t read_every_page(const void* begin, const void* end) {
   return pages;
 }
 
+/// The row of a strategy in the table of tests, or null.
+const Traits* find_traits(growstack::Strategy strategy) {
+  const Traits* found = nullptr;
+  const auto look = [&](const Traits& row) { found = row.strategy == strategy ? &row : found; };
+  std::apply([&](auto... each) { (look(decltype(each)::traits), ...); }, EveryStrategy());
+  return found;
+}
+
+/// By which signal such an event arrives, or 0.
+int signal_of(growstack::GrowthEvent event) {
+  return event == growstack::GrowthEvent::segmentation_fault ? SIGSEGV
+         : event == growstack::GrowthEvent::bus_error        ? SIGBUS
+                                                             : 0;
+}
+
 }  // namespace
 
 // ---- how it begins ------------------------------------------------------------------------------
+
+TEST_CASE("what the library says of each strategy is what the table of these tests says") {
+  const auto described = growstack::strategies();
+  CHECK(described.size() == std::tuple_size_v<EveryStrategy>);
+  std::vector<unsigned> ranks;
+  for (std::size_t position = 0; position < described.size(); ++position) {
+    const growstack::StrategyDescription& is = described[position];
+    CAPTURE(is.name);
+    CHECK(static_cast<std::size_t>(is.strategy) == position);
+    CHECK(growstack::name(is.strategy) == is.name);
+    CHECK(growstack::strategy_from_name(is.name) == is.strategy);
+    REQUIRE(growstack::describe(is.strategy) != nullptr);
+    CHECK(growstack::describe(is.strategy)->name == is.name);
+    const Traits* const found = find_traits(is.strategy);
+    REQUIRE_MESSAGE(found != nullptr, "no row in support/each_strategy.hpp");
+    CHECK(is.name == found->name);
+    CHECK(signal_of(is.event) == found->grows_by);
+    CHECK((is.event != growstack::GrowthEvent::none) == found->growth_events);
+    CHECK(is.limit_is_exact == found->grows_by_protection);
+    CHECK((is.charge == growstack::DataCharge::at_once) == !found->charged);
+    CHECK(is.guarded == found->guarded);
+    CHECK(is.trims == found->trims);
+    CHECK(is.pools() == found->pools);
+    CHECK(is.own_address_space == found->own_address_space);
+    CHECK(is.locks_memory == found->locks_memory);
+    CHECK((is.huge_pages || !found->huge_pages));
+    CHECK((is.largest_factor == 2) == found->by_userfaultfd);
+    if (is.automatic_rank != 0) {
+      ranks.push_back(is.automatic_rank);
+    }
+  }
+  CHECK(growstack::describe(growstack::Strategy::automatic) == nullptr);
+  std::sort(ranks.begin(), ranks.end());
+  CHECK(ranks == std::vector<unsigned>{1, 2, 3});
+}
 
 EVERY_STRATEGY("a strategy knows its name and works here") {
   CHECK(name(Of::strategy) == Of::traits.name);

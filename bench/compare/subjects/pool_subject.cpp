@@ -1,0 +1,48 @@
+#include "subjects/pool_subject.hpp"
+
+#include "parts/system_calls.hpp"
+
+#include <growstack/handler/pages.hpp>
+
+#include <array>
+#include <exception>
+
+namespace growstack::compare {
+
+bool has_pools(Strategy strategy) {
+  return strategy != Strategy::grows_down && strategy != Strategy::heap;
+}
+
+std::vector<Subject> pooled_and_peers(const Session& session) {
+  std::vector<Subject> all = session.strategies(has_pools);
+  for (const std::string_view name :
+       {boost_pooled_name, boost_fixedsize_name, boost_protected_name, glibc_thread_name}) {
+    if (const auto peer = session.peer(name)) {
+      all.push_back(*peer);
+    }
+  }
+  return all;
+}
+
+PoolOptions small_stacks(const std::string& strategy) {
+  return {.reserve = pooled_reserve,
+          .guard = handler::page_size(),
+          .strategy = strategy_named(strategy),
+          .name = "compared"};
+}
+
+nlohmann::json count_system_calls(StackPool& pool) {
+  try {
+    return {{"count", bench::runs_with_system_calls(pairs_counted, [&] { pair(pool); })}};
+  } catch (const std::exception& error) {
+    return {{"refusal", error.what()}};
+  }
+}
+
+void use_a_little() {
+  std::array<char, 256> room;
+  room.fill(1);
+  asm volatile("" : : "r"(room.data()) : "memory");
+}
+
+}  // namespace growstack::compare

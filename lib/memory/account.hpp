@@ -1,0 +1,71 @@
+// Accounts of committed bytes, each with a budget: one for each pool, and one for the process.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace growstack {
+
+/// Any thread may call any function, also in a signal handler, unless a function says otherwise.
+class Account {
+ public:
+  static constexpr std::size_t unlimited = SIZE_MAX;
+
+  /// Makes an account that charges everything to `whole` as well (null: to nobody). `option` names
+  /// the option that sets the budget, for error messages.
+  constexpr Account(const char* option, Account* whole, std::size_t budget = unlimited) noexcept
+      : option_(option), whole_(whole), budget_(budget) {}
+
+  /// Charges all of the bytes, or returns false and charges nothing if a budget does not allow it.
+  [[nodiscard]] bool charge(std::size_t bytes) noexcept {
+    std::size_t used = used_.load(std::memory_order_relaxed);
+    do {
+      const std::size_t budget = budget_.load(std::memory_order_relaxed);
+      if (used > budget || bytes > budget - used) {
+        return false;
+      }
+    } while (!used_.compare_exchange_weak(used, used + bytes, std::memory_order_relaxed));
+    if (whole_ != nullptr && !whole_->charge(bytes)) {
+      used_.fetch_sub(bytes, std::memory_order_relaxed);
+      return false;
+    }
+    return true;
+  }
+
+  void credit(std::size_t bytes) noexcept {
+    used_.fetch_sub(bytes, std::memory_order_relaxed);
+    if (whole_ != nullptr) {
+      whole_->credit(bytes);
+    }
+  }
+
+  [[nodiscard]] std::size_t used() const noexcept { return used_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::size_t budget() const noexcept {
+    return budget_.load(std::memory_order_relaxed);
+  }
+  void set_budget(std::size_t bytes) noexcept { budget_.store(bytes, std::memory_order_relaxed); }
+
+  /// Returns how many bytes may still be charged now.
+  [[nodiscard]] std::size_t left() const noexcept {
+    const std::size_t here = budget() - std::min(budget(), used());
+    return whole_ == nullptr ? here : std::min(here, whole_->left());
+  }
+
+  /// Returns, for a message, which of the two budgets leaves less, and what to do about it. Not
+  /// from a signal handler.
+  [[nodiscard]] std::string explanation() const;
+
+ private:
+  const char* option_;
+  Account* whole_;
+  std::atomic<std::size_t> used_{0};
+  std::atomic<std::size_t> budget_;
+};
+
+/// Returns the account of all stacks of this process.
+[[nodiscard]] Account& process_account() noexcept;
+
+}  // namespace growstack

@@ -1,0 +1,22 @@
+// Which pages have physical memory now. For observers: these functions take time in proportion to
+// what is there, open a file, and are not for signal handlers.
+//
+// PAGEMAP_SCAN (Linux 6.7) is asked first. It leaves out the zero page, which costs no memory, and
+// skips empty memory at once. On older kernels mincore(2) is asked, which counts the zero page like
+// any other page.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace growstack {
+
+/// Returns how many bytes of [begin, begin + size) have a physical page. Both are page aligned.
+/// Memory that is not mapped has none.
+[[nodiscard]] std::size_t resident(std::uintptr_t begin, std::size_t size) noexcept;
+
+/// Returns the lowest page of [begin, begin + size) that has a physical page, or begin + size if
+/// none has. Both are page aligned.
+[[nodiscard]] std::uintptr_t lowest_resident(std::uintptr_t begin, std::size_t size) noexcept;
+
+}  // namespace growstack

@@ -1,0 +1,108 @@
+// What a StackPool is behind its face: open stacks, and the caches of threads in front of them.
+//
+// A thread takes stacks from its own cache and puts them back there, without the pool's lock
+// (warm_pair.cpp). Whatever is not as usual takes the lock (core.cpp): an empty or a full cache, a
+// name that the thread has not met, falling demand. The classes that the core is made of:
+//
+//     ThreadCache   a thread's own idle stacks     PoolNames     names and tallies
+//     OpenStacks    all open stacks, and arenas    Demand        how many may stay warm
+#pragma once
+
+#include "memory/account.hpp"
+#include "pool/cache_table.hpp"
+#include "pool/demand.hpp"
+#include "pool/names.hpp"
+#include "pool/open_stacks.hpp"
+#include "pool/register.hpp"
+#include "pool/thread_cache.hpp"
+
+#include <growstack/stack_pool.hpp>
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace growstack {
+
+/// Any thread may call any function, but not from a signal handler.
+class PoolCore final : public RegisteredPool {
+ public:
+  /// Throws std::system_error, std::bad_alloc.
+  explicit PoolCore(const PoolOptions& options);
+
+  /// Ends the pool. The core lives until the last stack that is out has come back.
+  void abandon() noexcept;
+
+  // The warm pair, in warm_pair.cpp:
+  [[nodiscard]] OpenSlot acquire();
+  [[nodiscard]] OpenSlot acquire(std::string_view name);
+  void release(OpenSlot slot) noexcept;
+
+  void trim() noexcept;
+
+  [[nodiscard]] PoolStatistics statistics() const;
+  [[nodiscard]] std::vector<NamedHighWater> high_water_by_name() const;
+  [[nodiscard]] std::size_t resident() const;
+  [[nodiscard]] Strategy strategy() const noexcept { return options_.strategy; }
+  [[nodiscard]] const std::string& fallback_reason() const noexcept { return fallback_reason_; }
+  [[nodiscard]] std::size_t reserve() const noexcept { return stacks_->kind().layout.reserve; }
+
+  void add_to(ArenaTotals& totals) const noexcept override;
+  void adopt_cache(ThreadCache& cache) noexcept override;
+  void detach_caches() noexcept override;
+  void before_fork() noexcept override { mutex_.lock(); }
+  void after_fork_in_parent() noexcept override { mutex_.unlock(); }
+  void after_fork_in_child() noexcept override;
+
+ private:
+  using Lock = std::unique_lock<std::mutex>;
+
+  ~PoolCore();
+
+  // In warm_pair.cpp, without the lock:
+  void release_with_care(OpenSlot slot) noexcept;
+  [[nodiscard]] std::size_t trim_grown(OpenSlot slot) noexcept;
+  static void name_it(OpenSlot slot, std::size_t number, std::string_view name) noexcept;
+  void look_at_clock(ThreadCache& cache) noexcept;
+
+  // They take the lock:
+  [[nodiscard]] OpenSlot acquire_slowly(std::string_view name);
+  void release_slowly(OpenSlot slot, std::size_t depth) noexcept;
+  [[nodiscard]] ThreadCache* make_cache_here();
+
+  // Under the lock:
+  [[nodiscard]] std::uint32_t take_or_make(Batch& taken);
+  void put_oldest(ThreadCache& cache, std::uint32_t how_many) noexcept;
+  void drain(ThreadCache& cache) noexcept;
+  void drain_caches() noexcept;
+  [[nodiscard]] bool follow_demand(std::chrono::nanoseconds now) noexcept;
+  void end_if_nobody_is_out(Lock& lock) noexcept;
+
+  StackOptions options_;  ///< of each stack; validated, and its strategy is not `automatic`
+  std::string fallback_reason_;
+  Account account_;
+  PoolIdentity identity_{};
+
+  /// By the coarse clock. Written under the lock, read by any thread: a stale value makes a thread
+  /// take the lock once in vain, or look one interval of tenancies later.
+  std::atomic<std::chrono::nanoseconds::rep> next_look_;
+  std::atomic<std::uint64_t> trims_{0};
+  std::atomic<std::uint64_t> growth_faults_{0};  ///< of tenancies that have ended
+
+  mutable std::mutex mutex_;
+  std::optional<OpenStacks> stacks_;
+  Demand demand_;
+  PoolNames names_;
+  std::vector<ThreadCache*> caches_;
+  std::uint64_t misses_ = 0;
+  bool abandoned_ = false;
+};
+
+}  // namespace growstack
