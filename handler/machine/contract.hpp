@@ -20,7 +20,8 @@ namespace growstack::handler {
 template <auto Value>
 inline constexpr bool is_constant = true;
 
-// clang-format off: clang-format 14 breaks requirements in the wrong place
+// clang-format 14 breaks requirements in the wrong place.
+// clang-format off
 /// The facts about a processor that the fault path needs. All functions are pure, read only their
 /// arguments and run in the signal handler.
 template <class T>

@@ -1,9 +1,9 @@
 // The group promises: asks every subject for every promise in child processes, keeps the answers,
 // and hands them on.
-#include "tables.hpp"
+#include "promises/tables.hpp"
 
-#include "child.hpp"
-#include "group.hpp"
+#include "run/child.hpp"
+#include "run/group.hpp"
 
 #include <fmt/format.h>
 

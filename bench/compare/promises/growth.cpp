@@ -1,7 +1,7 @@
 // Promises of growth itself, and of growth under unusual circumstances: after a trim, in a forked
 // child, with signals blocked, without an alternate signal stack, without privileges.
-#include "machine.hpp"
-#include "promise.hpp"
+#include "promises/machine.hpp"
+#include "promises/promise.hpp"
 
 #include <growstack/strategy.hpp>
 

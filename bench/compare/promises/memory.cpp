@@ -1,8 +1,8 @@
 // Promises about memory: what a stack costs the kernel, what is charged for it, and which limits of
 // the process count for it.
-#include "process_memory.hpp"
-#include "promise.hpp"
-#include "residency.hpp"
+#include "promises/promise.hpp"
+#include "run/process_memory.hpp"
+#include "run/residency.hpp"
 
 #include <fmt/format.h>
 

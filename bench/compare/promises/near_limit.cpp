@@ -1,8 +1,8 @@
 // Promises near the limit: the kernel writes a signal's frame below the stack pointer, and some
 // functions of libc block every signal, the signal of a fault included, and go on. Both need memory
 // there at a moment when nobody can make any.
-#include "machine.hpp"
-#include "promise.hpp"
+#include "promises/machine.hpp"
+#include "promises/promise.hpp"
 
 #include <growstack/handler/pages.hpp>
 

@@ -1,8 +1,8 @@
 // Promises at the end of a stack: who notices that code left the stack, before it writes to memory
 // of somebody else?
-#include "machine.hpp"
 #include "parts/descent.hpp"
-#include "promise.hpp"
+#include "promises/machine.hpp"
+#include "promises/promise.hpp"
 
 #include <growstack/handler/pages.hpp>
 

@@ -1,7 +1,7 @@
-#include "promise.hpp"
+#include "promises/promise.hpp"
 
 #include "parts/descent.hpp"
-#include "subject.hpp"
+#include "subjects/subject.hpp"
 
 #include <fmt/format.h>
 

@@ -14,8 +14,8 @@
 // writes the tables.
 #pragma once
 
-#include "any_stack.hpp"
-#include "worker.hpp"
+#include "promises/worker.hpp"
+#include "subjects/any_stack.hpp"
 
 #include <cstddef>
 #include <functional>

@@ -1,7 +1,7 @@
 // Promises to system calls: a fault in the kernel never reaches a fault handler in the program. Who
 // makes the memory, then, that a system call writes to before anybody has touched it?
-#include "machine.hpp"
-#include "promise.hpp"
+#include "promises/machine.hpp"
+#include "promises/promise.hpp"
 
 #include <growstack/handler/pages.hpp>
 

@@ -1,6 +1,6 @@
-#include "tables.hpp"
+#include "promises/tables.hpp"
 
-#include "table.hpp"
+#include "run/table.hpp"
 
 #include <fmt/format.h>
 

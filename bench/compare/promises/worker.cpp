@@ -1,6 +1,6 @@
-#include "worker.hpp"
+#include "promises/worker.hpp"
 
-#include "child.hpp"
+#include "run/child.hpp"
 
 #include <sys/prctl.h>
 #include <sys/wait.h>
