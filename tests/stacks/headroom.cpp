@@ -354,10 +354,8 @@ EVERY_STRATEGY("to ensure memory and to reserve headroom does not touch errno") 
 // ---- many threads -------------------------------------------------------------------------------
 
 EVERY_STRATEGY("many threads ensure memory of their stacks at once") {
-  if (sanitized && Of::traits.limit_moves && !Of::traits.growth_events) {
-    return skip(
-        "the memory that a sanitizer maps for threads "
-        "lands in the holes that these stacks grow into");
+  if (skip_because_of_holes(Of::traits)) {
+    return;
   }
   constexpr int count = 8;
   std::vector<Stack> stacks;

@@ -75,10 +75,8 @@ volatile unsigned char* below_limit(const Stack& stack, std::size_t bytes) {
 // ---- each thread its own stack ------------------------------------------------------------------
 
 EVERY_STRATEGY("threads that grow their stacks at the same time do not disturb each other") {
-  if (sanitized && Of::traits.limit_moves && !Of::traits.growth_events) {
-    return skip(
-        "the memory that a sanitizer maps for threads "
-        "lands in the holes that these stacks grow into");
+  if (skip_because_of_holes(Of::traits)) {
+    return;
   }
   constexpr unsigned threads = 16;
   constexpr int rounds = sanitized ? 2 : 10;
@@ -106,10 +104,8 @@ EVERY_STRATEGY("threads that grow their stacks at the same time do not disturb e
 }
 
 EVERY_STRATEGY("stacks can be made and destroyed while other threads fault") {
-  if (sanitized && Of::traits.limit_moves && !Of::traits.growth_events) {
-    return skip(
-        "the memory that a sanitizer maps for threads "
-        "lands in the holes that these stacks grow into");
+  if (skip_because_of_holes(Of::traits)) {
+    return;
   }
   constexpr unsigned threads = 8;
   std::atomic<std::size_t> wrong{0};
