@@ -148,9 +148,10 @@ std::string markdown(const std::vector<Column>& columns, const std::string& comm
       "This page shows which promises each kind of stack keeps: the stacks of growstack's "
       "strategies, of glibc's threads, and of Boost.Context. Each cell is the result of an "
       "experiment that ran in a process of its own, on Linux {}, {} CPUs, huge pages: {}, {}. The "
-      "name of a signal says that the process died of it. [Which strategy when](which-strategy.md) "
-      "turns the tables into advice. A program ran the experiments and wrote this page. Do not "
-      "edit the page; repeat the run:",
+      "name of a signal says that the process died of it. A dash says that the experiment could "
+      "not be made. A number in brackets refers to a note below the table. "
+      "[Which strategy when](which-strategy.md) turns the tables into advice. A program ran the "
+      "experiments and wrote this page. Do not edit the page; repeat the run:",
       kernel(), sysconf(_SC_NPROCESSORS_ONLN), huge_pages(),
       geteuid() == 0 ? "as root" : "not as root");
   std::string text = fmt::format("# Promises\n\n{}\n\n    {}\n", folded(introduction), command);
