@@ -1,5 +1,8 @@
 #include "parts/at_once.hpp"
 
+#include "parts/clock.hpp"
+#include "parts/errors.hpp"
+
 #include <sched.h>
 
 #include <algorithm>
@@ -14,8 +17,6 @@
 
 namespace growstack::bench {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 struct Span {
   Clock::time_point begin;

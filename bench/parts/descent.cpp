@@ -15,9 +15,6 @@ using handler::page_size;
 constexpr std::size_t alignment = 16;
 
 volatile char* pointer(std::uintptr_t address) { return reinterpret_cast<volatile char*>(address); }
-std::uintptr_t address_of(volatile char* pointer) {
-  return reinterpret_cast<std::uintptr_t>(pointer);
-}
 
 }  // namespace
 

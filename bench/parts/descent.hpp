@@ -12,6 +12,11 @@
 
 namespace growstack::bench {
 
+/// Returns where a pointer points.
+[[nodiscard]] inline std::uintptr_t address_of(const volatile void* pointer) {
+  return reinterpret_cast<std::uintptr_t>(pointer);
+}
+
 /// Touches every page between the caller's frame and `lowest` once, from the top downwards, by
 /// moving the stack pointer page by page. Calls `at_depth` there, if there is one, and comes back.
 void descend(std::uintptr_t lowest, const std::function<void()>& at_depth = nullptr);

@@ -9,7 +9,7 @@
 namespace growstack::compare {
 namespace {
 
-/// libstdc++ matches by recursion: two or three frames a letter.
+/// libstdc++ matches by recursion, two or three frames for each letter.
 class RegexMatch final : public Program {
  public:
   explicit RegexMatch(std::size_t size) {

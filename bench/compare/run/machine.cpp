@@ -1,23 +1,16 @@
-// The machine: what a reader must know before comparing these figures with another machine's.
-#include "run/group.hpp"
+#include "run/machine.hpp"
 
+#include "parts/errors.hpp"
 #include "parts/memory.hpp"
 
 #include <growstack/handler/pages.hpp>
-
-#include <fmt/format.h>
 
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include <array>
-#include <cerrno>
-#include <cstdint>
 #include <fstream>
-#include <iterator>
-#include <system_error>
 
 namespace growstack::compare {
 namespace {
@@ -27,6 +20,12 @@ std::string first_line_of(const char* path) {
   std::string line;
   std::getline(file, line);
   return line;
+}
+
+std::string kernel() {
+  utsname name{};
+  bench::require(uname(&name) == 0, "uname");
+  return fmt::format("{} {} {}", name.sysname, name.release, name.machine);
 }
 
 std::string processor() {
@@ -44,15 +43,7 @@ int usable_processors() {
   return sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : 0;
 }
 
-std::string kernel() {
-  utsname name{};
-  if (uname(&name) != 0) {
-    throw std::system_error(errno, std::generic_category(), "uname");
-  }
-  return fmt::format("{} {} {}", name.sysname, name.release, name.machine);
-}
-
-/// "always [madvise] never" as "madvise".
+/// Returns "madvise" for "always [madvise] never".
 std::string chosen(const std::string& choices) {
   const std::size_t begin = choices.find('[');
   const std::size_t end = choices.find(']');
@@ -61,11 +52,7 @@ std::string chosen(const std::string& choices) {
              : choices.substr(begin + 1, end - begin - 1);
 }
 
-std::string in_words(rlim_t limit) {
-  return limit == RLIM_INFINITY ? "unlimited" : in_units(limit);
-}
-
-/// Two columns of facts, and the same as rows.
+/// A table of facts, and a row for each.
 class Facts {
  public:
   explicit Facts(Session& session) : session_(session) {}
@@ -77,16 +64,27 @@ class Facts {
         {.subject = "machine", .metric = metric, .value = value, .unit = unit, .note = text});
   }
 
-  void add_limit(const std::string& name, const std::string& metric, __rlimit_resource_t resource) {
-    rlimit limit{};
-    if (getrlimit(resource, &limit) != 0) {
-      throw std::system_error(errno, std::generic_category(), "getrlimit");
+  void add_setting(const std::string& name, const std::string& metric, const char* path,
+                   const std::string& meaning) {
+    const std::string text = first_line_of(path);
+    if (text.empty()) {
+      add(name, metric, "unknown");
+    } else {
+      add(name, metric, grouped(std::uint64_t{std::stoull(text)}) + meaning, std::stod(text));
     }
-    const std::string text = limit.rlim_cur == limit.rlim_max
-                                 ? in_words(limit.rlim_cur)
-                                 : fmt::format("{} (can be raised: {})", in_words(limit.rlim_cur),
-                                               in_words(limit.rlim_max));
-    add(name, metric, text,
+  }
+
+  void add_limit(const std::string& name, const std::string& metric, __rlimit_resource_t resource) {
+    const auto in_words = [](rlim_t bytes) {
+      return bytes == RLIM_INFINITY ? "unlimited" : in_units(bytes);
+    };
+    rlimit limit{};
+    bench::require(getrlimit(resource, &limit) == 0, "getrlimit");
+    const std::string soft = in_words(limit.rlim_cur);
+    add(name, metric,
+        limit.rlim_cur == limit.rlim_max
+            ? soft
+            : fmt::format("{} (can be raised: {})", soft, in_words(limit.rlim_max)),
         limit.rlim_cur == RLIM_INFINITY ? std::nullopt
                                         : std::optional(static_cast<double>(limit.rlim_cur)),
         "bytes");
@@ -99,42 +97,35 @@ class Facts {
   Table table_{{"of this process", "value"}, 2};
 };
 
-void add_setting(Facts& facts, const std::string& name, const std::string& metric, const char* path,
-                 const std::string& meaning) {
-  const std::string text = first_line_of(path);
-  const bool known = !text.empty();
-  facts.add(name, metric, known ? grouped(std::uint64_t{std::stoull(text)}) + meaning : "unknown",
-            known ? std::optional(std::stod(text)) : std::nullopt);
-}
-
 }  // namespace
 
 void report_machine(Session& session) {
-  Facts facts(session);
-  const auto cores = static_cast<double>(sysconf(_SC_NPROCESSORS_ONLN));
-  const auto page = static_cast<double>(handler::page_size());
-  const auto memory = static_cast<double>(bench::meminfo_bytes("MemTotal"));
   constexpr double gibibyte = 1024.0 * 1024 * 1024;
+  const auto processors = static_cast<double>(sysconf(_SC_NPROCESSORS_ONLN));
+  const auto memory = static_cast<double>(bench::meminfo_bytes("MemTotal"));
+  const auto available = static_cast<double>(bench::meminfo_bytes("MemAvailable"));
+  Facts facts(session);
   facts.add("kernel", "kernel", kernel());
   facts.add("processor", "processor", processor());
   facts.add("processors", "processors",
-            fmt::format("{} online, {} for this process", cores, usable_processors()), cores);
+            fmt::format("{} online, {} for this process", processors, usable_processors()),
+            processors);
   facts.add("memory", "memory",
-            fmt::format("{:.1f} GiB, {:.1f} available", memory / gibibyte,
-                        static_cast<double>(bench::meminfo_bytes("MemAvailable")) / gibibyte),
+            fmt::format("{:.1f} GiB, {:.1f} available", memory / gibibyte, available / gibibyte),
             memory, "bytes");
-  facts.add("page size", "page_size", in_units(handler::page_size()), page, "bytes");
+  facts.add("page size", "page_size", in_units(handler::page_size()),
+            static_cast<double>(handler::page_size()), "bytes");
   facts.add("huge pages", "huge_pages",
             chosen(first_line_of("/sys/kernel/mm/transparent_hugepage/enabled")));
-  add_setting(facts, "vm.max_map_count", "max_map_count", "/proc/sys/vm/max_map_count",
-              " mappings in one process");
-  add_setting(facts, "vm.overcommit_memory", "overcommit_memory", "/proc/sys/vm/overcommit_memory",
-              "");
+  facts.add_setting("vm.max_map_count", "max_map_count", "/proc/sys/vm/max_map_count",
+                    " mappings in one process");
+  facts.add_setting("vm.overcommit_memory", "overcommit_memory", "/proc/sys/vm/overcommit_memory",
+                    "");
   facts.add_limit("RLIMIT_STACK", "rlimit_stack", RLIMIT_STACK);
   facts.add_limit("RLIMIT_AS", "rlimit_as", RLIMIT_AS);
   facts.add_limit("RLIMIT_DATA", "rlimit_data", RLIMIT_DATA);
   facts.add_limit("RLIMIT_MEMLOCK", "rlimit_memlock", RLIMIT_MEMLOCK);
-  session.print_title("MACHINE", "What the figures below hold for.");
+  session.print_title("MACHINE", "The figures below hold for this machine and these limits.");
   session.print(facts.table());
 }
 

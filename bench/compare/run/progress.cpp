@@ -4,9 +4,15 @@
 
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
 
 namespace growstack::compare {
+namespace {
+
+constexpr const char* erase_line = "\r\033[K";
+
+}  // namespace
 
 int Progress::terminal_for_errors() noexcept {
   const char* const kind = std::getenv("TERM");
@@ -14,23 +20,11 @@ int Progress::terminal_for_errors() noexcept {
   return knows_control && isatty(STDERR_FILENO) == 1 ? STDERR_FILENO : -1;
 }
 
-void Progress::put(std::string_view text) const noexcept {
-  // A progress line that cannot be written is no reason to stop.
-  while (!text.empty()) {
-    const ssize_t written = write(terminal_, text.data(), text.size());
-    if (written <= 0) {
-      return;
-    }
-    text.remove_prefix(static_cast<std::size_t>(written));
-  }
-}
-
 void Progress::say(std::string_view what) {
-  if (terminal_ < 0 || what == shown_) {
-    return;
+  if (terminal_ >= 0 && what != shown_) {
+    shown_ = what;
+    dprintf(terminal_, "%s%s", erase_line, shown_.c_str());
   }
-  shown_ = what;
-  put(fmt::format("\r\033[K{}", what));
 }
 
 void Progress::say(std::string_view what, std::size_t done, std::size_t all) {
@@ -41,7 +35,7 @@ void Progress::say(std::string_view what, std::size_t done, std::size_t all) {
 
 void Progress::clear() {
   if (terminal_ >= 0 && !shown_.empty()) {
-    put("\r\033[K");
+    dprintf(terminal_, "%s", erase_line);
     shown_.clear();
   }
 }

@@ -1,4 +1,4 @@
-// What is being done, in one line on a terminal that changes; nothing where standard error is a
+// Shows in one line of the terminal what is being measured. Shows nothing if standard error is a
 // file or a pipe.
 #pragma once
 
@@ -10,25 +10,23 @@ namespace growstack::compare {
 
 class Progress {
  public:
-  /// -1: silent.
+  /// Writes to that descriptor; -1 for silence.
   explicit Progress(int terminal) noexcept : terminal_(terminal) {}
   ~Progress() { clear(); }
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  /// The descriptor of standard error if that is a terminal, otherwise -1.
+  /// Returns the descriptor of standard error if that is a terminal, otherwise -1.
   [[nodiscard]] static int terminal_for_errors() noexcept;
 
   void say(std::string_view what);
   void say(std::string_view what, std::size_t done, std::size_t all);
-  /// Before anything else is printed.
+  /// Erases the line. Call this before anything else is printed.
   void clear();
 
   [[nodiscard]] int terminal() const noexcept { return terminal_; }
 
  private:
-  void put(std::string_view text) const noexcept;
-
   int terminal_;
   std::string shown_;
 };

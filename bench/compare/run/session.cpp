@@ -1,11 +1,8 @@
 #include "run/session.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <cctype>
 #include <cstdio>
-#include <utility>
+#include <iterator>
 
 namespace growstack::compare {
 
@@ -17,30 +14,28 @@ bool Session::includes(std::string_view name) const {
          std::find(options_.only.begin(), options_.only.end(), name) != options_.only.end();
 }
 
-std::vector<Subject> Session::strategies() const {
-  return strategies([](Strategy) { return true; });
-}
-
-std::vector<Subject> Session::strategies(const std::function<bool(Strategy)>& takes_part) const {
+template <class Condition>
+std::vector<Subject> Session::included(const Condition& condition) const {
   std::vector<Subject> chosen;
   std::copy_if(subjects_.begin(), subjects_.end(), std::back_inserter(chosen),
-               [&](const Subject& each) {
-                 return each.strategy && takes_part(*each.strategy) && includes(each.name);
-               });
+               [&](const Subject& each) { return includes(each.name) && condition(each); });
   return chosen;
+}
+
+std::vector<Subject> Session::strategies(bool (*takes_part)(Strategy)) const {
+  return included([&](const Subject& each) {
+    return each.strategy && (takes_part == nullptr || takes_part(*each.strategy));
+  });
 }
 
 std::vector<Subject> Session::stacks() const {
-  std::vector<Subject> chosen;
-  std::copy_if(subjects_.begin(), subjects_.end(), std::back_inserter(chosen),
-               [&](const Subject& each) { return each.makes_stacks && includes(each.name); });
-  return chosen;
+  return included([](const Subject& each) { return each.makes_stacks; });
 }
 
 std::optional<Subject> Session::peer(std::string_view name) const {
-  const auto found = std::find_if(subjects_.begin(), subjects_.end(),
-                                  [&](const Subject& each) { return each.name == name; });
-  return found != subjects_.end() && includes(name) ? std::optional(*found) : std::nullopt;
+  const std::vector<Subject> found =
+      included([&](const Subject& each) { return each.name == name; });
+  return found.empty() ? std::nullopt : std::optional(found.front());
 }
 
 std::string Session::lacking(Strategy strategy) const {
@@ -56,13 +51,6 @@ unsigned Session::rounds(unsigned full, unsigned quick) const {
 std::size_t Session::stacks_at_once(std::size_t full, std::size_t quick) const {
   const std::size_t wished = options_.quick ? quick : full;
   return std::min(wished, options_.most_stacks.value_or(wished));
-}
-
-void Session::add_missing(const std::string& subject, std::span<const std::string> metrics,
-                          const std::string& reason) {
-  for (const std::string& metric : metrics) {
-    add({.subject = subject, .metric = metric, .value = std::nullopt, .unit = "", .note = reason});
-  }
 }
 
 void Session::print_title(std::string_view title, std::string_view what) {

@@ -1,7 +1,10 @@
 #include "scale/crowd.hpp"
 
+#include "parts/descent.hpp"
+#include "parts/errors.hpp"
 #include "scale/suspended.hpp"
-#include "subjects/pool_subject.hpp"
+#include "subjects/pools.hpp"
+#include "subjects/threads.hpp"
 
 #include <growstack/growstack.hpp>
 #include <growstack/handler/pages.hpp>
@@ -10,22 +13,17 @@
 #include <boost/context/pooled_fixedsize_stack.hpp>
 #include <boost/context/protected_fixedsize_stack.hpp>
 
-#include <pthread.h>
-
 #include <optional>
 #include <semaphore>
 #include <stdexcept>
-#include <system_error>
-#include <utility>
 #include <vector>
 
 namespace growstack::compare {
 namespace {
 
-std::uintptr_t number(const void* address) { return reinterpret_cast<std::uintptr_t>(address); }
+using bench::address_of;
 
-// ---- the library's own --------------------------------------------------------------------------
-
+/// The library's own.
 class PooledCrowd final : public Crowd {
  public:
   PooledCrowd(Strategy strategy, const CrowdRequest& request)
@@ -43,7 +41,7 @@ class PooledCrowd final : public Crowd {
   }
 
   [[nodiscard]] std::uintptr_t floor(std::size_t index) const override {
-    return number(stacks_.at(index).value().floor());
+    return address_of(stacks_.at(index).value().floor());
   }
   void run(std::size_t index, const std::function<void()>& errand) override {
     suspended_.at(index).run(errand);
@@ -56,9 +54,7 @@ class PooledCrowd final : public Crowd {
   std::size_t count_ = 0;
 };
 
-// ---- Boost.Context ------------------------------------------------------------------------------
-
-/// Never gives a stack back: the process ends anyway.
+/// Never gives a stack back, because the process ends anyway.
 template <class Allocator>
 class BoostCrowd final : public Crowd {
  public:
@@ -70,13 +66,12 @@ class BoostCrowd final : public Crowd {
 
   void add() override {
     const boost::context::stack_context stack = allocator_.allocate();
-    floors_.at(count_) = number(stack.sp) - stack.size + guard_;
+    floors_.at(count_) = address_of(stack.sp) - stack.size + guard_;
     suspended_[count_] = Suspended(stack.sp, stack.size);
     ++count_;
   }
 
   [[nodiscard]] std::uintptr_t floor(std::size_t index) const override { return floors_.at(index); }
-  [[nodiscard]] bool is_guarded() const override { return guard_ != 0; }
   void run(std::size_t index, const std::function<void()>& errand) override {
     suspended_.at(index).run(errand);
   }
@@ -89,35 +84,25 @@ class BoostCrowd final : public Crowd {
   std::size_t count_ = 0;
 };
 
-// ---- threads ------------------------------------------------------------------------------------
-
-void require(int error, const char* call) {
-  if (error != 0) {
-    throw std::system_error(error, std::generic_category(), call);
-  }
-}
-
 class ThreadCrowd final : public Crowd {
  public:
   explicit ThreadCrowd(const CrowdRequest& request)
-      : floors_(request.most), threads_(request.most) {
-    require(pthread_attr_init(&attributes_), "pthread_attr_init");
-    require(pthread_attr_setstacksize(&attributes_, request.reserve), "pthread_attr_setstacksize");
-    require(pthread_attr_setguardsize(&attributes_, request.guard), "pthread_attr_setguardsize");
-  }
+      : attributes_(request.reserve, request.guard),
+        floors_(request.most),
+        threads_(request.most) {}
   ~ThreadCrowd() override {
     end_.release(static_cast<std::ptrdiff_t>(count_));
     for (std::size_t index = 0; index < count_; ++index) {
       pthread_join(threads_[index], nullptr);
     }
-    pthread_attr_destroy(&attributes_);
   }
   ThreadCrowd(const ThreadCrowd&) = delete;
   ThreadCrowd& operator=(const ThreadCrowd&) = delete;
 
   void add() override {
-    require(pthread_create(&threads_.at(count_), &attributes_, wait_for_end, this),
-            "pthread_create");
+    bench::require_no_error(
+        pthread_create(&threads_.at(count_), attributes_.get(), wait_for_end, this),
+        "pthread_create");
     entered_.acquire();
     ++count_;
   }
@@ -125,29 +110,17 @@ class ThreadCrowd final : public Crowd {
   [[nodiscard]] std::uintptr_t floor(std::size_t index) const override { return floors_.at(index); }
 
  private:
-  /// The one that is being added writes; who adds waits.
+  /// Runs on the thread that is being added. It writes while add() waits.
   static void* wait_for_end(void* crowd) {
     auto& its = *static_cast<ThreadCrowd*>(crowd);
     use_a_little();
-    its.floors_[its.count_] = floor_here();
+    its.floors_[its.count_] = bounds_of_this_thread().floor;
     its.entered_.release();
     its.end_.acquire();
     return nullptr;
   }
 
-  /// 0 if it cannot be known.
-  static std::uintptr_t floor_here() {
-    pthread_attr_t found;
-    void* lowest = nullptr;
-    std::size_t bytes = 0;
-    if (pthread_getattr_np(pthread_self(), &found) == 0) {
-      pthread_attr_getstack(&found, &lowest, &bytes);
-      pthread_attr_destroy(&found);
-    }
-    return number(lowest);
-  }
-
-  pthread_attr_t attributes_{};
+  ThreadAttributes attributes_;
   std::vector<std::uintptr_t> floors_;
   std::vector<pthread_t> threads_;
   std::binary_semaphore entered_{0};
@@ -177,6 +150,10 @@ std::unique_ptr<Crowd> make_crowd(const std::string& subject, const CrowdRequest
     return std::make_unique<ThreadCrowd>(request);
   }
   return std::make_unique<PooledCrowd>(strategy_named(subject), request);
+}
+
+bool promises_guards(const std::string& subject) {
+  return subject != boost_fixedsize_name && subject != boost_pooled_name;
 }
 
 }  // namespace growstack::compare

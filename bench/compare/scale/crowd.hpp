@@ -1,5 +1,4 @@
-// Very many stacks of one subject that are all there at once, each of them entered and left
-// waiting.
+// Very many stacks of one subject that exist at once. Each of them was entered and waits.
 #pragma once
 
 #include <cstddef>
@@ -17,29 +16,28 @@ class Crowd {
   Crowd(const Crowd&) = delete;
   Crowd& operator=(const Crowd&) = delete;
 
-  /// One more. Throws what keeps it from being made.
+  /// Makes and enters one more stack. Throws what keeps it from being made.
   virtual void add() = 0;
 
-  /// The lowest address that code on this one may use; the guard, if there is one, lies right
-  /// below.
+  /// Returns the lowest address that code on this stack may use. The guard lies right below.
   [[nodiscard]] virtual std::uintptr_t floor(std::size_t index) const = 0;
-  /// Whether its maker promises guards.
-  [[nodiscard]] virtual bool is_guarded() const { return true; }
 
-  /// Runs it on this one, and leaves it waiting. It must not throw. Throws std::logic_error where
-  /// that cannot be done.
+  /// Runs the errand on this stack, and leaves the stack waiting. The errand must not throw. Throws
+  /// std::logic_error if the subject cannot do that.
   virtual void run(std::size_t index, const std::function<void()>& errand);
 };
 
 struct CrowdRequest {
-  std::size_t most =
-      0;  ///< stacks; what is needed to keep them is there, and resident, from the start
+  std::size_t most = 0;     ///< stacks; the memory to keep track of them is resident from the start
   std::size_t reserve = 0;  ///< bytes of each
-  std::size_t guard = 0;    ///< bytes; peers of Boost.Context take what they have
+  std::size_t guard = 0;    ///< bytes; Boost's allocators have their own
 };
 
-/// Of a strategy, from a StackPool, or of a peer (pool_subject.hpp).
+/// Makes a crowd of a strategy, whose stacks come from a StackPool, or of a peer (pools.hpp).
 [[nodiscard]] std::unique_ptr<Crowd> make_crowd(const std::string& subject,
                                                 const CrowdRequest& request);
+
+/// Returns whether the subject promises a guard below each stack.
+[[nodiscard]] bool promises_guards(const std::string& subject);
 
 }  // namespace growstack::compare

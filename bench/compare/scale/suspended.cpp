@@ -1,6 +1,6 @@
 #include "scale/suspended.hpp"
 
-#include "subjects/pool_subject.hpp"
+#include "subjects/pools.hpp"
 
 namespace growstack::compare {
 namespace {

@@ -1,4 +1,4 @@
-// Code that waits on a stack, and does there what it is told.
+// Code that waits on a stack, and runs there what it is told.
 #pragma once
 
 #include <boost/context/detail/fcontext.hpp>
@@ -8,7 +8,7 @@
 
 namespace growstack::compare {
 
-/// Eight bytes: there are many.
+/// Takes eight bytes, because there are many.
 class Suspended {
  public:
   Suspended() = default;
@@ -16,10 +16,10 @@ class Suspended {
   /// waits.
   Suspended(void* base, std::size_t bytes);
 
-  /// Runs it there, and waits again. It must not throw.
+  /// Runs the errand there, which must not throw, and waits again.
   void run(const std::function<void()>& errand);
 
-  /// Where the stack ends while it waits.
+  /// Returns where the stack ends while it waits.
   [[nodiscard]] const void* stack_pointer() const noexcept { return context_; }
 
  private:

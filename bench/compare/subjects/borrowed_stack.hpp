@@ -1,11 +1,11 @@
-// A stack that belongs to somebody other than the fiber on it.
+// A stack that does not belong to the fiber on it.
 #pragma once
 
 #include <boost/context/stack_context.hpp>
 
 namespace growstack::compare {
 
-/// A fiber wants somebody to give its stack back to.
+/// The allocator of such a fiber, which gives its stack back to nobody.
 struct BorrowedStack {
   void deallocate(boost::context::stack_context&) const noexcept {}
 };

@@ -1,4 +1,4 @@
-#include "subjects/pool_subject.hpp"
+#include "subjects/pools.hpp"
 
 #include "parts/system_calls.hpp"
 
@@ -9,8 +9,8 @@
 
 namespace growstack::compare {
 
-bool has_pools(Strategy strategy) {
-  return strategy != Strategy::grows_down && strategy != Strategy::heap;
+std::vector<Subject> the_one_for_many(const Session& session) {
+  return session.strategies([](Strategy strategy) { return strategy == many; });
 }
 
 std::vector<Subject> pooled_and_peers(const Session& session) {
