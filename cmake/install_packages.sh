@@ -1,8 +1,10 @@
 #!/bin/bash
-# Installs the Debian packages named on the command line that are missing. As root, or by sudo where it asks no password; where
-# neither works, prints the line to run and fails. Says nothing when there is nothing to do.
+# Installs those Debian packages named on the command line that are missing. It needs root, or sudo
+# without a password. Without both, it prints the line to run and fails. It prints nothing when
+# nothing is missing.
 #
-# --optional "PACKAGE..." as the first argument: install these, too, but do without them where that is not possible.
+# --optional "PACKAGE..." as the first argument: installs these, too, but does without them where
+# they cannot be had.
 set -euo pipefail
 
 optional=()
@@ -16,7 +18,7 @@ is_installed() {
 }
 
 if ! command -v dpkg-query >/dev/null; then
-  echo "This is no Debian: install what these packages hold by other means: $*" >&2
+  echo "This is no Debian. Install what these packages contain by other means: $*" >&2
   exit 1
 fi
 
@@ -41,7 +43,8 @@ elif ((${#required_missing[@]} == 0)); then
   exit 0
 else
   echo "Packages are missing, and this is neither root nor sudo without a password. Run:" >&2
-  echo "  sudo sh -c 'apt-get update && apt-get install -y --no-install-recommends ${missing[*]}'" >&2
+  echo "  sudo apt-get update" >&2
+  echo "  sudo apt-get install -y --no-install-recommends ${missing[*]}" >&2
   exit 1
 fi
 
@@ -56,11 +59,12 @@ install() {
 echo "Installing ${missing[*]}" >&2
 log="$(mktemp)"
 trap 'rm -f "$log"' EXIT
-# A fresh container has no package lists at all, and old lists name files that are gone.
+# A fresh container has no package lists at all. Old lists name files that no longer exist.
 if { apt update && install "${missing[@]}"; } >"$log" 2>&1 </dev/null; then
   exit 0
 fi
-if { ((${#required_missing[@]} == 0)) || install "${required_missing[@]}"; } >>"$log" 2>&1 </dev/null; then
+if { ((${#required_missing[@]} == 0)) || install "${required_missing[@]}"; } \
+  >>"$log" 2>&1 </dev/null; then
   echo "Going on without ${optional_missing[*]}" >&2
   exit 0
 fi

@@ -1,8 +1,10 @@
-# growstack_reference: the API reference, in HTML, from the docstrings of the public headers. What is undocumented is an error.
+# The target growstack_reference: the API reference, in HTML, from the docstrings of the public
+# headers. A public name without a docstring is an error.
 find_package(Doxygen QUIET)
 if(NOT DOXYGEN_FOUND)
   add_custom_target(growstack_reference
-    COMMAND ${CMAKE_COMMAND} -E echo "The API reference is made by Doxygen: install the package doxygen, and configure again"
+    COMMAND ${CMAKE_COMMAND} -E echo
+      "Doxygen makes the API reference: install the package doxygen, and configure again"
     COMMAND ${CMAKE_COMMAND} -E false
     VERBATIM)
   return()
@@ -15,12 +17,13 @@ set(DOXYGEN_STRIP_FROM_INC_PATH lib/include handler/include)
 set(DOXYGEN_USE_MDFILE_AS_MAINPAGE README.md)
 set(DOXYGEN_WARN_AS_ERROR FAIL_ON_WARNINGS)
 set(DOXYGEN_QUIET YES)
-# Our docstrings are prose: their first sentence is the brief, and they name parameters and results within.
+# Our docstrings are prose. The first sentence is the brief. Parameters and results are named
+# within.
 set(DOXYGEN_JAVADOC_AUTOBRIEF YES)
 set(DOXYGEN_WARN_NO_PARAMDOC NO)
 set(DOXYGEN_EXCLUDE_SYMBOLS growstack::detail growstack::detail::*)
 set(DOXYGEN_HAVE_DOT NO)
-set(DOXYGEN_SORT_MEMBER_DOCS NO)  # in the order of the headers, which are to be read from the top
+set(DOXYGEN_SORT_MEMBER_DOCS NO)  # the headers' order, because they are read from the top
 set(DOXYGEN_SHOW_INCLUDE_FILES NO)
 set(DOXYGEN_GENERATE_TREEVIEW YES)
 set(DOXYGEN_DISABLE_INDEX YES)

@@ -1,5 +1,6 @@
-# GROWSTACK_SPLIT_STACK_LINKER: which linker can link what gcc's -fsplit-stack makes; empty if none. ld.gold and ld.lld rewrite
-# the prologues that call code without split stacks.
+# Sets GROWSTACK_SPLIT_STACK_LINKER to the linker that can link what gcc's -fsplit-stack makes, or
+# to nothing. Only ld.gold and ld.lld can: they rewrite the prologues of functions that call code
+# without split stacks.
 find_program(GROWSTACK_LD_GOLD ld.gold)
 find_program(GROWSTACK_LD_LLD ld.lld)
 set(GROWSTACK_SPLIT_STACK_LINKER "")
@@ -11,7 +12,8 @@ else()
   return()
 endif()
 
-# The name of the linker is in the variable's, so that another linker is another check.
+# The result is cached in a variable that has the linker's name in its own, so that another linker
+# is checked again.
 include(CheckCXXSourceCompiles)
 set(CMAKE_REQUIRED_FLAGS -fsplit-stack)
 set(CMAKE_REQUIRED_LINK_OPTIONS -fuse-ld=${linker})

@@ -1,14 +1,20 @@
 """growstack in gdb:  source growstack.py
 
-Growth faults of growstack's stacks pass on to the program, as if they were page faults of the kernel. Every other SIGSEGV and
-SIGBUS stops, by a catchpoint; of an overflow one line names the stack.
+Growth faults of growstack's stacks pass on to the program, as if they were page faults of the
+kernel. Every other SIGSEGV and SIGBUS stops at a catchpoint. For an overflow, one line names the
+stack.
 
-    growstack stacks [-limit N]   lists the live stacks, those first on which a thread runs now
-    growstack stack [ADDRESS]     tells of the one that an address lies in; without one, that of the selected thread
+    growstack stacks [-limit N]   lists the live stacks, first those on which a thread runs now
+    growstack stack [ADDRESS]     describes the stack that an address lies in; without an address,
+                                  the stack of the selected thread
 
-Works on live processes and on core dumps, without debug information and on stripped programs: all that it knows comes from
-handler/debugger.hpp, which each copy of the library carries in a section of its own. It reads memory and calls no function of
-the program. The numbers are what the fault handler knows; how deep the kernel grew a stack on its own it does not.
+This works on live processes and on core dumps, without debug information and on stripped programs.
+All that the script knows comes from handler/process/debugger.hpp, which each copy of the library
+carries in a section of its own. The script reads memory and calls no function of the program. The
+numbers are what the fault handler knows. It does not know how deep the kernel grew a stack on its
+own.
+
+All of it is one file, so that one file is sourced, copied and installed.
 """
 
 import re
@@ -21,29 +27,44 @@ MAGIC = b"growstack debug\0"
 VERSION = 1
 HEAD = struct.Struct("<16sIIQQIIII")
 RANGE_MEMBERS = ("first_slot", "slot_size", "slot_count", "slots", "committer", "kind")
-SLOT_MEMBERS = ("base", "floor", "guard", "limit", "high_water", "largest_step", "generation", "growth_faults", "growth", "name")
+SLOT_MEMBERS = (
+    "base",
+    "floor",
+    "guard",
+    "limit",
+    "high_water",
+    "largest_step",
+    "generation",
+    "growth_faults",
+    "growth",
+    "name",
+)
 PAGE = 4096  # the unit in which a core dump has memory or not
 BLOCK = 1 << 20
 
-# Of <growstack/handler/slot.hpp>.
+# The values of Growth in <growstack/handler/slot.hpp>.
 BY_FAULT, BY_BUS_ERROR, BY_MONITOR, BY_KERNEL = range(4)
 
 SIGBUS, SIGSEGV = 7, 11
 SI_KERNEL = 0x80
 SEGV_MAPERR, SEGV_ACCERR, BUS_ADRERR = 1, 2, 2
 AT_MINSIGSTKSZ = 51
+UNTOLD_FRAME_BYTES = 2048  # as in handler/machine/x86_64.hpp
 
 
-# ---- memory --------------------------------------------------------------------------------------------------------------
+# ---- memory --------------------------------------------------------------------------------------
 
 
 def read(address, size):
-    """Raises gdb.MemoryError where not all of it is there."""
+    """Returns memory. Raises gdb.MemoryError if not all of it is there."""
     return bytes(gdb.selected_inferior().read_memory(address, size))
 
 
 def read_sparse(address, size):
-    """The same, with zeros for what is not there: a core dump leaves out what was never written to."""
+    """Returns memory, with zeros for what is not there.
+
+    A core dump leaves out what was never written to.
+    """
     try:
         return read(address, size)
     except gdb.MemoryError:
@@ -69,7 +90,7 @@ def text_at(address, most=64):
 
 
 class Members:
-    """Some members of a structure of the library's: a number each, or bytes."""
+    """Some members of a structure of the library: a number each, or bytes."""
 
     def __init__(self, names, places):
         self.places = dict(zip(names, places))
@@ -83,11 +104,11 @@ class Members:
         return {name: value(*place) for name, place in self.places.items()}
 
 
-# ---- stacks --------------------------------------------------------------------------------------------------------------
+# ---- stacks --------------------------------------------------------------------------------------
 
 
 class Range:
-    """A stretch of address space that is cut into slots."""
+    """Address space that is cut into slots."""
 
     def __init__(self, copy, address):
         members = copy.range.decode(read(address, copy.range.size))
@@ -103,7 +124,10 @@ class Range:
         return read(self.slots + index * size, size)
 
     def live_records(self):
-        """All of them, a few thousand to a reading: there may be a million."""
+        """Yields the records of live slots.
+
+        Reads a few thousand at a time, because there may be a million.
+        """
         size = self.copy.slot_record_size
         generation = self.copy.slot.places["generation"][0] // 4
         for _, data in blocks(self.slots, self.slot_count * size):
@@ -113,7 +137,7 @@ class Range:
                     yield data[index * size : (index + 1) * size]
 
     def stack_with(self, address):
-        """The live one whose slot contains the address, or None."""
+        """Returns the live stack whose slot contains the address, or None."""
         index = (address - self.first_slot) // self.slot_size
         if 0 <= index < self.slot_count:
             stack = Stack(self, self.record_at(index))
@@ -137,21 +161,25 @@ class Stack:
 
 
 class Copy:
-    """One copy of the library in the process: the program's, a plugin's."""
+    """One copy of the library in the process: the program's, or a plugin's."""
 
     def __init__(self, address):
         head = HEAD.unpack(read(address, HEAD.size))
-        (magic, version, size, self.table_word, self.table_entries, self.range_shift, self.slot_record_size,
-         self.reach_below_stack_pointer, self.red_zone_bytes) = head  # fmt: skip
+        magic, version, size, self.table_word, self.table_entries, self.range_shift = head[:6]
+        self.slot_record_size, self.reach_below_stack_pointer, self.red_zone_bytes = head[6:]
         self.is_known = magic == MAGIC and version == VERSION
         if not self.is_known:
             if magic == MAGIC:
-                gdb.write("growstack: the program's library describes itself by version %d, this script knows %d: use the "
-                          "script that was installed with it\n" % (version, VERSION), gdb.STDERR)  # fmt: skip
+                gdb.write(
+                    "growstack: the program's library describes itself by version %d, this script "
+                    "knows %d: use the script that was installed with it\n" % (version, VERSION),
+                    gdb.STDERR,
+                )
             return
         places = list(struct.iter_unpack("<HH", read(address + HEAD.size, size - HEAD.size)))
-        self.range = Members(RANGE_MEMBERS, places[: len(RANGE_MEMBERS)])
-        self.slot = Members(SLOT_MEMBERS, places[len(RANGE_MEMBERS) : len(RANGE_MEMBERS) + len(SLOT_MEMBERS)])
+        of_range, of_slot = places[: len(RANGE_MEMBERS)], places[len(RANGE_MEMBERS) :]
+        self.range = Members(RANGE_MEMBERS, of_range)
+        self.slot = Members(SLOT_MEMBERS, of_slot[: len(SLOT_MEMBERS)])
 
     def table(self):
         try:
@@ -181,10 +209,14 @@ class Copy:
 
 
 def descriptions():
-    """Addresses of the descriptions in all that is loaded. By section: symbols may be stripped, and gdb shows only one of
-    those that have the same name."""
+    """Returns the addresses of the descriptions in all that is loaded.
+
+    It finds them by section, because symbols may be stripped, and because gdb shows only one of the
+    symbols that have the same name.
+    """
     listing = gdb.execute("info files", to_string=True)
-    return sorted({int(begin, 16) for begin in re.findall(r"(0x[0-9a-f]+) - 0x[0-9a-f]+ is " + SECTION + r"\b", listing)})
+    found = re.findall(r"(0x[0-9a-f]+) - 0x[0-9a-f]+ is " + SECTION + r"\b", listing)
+    return sorted({int(begin, 16) for begin in found})
 
 
 class Found:
@@ -204,7 +236,10 @@ for event in ("new_objfile", "clear_objfiles", "free_objfile", "exited", "new_in
 
 def copies():
     if gdb.selected_thread() is None:
-        raise gdb.GdbError("The program is not being run: growstack's stacks are there once it runs, or in a core dump.")
+        raise gdb.GdbError(
+            "The program is not being run: growstack's stacks are there once it runs, or in a core "
+            "dump."
+        )
     if not Found.addresses:
         Found.addresses = descriptions()
     found = []
@@ -219,13 +254,15 @@ def copies():
 def need_copies():
     found = copies()
     if not found:
-        raise gdb.GdbError("No growstack in this program (no section %s): it is not linked, not loaded yet, or older than this "
-                           "script." % SECTION)  # fmt: skip
+        raise gdb.GdbError(
+            "No growstack in this program (no section %s): it is not linked, not loaded yet, or "
+            "older than this script." % SECTION
+        )
     return found
 
 
 def look_up(address):
-    """(range, live stack) of an address, each None where there is none."""
+    """Returns (range, live stack) of an address, each None if there is none."""
     in_range = None
     for copy in copies():
         found = copy.range_with(address)
@@ -244,11 +281,11 @@ def all_stacks(found):
                 yield in_range, record
 
 
-# ---- faults --------------------------------------------------------------------------------------------------------------
+# ---- faults --------------------------------------------------------------------------------------
 
 
 class Fault:
-    """Of the selected thread, which has just been stopped by a SIGSEGV or SIGBUS."""
+    """The fault of the selected thread, which a SIGSEGV or SIGBUS has just stopped."""
 
     def __init__(self):
         info = gdb.parse_and_eval("$_siginfo")
@@ -263,7 +300,9 @@ class Fault:
         return self.signal == SIGSEGV and self.code == SI_KERNEL and self.address == 0
 
     def is_touch(self):
-        return self.code == BUS_ADRERR if self.signal == SIGBUS else self.code in (SEGV_MAPERR, SEGV_ACCERR)
+        if self.signal == SIGBUS:
+            return self.code == BUS_ADRERR
+        return self.code in (SEGV_MAPERR, SEGV_ACCERR)
 
 
 def register(frame, name):
@@ -271,13 +310,13 @@ def register(frame, name):
 
 
 def is_native():
-    """Whether /proc is that of the process."""
+    """Returns whether /proc is that of the process."""
     connection = getattr(gdb.selected_inferior(), "connection", None)
     return connection is not None and connection.type == "native"
 
 
 def is_writable(address):
-    """Whether the mapping of an address is; of a process elsewhere it is believed to be."""
+    """Returns whether an address is in a writable mapping; True if the process runs elsewhere."""
     if not is_native():
         return True
     try:
@@ -292,12 +331,16 @@ def is_writable(address):
 
 
 def will_be_caught(signal):
-    """Whether the selected thread still has a handler for the signal: the library gives its own up for the last fault."""
+    """Returns whether the selected thread still has a handler for the signal.
+
+    The library gives its own up for the last fault.
+    """
     if not is_native():
         return True
     try:
         with open("/proc/%d/status" % gdb.selected_thread().ptid[1]) as status:
-            masks = dict(re.findall(r"^(SigBlk|SigCgt):\s*([0-9a-f]+)$", status.read(), re.MULTILINE))
+            pattern = r"^(SigBlk|SigCgt):\s*([0-9a-f]+)$"
+            masks = dict(re.findall(pattern, status.read(), re.MULTILINE))
     except OSError:
         return True
     bit = 1 << (signal - 1)
@@ -305,48 +348,65 @@ def will_be_caught(signal):
 
 
 def signal_frame_bytes(copy):
-    told = re.search(r"^%d\s.*\s(\S+)$" % AT_MINSIGSTKSZ, gdb.execute("info auxv", to_string=True), re.MULTILINE)
-    return copy.red_zone_bytes + (int(told.group(1), 0) if told else 2048)
+    vector = gdb.execute("info auxv", to_string=True)
+    told = re.search(r"^%d\s.*\s(\S+)$" % AT_MINSIGSTKSZ, vector, re.MULTILINE)
+    return copy.red_zone_bytes + (int(told.group(1), 0) if told else UNTOLD_FRAME_BYTES)
 
 
 def classify(fault):
-    """("passes" | "overflow" | "foreign", stack): as classify() in handler/classify.cpp, as far as it can be known before the
-    signal is there. What the error code tells there (was a page present?) is asked of the mapping."""
-    in_range, stack = look_up(fault.stack_pointer - 1 if fault.may_be_lost_signal_frame() else fault.address)
+    """Returns ("passes" | "overflow" | "foreign", stack).
+
+    It decides as classify() in handler/fault/classify.cpp does, as far as that can be known before
+    the signal is there. classify() reads from the error code whether a page was present; here the
+    mapping is asked.
+    """
+    no_address = fault.may_be_lost_signal_frame()
+    in_range, stack = look_up(fault.stack_pointer - 1 if no_address else fault.address)
     if stack is None:
         return "foreign", None
     here = stack.holds(fault.stack_pointer)
     copy = in_range.copy
-    if fault.may_be_lost_signal_frame():
+    if no_address:
         has_room = fault.stack_pointer >= stack.limit + signal_frame_bytes(copy)
         if not here or stack.growth == BY_KERNEL or has_room:
             return "foreign", None
         return ("passes" if stack.limit > stack.floor else "overflow"), stack
     in_guard = fault.address < stack.floor
-    is_told_so = (stack.growth == BY_BUS_ERROR) == (fault.signal == SIGBUS) or (in_guard and fault.signal == SIGSEGV)
-    if not fault.is_touch() or not is_told_so or fault.address == fault.program_counter:
+    raises = SIGBUS if stack.growth == BY_BUS_ERROR else SIGSEGV
+    signal_matches_growth = fault.signal == raises or (in_guard and fault.signal == SIGSEGV)
+    is_execution = fault.address == fault.program_counter
+    if not fault.is_touch() or not signal_matches_growth or is_execution:
         return "foreign", None
     if fault.address >= stack.limit:
-        # Committed by another thread meanwhile, or given back to the kernel: nothing of that is a mapping's doing.
+        # Another thread committed it meanwhile, or it was given back to the kernel. In neither case
+        # does the mapping forbid the access.
         grows = stack.growth in (BY_FAULT, BY_BUS_ERROR)
         return ("passes" if grows and is_writable(fault.address) else "foreign"), stack
     ran_past_guard = fault.stack_pointer < stack.guard and in_range.is_vacant(fault.stack_pointer)
     runs_here = here or ran_past_guard
-    own_frame = runs_here and fault.address + copy.reach_below_stack_pointer >= fault.stack_pointer
+    lowest_touch = fault.stack_pointer - copy.reach_below_stack_pointer
+    own_frame = runs_here and fault.address >= lowest_touch
     if in_guard or stack.growth in (BY_MONITOR, BY_KERNEL):
         return ("overflow" if own_frame else "foreign"), stack
     near_the_limit = fault.address + stack.largest_step >= stack.limit
-    return ("passes" if own_frame or (not runs_here and near_the_limit) else "foreign"), stack
+    passes = own_frame or (not runs_here and near_the_limit)
+    return ("passes" if passes else "foreign"), stack
 
 
 def say_overflow(stack, fault):
-    gdb.write("growstack: stack overflow: stack \"%s\" (%s), reserved %d bytes, committed %d, fault address %#x, stack pointer "
-              "%#x\n" % (stack.name, stack.range.kind, stack.base - stack.floor, stack.base - stack.limit, fault.address,
-                         fault.stack_pointer))  # fmt: skip
+    reserved, committed = stack.base - stack.floor, stack.base - stack.limit
+    gdb.write(
+        'growstack: stack overflow: stack "%s" (%s), reserved %d bytes, committed %d'
+        % (stack.name, stack.range.kind, reserved, committed)
+    )
+    gdb.write(", fault address %#x, stack pointer %#x\n" % (fault.address, fault.stack_pointer))
 
 
 class Stops(gdb.Function):
-    """$_growstack_stops(): 0 for a fault by which a stack of growstack's grows; the condition of the catchpoint."""
+    """$_growstack_stops(): returns 0 for a fault by which a stack of growstack grows.
+
+    It is the condition of the catchpoint.
+    """
 
     def __init__(self):
         super().__init__("_growstack_stops")
@@ -359,12 +419,18 @@ class Stops(gdb.Function):
         if outcome == "overflow":
             say_overflow(stack, fault)
         elif outcome == "passes":
-            gdb.write("growstack: stack \"%s\" could not grow, and nobody handles the fault any more\n" % stack.name)
+            gdb.write(
+                'growstack: stack "%s" could not grow, and nobody handles the fault any more\n'
+                % stack.name
+            )
         return 1
 
 
 class Catchpoint:
-    """Growth must not even be printed, so gdb is told to let the signals pass, and to catch those that the condition picks."""
+    """Catches the signals that the condition picks.
+
+    gdb is told to let all others pass, because growth must not even be printed.
+    """
 
     number = None
 
@@ -381,7 +447,7 @@ class Catchpoint:
 
     @classmethod
     def deleted(cls, breakpoint):
-        """By the user: a crash must not pass unseen from then on."""
+        """Stops at signals again after the user deleted it, so that no crash passes unseen."""
         if breakpoint.number == cls.number:
             cls.number = None
             gdb.set_convenience_variable("growstack_catchpoint", None)
@@ -389,11 +455,11 @@ class Catchpoint:
             gdb.write("growstack: its catchpoint is gone, and gdb stops at growth faults again\n")
 
 
-# ---- commands ------------------------------------------------------------------------------------------------------------
+# ---- commands ------------------------------------------------------------------------------------
 
 
 def stack_pointers():
-    """(stack pointer, thread) of each thread of the process."""
+    """Returns (stack pointer, thread) of each thread of the process."""
     selected = gdb.selected_thread()
     frame = gdb.selected_frame()
     found = []
@@ -409,10 +475,22 @@ def stack_pointers():
 
 
 def runners(stack, pointers):
-    return ", ".join(str(thread.num) for pointer, thread in pointers if stack.holds(pointer)) or "-"
+    here = [str(thread.num) for pointer, thread in pointers if stack.holds(pointer)]
+    return ", ".join(here) or "-"
 
 
-HEADINGS = ("base", "limit", "floor", "reserved", "committed", "high water", "faults", "strategy", "thread", "name")
+HEADINGS = (
+    "base",
+    "limit",
+    "floor",
+    "reserved",
+    "committed",
+    "high water",
+    "faults",
+    "strategy",
+    "thread",
+    "name",
+)
 LINE = "%-14s  %-14s  %-14s  %13s  %13s  %13s  %6s  %-18s  %6s  %s\n"
 
 
@@ -439,9 +517,10 @@ class Growstack(gdb.Command):
 
 
 class ListStacks(gdb.Command):
-    """growstack stacks [-limit N]: lists the live stacks of growstack's.
-Sizes are in bytes. Those on which a thread runs come first, then the others in the order of their addresses, 100 in all, or N;
--limit 0 lists all. Idle stacks of a pool are live, too. Stacks of the strategy heap are not known."""
+    """growstack stacks [-limit N]: lists the live stacks of growstack.
+Sizes are in bytes. Stacks on which a thread runs come first, then the others in the order of their
+addresses, 100 in all, or N. -limit 0 lists all. Idle stacks of a pool are live as well. Stacks of
+the strategy heap are not known."""
 
     def __init__(self):
         super().__init__("growstack stacks", gdb.COMMAND_STATUS)
@@ -466,7 +545,8 @@ Sizes are in bytes. Those on which a thread runs come first, then the others in 
         count = 0
         for in_range, record in all_stacks(found):
             count += 1
-            # Those that run are in already. Decoding a million takes longer than counting them.
+            # Those on which a thread runs are in already. Decoding a million takes longer than
+            # counting them.
             if not limit or len(lines) < limit:
                 stack = Stack(in_range, record)
                 if stack.base not in running:
@@ -483,8 +563,8 @@ Sizes are in bytes. Those on which a thread runs come first, then the others in 
 
 
 class TellStack(gdb.Command):
-    """growstack stack [ADDRESS]: tells of the stack that an address lies in.
-ADDRESS is any expression; without one, it is the stack pointer of the selected thread."""
+    """growstack stack [ADDRESS]: describes the stack that an address lies in.
+ADDRESS is any expression. Without one, it is the stack pointer of the selected thread."""
 
     def __init__(self):
         super().__init__("growstack stack", gdb.COMMAND_STATUS, gdb.COMPLETE_EXPRESSION)
@@ -497,7 +577,11 @@ ADDRESS is any expression; without one, it is the stack pointer of the selected 
             address = register(gdb.newest_frame(), "sp") - 1
         in_range, stack = look_up(address)
         if stack is None:
-            where = "it lies between growstack's stacks" if in_range else "it is none of growstack's addresses"
+            where = (
+                "it lies between growstack's stacks"
+                if in_range
+                else "it is none of growstack's addresses"
+            )
             raise gdb.GdbError("No stack contains %#x: %s." % (address, where))
         if address >= stack.limit:
             part = "committed"
@@ -505,7 +589,10 @@ ADDRESS is any expression; without one, it is the stack pointer of the selected 
             part = "not committed yet: a touch there is growth"
         else:
             part = "in the guard"
-        gdb.write("%#x is %d bytes below the base of stack \"%s\": %s\n" % (address, stack.base - address, stack.name, part))
+        gdb.write(
+            '%#x is %d bytes below the base of stack "%s": %s\n'
+            % (address, stack.base - address, stack.name, part)
+        )
         for heading, value in zip(HEADINGS, row(stack, stack_pointers())):
             gdb.write("  %-10s  %s\n" % (heading, value))
 

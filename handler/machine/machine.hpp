@@ -1,9 +1,16 @@
-// The only lines that know an instruction set: one file each, chosen here.
+// Chooses the file of the processor that this is compiled for.
 #pragma once
+
+#include "machine/contract.hpp"
 
 #if defined(__x86_64__)
 #include "machine/x86_64.hpp"
 #else
-#error \
-    "growstack: no machine file for this architecture yet: add handler/machine/<name>.hpp, see x86_64.hpp"
+#error "growstack: no file for this processor yet: see handler/machine/contract.hpp"
 #endif
+
+namespace growstack::handler {
+
+static_assert(Machine<ThisMachine>);
+
+}  // namespace growstack::handler

@@ -1,46 +1,69 @@
-// x86-64: where the interrupted registers are, what the page-fault error code says.
+// x86-64: where the interrupted registers are, and what the page-fault error code says.
 #pragma once
 
 #include <growstack/handler/classify.hpp>
 
 #include <sys/ucontext.h>
 
+#include <csignal>
+#include <cstddef>
 #include <cstdint>
 
-namespace growstack::handler::machine {
+namespace growstack::handler {
 
-/// Bytes below the stack pointer that a function may use without moving it (System V ABI, 3.2.2).
-inline constexpr std::size_t red_zone_bytes = 128;
+/// See contract.hpp.
+struct ThisMachine {
+  /// System V ABI, 3.2.2.
+  static constexpr std::size_t red_zone_bytes = 128;
 
-/// User space ends at 2^47; the upper half, and 5-level paging, are only handed out on request.
-inline constexpr unsigned user_address_bits = 47;
+  /// The kernel hands out addresses from 2^47 on (5-level paging) only on request.
+  static constexpr unsigned user_address_bits = 47;
 
-inline std::uintptr_t stack_pointer(const ucontext_t& context) noexcept {
-  return static_cast<std::uintptr_t>(context.uc_mcontext.gregs[REG_RSP]);
-}
+  /// MINSIGSTKSZ, the constant of kernels before 5.14, which do not tell.
+  static constexpr std::size_t untold_frame_bytes = 2048;
 
-inline std::uintptr_t program_counter(const ucontext_t& context) noexcept {
-  return static_cast<std::uintptr_t>(context.uc_mcontext.gregs[REG_RIP]);
-}
+  static constexpr std::size_t page_table_entry_bytes = 8;
 
-// Bits of the page-fault error code, which the kernel copies to REG_ERR (Intel SDM vol. 3, 4.7).
-inline bool page_present(const ucontext_t& context) noexcept {
-  return (static_cast<std::uint64_t>(context.uc_mcontext.gregs[REG_ERR]) & 0x01U) != 0;
-}
-
-/// Whether the last trap of this thread was a general protection fault (vector 13), as an address
-/// that is not canonical raises. Also true some time after one that the program survived: the
-/// kernel leaves the number there when it raises a signal for another reason.
-inline bool may_be_bad_address(const ucontext_t& context) noexcept {
-  return context.uc_mcontext.gregs[REG_TRAPNO] == 13;
-}
-
-inline Access access(const ucontext_t& context) noexcept {
-  const auto error = static_cast<std::uint64_t>(context.uc_mcontext.gregs[REG_ERR]);
-  if ((error & 0x10U) != 0) {
-    return Access::execute;
+  static std::uintptr_t stack_pointer(const ucontext_t& context) noexcept {
+    return register_of(context, REG_RSP);
   }
-  return (error & 0x02U) != 0 ? Access::write : Access::read;
-}
 
-}  // namespace growstack::handler::machine
+  static std::uintptr_t program_counter(const ucontext_t& context) noexcept {
+    return register_of(context, REG_RIP);
+  }
+
+  // The kernel copies the page-fault error code to REG_ERR; its bits: Intel SDM vol. 3, 4.7.
+
+  static Access access(const ucontext_t& context) noexcept {
+    const std::uintptr_t error = register_of(context, REG_ERR);
+    if ((error & 0x10U) != 0) {
+      return Access::execute;
+    }
+    return (error & 0x02U) != 0 ? Access::write : Access::read;
+  }
+
+  static bool page_present(const ucontext_t& context) noexcept {
+    return (register_of(context, REG_ERR) & 0x01U) != 0;
+  }
+
+  /// The kernel's own SIGSEGV, without an address. The general protection fault of a non-canonical
+  /// address looks the same.
+  static bool may_be_lost_signal_frame(const Fault& fault) noexcept {
+    return fault.signal == SIGSEGV && fault.code == SI_KERNEL && fault.address == 0;
+  }
+
+  /// Whether the last trap of this thread was a general protection fault (vector 13), as an address
+  /// that is not canonical raises. This stays true for some time after a protection fault that the
+  /// program survived, because the kernel leaves the number there when it raises a signal for
+  /// another reason.
+  static bool may_be_bad_address(const ucontext_t& context) noexcept {
+    return register_of(context, REG_TRAPNO) == 13;
+  }
+
+ private:
+  static std::uintptr_t register_of(const ucontext_t& context, int number) noexcept {
+    return static_cast<std::uintptr_t>(context.uc_mcontext.gregs[number]);
+  }
+};
+
+}  // namespace growstack::handler

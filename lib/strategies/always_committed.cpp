@@ -1,6 +1,6 @@
 #include "strategies/always_committed.hpp"
 
-#include "residency.hpp"
+#include "memory/residency.hpp"
 
 namespace growstack {
 

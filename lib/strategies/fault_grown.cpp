@@ -1,6 +1,6 @@
 #include "strategies/fault_grown.hpp"
 
-#include "vm.hpp"
+#include "memory/vm.hpp"
 
 namespace growstack {
 

@@ -7,7 +7,7 @@
 // fault.
 #include "errors.hpp"
 #include "strategies/implementation.hpp"
-#include "vm.hpp"
+#include "memory/vm.hpp"
 
 #include <growstack/handler/name_memory.hpp>
 

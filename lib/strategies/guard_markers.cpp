@@ -17,11 +17,13 @@
 // hears of it. So below the window nothing that the limit says is relied on, and trim gives
 // everything below the stack pointer back. Where huge pages are wished for, a trim to below the
 // window leaves markers on the rest of the last 2 MiB kept; a touch there is growth again.
-#include "residency.hpp"
+#include "memory/residency.hpp"
 #include "strategies/core_dumps.hpp"
 #include "strategies/guard.hpp"
 #include "strategies/implementation.hpp"
-#include "vm.hpp"
+#include "memory/vm.hpp"
+
+#include <growstack/handler/machine.hpp>
 
 #include <algorithm>
 #include <cerrno>
@@ -36,13 +38,10 @@ constexpr std::size_t least_window = std::size_t{128} * 1024;
 /// are many, get fewer. (Where huge pages begin depends on where the window ends.)
 constexpr std::size_t most_window_to_initial_commit = 32;
 
-/// Bytes that one page of page tables describes: 2 MiB with pages of 4 KiB.
-std::size_t page_table_span() noexcept {
-  return vm::page_size() / sizeof(std::uint64_t) * vm::page_size();
-}
-
 /// Stacks too small to have a page-table page of their own are window from top to bottom.
-bool is_small(std::size_t with_guard) noexcept { return with_guard < 2 * page_table_span(); }
+bool is_small(std::size_t with_guard) noexcept {
+  return with_guard < 2 * handler::page_table_span();
+}
 
 std::uintptr_t window_end(const handler::SlotRecord& slot, const Layout& layout) noexcept {
   return slot.base.load(std::memory_order_relaxed) - layout.window;
@@ -62,7 +61,7 @@ class GuardMarkers final : public Implementation {
 
   /// Slots of some size are multiples of 2 MiB, and the stack gets what that is too much.
   [[nodiscard]] Layout layout(const StackOptions& options) const noexcept override {
-    const std::size_t span = page_table_span();
+    const std::size_t span = handler::page_table_span();
     const std::size_t guard = options.guard;
     if (is_small(options.reserve + guard)) {
       Layout small = Implementation::layout(options);
@@ -227,7 +226,7 @@ class GuardMarkers final : public Implementation {
   }
 
   static std::uintptr_t begin_of_span(std::uintptr_t address) noexcept {
-    return address / page_table_span() * page_table_span();
+    return address / handler::page_table_span() * handler::page_table_span();
   }
 
   /// Of the markers that end at the limit, which is at the begin of a span unless a trim left some

@@ -5,7 +5,7 @@
 #include <growstack/handler/slot.hpp>
 #include <growstack/options.hpp>
 
-#include "vm.hpp"
+#include "memory/vm.hpp"
 
 #include <cerrno>
 #include <cstddef>

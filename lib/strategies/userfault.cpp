@@ -5,11 +5,11 @@
 // userfault_signal needs no mapping for a guard: what is never filled is one. The monitor cannot
 // let a thread die, so userfault's guard is PROT_NONE.
 #include "errors.hpp"
-#include "residency.hpp"
+#include "memory/residency.hpp"
 #include "strategies/core_dumps.hpp"
 #include "strategies/guard.hpp"
 #include "strategies/implementation.hpp"
-#include "vm.hpp"
+#include "memory/vm.hpp"
 
 #include <growstack/handler/handler.hpp>
 #include <growstack/handler/ranges.hpp>

@@ -182,9 +182,8 @@ CLAIM(29, "S", "mmap and mprotect cannot be called in a signal handler.",
   });
   CHECK(interrupted_in_child == 0);
   found(Verdict::never_did,
-        "a stack of {} KiB was made page by page in a handler; {} interruptions of mmap and malloc "
-        "by mmap, "
-        "mprotect and munmap: no failure",
+        "a stack of {} KiB was made page by page in a handler; "
+        "{} interruptions of mmap and malloc by mmap, mprotect and munmap: no failure",
         size / KiB, wanted);
 }
 
@@ -233,8 +232,8 @@ double nanoseconds_of_touch(char* place) {
 }  // namespace
 
 CLAIM(30, "S", "A pipe and a helper thread make a stack grow with listed functions only.",
-      "a pipe and a helper thread make a stack grow with listed functions only, for a multiple of "
-      "the cost") {
+      "a pipe and a helper thread make a stack grow with "
+      "listed functions only, for a multiple of the cost") {
   // Both of these are bare minima. The real ones are growstack's strategies pipe_helper and
   // in_handler, which know whose page it is, take more than a page at a time, and survive fork,
   // full pipes and a helper that ended.
@@ -273,9 +272,8 @@ CLAIM(30, "S", "A pipe and a helper thread make a stack grow with listed functio
   double found_ratio = 0;
   REQUIRE(read(ratio[0], &found_ratio, sizeof found_ratio) == sizeof found_ratio);
   found(Verdict::holds,
-        "a stack of {} KiB was made page by page through a pipe; a fault costs {:.1f} times as "
-        "much as with "
-        "mprotect in the handler",
+        "a stack of {} KiB was made page by page through a pipe; "
+        "a fault costs {:.1f} times as much as with mprotect in the handler",
         size / KiB, found_ratio);
 }
 
@@ -307,8 +305,8 @@ bool survives(const Fetch& fetch) {
 
 CLAIM(31, "S",
       "Growing by fault works as well when the kernel touches the memory, in read() for instance.",
-      "a system call that meets memory without permissions fails with EFAULT, no handler runs, and "
-      "some data is lost") {
+      "a system call that meets memory without permissions "
+      "fails with EFAULT, no handler runs, and some data is lost") {
   page_size = page_bytes();
   void* const memory = mmap(nullptr, page_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   REQUIRE(memory != MAP_FAILED);
@@ -376,9 +374,8 @@ CLAIM(31, "S",
   CHECK(read(ends[0], without_permissions, 4) == 4);
   sigaction(SIGSEGV, &before, nullptr);
   found(Verdict::never_did,
-        "EFAULT from all six calls; kept: pipe, UNIX stream; lost: UNIX datagram, eventfd, "
-        "waitpid's status, "
-        "sigtimedwait's signal");
+        "EFAULT from all six calls; kept: pipe, UNIX stream; lost: "
+        "UNIX datagram, eventfd, waitpid's status, sigtimedwait's signal");
 }
 
 CLAIM(
@@ -413,9 +410,8 @@ CLAIM(
   CHECK(hot > 0);
   CHECK(hot < depths / 2);
   found(Verdict::holds,
-        "a call in a loop costs {:.2f} times as much as without split stacks, at the worst depth "
-        "{:.0f} times as "
-        "much as that; the frame was elsewhere at {} of {} depths",
+        "a call in a loop costs {:.2f} times as much as without split stacks, at the worst "
+        "depth {:.0f} times as much as that; the frame was elsewhere at {} of {} depths",
         usual, worst, hot, depths);
 }
 
@@ -506,9 +502,8 @@ CLAIM(37, "S", "Deep stacks can give memory back when the excursion is over.",
   CHECK(committed_deep >= excursion_bytes);
   CHECK(committed_trimmed < excursion_bytes / 4);
   found(Verdict::holds,
-        "an excursion of {} KiB: a thread's stack has {} KiB resident afterwards, {} after "
-        "MADV_DONTNEED; a "
-        "growstack stack {}, {} after trim_current",
+        "an excursion of {} KiB: a thread's stack has {} KiB resident afterwards, "
+        "{} after MADV_DONTNEED; a growstack stack {}, {} after trim_current",
         excursion_bytes / KiB, thread.after / KiB, thread.given_back / KiB, growable.after / KiB,
         growable.given_back / KiB);
 }
@@ -521,8 +516,8 @@ std::size_t arenas() { return growstack::process_counters().arenas; }
 
 CLAIM(40, "L",
       "A slab cache keeps full, partial and empty slabs; a pool of stacks can do the same.",
-      "stacks share slabs of address space, full or partial ones, and an empty one is given back "
-      "at once") {
+      "stacks share slabs of address space, full or partial ones, "
+      "and an empty one is given back at once") {
   // A slab is a piece of memory that is cut into places of one size. growstack calls its slabs
   // arenas: each is one reservation of address space, shared by stacks of one strategy and size.
   const growstack::StackOptions options{.reserve = 8 * MiB - 64 * KiB,
@@ -578,8 +573,7 @@ CLAIM(40, "L",
   first_slab.clear();
   CHECK(arenas() == 0);
   found(Verdict::holds,
-        "{} stacks of {} KiB in a slab: full, the next one opens another; partial, it gets the "
-        "next one; empty, it "
-        "is unmapped",
+        "{} stacks of {} KiB in a slab: full, the next one opens another; "
+        "partial, it gets the next one; empty, it is unmapped",
         places, options.reserve / KiB);
 }

@@ -9,10 +9,6 @@
 
 namespace growstack::testing {
 
-inline constexpr std::size_t KiB = 1024;
-inline constexpr std::size_t MiB = 1024 * KiB;
-inline constexpr std::size_t GiB = 1024 * MiB;
-
 /// Bytes.
 [[nodiscard]] std::size_t page_bytes();
 

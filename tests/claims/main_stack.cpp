@@ -13,10 +13,10 @@
 #include "claims/look.hpp"
 #include "support/descend.hpp"
 #include "support/forked.hpp"
+#include "support/limits.hpp"
 
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -59,20 +59,13 @@ Mapping main_stack() {
 
 /// Sets the soft limit, which is the one that counts.
 void limit_stack_to(rlim_t bytes) {
-  rlimit limit{};
-  getrlimit(RLIMIT_STACK, &limit);
-  limit.rlim_cur = bytes;
-  if (setrlimit(RLIMIT_STACK, &limit) != 0) {
+  if (!set_soft_limit(RLIMIT_STACK, bytes)) {
     throw std::system_error(errno, std::generic_category(), "setrlimit");
   }
 }
 
 /// Whether the soft limit may be set to that.
-bool may_limit_stack_to(std::size_t bytes) {
-  rlimit limit{};
-  getrlimit(RLIMIT_STACK, &limit);
-  return bytes <= limit.rlim_max;
-}
+bool may_limit_stack_to(std::size_t bytes) { return bytes <= limits_of(RLIMIT_STACK).rlim_max; }
 
 /// Where huge pages are switched on for everything, the kernel may fill 2 MiB at a touch. Not in
 /// this process.
@@ -99,8 +92,8 @@ GROWSTACK_SCENARIO("main stack: at first") {
 
 CLAIM(
     13, "R, L",
-    "R: the main thread's stack has 2 to 4 resident pages at main(). L: it starts as one page of "
-    "address space.",
+    "R: the main thread's stack has 2 to 4 resident pages at main(). "
+    "L: it starts as one page of address space.",
     "the main thread's stack has a few resident pages at main and some 132 KiB of address space") {
   // What is resident at main() are the arguments, and what the dynamic loader and the C library
   // used on this stack before. Up to Linux 2.6.22 the mapping was as large as the arguments needed,
@@ -109,14 +102,11 @@ CLAIM(
   if (!may_limit_stack_to(4 * MiB)) {
     return skip(low_hard_limit);
   }
-  rlimit limit{};
-  getrlimit(RLIMIT_STACK, &limit);
-  limit_stack_to(4 * MiB);
+  const SoftLimit for_the_child(RLIMIT_STACK, 4 * MiB);
   char** const environment = environ;
   environ = nullptr;  // a large environment would fill pages as well
   const Ended ended = run_scenario("main stack: at first");
   environ = environment;
-  limit_stack_to(limit.rlim_cur);
   const std::vector<std::size_t> seen = numbers_in(ended, 2);
   const std::size_t size = seen[0];
   const std::size_t resident = seen[1];
@@ -143,10 +133,10 @@ GROWSTACK_SCENARIO("main stack: a far touch") {
 }
 
 CLAIM(14, "R",
-      "Touching the lowest address of the stack faults in everything between that and what was "
-      "used before.",
-      "touching the lowest address of the main thread's stack maps everything between and makes "
-      "one page resident") {
+      "Touching the lowest address of the stack faults in "
+      "everything between that and what was used before.",
+      "touching the lowest address of the main thread's stack "
+      "maps everything between and makes one page resident") {
   // The kernel moves the begin of the mapping down to the page that was touched, which costs
   // nothing but the address space, and then fills this one page, as with any mapping.
   if (!may_limit_stack_to(4 * MiB)) {
@@ -255,10 +245,10 @@ GROWSTACK_SCENARIO("main stack: what stays") {
 }
 
 CLAIM(16, "R, L",
-      "R: pages of the stack stay resident after the function returns. L: the stack shrinks by "
-      "itself.",
-      "the main thread's stack keeps its size and its pages after the function returns and never "
-      "shrinks by itself") {
+      "R: pages of the stack stay resident after the "
+      "function returns. L: the stack shrinks by itself.",
+      "the main thread's stack keeps its size and its pages "
+      "after the function returns and never shrinks by itself") {
   // A return moves the stack pointer up, and the kernel does not look at that register but when
   // there is a fault. So what the stack has grown to, it keeps until the process ends. The memory
   // can be given back by madvise(2), the address space stays part of the mapping even then.
@@ -279,14 +269,14 @@ CLAIM(16, "R, L",
   CHECK(given_back == 0);
   CHECK(size_at_last == size_when_deep);
   found(Verdict::never_did,
-        "R holds, L never did: {} of {} KiB resident after the return, {} after madvise, mapping "
-        "of {} KiB",
+        "R holds, L never did: {} of {} KiB resident after the return, "
+        "{} after madvise, mapping of {} KiB",
         later / KiB, used / KiB, given_back / KiB, size_at_last / KiB);
 }
 
 namespace {
 
-constexpr int segmentation_fault = 1000 + SIGSEGV;
+constexpr int segmentation_fault = killed_by(SIGSEGV);
 
 /// How a child ends that has that limit and touches the lowest byte of a stack of that size.
 int end_of_stack(std::uintptr_t end, std::size_t limit, std::size_t size) {
@@ -332,10 +322,10 @@ GROWSTACK_SCENARIO("main stack: growth and its limit") {
 }
 
 CLAIM(17, "L",
-      "Growth is refused beyond RLIMIT_STACK, read at the time of the fault; changing it takes "
-      "effect at once.",
-      "the main thread's stack grows up to RLIMIT_STACK as it is at the time of the fault, to the "
-      "byte") {
+      "Growth is refused beyond RLIMIT_STACK, "
+      "read at the time of the fault; changing it takes effect at once.",
+      "the main thread's stack grows up to RLIMIT_STACK "
+      "as it is at the time of the fault, to the byte") {
   // At a touch below the mapping the kernel compares what its size would be, arguments and all,
   // with the soft limit. It does so only then: what is mapped already stays usable when the limit
   // is lowered. (Where mmap puts other memory was decided by the limit at the start of the program,
@@ -399,10 +389,7 @@ GROWSTACK_SCENARIO("main stack: overflow without a core") {
 }
 
 GROWSTACK_SCENARIO("main stack: overflow with a core") {
-  rlimit limit{};
-  getrlimit(RLIMIT_CORE, &limit);
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_CORE, &limit);
+  raise_soft_limit(RLIMIT_CORE);
   overflow();
 }
 
@@ -428,8 +415,8 @@ GROWSTACK_SCENARIO("main stack: overflow with a handler on an alternate stack") 
 }
 
 CLAIM(18, "L", "Overflow means SIGSEGV and a core dump; on an alternate stack it can be caught.",
-      "overflow is SIGSEGV, with a core dump if the limit allows one, and can be caught on an "
-      "alternate stack only") {
+      "overflow is SIGSEGV, with a core dump if the limit allows one, "
+      "and can be caught on an alternate stack only") {
   // Where growth is refused, the fault becomes SIGSEGV, whose default is to end the process with a
   // core dump. RLIMIT_CORE decides about the latter: most systems set it to 0, or hand the dump to
   // a program.
@@ -439,9 +426,7 @@ CLAIM(18, "L", "Overflow means SIGSEGV and a core dump; on an alternate stack it
   const Ended plain = run_scenario("main stack: overflow without a core");
   CHECK(plain.signal == SIGSEGV);
   std::string core = "not tried, as core_pattern names a path or a program";
-  rlimit limit{};
-  getrlimit(RLIMIT_CORE, &limit);
-  if (core_is_a_plain_file() && limit.rlim_max >= 64 * MiB) {
+  if (core_is_a_plain_file() && limits_of(RLIMIT_CORE).rlim_max >= 64 * MiB) {
     CHECK_FALSE(plain.dumped_core);
     const std::filesystem::path before = std::filesystem::current_path();
     std::string folder = std::filesystem::temp_directory_path() / "growstack-core-XXXXXX";

@@ -11,14 +11,14 @@
 #include "claims/look.hpp"
 #include "support/descend.hpp"
 #include "support/forked.hpp"
+#include "support/limits.hpp"
 
 #include <growstack/growstack.hpp>
 
 #include <dlfcn.h>
 #include <pthread.h>
 #include <sys/mman.h>
-#include <sys/random.h>
-#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -173,9 +173,8 @@ CLAIM(32, "S, L",
     CHECK(access("/sys/kernel/slab/maple_node", F_OK) == 0);
   }
   found(Verdict::holds,
-        "{} stacks with guards, then {}; with {} mappings instead of {} a fault costs {:.2f} times "
-        "as much, mmap and munmap "
-        "{:.2f} times",
+        "{} stacks with guards, then {}; with {} mappings instead of {} "
+        "a fault costs {:.2f} times as much, mmap and munmap {:.2f} times",
         *stacks, refused == ENOMEM ? "ENOMEM" : "enough", many, before, median(fault_ratios),
         median(map_ratios));
 }
@@ -204,8 +203,9 @@ void map_at(char* place, std::size_t size, int protection, int further_flags = 0
 }
 
 /// Has the kernel write a byte there, as part of a system call. It answers EFAULT where a write of
-/// our own would be SIGSEGV.
-bool can_be_written(char* place) { return getrandom(place, 1, 0) == 1; }
+/// our own would be SIGSEGV. The system call is bare, because getrandom() of glibc 2.41 writes
+/// without the kernel (vDSO, Linux 6.11).
+bool can_be_written(char* place) { return syscall(SYS_getrandom, place, 1, 0) == 1; }
 
 /// Grows the mapping whose lowest address is `lowest` page by page, until the kernel refuses or
 /// `end` is reached. Returns its new lowest address.
@@ -214,14 +214,6 @@ char* grow(char* lowest, const char* end) {
     lowest -= page_bytes();
   }
   return lowest;
-}
-
-/// Sets the soft RLIMIT_STACK; false if the hard one forbids that.
-bool set_stack_limit(std::size_t bytes) {
-  rlimit limit{};
-  getrlimit(RLIMIT_STACK, &limit);
-  limit.rlim_cur = bytes;
-  return setrlimit(RLIMIT_STACK, &limit) == 0;
 }
 
 /// The distance that a growing stack keeps from others: 256 pages, unless the kernel was booted
@@ -240,10 +232,10 @@ std::size_t stack_guard_gap() {
 
 CLAIM(33, "S",
       "MAP_GROWSDOWN can meet other mappings: how far it may grow depends on where they are.",
-      "a MAP_GROWSDOWN mapping keeps a gap from memory in use, none from memory without "
-      "permissions or from its like") {
+      "a MAP_GROWSDOWN mapping keeps a gap from memory in use, "
+      "none from memory without permissions or from its like") {
   constexpr std::size_t room = 4 * MiB;
-  if (!set_stack_limit(2 * room)) {
+  if (!set_soft_limit(RLIMIT_STACK, 2 * room)) {
     return skip("RLIMIT_STACK allows less than this test needs");
   }
   // One page that grows down, with room below it; then a neighbour.
@@ -268,18 +260,17 @@ CLAIM(33, "S",
   // memory, without any fault.
   CHECK(above_its_like == room);
   found(Verdict::holds,
-        "of {} KiB between it and a neighbour it gets {} KiB above read-write memory, {} above "
-        "PROT_NONE, {} "
-        "above another MAP_GROWSDOWN",
+        "of {} KiB between it and a neighbour it gets {} KiB above read-write memory, "
+        "{} above PROT_NONE, {} above another MAP_GROWSDOWN",
         room / KiB, above_memory / KiB, above_no_permissions / KiB, above_its_like / KiB);
 }
 
 CLAIM(34, "S", "To unmap a MAP_GROWSDOWN stack one must find out how far it grew.",
-      "unmapping what was mapped leaves what a MAP_GROWSDOWN stack has grown, unmapping all it "
-      "could grow to hits others") {
+      "unmapping what was mapped leaves what a MAP_GROWSDOWN stack has grown, "
+      "unmapping all it could grow to hits others") {
   constexpr std::size_t room = 4 * MiB;
   constexpr std::size_t deep = MiB;
-  if (!set_stack_limit(2 * room)) {
+  if (!set_soft_limit(RLIMIT_STACK, 2 * room)) {
     return skip("RLIMIT_STACK allows less than this test needs");
   }
   char* const hole = find_hole(room + page_bytes());
@@ -311,7 +302,7 @@ CLAIM(35, "L", "MAP_GROWSDOWN obeys RLIMIT_STACK.",
       "each MAP_GROWSDOWN mapping alone grows up to the RLIMIT_STACK of the moment") {
   constexpr std::size_t limit = MiB;
   constexpr std::size_t room = 8 * MiB;
-  if (!set_stack_limit(2 * limit)) {
+  if (!set_soft_limit(RLIMIT_STACK, 2 * limit)) {
     return skip("RLIMIT_STACK allows less than this test needs");
   }
   // Three that grow down, each with room below it. They share one hole: were each to look for one
@@ -322,7 +313,7 @@ CLAIM(35, "L", "MAP_GROWSDOWN obeys RLIMIT_STACK.",
     map_at(lowest, size, PROT_READ | PROT_WRITE, MAP_GROWSDOWN);
     return lowest;
   };
-  set_stack_limit(limit);
+  set_soft_limit(RLIMIT_STACK, limit);
   char* const first = map_growing(0, page_bytes());
   char* const second = map_growing(1, page_bytes());
   char* const first_lowest = grow(first, first - room + page_bytes());
@@ -332,12 +323,12 @@ CLAIM(35, "L", "MAP_GROWSDOWN obeys RLIMIT_STACK.",
   CHECK(mapping_of(second).size() == limit);
 
   // It is read when a touch asks for more, so that one that was stopped can go on.
-  set_stack_limit(2 * limit);
+  set_soft_limit(RLIMIT_STACK, 2 * limit);
   grow(first_lowest, first - room + page_bytes());
   CHECK(mapping_of(first).size() == 2 * limit);
 
   // It bounds growth, not mmap: a mapping may begin larger than that, but then it grows no further.
-  set_stack_limit(limit);
+  set_soft_limit(RLIMIT_STACK, limit);
   char* const large = map_growing(2, 2 * limit);
   CHECK(grow(large, large - page_bytes()) == large);
   found(Verdict::holds,
@@ -380,8 +371,8 @@ int run_above_a_neighbour(void* (*body)(void*)) {
 }  // namespace
 
 CLAIM(38, "S", "A guard page makes overflow a fault.",
-      "a guard page makes overflow a fault, but a frame larger than the guard lands beyond it, "
-      "unless the compiler probes") {
+      "a guard page makes overflow a fault, but a frame larger "
+      "than the guard lands beyond it, unless the compiler probes") {
   // Many small frames, 64 KiB too far: one of them touches the guard.
   const int small_frames = end_of_child([] {
     return run_above_a_neighbour([](void* stack) -> void* {
@@ -389,7 +380,7 @@ CLAIM(38, "S", "A guard page makes overflow a fault.",
       return nullptr;
     });
   });
-  CHECK(small_frames == 1000 + SIGSEGV);
+  CHECK(small_frames == killed_by(SIGSEGV));
 
   // One frame twice as large as the stack, of which only the far end is written: nothing in between
   // is touched, the guard neither. The thread returns as if nothing had been.
@@ -409,11 +400,10 @@ CLAIM(38, "S", "A guard page makes overflow a fault.",
       return nullptr;
     });
   });
-  CHECK(probed_large_frame == 1000 + SIGSEGV);
+  CHECK(probed_large_frame == killed_by(SIGSEGV));
   found(Verdict::holds,
-        "small frames: SIGSEGV; a frame of {} KiB over a guard of {} KiB: the neighbour's memory "
-        "is written, no "
-        "signal; with -fstack-clash-protection: SIGSEGV",
+        "small frames: SIGSEGV; a frame of {} KiB over a guard of {} KiB: "
+        "the neighbour's memory is written, no signal; with -fstack-clash-protection: SIGSEGV",
         large_frame_bytes / KiB, page_bytes() / KiB);
 }
 
@@ -450,10 +440,10 @@ const char not_on_any_stack = 0;
 }  // namespace
 
 CLAIM(39, "R",
-      "One can ask for the running stack's bounds, and whether an address is inside "
-      "(stack_getbounds, stack_inbounds).",
-      "the running stack's bounds are known to pthread_getattr_np, or to whoever switched to "
-      "another stack") {
+      "One can ask for the running stack's bounds, "
+      "and whether an address is inside (stack_getbounds, stack_inbounds).",
+      "the running stack's bounds are known to pthread_getattr_np, "
+      "or to whoever switched to another stack") {
   // Solaris's functions do not exist here.
   CHECK(dlsym(RTLD_DEFAULT, "stack_getbounds") == nullptr);
   CHECK(dlsym(RTLD_DEFAULT, "stack_inbounds") == nullptr);
@@ -462,11 +452,11 @@ CLAIM(39, "R",
   // size, each time anew. So the bounds are those the stack may have, not those it has. (The
   // arguments and the environment lie above it.)
   const char here = 0;
-  if (!set_stack_limit(8 * MiB)) {
+  if (!set_soft_limit(RLIMIT_STACK, 8 * MiB)) {
     return skip("RLIMIT_STACK allows less than this test needs");
   }
   const Bounds main_thread = bounds_of_this_thread();
-  set_stack_limit(4 * MiB);
+  set_soft_limit(RLIMIT_STACK, 4 * MiB);
   const Bounds under_lower_limit = bounds_of_this_thread();
   CHECK(main_thread.contain(&here));
   CHECK(!main_thread.contain(&not_on_any_stack));
@@ -510,9 +500,9 @@ CLAIM(39, "R",
   CHECK(growable->base == stack.base());
   CHECK(!growstack::current_stack_bounds());  // here it is the main thread's again
   found(Verdict::holds,
-        "by other names: pthread_getattr_np tells {} KiB for the main thread under a limit of 8192 "
-        "KiB, {} KiB "
-        "for a thread, the wrong stack on a growable one; current_stack_bounds tells {} KiB there",
+        "by other names: pthread_getattr_np tells {} KiB for the "
+        "main thread under a limit of 8192 KiB, {} KiB for a thread, "
+        "the wrong stack on a growable one; current_stack_bounds tells {} KiB there",
         main_thread.size() / KiB, thread.size() / KiB, stack.reserved() / KiB);
 }
 
@@ -574,8 +564,7 @@ constexpr int needs_privileges = 200;
 template <class Make>
 int locked_stacks(std::size_t limit, int expected, const Make& make) {
   return end_of_child([&] {
-    const rlimit locked{limit, limit};
-    if ((geteuid() == 0 && !become_nobody()) || setrlimit(RLIMIT_MEMLOCK, &locked) != 0) {
+    if (!become_nobody() || !set_both_limits(RLIMIT_MEMLOCK, limit)) {
       return needs_privileges;
     }
     int stacks = 0;
@@ -589,16 +578,14 @@ int locked_stacks(std::size_t limit, int expected, const Make& make) {
 }  // namespace
 
 CLAIM(42, "S",
-      "With locking, mmap fails once the stacks together exceed what may be locked, or what there "
-      "is.",
-      "mmap of locked stacks fails once they exceed RLIMIT_MEMLOCK, touched or not, unless a "
-      "privilege lifts that") {
+      "With locking, mmap fails once the stacks together "
+      "exceed what may be locked, or what there is.",
+      "mmap of locked stacks fails once they exceed RLIMIT_MEMLOCK, "
+      "touched or not, unless a privilege lifts that") {
   // Locked memory is in physical memory and stays there. What a process may lock is RLIMIT_MEMLOCK.
   // Four stacks fit into it.
-  rlimit allowed{};
-  getrlimit(RLIMIT_MEMLOCK, &allowed);
-  const std::size_t size =
-      std::min<std::size_t>(allowed.rlim_max, MiB) / 4 / page_bytes() * page_bytes();
+  const std::size_t size = std::min<std::size_t>(limits_of(RLIMIT_MEMLOCK).rlim_max, MiB) / 4 /
+                           page_bytes() * page_bytes();
   const std::size_t limit = 4 * size;
   if (size == 0) {
     return skip("next to nothing may be locked");
@@ -634,8 +621,7 @@ CLAIM(42, "S",
 
   // The privilege CAP_IPC_LOCK, which root has, lifts the limit.
   const int as_this_user = end_of_child([&] {
-    const rlimit locked{limit, limit};
-    setrlimit(RLIMIT_MEMLOCK, &locked);
+    set_both_limits(RLIMIT_MEMLOCK, limit);
     int stacks = 0;
     while (stacks < 20 && map_locked()) {
       ++stacks;
@@ -655,9 +641,8 @@ CLAIM(42, "S",
     CHECK(errno == ENOMEM);
   }
   found(Verdict::holds,
-        "of stacks of {} KiB under RLIMIT_MEMLOCK of {} KiB: {} by MAP_LOCKED, {} by "
-        "MLOCK_ONFAULT, {} reserved "
-        "under MCL_FUTURE; {}",
+        "of stacks of {} KiB under RLIMIT_MEMLOCK of {} KiB: {} by MAP_LOCKED, "
+        "{} by MLOCK_ONFAULT, {} reserved under MCL_FUTURE; {}",
         size / KiB, limit / KiB, by_mmap, on_fault, reserved,
         as_this_user == 20 ? "no limit with CAP_IPC_LOCK" : "this user has no CAP_IPC_LOCK");
 }
@@ -676,8 +661,8 @@ std::string letters(const std::vector<bool>& pages) {
 }  // namespace
 
 CLAIM(43, "R", "mincore tells which pages of a stack are resident.",
-      "mincore tells which pages are resident, without permissions too, and not whether there is a "
-      "guard") {
+      "mincore tells which pages are resident, "
+      "without permissions too, and not whether there is a guard") {
   const std::size_t page = page_bytes();
   char* const memory = map_memory(8 * page);
   madvise(memory, 8 * page, MADV_NOHUGEPAGE);

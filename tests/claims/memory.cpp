@@ -61,7 +61,7 @@ bool is_zero(const char* begin, std::size_t size) {
   return std::all_of(begin, begin + size, [](char byte) { return byte == 0; });
 }
 
-/// One write: 1000 + SIGSEGV where that is forbidden, otherwise 0. In a child, which may die.
+/// One write: killed_by(SIGSEGV) where that is forbidden, otherwise 0. In a child, which may die.
 int end_of_write_to(char* address) {
   return end_of_child([&] {
     no_core();
@@ -75,10 +75,10 @@ int end_of_write_to(char* address) {
 // ---- reserving ----------------------------------------------------------------------------------
 
 CLAIM(19, "L, S",
-      "malloc, new and mmap give address space; physical pages come at first touch. A new char[10 "
-      "MiB] costs nothing.",
-      "malloc, new and mmap give address space and pages come at the first touch, but all of it is "
-      "charged at once") {
+      "malloc, new and mmap give address space; "
+      "physical pages come at first touch. A new char[10 MiB] costs nothing.",
+      "malloc, new and mmap give address space and pages come "
+      "at the first touch, but all of it is charged at once") {
   constexpr std::size_t size = 10 * MiB;
   const SinglePages single_pages;
   // From this size on, its default, malloc maps memory for each request, which is new memory; and
@@ -129,8 +129,8 @@ CLAIM(19, "L, S",
   CHECK(resident_bytes(begin_of_page(again), small) == small);
 
   found(Verdict::holds,
-        "of {} KiB resident: mmap {}, malloc {}, new {}, new with () {}; the first three are "
-        "charged {}",
+        "of {} KiB resident: mmap {}, malloc {}, new {}, "
+        "new with () {}; the first three are charged {}",
         size / KiB, resident_of_mmap / KiB, resident_of_malloc / KiB, resident_of_new / KiB,
         resident_of_zeros / KiB, charged / KiB);
   std::free(again);
@@ -171,8 +171,8 @@ Cost cost_of_stacks(std::size_t count, std::size_t stack_bytes) {
 }  // namespace
 
 CLAIM(20, "S", "A lazily mapped stack of 8 MiB that uses 500 bytes costs one page.",
-      "a lazily mapped stack of 8 MiB that uses 500 bytes costs one page, and one more of page "
-      "tables") {
+      "a lazily mapped stack of 8 MiB that uses 500 "
+      "bytes costs one page, and one more of page tables") {
   constexpr std::size_t count = 32;
   const SinglePages single_pages;
   // An empty part of the address space has no page tables either: they come with the first page. A
@@ -196,15 +196,15 @@ CLAIM(20, "S", "A lazily mapped stack of 8 MiB that uses 500 bytes costs one pag
   CHECK(small.page_tables >= page_tables_for(64 * KiB));
   CHECK(small.page_tables <= page_tables_for(64 * KiB) + higher_up);
   found(Verdict::holds,
-        "each of {} stacks of 8 MiB: {} KiB and {:.2f} KiB of page tables; of 64 KiB: {} KiB and "
-        "{:.2f} KiB",
+        "each of {} stacks of 8 MiB: {} KiB and {:.2f} KiB "
+        "of page tables; of 64 KiB: {} KiB and {:.2f} KiB",
         count, large.memory / count / KiB, static_cast<double>(large.page_tables) / count / KiB,
         small.memory / count / KiB, static_cast<double>(small.page_tables) / count / KiB);
 }
 
 CLAIM(21, "S", "A guard page costs no physical memory.",
-      "a guard page costs no physical memory, but a mapping for itself, or as a marker its place "
-      "in a page table") {
+      "a guard page costs no physical memory, but a mapping for itself, "
+      "or as a marker its place in a page table") {
   constexpr std::size_t count = 1000;
   constexpr std::size_t stack_bytes = 64 * KiB;
   constexpr std::size_t size = count * stack_bytes;
@@ -223,7 +223,7 @@ CLAIM(21, "S", "A guard page costs no physical memory.",
   CHECK(resident_bytes(stacks, size) == 0);
   CHECK(for_guards == 0);
   CHECK(mappings_of(stacks) == 2 * count);
-  CHECK(end_of_write_to(stacks + stack_bytes) == 1000 + SIGSEGV);
+  CHECK(end_of_write_to(stacks + stack_bytes) == killed_by(SIGSEGV));
   CHECK(end_of_write_to(stacks + stack_bytes + page_bytes()) == 0);
   munmap(stacks, size);
 
@@ -244,7 +244,7 @@ CLAIM(21, "S", "A guard page costs no physical memory.",
     CHECK(mappings_of(marked) == 1);
     CHECK(for_markers >= (size / bytes_of_one_page_table() - 1) *
                              page_bytes());  // at either end one may have been there
-    CHECK(end_of_write_to(marked + stack_bytes) == 1000 + SIGSEGV);
+    CHECK(end_of_write_to(marked + stack_bytes) == killed_by(SIGSEGV));
     CHECK(end_of_write_to(marked + stack_bytes + page_bytes()) == 0);
   }
   munmap(marked, size);
@@ -258,10 +258,10 @@ CLAIM(21, "S", "A guard page costs no physical memory.",
 // ---- giving back --------------------------------------------------------------------------------
 
 CLAIM(22, "M",
-      "MADV_DONTNEED on anonymous memory drops RSS to zero, keeps the mapping, and the next read "
-      "gives zeros.",
-      "MADV_DONTNEED drops private anonymous memory to RSS zero, keeps mapping and charge, and the "
-      "next read gives zeros") {
+      "MADV_DONTNEED on anonymous memory drops RSS to zero, "
+      "keeps the mapping, and the next read gives zeros.",
+      "MADV_DONTNEED drops private anonymous memory to RSS zero, "
+      "keeps mapping and charge, and the next read gives zeros") {
   constexpr std::size_t size = 4 * MiB;
   const SinglePages single_pages;
   char* const memory = lone_memory(size);
@@ -369,8 +369,8 @@ CLAIM(24, "M", "MADV_DONTNEED is refused on locked memory.",
 }
 
 CLAIM(25, "S", "mlock2(MLOCK_ONFAULT) keeps touched pages in memory without touching the rest.",
-      "mlock2 with MLOCK_ONFAULT keeps touched pages in memory without touching the rest, but the "
-      "limit counts the rest") {
+      "mlock2 with MLOCK_ONFAULT keeps touched pages in memory "
+      "without touching the rest, but the limit counts the rest") {
   const std::size_t page = page_bytes();
   const std::size_t size = 8 * page;
   const SinglePages single_pages;
@@ -458,8 +458,8 @@ CriticalSections run_critical_sections() {
 
 CLAIM(26, "R",
       "Lock, touch every page, then run: there is not one page fault in the critical section.",
-      "a critical section on a stack that was touched and locked has not one page fault, until the "
-      "process forks") {
+      "a critical section on a stack that was touched and "
+      "locked has not one page fault, until the process forks") {
   const SinglePages single_pages;
   const CriticalSections of_main = run_critical_sections();
 
@@ -493,8 +493,8 @@ CLAIM(26, "R",
     CHECK(faults.after_fork >= pages - 1);
   }
   found(Verdict::holds,
-        "faults unprepared, prepared, after a fork: main {}, {}, {}; thread {}, {}, {}; own memory "
-        "{}, {}, {}",
+        "faults unprepared, prepared, after a fork: main {}, "
+        "{}, {}; thread {}, {}, {}; own memory {}, {}, {}",
         of_main.unprepared, of_main.prepared, of_main.after_fork, of_thread.unprepared,
         of_thread.prepared, of_thread.after_fork, of_own.unprepared, of_own.prepared,
         of_own.after_fork);
@@ -503,8 +503,8 @@ CLAIM(26, "R",
 // ---- counting -----------------------------------------------------------------------------------
 
 CLAIM(27, "L", "VIRT and RES differ by exactly what has not been touched.",
-      "VIRT and RES differ by what was only read or was given back, too, not only by what has not "
-      "been touched") {
+      "VIRT and RES differ by what was only read or was given back, "
+      "too, not only by what has not been touched") {
   constexpr std::size_t quarter = MiB;
   const std::size_t pages = quarter / page_bytes();
   const SinglePages single_pages;

@@ -9,12 +9,13 @@
 // to the usual.
 #include "split_code.hpp"
 
+#include "support/machine/machine.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <chrono>
 #include <limits>
-#include <string_view>
 #include <vector>
 
 using namespace growstack::testing;
@@ -52,14 +53,6 @@ void visit(void* argument) {
   it.nanoseconds = time_calls(it.code);
 }
 
-/// Whether the first instructions of a function read %fs:0x70, the word of the thread's own that
-/// says where its piece of stack ends.
-bool reads_end_of_stack(std::uintptr_t (*function)()) {
-  constexpr std::string_view operand("\x25\x70\x00\x00\x00", 5);
-  const std::string_view code(reinterpret_cast<const char*>(function), 48);
-  return code.substr(0, code.find('\xc3')).find(operand) != std::string_view::npos;  // up to ret
-}
-
 double median(std::vector<double> samples) {
   std::sort(samples.begin(), samples.end());
   return samples.at(samples.size() / 2);
@@ -82,7 +75,8 @@ int main() {
     without.push_back(plain_visit.nanoseconds);
     hot += split_visit.is_elsewhere ? 1 : 0;
   }
-  const bool compares = reads_end_of_stack(split.leaf) && !reads_end_of_stack(plain.leaf);
+  const bool compares = machine::reads_end_of_split_stack(split.leaf) &&
+                        !machine::reads_end_of_split_stack(plain.leaf);
   fmt::print("{} {} {} {} {}\n", compares ? 1 : 0, depths, hot, median(with) / median(without),
              *std::max_element(with.begin(), with.end()) / median(with));
   return 0;

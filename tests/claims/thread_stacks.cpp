@@ -12,11 +12,11 @@
 #include "claims/look.hpp"
 #include "support/descend.hpp"
 #include "support/forked.hpp"
+#include "support/limits.hpp"
 
 #include <pthread.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -110,7 +110,7 @@ Stack stack_of(pthread_t thread) {
 /// Of the thread that calls this.
 Stack running_stack() { return stack_of(pthread_self()); }
 
-/// How a child ends that writes one byte there: 0, or 1000 and the number of a signal. A child has
+/// How a child ends that writes one byte there: 0, or killed_by() of a signal. A child has
 /// a copy of this process's memory, with the same addresses and permissions, so nothing is written
 /// here.
 int end_of_touch(char* address) {
@@ -121,7 +121,7 @@ int end_of_touch(char* address) {
   });
 }
 
-constexpr int segmentation_fault = 1000 + SIGSEGV;
+constexpr int segmentation_fault = killed_by(SIGSEGV);
 
 /// The user may have told glibc how many stacks to keep.
 bool cache_is_tuned() {
@@ -167,10 +167,10 @@ CLAIM(1, "P",
 }
 
 CLAIM(2, "P",
-      "Touching all of a thread's stack raises RSS to its full size; returning from the function "
-      "gives nothing back.",
-      "touching all of a thread's stack makes all of it resident, and returning from the function "
-      "gives nothing back") {
+      "Touching all of a thread's stack raises RSS to its full size; "
+      "returning from the function gives nothing back.",
+      "touching all of a thread's stack makes all of it resident, "
+      "and returning from the function gives nothing back") {
   Stack stack;
   std::size_t at_first = 0;
   std::size_t after_return = 0;
@@ -192,8 +192,8 @@ CLAIM(2, "P",
 }
 
 CLAIM(3, "P",
-      "When a thread exits, all but a few pages of its stack are dropped, while the mapping stays, "
-      "cached.",
+      "When a thread exits, all but a few pages of its "
+      "stack are dropped, while the mapping stays, cached.",
       "when a thread exits, glibc drops all but a few pages of its stack and keeps the mapping") {
   if (cache_is_tuned()) {
     return skip(tuned);
@@ -219,10 +219,10 @@ CLAIM(3, "P",
 }
 
 CLAIM(4, "L, R",
-      "The next thread of that size gets the cached stack, at the same address, and it may arrive "
-      "with pages resident.",
-      "the next thread of that size gets the cached stack, at the same address, with its pages and "
-      "what was written there") {
+      "The next thread of that size gets the cached stack, "
+      "at the same address, and it may arrive with pages resident.",
+      "the next thread of that size gets the cached stack, "
+      "at the same address, with its pages and what was written there") {
   if (cache_is_tuned()) {
     return skip(tuned);
   }
@@ -256,8 +256,8 @@ CLAIM(4, "L, R",
   CHECK(resident_at_start >= 16 * KiB);
   CHECK(resident_at_start > resident_when_new);
   found(Verdict::holds,
-        "same address, {} KiB resident when the thread starts (a new stack: {} KiB), old bytes "
-        "still there",
+        "same address, {} KiB resident when the thread "
+        "starts (a new stack: {} KiB), old bytes still there",
         resident_at_start / KiB, resident_when_new / KiB);
 }
 
@@ -292,8 +292,8 @@ std::size_t stacks_kept(std::size_t threads, std::size_t stack_bytes) {
 }  // namespace
 
 CLAIM(5, "R", "At most 10 stacks of threads that have exited are kept.",
-      "glibc keeps as many stacks of threads that have ended as fit in 40 MiB, guards included, "
-      "and unmaps the oldest") {
+      "glibc keeps as many stacks of threads that have ended "
+      "as fit in 40 MiB, guards included, and unmaps the oldest") {
   if (cache_is_tuned()) {
     return skip(tuned);
   }
@@ -344,15 +344,15 @@ CLAIM(
   CHECK(descriptor < stack.end);
   CHECK(static_cast<std::size_t>(stack.end - variable) < stack.size() / 2);
   found(Verdict::holds,
-        "below the upper end: the descriptor by {} bytes, a thread_local variable by {}, our frame "
-        "by {}",
+        "below the upper end: the descriptor by {} bytes, "
+        "a thread_local variable by {}, our frame by {}",
         stack.end - descriptor, stack.end - variable, stack.end - first_frame);
 }
 
 CLAIM(
     7, "L",
-    "Whatever you ask for, NPTL forces a thread's stack to at most 32 MiB; PTHREAD_STACK_MIN is 16 "
-    "KiB.",
+    "Whatever you ask for, NPTL forces a thread's stack "
+    "to at most 32 MiB; PTHREAD_STACK_MIN is 16 KiB.",
     "a thread's stack may be larger than 32 MiB, and not smaller than PTHREAD_STACK_MIN, 16 KiB") {
   // NPTL is the thread library that glibc has had since 2003. The one before, LinuxThreads, did cut
   // what was asked for: to RLIMIT_STACK or, where that was unlimited and the processor an x86-64,
@@ -388,23 +388,6 @@ CLAIM(
 
 namespace {
 
-/// For as long as it lives. A soft limit is the one that counts; a process may set it to anything
-/// up to the hard one.
-class SoftStackLimit {
- public:
-  explicit SoftStackLimit(rlim_t bytes) {
-    getrlimit(RLIMIT_STACK, &before_);
-    const rlimit changed{.rlim_cur = bytes, .rlim_max = before_.rlim_max};
-    throw_if(setrlimit(RLIMIT_STACK, &changed) == 0 ? 0 : errno);
-  }
-  SoftStackLimit(const SoftStackLimit&) = delete;
-  SoftStackLimit& operator=(const SoftStackLimit&) = delete;
-  ~SoftStackLimit() { setrlimit(RLIMIT_STACK, &before_); }
-
- private:
-  rlimit before_{};
-};
-
 /// The size of the stack of a thread that nobody asked anything for.
 std::size_t default_stack_bytes() {
   pthread_attr_t attributes;
@@ -422,7 +405,7 @@ struct Defaults {
   std::size_t later = 0;
 };
 Defaults defaults_under(rlim_t limit) {
-  const SoftStackLimit for_the_child(limit);
+  const SoftLimit for_the_child(RLIMIT_STACK, limit);
   const Ended ended = run_scenario("thread stacks: default sizes");
   CHECK(ended.exit_code == 0);
   Defaults defaults;
@@ -434,16 +417,15 @@ Defaults defaults_under(rlim_t limit) {
 
 GROWSTACK_SCENARIO("thread stacks: default sizes") {
   fmt::print("{}\n", default_stack_bytes());
-  const SoftStackLimit changed(1 * MiB);
+  const SoftLimit changed(RLIMIT_STACK, 1 * MiB);
   fmt::print("{}\n", default_stack_bytes());
   return 0;
 }
 
 CLAIM(8, "L", "A thread's default stack size is the soft RLIMIT_STACK at the start of the program.",
-      "a thread's default stack size is the soft RLIMIT_STACK at the start of the program, or 2 "
-      "MiB if that is unlimited") {
-  rlimit limit{};
-  getrlimit(RLIMIT_STACK, &limit);
+      "a thread's default stack size is the soft RLIMIT_STACK "
+      "at the start of the program, or 2 MiB if that is unlimited") {
+  const rlimit limit = limits_of(RLIMIT_STACK);
   if (limit.rlim_max < 6 * MiB) {
     return skip("the hard RLIMIT_STACK is below 6 MiB");
   }
@@ -488,8 +470,8 @@ CLAIM(9, "S", "glibc allocates thread stacks with MAP_GROWSDOWN.",
 }
 
 CLAIM(10, "R",
-      "Thread stacks are reserved without swap (MAP_NORESERVE): they are not charged until they "
-      "are used.",
+      "Thread stacks are reserved without swap (MAP_NORESERVE): "
+      "they are not charged until they are used.",
       "a thread's stack is charged in full when it is made, whether it is used or not") {
   // The kernel may promise more memory than there is, and keeps an account of what it has promised:
   // Committed_AS in /proc/meminfo. Private memory that may be written is charged in full when it is
@@ -568,8 +550,8 @@ int end_of_touch_below(std::size_t guard_bytes, std::size_t distance) {
 
 CLAIM(11, "R",
       "A guard larger than one page is wasted, because mmap leaves a red zone around mappings.",
-      "mmap puts mappings side by side without a red zone, so what lies beyond a guard may be "
-      "another thread's stack") {
+      "mmap puts mappings side by side without a red zone, "
+      "so what lies beyond a guard may be another thread's stack") {
   // The kernel puts a new mapping right below the one before, if there is room. It keeps distance
   // from one kind only, that which grows down: the main thread's stack has 1 MiB below it (the
   // kernel's parameter stack_guard_gap) where nothing that can be touched will let it grow. A
@@ -589,10 +571,10 @@ CLAIM(11, "R",
 }
 
 CLAIM(12, "R",
-      "The memory given to pthread_attr_setstack is used exactly as given: no guard is added, "
-      "nothing is freed for you.",
-      "the memory given to pthread_attr_setstack is used exactly as given, with no guard, and "
-      "nothing of it is freed") {
+      "The memory given to pthread_attr_setstack is used exactly as given: "
+      "no guard is added, nothing is freed for you.",
+      "the memory given to pthread_attr_setstack is used exactly as given, "
+      "with no guard, and nothing of it is freed") {
   constexpr std::size_t size = 1 * MiB;
   constexpr std::size_t room_below = 64 * KiB;
   char* const memory = map_memory(room_below + size);
@@ -627,7 +609,7 @@ CLAIM(12, "R",
   CHECK(left == size);
   munmap(memory, room_below + size);
   found(Verdict::holds,
-        "{} KiB given: stack of {} KiB, the byte below it can be written, {} KiB resident after "
-        "the end",
+        "{} KiB given: stack of {} KiB, the byte below "
+        "it can be written, {} KiB resident after the end",
         size / KiB, stack.size() / KiB, left / KiB);
 }

@@ -8,6 +8,8 @@
 #include "support/alternate_stack.hpp"
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
+#include "support/smaps.hpp"
+#include "support/units.hpp"
 
 #include <pthread.h>
 #include <sys/mman.h>
@@ -34,7 +36,7 @@ stack_t current_alternate_stack() {
   return current;
 }
 
-/// Runs `body` on a thread that sanitizers and libraries have given no alternate stack.
+/// Runs body() in a thread that has no alternate stack, not even a sanitizer's or a library's.
 template <class Body>
 void on_bare_thread(const Body& body) {
   std::thread([&] {
@@ -46,7 +48,7 @@ void on_bare_thread(const Body& body) {
   }).join();
 }
 
-/// An alternate stack filled with a pattern: how deep was it used?
+/// An alternate stack that is filled with a pattern, so that it can tell how deep it was used.
 class MeasuredStack {
  public:
   explicit MeasuredStack(std::size_t size) : bytes_(size, pattern) {
@@ -78,7 +80,7 @@ TEST_CASE(
     const stack_t now = current_alternate_stack();
     CHECK((now.ss_flags & SS_DISABLE) == 0);
     CHECK(now.ss_size == handler::alternate_stack_size());
-    CHECK(now.ss_size == 64 * 1024);
+    CHECK(now.ss_size == 64 * KiB);
     unsigned char residency = 0;
     char* const guard = static_cast<char*>(now.ss_sp) - handler::page_size();
     CHECK(mincore(guard, handler::page_size(), &residency) == 0);  // it is mapped,
@@ -111,10 +113,10 @@ TEST_CASE(
     "a thread whose alternate stack is too small gets ours, and its own back before it ends") {
   static stack_t at_the_end;
   static pthread_key_t key;
-  // The destructors of keys run in four rounds: as long as others may need it, ours stays; the last
-  // one finds what was put back.
+  // The destructors of keys run in four rounds. Ours stays as long as other destructors may need
+  // it. The last round finds the thread's own again.
   static bool was_there;
-  static std::atomic<int> rounds = 0;  // counted last: whoever reads it sees the rest
+  static std::atomic<int> rounds = 0;  // incremented last: who reads it sees the rest
   REQUIRE(pthread_key_create(&key, [](void* still) {
             at_the_end = current_alternate_stack();
             if (rounds == 1) {
@@ -141,18 +143,9 @@ TEST_CASE(
 }
 
 TEST_CASE("threads that come and go leave no alternate stack behind") {
-  const auto mappings = [] {
-    std::FILE* const maps = std::fopen("/proc/self/maps", "re");
-    std::size_t lines = 0;
-    for (int letter = std::fgetc(maps); letter != EOF; letter = std::fgetc(maps)) {
-      lines += letter == '\n' ? 1U : 0U;
-    }
-    std::fclose(maps);
-    return lines;
-  };
   const auto round = [] { on_bare_thread([] { CHECK(handler::attach_thread() == 0); }); };
-  round();  // what is made once is made now
-  const std::size_t before = mappings();
+  round();  // makes what is made only once
+  const std::size_t before = mapping_count();
   for (int count = 0; count < 200; ++count) {
     round();
   }
@@ -160,18 +153,18 @@ TEST_CASE("threads that come and go leave no alternate stack behind") {
     skip("ThreadSanitizer keeps mappings of its own for each thread");
     return;
   }
-  CHECK(mappings() <= before + 4);  // libc may keep a thread stack or an allocator arena more
+  CHECK(mapping_count() <= before + 4);  // libc may keep one more thread stack or allocator arena
 }
 
-TEST_CASE("the size of alternate stacks can be set, and not below what the handler needs") {
+TEST_CASE("the size of alternate stacks can be set to no less than what the handler needs") {
   CHECK(handler::set_alternate_stack_size(handler::least_alternate_stack_size() - 1) == EINVAL);
   CHECK(handler::set_alternate_stack_size(~std::size_t{0}) == EINVAL);
-  CHECK(handler::set_alternate_stack_size(256 * 1024) == 0);
+  CHECK(handler::set_alternate_stack_size(256 * KiB) == 0);
   on_bare_thread([] {
     CHECK(handler::attach_thread() == 0);
-    CHECK(current_alternate_stack().ss_size == 256 * 1024);
+    CHECK(current_alternate_stack().ss_size == 256 * KiB);
   });
-  CHECK(handler::set_alternate_stack_size(64 * 1024) == 0);
+  CHECK(handler::set_alternate_stack_size(64 * KiB) == 0);
 }
 
 TEST_CASE(
@@ -194,8 +187,8 @@ TEST_CASE(
 
 TEST_CASE("growth uses little of the alternate stack beyond the kernel's own frame") {
   for (const Strategy strategy : {Strategy::pipe_helper, Strategy::in_handler}) {
-    Stack stack({.reserve = std::size_t{64} << 20, .strategy = strategy});
-    const MeasuredStack measured(256 * 1024);
+    Stack stack({.reserve = 64 * MiB, .strategy = strategy});
+    const MeasuredStack measured(256 * KiB);
     call(stack, [] { recurse(20000); });
     const std::size_t used = measured.used();
     MESSAGE(name(strategy) << ": " << used << " of " << handler::least_alternate_stack_size()
@@ -207,7 +200,7 @@ TEST_CASE("growth uses little of the alternate stack beyond the kernel's own fra
 }
 
 GROWSTACK_SCENARIO("alternate stack used by a report") {
-  static MeasuredStack measured(256 * 1024);
+  static MeasuredStack measured(256 * KiB);
   struct sigaction last {};
   last.sa_handler = [](int) {
     std::printf("%zu of %zu\n", measured.used(), handler::least_alternate_stack_size());
@@ -215,7 +208,7 @@ GROWSTACK_SCENARIO("alternate stack used by a report") {
     _exit(measured.used() < handler::least_alternate_stack_size() ? 7 : 1);
   };
   sigaction(SIGSEGV, &last, nullptr);
-  call(StackOptions{.reserve = std::size_t{1} << 20}, [] { recurse(std::size_t{1} << 30); });
+  call(StackOptions{.reserve = MiB}, [] { recurse(std::size_t{1} << 30); });
   return 2;
 }
 

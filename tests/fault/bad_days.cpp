@@ -1,20 +1,19 @@
-// Bad days: processes and threads that end in the middle, programs that take things away, and what
-// a report does when nobody listens.
+// Bad days: processes and threads that end in the middle of something, programs that take things
+// away, and reports that nobody reads.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
 #include <growstack/handler/pages.hpp>
 
+#include "support/limits.hpp"
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
+#include "support/system_call_filter.hpp"
+#include "support/units.hpp"
 
 #include <fcntl.h>
-#include <linux/filter.h>
 #include <linux/futex.h>
-#include <linux/seccomp.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -39,15 +38,16 @@ using namespace growstack::testing;
 
 namespace {
 
-const StackOptions options{.reserve = std::size_t{32} << 20, .name = "bad day"};
-const StackOptions doomed{.reserve = std::size_t{1} << 20, .name = "doomed"};
+const StackOptions options{.reserve = 32 * MiB, .name = "bad day"};
+const StackOptions doomed{.reserve = MiB, .name = "doomed"};
 
 bool grows() {
   return call(options, [] { return recurse(10'000); }) == 10'000;
 }
 
-/// Signal that ended a forked child which runs `body`, or 0; -1 if it had to be killed after
-/// `patience`.
+/// Runs body() in a forked child. Returns the signal that ended the child, or 0. Returns -1 if the
+/// child had to be killed after `patience`. SIGALRM would not end it, because it may hang in our
+/// handler, where all signals are blocked.
 template <class Body>
 int signal_of_child(const Body& body, std::chrono::seconds patience) {
   const pid_t child = fork();
@@ -100,16 +100,15 @@ GROWSTACK_SCENARIO("destructors of static and thread_local objects") {
   static const GrowsWhenDestroyed at_exit{"static object"};
   std::thread([] {
     thread_local const GrowsWhenDestroyed at_thread_end{"thread_local object"};
-    static_cast<void>(
-        at_thread_end
-            .when);  // made before the thread is attached, so destroyed after whatever that makes
+    // Made before the thread is attached, so destroyed after whatever that makes.
+    static_cast<void>(at_thread_end.when);
     grows();
   }).join();
   std::fflush(stdout);
   return 7;
 }
 
-TEST_CASE("destructors of static and of thread_local objects can use stacks still") {
+TEST_CASE("destructors of static and thread_local objects can still use stacks") {
   const Ended ended = run_scenario("destructors of static and thread_local objects");
   CHECK(ended.exit_code == 7);
   CHECK(contains(ended.out, "thread_local object: grew"));
@@ -125,7 +124,7 @@ TEST_CASE("a stack with static storage is released after main without harm") {
   CHECK(run_scenario("static stack").exit_code == 7);
 }
 
-TEST_CASE("a stack may be released by another thread than made it") {
+TEST_CASE("a stack may be released by another thread than the one that made it") {
   auto stack = std::make_unique<Stack>(options);
   call(*stack, [] { recurse(10'000); });
   std::thread([&] { stack.reset(); }).join();
@@ -170,8 +169,8 @@ GROWSTACK_SCENARIO("call on the alternate stack") {
 }
 
 TEST_CASE(
-    "a call from a handler that runs on the alternate stack is refused: a fault would overwrite "
-    "that handler") {
+    "a call from a handler that runs on the alternate stack is refused, because a fault would "
+    "overwrite that handler") {
   CHECK(run_scenario("call on the alternate stack").exit_code == 7);
 }
 
@@ -198,8 +197,9 @@ GROWSTACK_SCENARIO("uninstall while stacks are made") {
     }
   });
   bool good = true;
-  for (int round = 0; round < (sanitized ? 100 : 1000);
-       ++round) {  // each may start all threads anew: 50 ms in a sanitizer
+  // Each round may start all threads anew, which takes 50 ms under a sanitizer.
+  const int rounds = sanitized ? 100 : 1000;
+  for (int round = 0; round < rounds; ++round) {
     good = grows() && good;
   }
   stop = true;
@@ -214,7 +214,7 @@ TEST_CASE("uninstall cannot pull the handler away from a stack that is being mad
 GROWSTACK_SCENARIO("own guard page within the stack") {
   no_core();
   return call(options, [] {
-    recurse(10'000);  // touched before: the page tables know it
+    recurse(10'000);  // touches the page, so that the page tables have it
     const auto bounds = current_stack_bounds();
     if (!bounds) {
       return 1;
@@ -238,33 +238,21 @@ TEST_CASE(
 
 GROWSTACK_SCENARIO("helper killed") {
   Stack stack(options);
-  // A filter on all threads that kills the one which wakes all waiters of a futex: the helper, when
-  // it answers.
-  std::array filter{
-      sock_filter{BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(seccomp_data, nr)},
-      sock_filter{BPF_JMP | BPF_JEQ | BPF_K, 0, 5, SYS_futex},
-      sock_filter{BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(seccomp_data, args[1])},
-      sock_filter{BPF_JMP | BPF_JEQ | BPF_K, 0, 3, FUTEX_WAKE_PRIVATE},
-      sock_filter{BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(seccomp_data, args[2])},
-      sock_filter{BPF_JMP | BPF_JEQ | BPF_K, 0, 1, INT_MAX},
-      sock_filter{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_KILL_THREAD},
-      sock_filter{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW},
-  };
-  const sock_fprog program{.len = filter.size(), .filter = filter.data()};
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
-      syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) != 0) {
-    return 8;
-  }
+  // The filter kills the thread that wakes all waiters of a futex: the helper, when it answers.
+  SystemCallFilter filter;
+  filter.add(SCMP_ACT_KILL_THREAD, SYS_futex,
+             {argument_is(1, FUTEX_WAKE_PRIVATE), argument_is(2, INT_MAX)});
+  filter.install_for_all_threads();
   const bool grew = call(stack, [] { return recurse(10'000); }) == 10'000;
-  // The first fault was the helper's last; the others were served without it, and did not wait.
+  // The helper died of the first fault. The others were served without it, and did not wait.
   const handler::Counters seen = handler::counters();
   return grew && seen.helper_missing > 0 && seen.by_helper <= 1 ? 7 : 1;
 }
 
 TEST_CASE(
-    "a helper that is killed while a thread waits for it does not hang that thread, nor the next") {
+    "a helper that is killed while a thread waits for it hangs neither that thread nor the next") {
   const Ended ended = run_scenario("helper killed", std::chrono::seconds(20));
-  if (ended.exit_code == 8) {
+  if (ended.exit_code == no_filters) {
     skip("seccomp filters are not available");
     return;
   }
@@ -275,10 +263,9 @@ TEST_CASE(
 GROWSTACK_SCENARIO("no descriptor for /proc/self/maps") {
   std::uintptr_t base = 0;
   {
-    Stack stack({.reserve = std::size_t{1} << 20, .strategy = Strategy::grows_down});
+    Stack stack({.reserve = MiB, .strategy = Strategy::grows_down});
     base = reinterpret_cast<std::uintptr_t>(stack.base());
-    const rlimit none{0, 0};
-    setrlimit(RLIMIT_NOFILE, &none);
+    set_both_limits(RLIMIT_NOFILE, 0);
     call(stack, [] { recurse(10); });
     if (stack.committed() < 4096) {
       return 1;
@@ -289,7 +276,7 @@ GROWSTACK_SCENARIO("no descriptor for /proc/self/maps") {
   return mincore(top, handler::page_size(), &residency) == -1 && errno == ENOMEM ? 7 : 2;
 }
 
-TEST_CASE("grows_down tells and releases what is surely its own when /proc cannot be read") {
+TEST_CASE("when /proc cannot be read, grows_down reports and releases what is surely its own") {
   if (under_address_sanitizer) {
     skip("LeakSanitizer needs descriptors");
     return;
@@ -300,13 +287,13 @@ TEST_CASE("grows_down tells and releases what is surely its own when /proc canno
 GROWSTACK_SCENARIO("all memory locked") {
   for (const Strategy strategy :
        {Strategy::pipe_helper, Strategy::in_handler, Strategy::demand_paging}) {
-    Stack stack({.reserve = std::size_t{4} << 20, .strategy = strategy});
+    Stack stack({.reserve = 4 * MiB, .strategy = strategy});
     call(stack, [] { recurse(4'000); });
     if (mlockall(MCL_CURRENT) != 0) {
       return 8;
     }
     const std::error_code trimmed = stack.trim();
-    if (trimmed || stack.resident() > 65536) {
+    if (trimmed || stack.resident() > 64 * KiB) {
       std::printf("%s: %s, %zu resident\n", name(strategy).data(), trimmed.message().c_str(),
                   stack.resident());
       return 1;
@@ -326,16 +313,16 @@ TEST_CASE("locked stacks can be trimmed") {
 }
 
 GROWSTACK_SCENARIO("reuse after a failed decommit") {
-  // With every mapping that the kernel allows in use, the memory of a closed stack cannot be mapped
-  // over.
-  auto neighbour = std::make_unique<Stack>(
-      StackOptions{.reserve = std::size_t{4} << 20, .strategy = Strategy::in_handler});
-  auto stack = std::make_unique<Stack>(
-      StackOptions{.reserve = std::size_t{4} << 20, .strategy = Strategy::in_handler});
+  // When all mappings that the kernel allows are in use, nothing can be mapped over the memory of a
+  // closed stack.
+  auto neighbour =
+      std::make_unique<Stack>(StackOptions{.reserve = 4 * MiB, .strategy = Strategy::in_handler});
+  auto stack =
+      std::make_unique<Stack>(StackOptions{.reserve = 4 * MiB, .strategy = Strategy::in_handler});
   call(*stack, [] { recurse(10'000); });
   std::vector<void*> fillers;
   for (;;) {
-    // Alternating protections cannot be merged.
+    // The kernel does not merge neighbours with different permissions.
     void* const filler =
         mmap(nullptr, handler::page_size(), fillers.size() % 2 == 0 ? PROT_READ : PROT_NONE,
              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -348,14 +335,14 @@ GROWSTACK_SCENARIO("reuse after a failed decommit") {
   for (void* const filler : fillers) {
     munmap(filler, handler::page_size());
   }
-  // Of the same slot size, with a guard where the deep stack was.
-  const std::size_t guard = (std::size_t{2} << 20) + 64 * 1024;
-  Stack next({.reserve = std::size_t{2} << 20, .guard = guard, .strategy = Strategy::in_handler});
+  // It has the same slot size, and its guard is where the deep stack was.
+  const std::size_t guard = 2 * MiB + 64 * KiB;
+  Stack next({.reserve = 2 * MiB, .guard = guard, .strategy = Strategy::in_handler});
   const char* const floor = static_cast<const char*>(next.floor());
   std::size_t readable = 0;
   for (std::size_t below = handler::page_size(); below <= guard; below += handler::page_size()) {
-    readable +=
-        write(STDOUT_FILENO, floor - below, 1) == 1 ? 1 : 0;  // EFAULT where nothing may be read
+    // EFAULT where nothing may be read.
+    readable += write(STDOUT_FILENO, floor - below, 1) == 1 ? 1 : 0;
   }
   return readable == 0 ? 7 : 1;
 }
@@ -385,8 +372,8 @@ GROWSTACK_SCENARIO("report into a closed pipe") {
 }
 
 TEST_CASE(
-    "with standard error a pipe that nobody reads any more, death is by SIGSEGV and not by "
-    "SIGPIPE") {
+    "if standard error is a pipe that nobody reads any more, the process dies of SIGSEGV and not "
+    "of SIGPIPE") {
   CHECK(run_scenario("report into a closed pipe").exit_code == 7);
 }
 
@@ -410,7 +397,7 @@ GROWSTACK_SCENARIO("report into a full pipe") {
   return signal == SIGSEGV ? 7 : 1;
 }
 
-TEST_CASE("with standard error a pipe that is full and stays so, the process still dies") {
+TEST_CASE("if standard error is a pipe that is full and stays full, the process still dies") {
   CHECK(run_scenario("report into a full pipe").exit_code == 7);
 }
 
@@ -418,7 +405,7 @@ namespace {
 std::atomic<bool> out_of_memory{false};
 }
 
-// Every allocation of this program goes through here, the reporter's as well.
+// Every allocation of this program comes here, also those of the symbolizer.
 [[gnu::noinline]] void* operator new(std::size_t size) {
   void* const memory = out_of_memory ? nullptr : std::malloc(size);
   if (memory == nullptr) {
@@ -438,7 +425,7 @@ GROWSTACK_SCENARIO("report without memory") {
   return 1;
 }
 
-TEST_CASE("a reporter that finds no memory gives up at once, and raw addresses are written") {
+TEST_CASE("a symbolizer that finds no memory gives up at once, and the report has raw addresses") {
   const Ended ended = run_scenario("report without memory", std::chrono::seconds(8));
   CHECK_FALSE(ended.timed_out);
   CHECK(ended.signal == SIGSEGV);

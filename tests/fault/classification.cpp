@@ -1,19 +1,22 @@
-// Whose fault is it? The decision is a pure function of what the kernel told and of the slot: no
-// signal needed to try it all.
+// Whose fault is it? The decision is a pure function of what the kernel said and of the slot, so it
+// can be tested without a signal.
 #include <doctest/doctest.h>
 
 #include <growstack/handler/classify.hpp>
+#include <growstack/handler/machine.hpp>
+
+#include "machine/machine.hpp"
+#include "support/units.hpp"
 
 #include <csignal>
+#include <initializer_list>
 
 using namespace growstack::handler;
+using namespace growstack::testing;
 
 namespace {
 
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
-
-// A stack of 256 MiB with a 64 KiB guard, 1 MiB of it committed.
+/// A stack of 256 MiB with a guard of 64 KiB, of which 1 MiB is committed.
 constexpr SlotView slot{.base = 0x7000'0000'0000,
                         .floor = slot.base - 256 * MiB,
                         .guard = slot.floor - 64 * KiB,
@@ -33,9 +36,11 @@ constexpr SlotView fully_grown() {
   return view;
 }
 
-constexpr std::uintptr_t elsewhere =
-    0x6000'0000'0000;                   // the stack pointer of a thread that runs on another stack
-constexpr std::size_t frame = 4 * KiB;  // what a signal needs
+/// The stack pointer of a thread that runs on another stack.
+constexpr std::uintptr_t elsewhere = 0x6000'0000'0000;
+
+/// What a signal frame needs.
+constexpr std::size_t frame = 4 * KiB;
 
 Fault touch(std::uintptr_t address, std::uintptr_t stack_pointer) {
   return {.address = address,
@@ -61,27 +66,29 @@ TEST_CASE("a touch anywhere in a large frame, far above the stack pointer, is gr
 }
 
 TEST_CASE(
-    "a touch a little below the stack pointer is growth, one far below is somebody's wild "
+    "a touch a little below the stack pointer is growth, and a touch far below it is a wild "
     "pointer") {
   const std::uintptr_t sp = slot.limit - 10 * MiB;
-  CHECK(outcome(touch(sp - 128, sp)) == Outcome::growth);
+  CHECK(outcome(touch(sp - machine::red_zone_bytes, sp)) == Outcome::growth);
   CHECK(outcome(touch(sp - reach_below_stack_pointer, sp)) == Outcome::growth);
   CHECK(outcome(touch(sp - reach_below_stack_pointer - 1, sp)) == Outcome::foreign);
 }
 
-TEST_CASE("the last byte above the floor is growth, the first below it overflow") {
+TEST_CASE(
+    "a touch of the last byte above the floor is growth, and one of the first byte below is "
+    "overflow") {
   CHECK(outcome(touch(slot.floor, slot.floor + 8)) == Outcome::growth);
   CHECK(outcome(touch(slot.floor - 1, slot.floor + 8)) == Outcome::overflow);
   CHECK(outcome(touch(slot.guard, slot.guard)) == Outcome::overflow);
 }
 
-TEST_CASE("a wild pointer into the guard is a crash, not an overflow") {
+TEST_CASE("a wild pointer into the guard is a crash, and not an overflow") {
   CHECK(outcome(touch(slot.floor - 1, elsewhere)) == Outcome::foreign);
   CHECK(outcome(touch(slot.floor - 1, slot.base - 100)) == Outcome::foreign);
 }
 
 TEST_CASE(
-    "a frame larger than the guard that ran past it and touches the guard on its way back is "
+    "a frame that is larger than the guard, ran past it and touches it on the way back is "
     "overflow") {
   const std::uintptr_t sp = slot.guard - 1 * MiB;
   CHECK(outcome(touch(slot.guard + 8, sp), slot, true) == Outcome::overflow);
@@ -100,7 +107,7 @@ TEST_CASE("a touch of memory that is committed by now is spurious") {
   CHECK(outcome(touch(slot.base - 1, elsewhere)) == Outcome::spurious);
 }
 
-TEST_CASE("a page that is there and forbids the access is not ours to mend") {
+TEST_CASE("a fault at a page that is there and forbids the access is foreign") {
   Fault fault = touch(slot.limit + 8, slot.limit);
   fault.page_present = true;
   CHECK(outcome(fault) == Outcome::foreign);
@@ -114,7 +121,7 @@ TEST_CASE("executing a stack never grows it") {
   }
 }
 
-TEST_CASE("what somebody sent is foreign, whatever address it carries") {
+TEST_CASE("a signal that somebody sent is foreign, whatever address it carries") {
   for (const int code : {SI_USER, SI_QUEUE, SI_TKILL}) {
     Fault fault = touch(slot.limit - 8, slot.limit - 8);
     fault.code = code;
@@ -134,8 +141,8 @@ TEST_CASE("an address outside of the slot is foreign") {
 }
 
 TEST_CASE(
-    "a signal frame that did not fit above the limit is told from a non-canonical pointer by the "
-    "stack pointer") {
+    "a signal frame that did not fit above the limit is "
+    "told from a non-canonical pointer by the stack pointer") {
   const auto kernel_fault = [](std::uintptr_t sp) {
     return Fault{.address = 0, .stack_pointer = sp, .code = SI_KERNEL};
   };
@@ -148,8 +155,8 @@ TEST_CASE(
 }
 
 TEST_CASE(
-    "where the kernel grows the stack, a fault near the stack pointer means that it refused: "
-    "overflow") {
+    "where the kernel grows the stack, a fault near the stack pointer is overflow, because the "
+    "kernel refused to grow it") {
   constexpr SlotView by_kernel = with_growth_by_kernel();
   CHECK(outcome(touch(slot.limit - 8, slot.limit - 8), by_kernel) == Outcome::overflow);
   CHECK(outcome(touch(slot.floor - 8, slot.floor), by_kernel) == Outcome::overflow);
@@ -158,5 +165,5 @@ TEST_CASE(
 }
 
 TEST_CASE("the kernel needs more than the red zone to deliver a signal") {
-  CHECK(signal_frame_bytes() > 128 + 1024);
+  CHECK(signal_frame_bytes() > machine::red_zone_bytes + 1024);
 }

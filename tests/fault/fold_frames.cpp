@@ -1,7 +1,7 @@
-// Ten thousand frames of a recursion are two lines of a report.
+// Folding a trace: ten thousand frames of a recursion become two lines of a report.
 #include <doctest/doctest.h>
 
-#include "fold_frames.hpp"
+#include "threads/fold_frames.hpp"
 
 #include <string>
 #include <vector>
@@ -10,7 +10,7 @@ using growstack::handler::fold_frames;
 using growstack::handler::FrameRun;
 
 namespace {
-/// Each letter is a frame.
+/// Folds a trace in which each letter is a frame.
 std::vector<FrameRun> fold(const std::string& letters) {
   static const char addresses[256] = {};
   std::vector<const void*> frames;

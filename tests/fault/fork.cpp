@@ -1,5 +1,5 @@
-// After fork(2) the child has stacks but no helper thread, and descriptors that are the parent's
-// pipe.
+// Children. After fork(2) the child has stacks but no helper thread, and its descriptors are those
+// of the parent's pipe.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -7,6 +7,7 @@
 #include "support/forked.hpp"
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
+#include "support/units.hpp"
 
 #include <fcntl.h>
 #include <linux/close_range.h>
@@ -25,9 +26,9 @@ using namespace growstack::testing;
 
 namespace {
 
-const StackOptions options{.reserve = std::size_t{64} << 20, .name = "forked"};
+const StackOptions options{.reserve = 64 * MiB, .name = "forked"};
 
-/// Bytes of file descriptor's file, from its beginning.
+/// Returns the size of the file that a descriptor stands for.
 std::size_t file_size(int descriptor) {
   return static_cast<std::size_t>(lseek(descriptor, 0, SEEK_END));
 }
@@ -45,7 +46,7 @@ GROWSTACK_SCENARIO("a child grows a stack of its parent's") {
   const int child = exit_code_of_child([&] {
     const bool grew = call(stack, [] { return recurse(deep); }) == deep;
     const auto after = handler::counters();
-    // Nobody answered in the child: it served itself, and did not wait for that.
+    // The child has no helper. It served itself, and waited for nobody.
     return grew && after.helper_missing > before.helper_missing &&
                    after.by_helper == before.by_helper
                ? 7
@@ -58,7 +59,7 @@ GROWSTACK_SCENARIO("a child grows a stack of its parent's") {
              : 1;
 }
 
-TEST_CASE("a forked child grows its copy of a stack by itself, and the parent's is not touched") {
+TEST_CASE("a forked child grows its copy of a stack by itself, and does not touch the parent's") {
   CHECK(run_scenario("a child grows a stack of its parent's").exit_code == 7);
 }
 
@@ -97,7 +98,7 @@ TEST_CASE("a fork from a growable stack leaves two processes that both go on gro
 }
 
 GROWSTACK_SCENARIO("fork by the bare system call") {
-  // No pthread_atfork handler of anybody runs.
+  // It runs no pthread_atfork handlers.
   Stack stack(options);
   const auto child = static_cast<pid_t>(syscall(SYS_fork));
   if (child == 0) {
@@ -109,7 +110,8 @@ GROWSTACK_SCENARIO("fork by the bare system call") {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }
 
-TEST_CASE("the child is recognised without pthread_atfork, after a bare fork system call") {
+TEST_CASE(
+    "a child of a bare fork system call is recognised, although no pthread_atfork handler ran") {
   CHECK(run_scenario("fork by the bare system call").exit_code == 7);
 }
 
@@ -138,8 +140,8 @@ GROWSTACK_SCENARIO("fork while others grow and make stacks") {
 }
 
 TEST_CASE(
-    "a child forked while other threads fault, make and release stacks inherits no lock and no pin "
-    "of theirs") {
+    "a child that is forked while other threads fault, make and release stacks inherits no lock "
+    "and no pin of theirs") {
   if (under_address_sanitizer) {
     skip("AddressSanitizer's allocator may be left locked in the child");
     return;
@@ -164,8 +166,8 @@ GROWSTACK_SCENARIO("all descriptors closed") {
 }
 
 TEST_CASE(
-    "a program that closes all descriptors keeps its stacks growing, and the next stack brings the "
-    "helper back") {
+    "a program that closes all descriptors keeps its stacks growing, "
+    "and the next stack brings the helper back") {
   CHECK(run_scenario("all descriptors closed").exit_code == 7);
 }
 
@@ -205,12 +207,13 @@ GROWSTACK_SCENARIO("descriptors reused for another pipe") {
   return grew && read(theirs[0], &byte, 1) == -1 ? 7 : 1;
 }
 
-TEST_CASE("nor into one that is another pipe") {
+TEST_CASE("no byte is written into a descriptor that was ours and is now another pipe") {
   CHECK(run_scenario("descriptors reused for another pipe").exit_code == 7);
 }
 
 GROWSTACK_SCENARIO("daemon") {
-  // The classic: fork twice, close everything, go on in the grandchild with stacks made before.
+  // As daemons do: fork twice, close everything, and go on in the grandchild with stacks that were
+  // made before.
   Stack stack(options);
   return exit_code_of_child([&] {
     setsid();

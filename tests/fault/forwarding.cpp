@@ -5,9 +5,11 @@
 #include <growstack/growstack.hpp>
 #include <growstack/handler/pages.hpp>
 
+#include "support/machine/machine.hpp"
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/units.hpp"
 
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -25,7 +27,7 @@ using namespace growstack::testing;
 
 namespace {
 
-const StackOptions small{.reserve = std::size_t{16} << 20, .name = "small"};
+const StackOptions small{.reserve = 16 * MiB, .name = "small"};
 
 void check_silent_crash(const Ended& ended) {
   CHECK(ended.signal == SIGSEGV);
@@ -62,28 +64,27 @@ TEST_CASE("a null pointer dereferenced on a growable stack dies of SIGSEGV with 
 
 GROWSTACK_SCENARIO("wild pointer into a 256 GiB reservation") {
   no_core();
-  const Stack huge({.reserve = std::size_t{256} << 30});
-  *wild(reinterpret_cast<std::uintptr_t>(huge.base()) - (std::uintptr_t{100} << 30)) = 1;
+  const Stack huge({.reserve = 256 * GiB});
+  *wild(reinterpret_cast<std::uintptr_t>(huge.base()) - 100 * GiB) = 1;
   return 0;
 }
 
 TEST_CASE(
-    "a wild pointer into the middle of a 256 GiB reservation is a crash, neither growth nor "
-    "overflow") {
+    "a wild pointer into the middle of a 256 GiB "
+    "reservation is a crash, neither growth nor overflow") {
   check_silent_crash(run_scenario("wild pointer into a 256 GiB reservation"));
 }
 
 GROWSTACK_SCENARIO("wild pointer far below the own stack pointer") {
   no_core();
-  call(StackOptions{.reserve = std::size_t{256} << 30}, [] {
+  call(StackOptions{.reserve = 256 * GiB}, [] {
     char here = 0;
-    *wild(reinterpret_cast<std::uintptr_t>(&here) - (std::uintptr_t{1} << 30)) = 1;
+    *wild(reinterpret_cast<std::uintptr_t>(&here) - GiB) = 1;
   });
   return 0;
 }
 
-TEST_CASE(
-    "a wild pointer far below the stack pointer, on the very stack it runs on, is a crash too") {
+TEST_CASE("a wild pointer far below the stack pointer into the same stack is a crash, too") {
   check_silent_crash(run_scenario("wild pointer far below the own stack pointer"));
 }
 
@@ -100,7 +101,7 @@ TEST_CASE("a wild pointer into somebody's guard is not reported as an overflow")
 
 GROWSTACK_SCENARIO("non-canonical pointer") {
   no_core();
-  call(small, [] { *wild(std::uintptr_t{0x8000} << 48U) = 1; });
+  call(small, [] { *wild(machine::bad_address) = 1; });
   return 0;
 }
 
@@ -111,7 +112,7 @@ TEST_CASE("a non-canonical pointer, which comes without an address, is a crash")
 GROWSTACK_SCENARIO("non-canonical pointer near the limit") {
   no_core();
   call(small, [] {
-    // As deep as the committed part goes, to where a signal frame would not fit.
+    // Goes down to where a signal frame would not fit into the committed part.
     const auto crash_near_limit = [&](auto self) -> void {
       char room[64];
       asm volatile("" : : "r"(room) : "memory");
@@ -119,7 +120,7 @@ GROWSTACK_SCENARIO("non-canonical pointer near the limit") {
           bounds && room - static_cast<char*>(bounds->limit) > 512) {
         self(self);
       }
-      *wild(std::uintptr_t{0x8000} << 48U) = 1;
+      *wild(machine::bad_address) = 1;
       asm volatile("" : : : "memory");
     };
     crash_near_limit(crash_near_limit);
@@ -128,12 +129,12 @@ GROWSTACK_SCENARIO("non-canonical pointer near the limit") {
 }
 
 TEST_CASE(
-    "a non-canonical pointer used where a signal frame would not fit crashes after room was made "
-    "for nothing") {
+    "a non-canonical pointer is a crash also where no signal frame would fit, after room was made "
+    "in vain") {
   if (under_thread_sanitizer) {
     skip(
-        "the fault strikes inside of ThreadSanitizer's runtime, while that holds a lock which the "
-        "handler's atomics need");
+        "the fault strikes inside of ThreadSanitizer's runtime, "
+        "while that holds a lock which the handler's atomics need");
     return;
   }
   check_silent_crash(run_scenario("non-canonical pointer near the limit"));
@@ -143,7 +144,7 @@ GROWSTACK_SCENARIO("executing the stack") {
   no_core();
   call(small, [] {
     char code[16];
-    std::memset(code, 0xc3, sizeof code);
+    machine::fill_with_returns(code, sizeof code);
     asm volatile("" : : "r"(code) : "memory");
     reinterpret_cast<void (*)()>(reinterpret_cast<std::uintptr_t>(code))();
   });
@@ -209,7 +210,8 @@ GROWSTACK_SCENARIO("fault while ignored") {
 }
 
 TEST_CASE(
-    "a program that ignores SIGSEGV goes on ignoring sent ones, and still dies of a real one") {
+    "a program that ignores SIGSEGV still ignores one that is sent, and still dies of a real "
+    "fault") {
   CHECK(run_scenario("sent while ignored").exit_code == 7);
   check_silent_crash(run_scenario("fault while ignored"));
 }
@@ -239,7 +241,7 @@ GROWSTACK_SCENARIO("earlier handler gets the address") {
       SA_ONSTACK);
   sigaction(SIGSEGV, &theirs, nullptr);
   call(small, [] {
-    recurse(20000);  // growth is ours, and does not reach them
+    recurse(20000);  // our handler serves growth, and does not forward it
     *wild(16) = 1;
   });
   return 0;
@@ -260,7 +262,8 @@ TEST_CASE("a handler of the old kind, without siginfo, is called the old way") {
 }
 
 GROWSTACK_SCENARIO("mask of the earlier handler") {
-  // SIGUSR1 is in its mask, SIGUSR2 blocked by the program, SIGTERM neither; SIGSEGV as by default.
+  // SIGUSR1 is in its mask, the program blocks SIGUSR2, SIGTERM is in neither, and SIGSEGV is
+  // blocked by default.
   static sigset_t seen;
   struct sigaction theirs = handler_action([](int, siginfo_t*, void*) {
     pthread_sigmask(SIG_SETMASK, nullptr, &seen);
@@ -278,7 +281,7 @@ GROWSTACK_SCENARIO("mask of the earlier handler") {
   return 0;
 }
 
-TEST_CASE("a forwarded handler runs under the mask it asked for, not under ours") {
+TEST_CASE("a forwarded handler runs under the mask that it asked for, and not under ours") {
   CHECK(run_scenario("mask of the earlier handler").exit_code == 7);
 }
 
@@ -344,8 +347,8 @@ TEST_CASE(
 }
 
 GROWSTACK_SCENARIO("sent signal interrupts a system call as before") {
-  // Their handler has no SA_RESTART: a read() must end with EINTR although our handler stands in
-  // front.
+  // Their handler has no SA_RESTART, so a read() must end with EINTR although our handler comes
+  // first.
   struct sigaction theirs = handler_action([](int, siginfo_t*, void*) {});
   sigaction(SIGSEGV, &theirs, nullptr);
   return call(small, [] {
@@ -368,7 +371,7 @@ GROWSTACK_SCENARIO("sent signal interrupts a system call as before") {
   });
 }
 
-TEST_CASE("system calls are interrupted or restarted as the handler before ours had asked for") {
+TEST_CASE("system calls are interrupted or restarted as the handler before ours asked for") {
   CHECK(run_scenario("sent signal interrupts a system call as before").exit_code == 7);
 }
 
@@ -436,13 +439,13 @@ GROWSTACK_SCENARIO("a later handler that chains to ours") {
   if (call(small, [] { return recurse(20000); }) != 20000) {
     return 1;
   }
-  // Ours cannot be taken out from under theirs.
+  // Ours cannot be taken away, because theirs calls it.
   return handler::uninstall() == EPERM && !handler::installed() ? 7 : 2;
 }
 
 TEST_CASE(
-    "a handler installed after ours that chains to it keeps stacks growing, and ours is not pulled "
-    "from under it") {
+    "stacks go on growing under a later handler that chains to ours, and uninstall leaves ours in "
+    "its chain") {
   CHECK(run_scenario("a later handler that chains to ours").exit_code == 7);
 }
 

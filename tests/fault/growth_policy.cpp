@@ -1,20 +1,21 @@
-// The growth policy is arithmetic: no signal, no memory.
+// The growth policy: how far to grow, as arithmetic that needs neither a signal nor memory.
 #include <doctest/doctest.h>
 
 #include <growstack/growth_policy.hpp>
+
+#include "support/units.hpp"
 
 #include <initializer_list>
 
 using growstack::grown_limit;
 using growstack::GrowthPolicy;
 using growstack::kept_limit;
+using namespace growstack::testing;
 
 namespace {
 constexpr std::size_t page = 4096;
 constexpr std::uintptr_t base = 0x7000'0000'0000;
-constexpr std::uintptr_t floor_ = base - (std::uintptr_t{1} << 30);
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
+constexpr std::uintptr_t floor_ = base - GiB;
 
 std::size_t committed_after(const GrowthPolicy& policy, std::size_t committed, std::size_t depth) {
   return base - grown_limit(policy, base, floor_, base - committed, base - depth, page);
@@ -26,8 +27,8 @@ std::size_t kept_at(const GrowthPolicy& policy, std::size_t depth, std::size_t m
 }  // namespace
 
 TEST_CASE(
-    "a touch just below the limit makes what is committed four times as large, or as many times as "
-    "the factor says") {
+    "a touch just below the limit makes what is committed "
+    "four times as large, or as many times as the factor says") {
   CHECK(committed_after({}, 64 * KiB, 64 * KiB + 1) == 256 * KiB);
   CHECK(committed_after({}, 512 * KiB, 512 * KiB + 1) == 2 * MiB);
   CHECK(committed_after({.factor = 2.0}, 64 * KiB, 64 * KiB + 1) == 128 * KiB);
@@ -64,7 +65,7 @@ TEST_CASE("growth ends at the floor, and the last byte above it is usable") {
   CHECK(grown_limit({}, base, floor_, base - 64 * KiB, floor_, page) == floor_);
 }
 
-TEST_CASE("where huge pages begin only whole ones are committed") {
+TEST_CASE("from where huge pages begin only whole huge pages are committed") {
   const GrowthPolicy policy{
       .factor = 2.0, .least_step = page, .headroom = 0, .huge_from = 256 * KiB};
   CHECK(committed_after(policy, 64 * KiB, 64 * KiB + 1) == 128 * KiB);
@@ -95,8 +96,8 @@ TEST_CASE(
 }
 
 TEST_CASE(
-    "whatever the policy, the touched page is committed, the limit falls, and never below the "
-    "floor") {
+    "whatever the policy, the touched page is committed, "
+    "the limit falls, and never below the floor") {
   for (const double factor : {1.0, 1.25, 2.0, 16.0}) {
     for (const std::size_t step : {page, 64 * KiB, 8 * MiB}) {
       for (const std::size_t headroom : {std::size_t{0}, std::size_t{1}, 8 * KiB, 4096 * MiB}) {
@@ -125,8 +126,8 @@ TEST_CASE(
 
 TEST_CASE("a trim of the running stack keeps as much again as is in use, and the initial commit") {
   CHECK(kept_at({}, 4 * KiB) == 72 * KiB);
-  CHECK(kept_at({}, 1 * MiB) ==
-        2 * MiB + 64 * KiB + 2 * MiB - 64 * KiB);  // from 2 MiB on in whole huge pages
+  // From a depth of 2 MiB on in whole huge pages.
+  CHECK(kept_at({}, 1 * MiB) == 2 * MiB + 64 * KiB + 2 * MiB - 64 * KiB);
   CHECK(kept_at({.huge_from = 0}, 1 * MiB) == 2 * MiB + 64 * KiB);
   CHECK(kept_at({.huge_from = 0}, 1 * MiB + 1) == 2 * MiB + 64 * KiB + page);
   CHECK(kept_at(GrowthPolicy::frugal(), 4 * KiB) == 24 * KiB);
@@ -139,8 +140,7 @@ TEST_CASE("a trim of the running stack keeps the margin, and ends at the floor")
 }
 
 TEST_CASE(
-    "at no depth a trim of the running stack keeps more than growth to there may have made "
-    "resident") {
+    "a trim of the running stack keeps no more than growth to that depth may have made resident") {
   for (std::size_t depth = page; depth < 400 * MiB; depth += depth / 97 + page) {
     CHECK(kept_at({}, depth) <= 64 * KiB + 2 * depth + 2 * MiB);
     CHECK(kept_at({}, depth) >= 2 * depth);

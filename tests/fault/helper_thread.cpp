@@ -1,11 +1,13 @@
-// The helper thread: invisible to the program it serves, and never able to hang it.
+// The helper thread: the program that it serves does not see it, and cannot be hung by it.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
 
+#include "support/forked.hpp"
 #include "support/injected_error.hpp"
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
+#include "support/units.hpp"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -29,9 +31,9 @@ using namespace growstack::testing;
 
 namespace {
 
-const StackOptions options{.reserve = std::size_t{64} << 20, .name = "served"};
+const StackOptions options{.reserve = 64 * MiB, .name = "served"};
 
-/// Names of the entries of a directory, without dots.
+/// Returns the names of the entries of a directory, except those that begin with a dot.
 std::set<std::string> entries(const std::string& path) {
   std::set<std::string> names;
   DIR* const directory = opendir(path.c_str());
@@ -47,7 +49,7 @@ std::set<std::string> entries(const std::string& path) {
   return names;
 }
 
-/// Empty if there is none now.
+/// Returns the id of the thread that has this name now. Empty if there is none.
 std::string find_thread(const std::string& name) {
   for (const std::string& id : entries("/proc/self/task")) {
     std::ifstream file("/proc/self/task/" + id + "/comm");
@@ -59,7 +61,8 @@ std::string find_thread(const std::string& name) {
   return {};
 }
 
-/// A thread names itself, some time after it was started.
+/// Waits for a thread of this name, because a thread names itself some time after its start.
+/// Returns its id, or nothing if that takes too long.
 std::string thread_with_name(const std::string& name) {
   constexpr int most_tries = 5000;
   std::string id = find_thread(name);
@@ -70,6 +73,7 @@ std::string thread_with_name(const std::string& name) {
   return id;
 }
 
+/// Returns the value of a field of a thread's status (proc_pid_status(5)).
 std::string status_of(const std::string& thread, const std::string& field) {
   std::ifstream file("/proc/self/task/" + thread + "/status");
   for (std::string line; std::getline(file, line);) {
@@ -80,13 +84,14 @@ std::string status_of(const std::string& thread, const std::string& field) {
   return {};
 }
 
-/// EPERM without the privilege.
+/// Makes this thread a real-time thread. Fails with EPERM without the privilege.
 bool become_real_time(int priority) {
   const sched_param parameters{.sched_priority = priority};
   return sched_setscheduler(0, SCHED_FIFO, &parameters) == 0;
 }
 
-/// A real-time thread of the lowest rank that never rests, on the processors of who made it.
+/// A real-time thread of the lowest priority that never rests, on the processors of the thread that
+/// made it.
 class BusyThread {
  public:
   BusyThread()
@@ -124,7 +129,7 @@ cpu_set_t only(int processor) {
 
 GROWSTACK_SCENARIO("helper's signals") {
   Stack stack(options);
-  for (const char* const name : {"stack-helper", "stack-reporter"}) {
+  for (const char* const name : {"stack-helper", "stack-symbols"}) {
     const std::string thread = thread_with_name(name);
     if (thread.empty()) {
       return 1;
@@ -142,8 +147,8 @@ GROWSTACK_SCENARIO("helper's signals") {
 }
 
 TEST_CASE(
-    "helper and reporter block every signal, so that the program's signals go to the program's "
-    "threads") {
+    "helper and symbolizer block every signal, "
+    "so that the program's signals go to the program's threads") {
   CHECK(run_scenario("helper's signals").exit_code == 7);
 }
 
@@ -162,7 +167,7 @@ GROWSTACK_SCENARIO("helper's descriptors") {
 }
 
 TEST_CASE(
-    "the helper has nothing open but its end of the pipe: it keeps none of the program's files "
+    "the helper has nothing open except its end of the pipe, so it keeps no file of the program "
     "open") {
   CHECK(run_scenario("helper's descriptors").exit_code == 7);
 }
@@ -223,14 +228,28 @@ TEST_CASE("the helper comes to the processor of the thread that faults") {
 }
 
 GROWSTACK_SCENARIO("helper may not be moved") {
-  growstack::testing::InjectedError::for_good().refuse(SYS_sched_setaffinity, EPERM);
+  InjectedError::for_good().refuse(SYS_sched_setaffinity, EPERM);
   Stack stack(options);
   const bool grew = call(stack, [] { return recurse(2000); }) == 2000;
   return grew && handler::counters().helper_missing == 0 ? 7 : 2;
 }
 
-TEST_CASE("a helper that may not be moved serves from where it is") {
+TEST_CASE("a helper that may not be moved serves from the processor where it is") {
   CHECK(run_scenario("helper may not be moved").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("a forked child uninstalls") {
+  if (handler::install() != 0 || handler::start_helper() != 0) {
+    return 1;
+  }
+  const std::string helper = thread_with_name("stack-helper");
+  const int child = exit_code_of_child([] { return handler::uninstall() == 0 ? 7 : 1; });
+  usleep(100'000);
+  return child == 7 && find_thread("stack-helper") == helper ? 7 : 2;
+}
+
+TEST_CASE("a forked child that uninstalls does not end its parent's helper") {
+  CHECK(run_scenario("a forked child uninstalls").exit_code == 7);
 }
 
 GROWSTACK_SCENARIO("started by a real-time thread") {
@@ -251,8 +270,8 @@ TEST_CASE("the helper has the default scheduling policy although a real-time thr
 }
 
 GROWSTACK_SCENARIO("helper gets no processor") {
-  // Confined to one processor, which a real-time thread of higher rank keeps busy: only the
-  // faulting thread itself, of higher rank still, can run.
+  // The helper may use one processor, and a real-time thread keeps this one busy. Only the faulting
+  // thread has a higher priority and can run there.
   Stack stack(options);
   const cpu_set_t one = only(0);
   const int helper = std::stoi(thread_with_name("stack-helper"));
@@ -271,7 +290,7 @@ GROWSTACK_SCENARIO("helper gets no processor") {
 }
 
 TEST_CASE(
-    "a helper that gets no processor delays a fault, and does not hang it: the request is "
+    "a helper that gets no processor delays a fault and does not hang it, because the request is "
     "withdrawn") {
   const Ended ended = run_scenario("helper gets no processor");
   if (ended.exit_code == 8) {
@@ -284,8 +303,8 @@ TEST_CASE(
 }
 
 GROWSTACK_SCENARIO("helper's processor is taken") {
-  // One processor is kept busy by a real-time thread, and the faulting thread, of higher rank, is
-  // confined to it: brought there the helper does not run, on another it does.
+  // A real-time thread keeps one processor busy, and the faulting thread, of higher priority, may
+  // use only this one. A helper that is brought there does not run. On another processor it does.
   const cpu_set_t all = own_processors();
   if (CPU_COUNT(&all) < 2 || !CPU_ISSET(0, &all)) {
     return 8;
@@ -308,7 +327,7 @@ GROWSTACK_SCENARIO("helper's processor is taken") {
 }
 
 TEST_CASE(
-    "a helper that gets no processor beside the fault is let go to others, once and for all") {
+    "a helper that gets no processor where the fault is may use every processor from then on") {
   const Ended ended = run_scenario("helper's processor is taken");
   if (ended.exit_code == 8) {
     skip("needs the privilege to use SCHED_FIFO, and two processors");
@@ -340,17 +359,17 @@ GROWSTACK_SCENARIO("idle") {
   Stack stack(options);
   call(stack, [] { recurse(3000); });
   const std::string helper = thread_with_name("stack-helper");
-  const std::string reporter = thread_with_name("stack-reporter");
+  const std::string symbolizer = thread_with_name("stack-symbols");
   usleep(100'000);
   const auto wakeups = [&] {
     return status_of(helper, "voluntary_ctxt_switches") + " " +
-           status_of(reporter, "voluntary_ctxt_switches");
+           status_of(symbolizer, "voluntary_ctxt_switches");
   };
   const std::string before = wakeups();
   usleep(1'000'000);
   return wakeups() == before ? 7 : 1;
 }
 
-TEST_CASE("while nothing faults neither thread ever wakes up") {
+TEST_CASE("while nothing faults, neither helper nor symbolizer ever wakes up") {
   CHECK(run_scenario("idle").exit_code == 7);
 }

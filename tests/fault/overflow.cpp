@@ -1,18 +1,19 @@
-// The end of a stack: one raw line at once, a trace with names and lines, and the death that
-// everybody knows.
+// The end of a stack: one raw line at once, then a trace with names and lines, then the same death
+// as without us.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
 
+#include "support/alternate_stack.hpp"
+#include "support/bare_system_call.hpp"
 #include "support/each_strategy.hpp"
+#include "support/forked.hpp"
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
+#include "support/units.hpp"
 
 #include <pthread.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -29,8 +30,7 @@ using namespace growstack::testing;
 
 namespace {
 
-StackOptions doomed(std::size_t reserve = std::size_t{1} << 20,
-                    Strategy strategy = Strategy::pipe_helper) {
+StackOptions doomed(std::size_t reserve = MiB, Strategy strategy = Strategy::pipe_helper) {
   return {.reserve = reserve, .strategy = strategy, .name = "doomed"};
 }
 
@@ -45,7 +45,7 @@ void block_sigsegv() {
   pthread_sigmask(SIG_BLOCK, &blocked, nullptr);
 }
 
-/// The line of this file in which `text` stands first.
+/// Returns the number of the first line of this file that has `text` in it.
 int line_of(const std::string& text) {
   std::FILE* const source = std::fopen(__FILE__, "re");
   if (source == nullptr) {
@@ -66,7 +66,8 @@ int line_of(const std::string& text) {
 
 }  // namespace
 
-volatile int endless = 1;  // a compiler warns of recursion that it can see has no end
+// Not constant, because a compiler warns of a recursion that has no end.
+volatile int endless = 1;
 
 [[gnu::noinline]] int runaway(int depth) {
   if (endless == 0) {
@@ -115,16 +116,16 @@ GROWSTACK_SCENARIO("overflow") {
 }
 
 TEST_CASE(
-    "an overflow names thread, stack, sizes, fault address and stack pointer in one line, then "
-    "dies of SIGSEGV") {
+    "an overflow names thread, stack, sizes, "
+    "fault address and stack pointer in one line, then dies of SIGSEGV") {
   const Ended ended = run_scenario("overflow");
   CHECK(ended.signal == SIGSEGV);
   const std::string thread_id = ended.out.substr(0, ended.out.find('\n'));
   const std::string first_line = ended.err.substr(0, ended.err.find('\n'));
   CHECK(matches(first_line, "^growstack: stack overflow: thread " + thread_id +
-                                " \"worker-7\", stack \"doomed\", reserved 1048576 bytes, "
-                                "committed 1048576, fault address "
-                                "0x[0-9a-f]+, stack pointer 0x[0-9a-f]+$"));
+                                " \"worker-7\", stack \"doomed\", "
+                                "reserved 1048576 bytes, committed 1048576, "
+                                "fault address 0x[0-9a-f]+, stack pointer 0x[0-9a-f]+$"));
 }
 
 TEST_CASE("the trace tells which function ran away, at which line, how often, and who began it") {
@@ -154,12 +155,12 @@ TEST_CASE("two functions that call each other are one cycle with a count") {
 
 GROWSTACK_SCENARIO("overflow of a deep stack") {
   no_core();
-  // More than are kept; ThreadSanitizer has no room for so many.
-  call(doomed(std::size_t{256} << 20), begins_runaway);
+  // More frames than a report keeps, and more than ThreadSanitizer has room for.
+  call(doomed(256 * MiB), begins_runaway);
   return 0;
 }
 
-TEST_CASE("of millions of frames both ends are shown, and how many lie between") {
+TEST_CASE("a trace of millions of frames shows both ends, and how many frames lie between") {
   if (under_thread_sanitizer) {
     skip("ThreadSanitizer dies of recursion deeper than 60,000 frames");
     return;
@@ -173,7 +174,7 @@ TEST_CASE("of millions of frames both ends are shown, and how many lie between")
 namespace {
 int overflow_of(const Traits& of) {
   no_core();
-  call(doomed(1 << 20, of.strategy), begins_runaway);
+  call(doomed(MiB, of.strategy), begins_runaway);
   return 0;
 }
 const ScenarioOfEach<overflow_of> overflows("overflow");
@@ -211,7 +212,7 @@ GROWSTACK_SCENARIO("exactly to the floor") {
   return stack.committed() == reserved ? 7 : 2;
 }
 
-TEST_CASE("the whole reserve can be used: the floor itself is no overflow") {
+TEST_CASE("the whole reserve can be used, and a touch of the floor itself is no overflow") {
   const Ended ended = run_scenario("exactly to the floor");
   CHECK(ended.exit_code == 7);
   CHECK(ended.err.empty());
@@ -221,8 +222,8 @@ TEST_CASE("the whole reserve can be used: the floor itself is no overflow") {
 
 GROWSTACK_SCENARIO("allocator locked") {
   no_core();
-  // Stands for an overflow inside malloc, with the allocator's lock held: the reporter needs
-  // standard error's lock as well, and that one a test can hold.
+  // Stands for an overflow inside malloc, which holds the allocator's lock. A test cannot hold that
+  // lock, but it can hold the lock of standard error, which the symbolizer needs as well.
   call(doomed(), [] {
     flockfile(stderr);
     begins_runaway();
@@ -231,8 +232,8 @@ GROWSTACK_SCENARIO("allocator locked") {
 }
 
 TEST_CASE(
-    "a lock held by the overflowing thread does not hang the report: raw addresses are written "
-    "after a while") {
+    "a lock held by the overflowing thread does not hang the report: "
+    "raw addresses are written after a while") {
   const Ended ended = run_scenario("allocator locked");
   CHECK_FALSE(ended.timed_out);
   CHECK(ended.signal == SIGSEGV);
@@ -266,17 +267,14 @@ TEST_CASE("several threads that overflow at once leave one whole trace before th
 GROWSTACK_SCENARIO("overflow in a forked child") {
   no_core();
   Stack stack(doomed());
-  const pid_t child = fork();
-  if (child == 0) {
+  const int end = end_of_child([&] {
     call(stack, begins_runaway);
-    _exit(0);
-  }
-  int status = 0;
-  waitpid(child, &status, 0);
-  return WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV ? 7 : 1;
+    return 0;
+  });
+  return end == killed_by(SIGSEGV) ? 7 : 1;
 }
 
-TEST_CASE("a forked child, which has no reporter, reports its overflow with raw addresses") {
+TEST_CASE("a forked child, which has no symbolizer, reports its overflow with raw addresses") {
   const Ended ended = run_scenario("overflow in a forked child");
   CHECK(ended.exit_code == 7);
   CHECK(contains(ended.err, "stack overflow: thread"));
@@ -315,16 +313,15 @@ TEST_CASE("with standard error closed the process still dies of SIGSEGV") {
 
 GROWSTACK_SCENARIO("thread not attached") {
   no_core();
-  const stack_t none{.ss_sp = nullptr, .ss_flags = SS_DISABLE, .ss_size = 0};
-  call(doomed(), [&] {
-    sigaltstack(&none, nullptr);  // what a thread is that nobody attached
+  call(doomed(), [] {
+    take_alternate_stack_away();  // as in a thread that nobody has attached
     recurse(2000);
   });
   return 0;
 }
 
 TEST_CASE(
-    "on a thread without an alternate stack the first growth kills, silently: attach every "
+    "on a thread without an alternate stack the first growth kills silently, so attach every "
     "thread") {
   const Ended ended = run_scenario("thread not attached");
   CHECK(ended.signal == SIGSEGV);
@@ -358,20 +355,20 @@ TEST_CASE("with SIGSEGV blocked the kernel kills at the first growth without ask
 // ---- signals that find no room ------------------------------------------------------------------
 
 GROWSTACK_SCENARIO("signal frame does not fit") {
-  // A handler without SA_ONSTACK, and a stack pointer just above the limit.
+  // The handler has no SA_ONSTACK, and the stack pointer is just above the limit.
   static volatile sig_atomic_t delivered = 0;
   struct sigaction plain {};
   plain.sa_handler = [](int) { delivered = delivered + 1; };
   sigaction(SIGUSR1, &plain, nullptr);
-  Stack stack({.reserve = std::size_t{1} << 20, .policy = {.headroom = 0}});
+  Stack stack({.reserve = MiB, .policy = {.headroom = 0}});
   const auto counted = handler::counters().lost_signal_frame;
   call(stack, [] {
     const auto bounds = current_stack_bounds();
     if (!bounds) {
       _exit(1);
     }
-    // To within a few hundred bytes of the limit, then one signal, by a bare system call: libc
-    // would use stack itself.
+    // Goes down to a few hundred bytes above the limit, and sends one signal there by a bare system
+    // call, because a call of libc would use stack itself.
     const pid_t thread = gettid();
     const auto descend = [&](auto self) -> void {
       volatile char room[64];
@@ -379,13 +376,12 @@ GROWSTACK_SCENARIO("signal frame does not fit") {
       if (const_cast<char*>(room) - static_cast<char*>(bounds->limit) > 700) {
         self(self);
       } else {
-        long result = SYS_tkill;
-        asm volatile("syscall" : "+a"(result) : "D"(thread), "S"(SIGUSR1) : "rcx", "r11", "memory");
+        bare_system_call(SYS_tkill, thread, SIGUSR1);
       }
       room[1] = 2;
     };
     descend(descend);
-    raise(SIGUSR1);  // one that has room again
+    raise(SIGUSR1);  // here its frame has room again
   });
   std::printf("%d delivered, %d lost\n", static_cast<int>(delivered),
               static_cast<int>(handler::counters().lost_signal_frame - counted));
@@ -393,7 +389,7 @@ GROWSTACK_SCENARIO("signal frame does not fit") {
 }
 
 TEST_CASE(
-    "a signal whose frame does not fit is lost by the kernel: counted, and the thread lives on") {
+    "the kernel loses a signal whose frame does not fit, we count it, and the thread lives on") {
   const Ended ended = run_scenario("signal frame does not fit");
   CHECK(ended.exit_code == 0);
   CHECK(ended.out == "1 delivered, 1 lost\n");

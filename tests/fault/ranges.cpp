@@ -1,12 +1,13 @@
-// The register of ranges: any address to its slot, without a lock, while ranges come and go.
+// The table of ranges: it leads from an address to its slot, without a lock, while ranges come and
+// go.
 #include <doctest/doctest.h>
 
 #include <growstack/handler/handler.hpp>
 #include <growstack/handler/pages.hpp>
 #include <growstack/handler/ranges.hpp>
 
-#include <sys/wait.h>
-#include <unistd.h>
+#include "support/forked.hpp"
+#include "support/units.hpp"
 
 #include <atomic>
 #include <cerrno>
@@ -18,16 +19,18 @@
 #include <vector>
 
 using namespace growstack::handler;
+using namespace growstack::testing;
 
 namespace {
 
-// Nothing is ever touched here: look-ups need addresses, not memory.
+// Look-ups need addresses and no memory, so nothing is mapped here.
 constexpr std::uintptr_t somewhere = std::uintptr_t{0x10} << 40;
 
 constexpr Operations no_operations{
     .plan = [](const Range&, const SlotRecord&, std::uintptr_t) noexcept { return Step{}; },
     .commit = [](const Range&, const SlotRecord&, Step) noexcept { return 0; },
-    .on_overflow = [](const SlotRecord&, const Fault&, int) noexcept {},
+    .on_overflow = [](const SlotRecord&, const Fault&, void*,
+                      int) noexcept { return Disposition::forward; },
 };
 
 struct RemoveRange {
@@ -68,7 +71,7 @@ TEST_CASE("an address that nobody registered has no slot") {
 }
 
 TEST_CASE("every address from a live slot's guard to its last byte is found, and nothing else") {
-  const std::size_t slot_size = 64 * 1024;
+  const std::size_t slot_size = 64 * KiB;
   const OwnedRange range = make_range(somewhere, range_alignment, slot_size);
   publish_slot(*range, 3, slot_size);
   const std::uintptr_t guard = somewhere + 3 * slot_size;
@@ -113,7 +116,7 @@ TEST_CASE(
 }
 
 TEST_CASE("a range of a million slots over eight terabytes is exact at its far end") {
-  const std::size_t slot_size = std::size_t{8} << 20;
+  const std::size_t slot_size = 8 * MiB;
   const std::size_t slots = 1'000'000;
   const OwnedRange range = make_range(somewhere, slots * slot_size, slot_size);
   publish_slot(*range, slots - 1, slot_size);
@@ -134,21 +137,21 @@ TEST_CASE("bounds that are not aligned, overlap, or leave user space are refused
         {.begin = begin, .size = size, .slot_size = slot_size, .operations = &no_operations},
         range);
   };
-  CHECK(add(somewhere + page_size(), range_alignment, 64 * 1024) == EINVAL);
-  CHECK(add(somewhere, range_alignment / 2, 64 * 1024) == EINVAL);
-  CHECK(add(somewhere, 0, 64 * 1024) == EINVAL);
+  CHECK(add(somewhere + page_size(), range_alignment, 64 * KiB) == EINVAL);
+  CHECK(add(somewhere, range_alignment / 2, 64 * KiB) == EINVAL);
+  CHECK(add(somewhere, 0, 64 * KiB) == EINVAL);
   CHECK(add(somewhere, range_alignment, 0) == EINVAL);
   CHECK(add(somewhere, range_alignment, 1000) == EINVAL);
   CHECK(add(somewhere, range_alignment, 2 * range_alignment) == EINVAL);
-  CHECK(add(~std::uintptr_t{0} - range_alignment + 1, range_alignment, 64 * 1024) == EINVAL);
-  const OwnedRange first = make_range(somewhere, 2 * range_alignment, 64 * 1024);
-  CHECK(add(somewhere + range_alignment, range_alignment, 64 * 1024) == EEXIST);
+  CHECK(add(~std::uintptr_t{0} - range_alignment + 1, range_alignment, 64 * KiB) == EINVAL);
+  const OwnedRange first = make_range(somewhere, 2 * range_alignment, 64 * KiB);
+  CHECK(add(somewhere + range_alignment, range_alignment, 64 * KiB) == EEXIST);
   CHECK(range_count() == 1);
 }
 
-TEST_CASE("a slot that is retired waits for the fault that works in it") {
-  const OwnedRange range = make_range(somewhere, range_alignment, 64 * 1024);
-  publish_slot(*range, 0, 64 * 1024);
+TEST_CASE("to retire a slot waits for a fault that works in it") {
+  const OwnedRange range = make_range(somewhere, range_alignment, 64 * KiB);
+  publish_slot(*range, 0, 64 * KiB);
   std::atomic<bool> retired{false};
   auto pinned = std::make_unique<PinnedSlot>(somewhere);
   REQUIRE(static_cast<bool>(*pinned));
@@ -164,8 +167,8 @@ TEST_CASE("a slot that is retired waits for the fault that works in it") {
   CHECK(retired);
 }
 
-TEST_CASE("records are reused, with a new generation and without the old name") {
-  const std::size_t slot_size = 64 * 1024;
+TEST_CASE("slot records are reused, with a new generation and without the old name") {
+  const std::size_t slot_size = 64 * KiB;
   SlotRecord* first_record = nullptr;
   std::uint32_t first_generation = 0;
   {
@@ -207,27 +210,21 @@ TEST_CASE("a commit that a trim overtook does not claim what the trim took away"
 }
 
 TEST_CASE("a pin that a thread held during fork does not exist in the child") {
-  const OwnedRange range = make_range(somewhere, range_alignment, 64 * 1024);
-  publish_slot(*range, 0, 64 * 1024);
-  pid_t child = -1;
+  const OwnedRange range = make_range(somewhere, range_alignment, 64 * KiB);
+  publish_slot(*range, 0, 64 * KiB);
   {
     const PinnedSlot held(somewhere);
-    child = fork();
-    if (child == 0) {
-      alarm(20);          // a hang must not outlive the test
-      retire(*range, 0);  // would wait for ever for a thread of the parent
-      _exit(0);
-    }
+    CHECK(end_of_child([&] {
+            retire(*range, 0);  // would wait for ever for a thread of the parent
+            return 0;
+          }) == 0);
   }
-  int status = -1;
-  REQUIRE(waitpid(child, &status, 0) == child);
-  CHECK(status == 0);
   retire(*range, 0);
 }
 
 TEST_CASE(
-    "look-ups race with ranges that come and go, of other sizes, and only ever find a slot that "
-    "contains the address") {
+    "while ranges of other sizes come and go, a look-up finds only a slot that contains the "
+    "address") {
   std::atomic<bool> stop{false};
   std::atomic<std::uint64_t> found{0};
   std::atomic<std::uint64_t> wrong{0};
@@ -249,7 +246,7 @@ TEST_CASE(
   }
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(2);
   for (std::size_t round = 0; std::chrono::steady_clock::now() < end; ++round) {
-    const std::size_t slot_size = (64 + 64 * (round % 7)) * 1024;
+    const std::size_t slot_size = (64 + 64 * (round % 7)) * KiB;
     const OwnedRange range =
         make_range(somewhere + (round % 3) * range_alignment, range_alignment, slot_size);
     const std::uint32_t slots = range->slot_count.load();

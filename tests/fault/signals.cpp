@@ -1,9 +1,9 @@
-// Handlers without SA_ONSTACK: found, given the flag, and what happens to their signals where a
-// stack has no room.
+// Handlers without SA_ONSTACK: how to find them, how to give them the flag, and what happens to
+// their signals where a stack has no room.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
-#include <growstack/handler/classify.hpp>
+#include <growstack/handler/machine.hpp>
 #include <growstack/handler/pages.hpp>
 
 #include "support/bare_system_call.hpp"
@@ -11,6 +11,7 @@
 #include "support/each_strategy.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
+#include "support/units.hpp"
 
 #include <pthread.h>
 #include <unistd.h>
@@ -28,9 +29,6 @@ using namespace growstack::testing;
 
 namespace {
 
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
-
 volatile sig_atomic_t delivered = 0;
 void count_delivery(int) { delivered = delivered + 1; }
 
@@ -44,7 +42,7 @@ struct sigaction counting(int flags = 0) {
 std::vector<int> members(const sigset_t& signals) {
   std::vector<int> found;
   for (int signal = 1; signal <= 64; ++signal) {
-    // glibc's sigismember() knows its own two signals as well
+    // glibc's sigismember() also knows the two signals that glibc keeps for itself.
     if (sigismember(&signals, signal) == 1) {
       found.push_back(signal);
     }
@@ -76,14 +74,14 @@ GROWSTACK_SCENARIO("list handlers") {
   sigaction(SIGRTMIN + 3, &plain, nullptr);
   signal(SIGPIPE, SIG_IGN);
   signal(SIGTERM, SIG_DFL);
-  const Stack stack;  // our own has SA_ONSTACK
+  const Stack stack;  // installs our handler, which has SA_ONSTACK
   const std::vector<int> found = members(handler::handlers_without_onstack());
   return found == std::vector<int>{SIGUSR1, SIGRTMIN + 3} ? 7 : 1;
 }
 
 TEST_CASE(
-    "handlers without SA_ONSTACK are found, and neither those with it nor ignored nor default "
-    "signals are") {
+    "handlers without SA_ONSTACK are found, and no handlers with it and no ignored or default "
+    "signals") {
   if (sanitized) {
     return skip("a sanitizer installs handlers of its own");
   }
@@ -92,7 +90,7 @@ TEST_CASE(
 
 namespace {
 
-/// As the kernel has it, in its own words: handler, flags, restorer, mask.
+/// An action as the kernel has it, in the kernel's own layout.
 struct KernelAction {
   unsigned long handler;
   unsigned long flags;
@@ -109,8 +107,8 @@ KernelAction kernel_action(int signal) {
 }  // namespace
 
 GROWSTACK_SCENARIO("libc's own signals") {
-  // glibc installs a handler for 32 at the first pthread_cancel, for 33 with the first thread;
-  // which of them has the flag depends on its version: here none shall have it.
+  // glibc installs a handler for 32 at the first pthread_cancel, and for 33 with the first thread.
+  // Its version decides which of them has the flag. Here the flag is taken away from both.
   std::thread sleeper([] { pause(); });
   pthread_cancel(sleeper.native_handle());
   sleeper.join();
@@ -122,7 +120,7 @@ GROWSTACK_SCENARIO("libc's own signals") {
   return members(handler::handlers_without_onstack()) == std::vector<int>{32, 33} ? 7 : 1;
 }
 
-TEST_CASE("libc's own signals are found, which its sigaction hides") {
+TEST_CASE("libc's own signals are found, although its sigaction hides them") {
   if (sanitized) {
     return skip("a sanitizer intercepts cancellation and has handlers of its own");
   }
@@ -182,7 +180,8 @@ GROWSTACK_SCENARIO("only those asked for") {
   return right ? 7 : 2;
 }
 
-TEST_CASE("handlers that are not asked for, ignored signals and default ones stay as they are") {
+TEST_CASE(
+    "handlers that nobody asked for stay as they are, and so do ignored and default signals") {
   CHECK(run_scenario("only those asked for").exit_code == 7);
 }
 
@@ -197,14 +196,14 @@ GROWSTACK_SCENARIO("all that are found") {
   if (handler::add_onstack(handler::handlers_without_onstack()) != 0) {
     return 1;
   }
-  // Cancellation works as before, with the flag that libc did not set.
+  // Cancellation still works with the flag, which libc did not set.
   std::thread another([] { pause(); });
   pthread_cancel(another.native_handle());
   another.join();
   return members(handler::handlers_without_onstack()).empty() ? 7 : 2;
 }
 
-TEST_CASE("all that are found can be given the flag at once, libc's own included") {
+TEST_CASE("all handlers that are found can be given the flag at once, libc's own included") {
   if (sanitized) {
     return skip("a sanitizer intercepts cancellation");
   }
@@ -220,8 +219,7 @@ GROWSTACK_SCENARIO("everything and nothing") {
 }
 
 TEST_CASE(
-    "a set of every signal is no error, SIGKILL and SIGSTOP included, and neither is an empty "
-    "one") {
+    "neither a set of all signals, SIGKILL and SIGSTOP included, nor an empty set is an error") {
   CHECK(run_scenario("everything and nothing").exit_code == 7);
 }
 
@@ -229,8 +227,7 @@ TEST_CASE(
 
 namespace {
 
-/// Sends this thread a signal while its stack pointer is close above the limit, without using the
-/// stack.
+/// Sends a signal to this thread while its stack pointer is close above the limit. Uses no stack.
 void signal_close_above_limit(const Stack& stack) {
   const long thread = gettid();
   at_stack_pointer(reinterpret_cast<std::uintptr_t>(stack.limit()) + 700,
@@ -250,7 +247,7 @@ int interrupted_close_above_limit(const Traits& of) {
                .name = "interrupted"});
   call(stack, [&] {
     signal_close_above_limit(stack);
-    static_cast<void>(descend(200 * KiB));  // another limit
+    static_cast<void>(descend(200 * KiB));  // moves the limit
     signal_close_above_limit(stack);
   });
   std::printf("%d delivered, %d lost\n", static_cast<int>(delivered),
@@ -265,7 +262,7 @@ const ScenarioOfEach<interrupted_close_above_limit<true>> interrupted_with_flag(
 }  // namespace
 
 STRATEGIES_WHERE(traits.grows_by != 0,
-                 "signals whose handlers were given SA_ONSTACK arrive close above the limit") {
+                 "close above the limit a signal arrives if its handler was given SA_ONSTACK") {
   if (sanitized) {
     return skip("a sanitizer's own frames need more than is left above the limit");
   }
@@ -274,9 +271,9 @@ STRATEGIES_WHERE(traits.grows_by != 0,
   CHECK(ended.err == "");
 }
 
-STRATEGIES_WHERE(
-    traits.grows_by != 0,
-    "without it they are lost, which is counted, and said once with the name and the cure") {
+STRATEGIES_WHERE(traits.grows_by != 0,
+                 "close above the limit a signal without SA_ONSTACK is lost, counted, and reported "
+                 "once with the name and the cure") {
   if (sanitized) {
     return skip("a sanitizer's own frames need more than is left above the limit");
   }
@@ -290,7 +287,7 @@ STRATEGIES_WHERE(
 
 namespace {
 
-/// The smallest initial commit there is, and a signal in the first frame that runs there.
+/// Sends a signal in the first frame that runs on a stack with the smallest initial commit.
 int signal_at_entry(const Traits& of) {
   const struct sigaction plain = counting();
   sigaction(SIGUSR1, &plain, nullptr);
@@ -313,8 +310,8 @@ const ScenarioOfEach<signal_at_entry> signals_at_entry("signal at entry");
 }  // namespace
 
 EVERY_STRATEGY(
-    "a stack with one page committed takes a signal without SA_ONSTACK in the first frame of a "
-    "call") {
+    "a stack with one committed page has room for a signal without SA_ONSTACK in the first frame "
+    "of a call") {
   if (sanitized) {
     return skip("a sanitizer's own frames need more than is left above the limit");
   }

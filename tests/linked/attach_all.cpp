@@ -8,6 +8,7 @@
 #include "support/injected_error.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
+#include "support/units.hpp"
 
 #include <boost/context/fiber.hpp>
 
@@ -29,8 +30,6 @@ using namespace growstack::testing;
 namespace context = boost::context;
 
 namespace {
-
-constexpr std::size_t MiB = std::size_t{1} << 20;
 
 /// Made by this thread, and for any to resume.
 context::fiber fiber_that_goes_deep(std::size_t& wrong) {
@@ -137,8 +136,8 @@ TEST_CASE("the library's own threads stay as they are, with every signal blocked
 }
 
 TEST_CASE(
-    "where there is no memory for a thread's signal stack it is not started, and the error says "
-    "so") {
+    "where there is no memory for a thread's signal "
+    "stack it is not started, and the error says so") {
   if (sanitized) {
     return skip("sanitizers need mmap when a thread starts");
   }

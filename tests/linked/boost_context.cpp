@@ -11,6 +11,7 @@
 #include "support/recursion.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
+#include "support/units.hpp"
 
 #include <boost/context/fiber.hpp>
 #include <boost/coroutine2/all.hpp>
@@ -28,9 +29,6 @@ using namespace growstack::testing;
 namespace context = boost::context;
 
 namespace {
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
 
 using Numbers = boost::coroutines2::coroutine<std::size_t>;
 
@@ -90,8 +88,8 @@ EITHER_ALLOCATOR("a coroutine recurses deep between two values, unchanged but fo
 EITHER_ALLOCATOR("a coroutine that is left in the middle unwinds and gives its stack back") {
   if (under_address_sanitizer) {
     return skip(
-        "Boost.Context tells AddressSanitizer of its switches only if it was built for that, and "
-        "unwinding confuses it");
+        "Boost.Context tells AddressSanitizer of its switches "
+        "only if it was built for that, and unwinding confuses it");
   }
   const auto owned = std::make_shared<int>(1);
   const Allocator allocator(16 * MiB);
@@ -233,8 +231,8 @@ TEST_CASE("an allocator from the heap is refused, and no stack is left behind") 
 }
 
 TEST_CASE(
-    "copies of a pooled allocator share the pool, and stacks come back to it without a system call "
-    "between them") {
+    "copies of a pooled allocator share the pool, "
+    "and stacks come back to it without a system call between them") {
   const pooled_stack_allocator allocator(MiB);
   pooled_stack_allocator copy = allocator;
   context::stack_context stack = copy.allocate();

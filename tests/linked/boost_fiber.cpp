@@ -10,6 +10,7 @@
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/units.hpp"
 
 #include <boost/fiber/algo/round_robin.hpp>
 #include <boost/fiber/algo/shared_work.hpp>
@@ -34,9 +35,6 @@ using namespace growstack::testing;
 namespace fibers = boost::fibers;
 
 namespace {
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
 
 /// Not std::this_thread::get_id(), which compilers take for the same wherever a function finds
 /// itself.
@@ -167,8 +165,8 @@ constexpr std::size_t many = 100'000;
 }  // namespace
 
 TEST_CASE(
-    "a hundred thousand fibers wait at once under default limits, each guarded, and any of them "
-    "can go deep") {
+    "a hundred thousand fibers wait at once under default limits, "
+    "each guarded, and any of them can go deep") {
   constexpr std::size_t needed = 2048 * MiB;
   if (sanitized) {
     return skip("a sanitizer's shadow memory would be as large again");

@@ -1,9 +1,10 @@
 // Accounts: committed bytes, charged to a pool and to the whole process, all of them or none.
 #include <doctest/doctest.h>
 
-#include "account.hpp"
+#include "memory/account.hpp"
 
 #include "support/scenario.hpp"
+#include "support/units.hpp"
 
 #include <atomic>
 #include <cstddef>
@@ -40,8 +41,8 @@ TEST_CASE("without a budget there is no charge too large, but one that no number
 }
 
 TEST_CASE(
-    "a budget may become less than what is used: then nothing is charged until enough was given "
-    "back") {
+    "a budget may become less than what is used: "
+    "then nothing is charged until enough was given back") {
   Account account("the option", nullptr);
   CHECK(account.charge(100));
   account.set_budget(50);
@@ -78,7 +79,7 @@ TEST_CASE(
 
 TEST_CASE("the explanation names the budget that leaves less, and what it is") {
   Account whole("the whole", nullptr, 4096);
-  Account part("the part", &whole, 1 << 20);
+  Account part("the part", &whole, MiB);
   CHECK(part.charge(1024));
   CHECK(contains(part.explanation(), "the whole is 4 KiB"));
   CHECK(contains(part.explanation(), "1 KiB are committed"));

@@ -2,7 +2,7 @@
 // much faster. It is held against that one.
 #include <doctest/doctest.h>
 
-#include "index_set.hpp"
+#include "memory/index_set.hpp"
 
 #include <algorithm>
 #include <cstdint>

@@ -12,6 +12,7 @@
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/units.hpp"
 
 #include <cstdio>
 #include <optional>
@@ -23,10 +24,6 @@ using namespace growstack;
 using namespace growstack::testing;
 
 namespace {
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
-constexpr std::size_t GiB = 1024 * MiB;
 
 constexpr std::size_t many = 100'000;
 
@@ -110,8 +107,8 @@ ONE_STRATEGY(Strategy::guard_markers,
 }
 
 ONE_STRATEGY(Strategy::guard_markers,
-             "what a hundred thousand stacks take beside their pages are a few mappings, and all "
-             "of it comes back") {
+             "what a hundred thousand stacks take beside their "
+             "pages are a few mappings, and all of it comes back") {
   if (const std::string why = obstacle(); !why.empty()) {
     return skip(why);
   }
@@ -184,7 +181,7 @@ GROWSTACK_SCENARIO("one of many overflows") {
     call(doomed, [&] { descend_to(address_of(doomed.floor()) - 64 * KiB); });
     return 0;
   });
-  require(end == 1000 + SIGSEGV, "the child dies of it: " + std::to_string(end));
+  require(end == killed_by(SIGSEGV), "the child dies of it: " + std::to_string(end));
   require(without_token(stacks) == 0, "the others are as they were");
   require(call(doomed, [&] { return descend_to(address_of(doomed.floor())); }) == 0,
           "and so is the parent's own");

@@ -14,6 +14,7 @@
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/units.hpp"
 
 #include <boost/context/fiber.hpp>
 
@@ -40,9 +41,6 @@ using namespace growstack::testing;
 using growstack::handler::page_size;
 
 namespace {
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
 
 /// Something that runs there and writes as deep as that.
 std::size_t use(Stack& stack, std::size_t depth) {
@@ -75,8 +73,8 @@ EVERY_POOL("a pool makes stacks of one size, and they are stacks like any other"
 }
 
 EVERY_POOL(
-    "no two stacks of a pool overlap, and below each there is a guard that not even the kernel can "
-    "read") {
+    "no two stacks of a pool overlap, and below each "
+    "there is a guard that not even the kernel can read") {
   StackPool pool(options_for(Of::strategy));
   std::vector<Stack> stacks =
       acquire(pool, Of::traits.locks_memory ? 5 : 70);  // single ones, and several made at once
@@ -125,8 +123,8 @@ TEST_CASE("an option out of range is refused, and the message names it") {
 }
 
 TEST_CASE(
-    "an automatic pool takes the first strategy that works here, and says as a stack does why not "
-    "a better one") {
+    "an automatic pool takes the first strategy that works here, "
+    "and says as a stack does why not a better one") {
   StackPool pool(PoolOptions{.reserve = MiB});
   const Stack single({.reserve = MiB, .strategy = Strategy::automatic});
   CHECK(pool.strategy() == single.strategy());
@@ -310,8 +308,8 @@ POOLS_WHERE(
 }
 
 ONE_STRATEGY(Strategy::guard_markers,
-             "of a frame larger than the window of markers nobody hears: what it left goes when "
-             "the pool is trimmed") {
+             "of a frame larger than the window of markers nobody hears: "
+             "what it left goes when the pool is trimmed") {
   PoolOptions options = options_for(Strategy::guard_markers);
   options.reserve = 8 * MiB;
   StackPool pool(options);
@@ -443,8 +441,8 @@ thread_local std::optional<Stack> kept;
 }  // namespace
 
 EVERY_POOL(
-    "a stack that a thread_local object owns comes back when its thread ends, whichever of both "
-    "was there first") {
+    "a stack that a thread_local object owns comes back "
+    "when its thread ends, whichever of both was there first") {
   StackPool pool(options_for(Of::strategy));
   for (const bool object_first : {true, false}) {
     CAPTURE(object_first);
@@ -796,8 +794,8 @@ bool soon(StackPool& pool, const std::function<bool(const PoolStatistics&)>& is_
 }  // namespace
 
 POOLS_WHERE(!traits.locks_memory,
-            "as demand falls the memory of idle stacks is given back, by nothing but acquiring and "
-            "giving back") {
+            "as demand falls the memory of idle stacks is given back, "
+            "by nothing but acquiring and giving back") {
   PoolOptions options = options_for(Of::strategy);
   options.retention = std::chrono::milliseconds(1);
   StackPool pool(options);
@@ -817,14 +815,13 @@ POOLS_WHERE(!traits.locks_memory,
 }
 
 TEST_CASE(
-    "as demand falls arenas go one after the other, and their address space is there for other "
-    "stacks at once") {
+    "as demand falls arenas go one after the other, "
+    "and their address space is there for other stacks at once") {
   if (under_thread_sanitizer) {
     return skip("ThreadSanitizer leaves too little address space");
   }
   // So large that there is room for few in an arena.
-  StackPool pool(
-      PoolOptions{.reserve = std::size_t{4} << 30U, .retention = std::chrono::milliseconds(1)});
+  StackPool pool(PoolOptions{.reserve = 4 * GiB, .retention = std::chrono::milliseconds(1)});
   std::vector<Stack> stacks = acquire(pool, 900);
   const std::size_t arenas = pool.statistics().arenas;
   CHECK(arenas >= 3);
@@ -833,8 +830,8 @@ TEST_CASE(
                         // wherever they lie
   }
   CHECK(soon(pool, [&](const PoolStatistics& now) {
-    const Stack other({.reserve = std::size_t{128} << 20U});  // throws if it is not
-    const Stack of_a_size_of_its_own({.reserve = std::size_t{512} << 20U});
+    const Stack other({.reserve = 128 * MiB});  // throws if it is not
+    const Stack of_a_size_of_its_own({.reserve = 512 * MiB});
     return now.arenas < arenas && now.live + now.cached + now.cold < 300;
   }));
   for (Stack& stack : stacks) {

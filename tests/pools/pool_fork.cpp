@@ -10,11 +10,11 @@
 #include "support/pools.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
+#include "support/units.hpp"
 
 #include <atomic>
 #include <chrono>
 #include <cstdio>
-#include <exception>
 #include <latch>
 #include <optional>
 #include <thread>
@@ -25,23 +25,8 @@ using namespace growstack::testing;
 
 namespace {
 
-constexpr std::size_t KiB = 1024;
-
 bool grows(Stack& stack) {
   return call(stack, [] { return descend(400 * KiB); }) == 0;
-}
-
-/// How a forked child ends that runs body(). An exception would run the rest of the tests there.
-template <class Body>
-int end_of(const Body& body) {
-  return end_of_child([&] {
-    try {
-      return body();
-    } catch (const std::exception& error) {
-      std::fprintf(stderr, "in the child: %s\n", error.what());
-      return 99;
-    }
-  });
 }
 
 /// In a child: what it acquires, it can use, and give back. 0, or what went wrong.
@@ -74,7 +59,7 @@ EVERY_POOL("a pool works on in a child of fork, and the parent's stacks are not 
   }
   stacks.pop_back();
   const PoolStatistics before = pool.statistics();
-  CHECK(end_of([&] {
+  CHECK(end_of_child([&] {
           if (warm_byte(stacks[0]) != 42 || pool.statistics().live != 2) {
             return 10;
           }
@@ -97,14 +82,14 @@ EVERY_POOL("a pool works on in a child of fork, and the parent's stacks are not 
 EVERY_POOL("a child has a pool of its own, which ends with all it has, and its own children, too") {
   StackPool pool(options_for(Of::strategy));
   acquire(pool, 2);
-  CHECK(end_of([&] {
+  CHECK(end_of_child([&] {
           std::optional<StackPool> own(options_for(Of::strategy));
           const int trouble = trouble_with(*own, 3);
           if (trouble != 0) {
             return trouble;
           }
           const int of_its_child =
-              end_of([&] { return trouble_with(*own, 3) + trouble_with(pool, 3); });
+              end_of_child([&] { return trouble_with(*own, 3) + trouble_with(pool, 3); });
           own.reset();
           return of_its_child != 0                                           ? of_its_child + 20
                  : process_counters().stacks == stacks_of(pool.statistics()) ? 0
@@ -128,7 +113,7 @@ EVERY_POOL("what other threads had cached is there in the child, where these thr
   }
   cached.wait();
   const PoolStatistics before = pool.statistics();
-  const int end = end_of([&] {
+  const int end = end_of_child([&] {
     const PoolStatistics now = pool.statistics();
     if (now.live != 0 || now.cached != before.cached ||
         now.high_water.count() != before.high_water.count()) {
@@ -149,7 +134,7 @@ EVERY_POOL("a stack that outlived its pool can be given back in a child") {
   std::optional<StackPool> pool(options_for(Of::strategy));
   std::vector<Stack> stacks = acquire(*pool, 2);
   pool.reset();
-  CHECK(end_of([&] {
+  CHECK(end_of_child([&] {
           if (!grows(stacks[0])) {
             return 10;
           }
@@ -162,12 +147,12 @@ EVERY_POOL("a stack that outlived its pool can be given back in a child") {
 }
 
 EVERY_POOL(
-    "however threads acquire, give back, trim and end while the process forks, each child's pool "
-    "works") {
+    "however threads acquire, give back, "
+    "trim and end while the process forks, each child's pool works") {
   if (under_address_sanitizer) {
     return skip(
-        "a child inherits the locks of AddressSanitizer's allocator from threads that it does not "
-        "have");
+        "a child inherits the locks of AddressSanitizer's "
+        "allocator from threads that it does not have");
   }
   StackPool pool(options_for(Of::strategy));
   std::atomic<bool> done{false};
@@ -192,7 +177,7 @@ EVERY_POOL(
   constexpr std::size_t at_most_in_hand = 64;
   int failed = 0;
   for (int round = 0; round < 60; ++round) {
-    const int end = end_of([&] {
+    const int end = end_of_child([&] {
       if (pool.statistics().live > at_most_in_hand) {
         return 10;
       }
@@ -225,7 +210,7 @@ int outlived_while_forking(const Traits& of) {
   });
   int failed = 0;
   for (int round = 0; round < 60; ++round) {
-    const int end = end_of([&] {
+    const int end = end_of_child([&] {
       StackPool pool(options_for(of.strategy));
       static_cast<void>(process_counters());
       return trouble_with(pool, 2);
@@ -244,8 +229,8 @@ const ScenarioOfEach<outlived_while_forking> outlived_while_forking_scenarios(
 EVERY_POOL("pools and what outlives them may end while another thread forks") {
   if (under_address_sanitizer) {
     return skip(
-        "a child inherits the locks of AddressSanitizer's allocator from threads that it does not "
-        "have");
+        "a child inherits the locks of AddressSanitizer's "
+        "allocator from threads that it does not have");
   }
   const Ended ended = run_scenario_of("outlived while forking", Of::traits);
   CHECK(ended.err == "");

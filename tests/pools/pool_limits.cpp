@@ -10,12 +10,13 @@
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
 #include "support/injected_error.hpp"
+#include "support/limits.hpp"
 #include "support/pools.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/units.hpp"
 
-#include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include <cerrno>
@@ -35,9 +36,6 @@ using namespace growstack::testing;
 using growstack::handler::page_size;
 
 namespace {
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
 
 PoolOptions hungry(Strategy strategy) {
   PoolOptions options = options_for(strategy);
@@ -80,20 +78,13 @@ bool works(StackPool& pool, std::size_t depth = 500 * KiB) {
   return call(stack, [depth] { return descend(depth); }) == 0;
 }
 
-void set_limit(int resource, rlim_t bytes) {
-  rlimit limit{};
-  getrlimit(static_cast<__rlimit_resource>(resource), &limit);
-  limit.rlim_cur = bytes;
-  require(setrlimit(static_cast<__rlimit_resource>(resource), &limit) == 0, "a limit can be set");
-}
-
 }  // namespace
 
 // ---- a number of stacks -------------------------------------------------------------------------
 
 EVERY_POOL(
-    "a pool makes as many stacks as it may, then says EAGAIN, and acquires again after one was "
-    "given back") {
+    "a pool makes as many stacks as it may, then says EAGAIN, "
+    "and acquires again after one was given back") {
   PoolOptions options = hungry(Of::strategy);
   options.most_stacks = 7;
   StackPool pool(options);
@@ -144,8 +135,8 @@ TEST_CASE("before a pool refuses it takes what other threads keep for themselves
 // ---- budgets ------------------------------------------------------------------------------------
 
 EVERY_POOL(
-    "a pool whose budget is used up says ENOMEM and what the budget is, until something was given "
-    "back") {
+    "a pool whose budget is used up says ENOMEM and "
+    "what the budget is, until something was given back") {
   PoolOptions options = hungry(Of::strategy);
   options.budget = 5 * at_least(Of::traits);
   StackPool pool(options);
@@ -323,7 +314,7 @@ int data_segment(const Traits& of) {
   std::vector<Stack> stacks;
   stacks.reserve(1000);
   stacks.push_back(pool.acquire());
-  set_limit(RLIMIT_DATA, status_bytes("VmData") + 10 * MiB);
+  require(set_soft_limit(RLIMIT_DATA, status_bytes("VmData") + 10 * MiB), "a limit can be set");
   const std::string refused = acquire_until_refused(pool, stacks, 1000);
   require(contains(refused, "RLIMIT_DATA is reached"), "the error names the limit: " + refused);
   require(contains(refused, "ulimit -d"), "the error tells the cure: " + refused);
@@ -355,7 +346,7 @@ int address_space(const Traits& of) {
   std::optional<StackPool> pool(options);
   static_cast<void>(works(*pool));
   pool.reset();
-  set_limit(RLIMIT_AS, status_bytes("VmSize") + 600 * MiB);
+  require(set_soft_limit(RLIMIT_AS, status_bytes("VmSize") + 600 * MiB), "a limit can be set");
   pool.emplace(options);
   std::vector<Stack> stacks;
   stacks.reserve(100);
@@ -412,8 +403,8 @@ const ScenarioOfEach<mappings> mappings_scenarios("mappings");
 }  // namespace
 
 POOLS_WHERE(traits.charged,
-            "at RLIMIT_DATA a pool refuses with the limit and the cure, and what was given back is "
-            "there again") {
+            "at RLIMIT_DATA a pool refuses with the limit and the cure, "
+            "and what was given back is there again") {
   if (sanitized) {
     return skip("a sanitizer's own memory counts against RLIMIT_DATA");
   }
@@ -538,8 +529,8 @@ const ScenarioOfEach<refused_call> refused_call_scenarios("refused call");
 }  // namespace
 
 EVERY_POOL(
-    "whichever system call of a pool is refused, it stays usable, loses nothing, and has no stack "
-    "without a guard") {
+    "whichever system call of a pool is refused, it stays usable, "
+    "loses nothing, and has no stack without a guard") {
   if (sanitized) {
     return skip("a sanitizer dies when its own system calls are refused");
   }

@@ -11,6 +11,7 @@
 #include "support/each_strategy.hpp"
 #include "support/pools.hpp"
 #include "support/sanitized.hpp"
+#include "support/units.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -29,9 +30,6 @@ using namespace growstack;
 using namespace growstack::testing;
 
 namespace {
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
 
 /// What is written lies at multiples of this below the base, and stack pointers go half way
 /// between: neither the frames of a call nor those of a jump come near.
@@ -387,8 +385,8 @@ EVERY_POOL("one thread, whatever it does, always finds the pool as the model say
 }
 
 EVERY_POOL(
-    "several threads, which also pass stacks on, find no stack of another changed, and the sums "
-    "right in the end") {
+    "several threads, which also pass stacks on, "
+    "find no stack of another changed, and the sums right in the end") {
   for (unsigned seed = 1; seed <= 2; ++seed) {
     CAPTURE(seed);
     World world(Of::traits, Of::traits.locks_memory ? 3 : 40);

@@ -8,6 +8,7 @@
 #include "support/old_kernel.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
+#include "support/units.hpp"
 
 #include <sys/mman.h>
 
@@ -21,8 +22,6 @@ using namespace growstack;
 using namespace growstack::testing;
 
 namespace {
-
-constexpr std::size_t MiB = std::size_t{1} << 20U;
 
 const StackOptions options{.reserve = 8 * MiB, .strategy = Strategy::automatic, .name = "chosen"};
 

@@ -6,6 +6,7 @@
 
 #include "support/descend.hpp"
 #include "support/sanitized.hpp"
+#include "support/units.hpp"
 
 #include <algorithm>
 #include <array>
@@ -29,8 +30,6 @@ using growstack::StackBounds;
 using growstack::StackOptions;
 
 namespace {
-
-constexpr std::size_t MiB = std::size_t{1024} * 1024;
 
 int twice(int number) { return 2 * number; }
 
@@ -94,9 +93,13 @@ TEST_CASE("a callable that returns nothing runs once") {
 TEST_CASE("a reference comes back as the reference it was") {
   int number = 1;
   const int constant = 2;
-  int& same = call(StackOptions{}, [&]() -> int& { return number; });
-  const int& same_constant = call(StackOptions{}, [&]() -> const int& { return constant; });
-  int&& same_rvalue = call(StackOptions{}, [&]() -> int&& { return std::move(number); });
+  // These have names, because gcc 14 suspects a reference into a temporary argument otherwise.
+  const StackOptions options;
+  const auto to_constant = [&]() -> const int& { return constant; };
+  const auto to_rvalue = [&]() -> int&& { return std::move(number); };
+  int& same = call(options, [&]() -> int& { return number; });
+  const int& same_constant = call(options, to_constant);
+  int&& same_rvalue = call(options, to_rvalue);
   CHECK(&same == &number);
   CHECK(&same_constant == &constant);
   CHECK(&same_rvalue == &number);
@@ -383,8 +386,8 @@ TEST_CASE("outside of a call there are no current bounds") {
 }
 
 TEST_CASE(
-    "inside of a call the current bounds are those of its stack, and hold the address of every "
-    "local variable") {
+    "inside of a call the current bounds are those of its stack, "
+    "and hold the address of every local variable") {
   Stack stack;
   std::optional<StackBounds> bounds;
   bool holds_local = false;
@@ -400,7 +403,7 @@ TEST_CASE(
   CHECK(bounds->base == stack.base());
   CHECK(bounds->floor == stack.floor());
   CHECK(bounds->limit == limit);
-  CHECK(static_cast<char*>(bounds->floor) - static_cast<char*>(bounds->guard) == 64 * 1024);
+  CHECK(static_cast<char*>(bounds->floor) - static_cast<char*>(bounds->guard) == 64 * KiB);
 }
 
 TEST_CASE(

@@ -6,10 +6,11 @@
 #include "support/core_dump.hpp"
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
+#include "support/limits.hpp"
 #include "support/scenario.hpp"
+#include "support/units.hpp"
 
 #include <fcntl.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -30,9 +31,6 @@ using growstack::Stack;
 using growstack::Strategy;
 
 namespace {
-
-constexpr std::size_t MiB = std::size_t{1024} * 1024;
-constexpr std::size_t GiB = 1024 * MiB;
 
 constexpr std::size_t marker_bytes = 64;
 using Marker = std::array<unsigned char, marker_bytes>;
@@ -61,15 +59,12 @@ void mark(std::size_t depth, Kind kind) {
 /// Three stacks, of which one is trimmed; then the process aborts while a call runs.
 int crash(const Traits& of) {
   allow_cores_in(std::getenv("GROWSTACK_TEST_FOLDER"));
-  rlimit limit{};
-  getrlimit(RLIMIT_STACK, &limit);
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_STACK, &limit);
+  raise_soft_limit(RLIMIT_STACK);
   const growstack::StackOptions options{.reserve = 256 * GiB, .strategy = of.strategy};
   Stack idle(options);
   Stack given_back(options);
   Stack running(options);
-  call(idle, [] { mark(64 * 1024, shallow); });
+  call(idle, [] { mark(64 * KiB, shallow); });
   call(given_back, [] { mark(20 * MiB, trimmed); });
   if (of.trims && given_back.trim()) {
     return 2;
@@ -85,9 +80,7 @@ const ScenarioOfEach<crash> crash_of("crash");
 
 /// Why no core can be had here; empty if one can.
 std::string nothing_to_see_because() {
-  rlimit stack_limit{};
-  getrlimit(RLIMIT_STACK, &stack_limit);
-  return stack_limit.rlim_max == RLIM_INFINITY
+  return limits_of(RLIMIT_STACK).rlim_max == RLIM_INFINITY
              ? no_core_because()
              : "the hard RLIMIT_STACK forbids a MAP_GROWSDOWN stack of any size";
 }
@@ -126,8 +119,8 @@ std::vector<bool> markers_in(const std::filesystem::path& file,
 }  // namespace
 
 STRATEGIES_WHERE(traits.trims,
-                 "the core of a process with three stacks of 256 GiB holds what they use, and "
-                 "nothing of what they reserve") {
+                 "the core of a process with three stacks of 256 GiB "
+                 "holds what they use, and nothing of what they reserve") {
   if (const std::string reason = nothing_to_see_because(); !reason.empty()) {
     return skip(reason);
   }

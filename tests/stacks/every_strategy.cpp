@@ -12,6 +12,7 @@
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/units.hpp"
 
 #include <boost/context/fiber.hpp>
 
@@ -32,9 +33,6 @@ using growstack::StackOptions;
 using growstack::handler::page_size;
 
 namespace {
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
 
 /// Below the usual RLIMIT_STACK, which bounds grows_down.
 constexpr std::size_t reserve = 6 * MiB;
@@ -258,8 +256,8 @@ STRATEGIES_WHERE(
 }
 
 EVERY_STRATEGY(
-    "what is committed stays below 64 KiB and four times the depth, what is resident below 64 KiB "
-    "and twice the depth") {
+    "what is committed stays below 64 KiB and four times the depth, "
+    "what is resident below 64 KiB and twice the depth") {
   for (const std::size_t depth : {16 * KiB, 64 * KiB, 200 * KiB, MiB, 2 * MiB}) {
     Stack stack(options_for(Of::traits));
     call(stack, [&] { descend(depth); });
@@ -433,8 +431,8 @@ STRATEGIES_WHERE(traits.trims,
 }
 
 STRATEGIES_WHERE(traits.trims,
-                 "a running stack that trims itself for nothing still notices when there is "
-                 "something to give back") {
+                 "a running stack that trims itself for nothing "
+                 "still notices when there is something to give back") {
   Stack stack(options_for(Of::traits));
   std::size_t wrong = 0;
   std::size_t most_left = 0;
@@ -475,8 +473,8 @@ STRATEGIES_WHERE(traits.own_address_space, "a released stack leaves no mapping b
 }
 
 STRATEGIES_WHERE(traits.own_address_space,
-                 "a stack released beside a neighbour leaves nothing charged or resident, and the "
-                 "next one starts empty") {
+                 "a stack released beside a neighbour leaves nothing "
+                 "charged or resident, and the next one starts empty") {
   const StackOptions options = options_for(Of::traits);
   Stack neighbour(options);
   call(neighbour, [] { descend(MiB); });
@@ -532,8 +530,8 @@ std::string quoted_name(const Traits& of) { return '"' + options_for(of).name + 
 }  // namespace
 
 STRATEGIES_WHERE(traits.guarded,
-                 "a recursion without end is reported as the overflow of that stack, and the "
-                 "process dies of its signal") {
+                 "a recursion without end is reported as the overflow "
+                 "of that stack, and the process dies of its signal") {
   const Ended ended = run_scenario_of("recursion", Of::traits);
   CHECK(ended.signal == signal_of_overflow(Of::strategy));
   CHECK(contains(ended.err, "stack overflow"));

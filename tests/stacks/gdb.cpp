@@ -9,6 +9,7 @@
 #include "support/each_strategy.hpp"
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
+#include "support/units.hpp"
 
 #include <pthread.h>
 #include <unistd.h>
@@ -29,8 +30,6 @@ using namespace growstack;
 using namespace growstack::testing;
 
 namespace {
-
-constexpr std::size_t MiB = std::size_t{1} << 20;
 
 const std::vector<std::string> source_the_script{std::string("source ") + GROWSTACK_GDB_SCRIPT};
 
@@ -150,8 +149,8 @@ STRATEGIES_WHERE(
   CAPTURE(said);
   CHECK(matches(said, "growstack: stack overflow: stack \"doomed\" \\(" +
                           std::string(Of::traits.name) +
-                          "\\), reserved [0-9]+ bytes, committed [0-9]+, fault address "
-                          "0x[0-9a-f]+, stack pointer 0x"));
+                          "\\), reserved [0-9]+ bytes, committed [0-9]+, "
+                          "fault address 0x[0-9a-f]+, stack pointer 0x"));
   CHECK(matches(said, "hit Catchpoint 1 \\(signal SIG(SEGV|BUS)\\), .*runaway"));
 }
 
@@ -165,8 +164,8 @@ GROWSTACK_SCENARIO("null pointer") {
 }
 
 TEST_CASE(
-    "a null pointer stops in gdb, and once more when our handler has left it to the default "
-    "action") {
+    "a null pointer stops in gdb, and once more when "
+    "our handler has left it to the default action") {
   if (gdb_is_missing()) {
     return;
   }
@@ -200,7 +199,7 @@ TEST_CASE("a wild pointer that hits the reserve of a stack stops in gdb: that is
 GROWSTACK_SCENARIO("growth that fails") {
   no_core();
   Stack stack({.reserve = 16 * MiB, .strategy = Strategy::in_handler, .name = "starving"});
-  set_process_budget(256 * 1024);
+  set_process_budget(256 * KiB);
   call(stack, runaway, 0);
   return 0;
 }
@@ -407,7 +406,7 @@ TEST_CASE("a stripped program tells as much") {
 
 GROWSTACK_SCENARIO("very many stacks") {
   no_core();
-  StackPool pool({.reserve = 64 * 1024, .guard = 4096, .strategy = Strategy::pipe_helper});
+  StackPool pool({.reserve = 64 * KiB, .guard = 4096, .strategy = Strategy::pipe_helper});
   std::vector<Stack> stacks;
   for (int count = 0; count < 150; ++count) {
     stacks.push_back(pool.acquire("one of many"));
@@ -417,8 +416,8 @@ GROWSTACK_SCENARIO("very many stacks") {
 }
 
 TEST_CASE(
-    "of very many stacks 100 are listed, or as many as asked for, those that run first, and the "
-    "rest is counted") {
+    "of very many stacks 100 are listed, or as many as asked for, "
+    "those that run first, and the rest is counted") {
   if (gdb_is_missing()) {
     return;
   }

@@ -5,12 +5,13 @@
 #include <growstack/handler/pages.hpp>
 
 #include "support/descend.hpp"
+#include "support/limits.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/units.hpp"
 
 #include <sys/mman.h>
-#include <sys/resource.h>
 
 #include <cerrno>
 #include <cstdio>
@@ -24,35 +25,9 @@ using growstack::Stack;
 using growstack::Strategy;
 using growstack::handler::page_size;
 
-namespace {
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
-
-/// The soft RLIMIT_STACK, for a while.
-class StackLimit {
- public:
-  explicit StackLimit(rlim_t bytes) {
-    getrlimit(RLIMIT_STACK, &before_);
-    const rlimit limit{bytes, before_.rlim_max};
-    set_ = setrlimit(RLIMIT_STACK, &limit) == 0;
-  }
-  ~StackLimit() { setrlimit(RLIMIT_STACK, &before_); }
-  StackLimit(const StackLimit&) = delete;
-  StackLimit& operator=(const StackLimit&) = delete;
-
-  [[nodiscard]] bool set() const { return set_; }
-
- private:
-  rlimit before_{};
-  bool set_ = false;
-};
-
-}  // namespace
-
 TEST_CASE("a stack larger than RLIMIT_STACK is refused, with the limit and the cure") {
-  const StackLimit limit(4 * MiB);
-  REQUIRE(limit.set());
+  const SoftLimit limit(RLIMIT_STACK, 4 * MiB);
+  REQUIRE(limit.is_set());
   try {
     const Stack stack({.reserve = 4 * MiB + 1, .strategy = Strategy::grows_down});
     FAIL("it was not refused");
@@ -66,16 +41,16 @@ TEST_CASE("a stack larger than RLIMIT_STACK is refused, with the limit and the c
 }
 
 TEST_CASE("with RLIMIT_STACK as large as the stack, the stack grows to its last byte") {
-  const StackLimit limit(4 * MiB);
-  REQUIRE(limit.set());
+  const SoftLimit limit(RLIMIT_STACK, 4 * MiB);
+  REQUIRE(limit.is_set());
   Stack stack({.reserve = 4 * MiB, .strategy = Strategy::grows_down});
   call(stack, [&] { touch_in_one_jump(reinterpret_cast<std::uintptr_t>(stack.floor())); });
   CHECK(stack.committed() == 4 * MiB);
 }
 
 GROWSTACK_SCENARIO("a large stack under a raised limit") {
-  const StackLimit limit(RLIM_INFINITY);
-  if (!limit.set()) {
+  const SoftLimit limit(RLIMIT_STACK, RLIM_INFINITY);
+  if (!limit.is_set()) {
     return 2;
   }
   Stack stack({.reserve = 512 * MiB, .strategy = Strategy::grows_down});
@@ -84,14 +59,12 @@ GROWSTACK_SCENARIO("a large stack under a raised limit") {
 }
 
 TEST_CASE(
-    "a process that raises RLIMIT_STACK gets larger stacks at once: the kernel reads the limit at "
-    "the fault") {
+    "a process that raises RLIMIT_STACK gets larger stacks at once: "
+    "the kernel reads the limit at the fault") {
 #ifdef GROWSTACK_TESTED_UNDER_TSAN
   return skip("memory that ThreadSanitizer maps for itself lands in a hole as large as this one");
 #endif
-  rlimit limit{};
-  getrlimit(RLIMIT_STACK, &limit);
-  if (limit.rlim_max != RLIM_INFINITY) {
+  if (limits_of(RLIMIT_STACK).rlim_max != RLIM_INFINITY) {
     return skip("the hard RLIMIT_STACK forbids to raise it");
   }
   CHECK(run_scenario("a large stack under a raised limit").exit_code == 0);
@@ -101,7 +74,7 @@ GROWSTACK_SCENARIO("a limit lowered later") {
   Stack stack({.reserve = 6 * MiB, .strategy = Strategy::grows_down, .name = "lowered"});
   call(stack, [] { descend(2 * MiB); });
   std::fprintf(stderr, "deep\n");
-  const StackLimit limit(3 * MiB);
+  const SoftLimit limit(RLIMIT_STACK, 3 * MiB);
   call(stack, [] { descend(5 * MiB); });
   return 0;
 }
@@ -109,8 +82,8 @@ GROWSTACK_SCENARIO("a limit lowered later") {
 TEST_CASE("a limit lowered later ends the growth of stacks that exist, by SIGSEGV") {
 #ifdef GROWSTACK_TESTED_UNDER_TSAN
   return skip(
-      "the fault may strike inside of ThreadSanitizer's runtime, while that holds a lock which the "
-      "report needs");
+      "the fault may strike inside of ThreadSanitizer's runtime, "
+      "while that holds a lock which the report needs");
 #endif
   const Ended ended = run_scenario("a limit lowered later");
   CHECK(ended.err.find("deep") != std::string::npos);

@@ -14,6 +14,7 @@
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/units.hpp"
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -31,9 +32,6 @@ using namespace growstack::testing;
 using growstack::handler::page_size;
 
 namespace {
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
 
 const StackOptions options{
     .reserve = 8 * MiB, .strategy = Strategy::guard_markers, .name = "marked"};
@@ -188,7 +186,7 @@ GROWSTACK_SCENARIO("forked with markers") {
     call(stack, [] { descend_to(0); });
     return 1;
   });
-  return grown == 7 && overflown == 1000 + SIGSEGV && readable_in_guard(stack) == 0 ? 7 : 1;
+  return grown == 7 && overflown == killed_by(SIGSEGV) && readable_in_guard(stack) == 0 ? 7 : 1;
 }
 
 TEST_OF_GUARD_MARKERS("a forked child keeps growing, and keeps its guard") {
@@ -224,8 +222,8 @@ GROWSTACK_SCENARIO("markers in locked memory") {
 }
 
 TEST_OF_GUARD_MARKERS(
-    "in a process that locks all its memory such a stack is left unlocked: lean, and able to "
-    "grow") {
+    "in a process that locks all its memory such a "
+    "stack is left unlocked: lean, and able to grow") {
   if (sanitized) {
     return skip("a sanitizer's shadow memory cannot be locked");
   }

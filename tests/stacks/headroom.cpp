@@ -9,14 +9,16 @@
 #include "support/bare_system_call.hpp"
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
+#include "support/forked.hpp"
+#include "support/limits.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/units.hpp"
 
 #include <fcntl.h>
 #include <spawn.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -42,9 +44,6 @@ using growstack::Strategy;
 using growstack::handler::page_size;
 
 namespace {
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
 
 StackOptions options_for(const Traits& of) {
   return {.reserve = 6 * MiB, .strategy = of.strategy, .name = "short of room"};
@@ -98,8 +97,8 @@ std::size_t wrong_bytes(std::uintptr_t begin, std::size_t size, unsigned char by
 // ---- what the kernel does with memory that nobody touched ---------------------------------------
 
 EVERY_STRATEGY(
-    "a system call into memory that nobody has touched finds what the strategy can give without a "
-    "fault of ours") {
+    "a system call into memory that nobody has touched "
+    "finds what the strategy can give without a fault of ours") {
   const FileOf file(42, 8 * KiB);
   Stack stack(options_for(Of::traits));
   const long got =
@@ -253,8 +252,7 @@ namespace {
 
 int no_memory_to_lend(const Traits& of) {
   Stack stack({.reserve = 64 * MiB, .strategy = of.strategy});
-  const rlimit narrow{status_bytes("VmData") + MiB, RLIM_INFINITY};
-  setrlimit(RLIMIT_DATA, &narrow);
+  require(set_soft_limit(RLIMIT_DATA, status_bytes("VmData") + MiB), "a limit can be set");
   const bool refused =
       ensure_committed(at(address_of(stack.base()) - 32 * MiB), 1) == std::errc::not_enough_memory;
   const bool small_one = !ensure_committed(at(address_of(stack.base()) - 256 * KiB), 1);
@@ -356,8 +354,8 @@ EVERY_STRATEGY("errno stays as it was") {
 EVERY_STRATEGY("many threads ensure memory of their stacks at once") {
   if (sanitized && Of::traits.limit_moves && !Of::traits.growth_events) {
     return skip(
-        "the memory that a sanitizer maps for threads lands in the holes that these stacks grow "
-        "into");
+        "the memory that a sanitizer maps for threads "
+        "lands in the holes that these stacks grow into");
   }
   constexpr int count = 8;
   std::vector<Stack> stacks;
@@ -438,14 +436,12 @@ void by_popen() {
   }
 }
 
-/// In a child: starts a program with the stack pointer `distance` above the limit. Its signal, or
-/// 0.
-int signal_at_distance(const Traits& of, std::size_t distance, void (*start_program)(),
-                       bool with_headroom) {
-  const pid_t child = fork();
-  if (child == 0) {
+/// Starts a program in a child, with the stack pointer `distance` above the limit. Returns how the
+/// child ended.
+int end_at_distance(const Traits& of, std::size_t distance, void (*start_program)(),
+                    bool with_headroom) {
+  return end_of_child([&] {
     no_core();
-    alarm(30);
     Stack stack(options_for(of));
     call(stack, [&] {
       at_stack_pointer(address_of(stack.limit()) + distance, [&] {
@@ -455,11 +451,8 @@ int signal_at_distance(const Traits& of, std::size_t distance, void (*start_prog
         start_program();
       });
     });
-    _exit(0);
-  }
-  int status = 0;
-  waitpid(child, &status, 0);
-  return WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status) == 0 ? 0 : -1;
+    return 0;
+  });
 }
 
 /// Where exactly a library blocks signals, and how much it needs then, is its own affair: every
@@ -471,11 +464,11 @@ int start_programs(const Traits& of) {
     start_program();  // the dynamic linker resolves names at the first call, with frames that are
                       // larger than those in question
     for (std::size_t distance = 128; distance <= 4 * KiB; distance += 16) {
-      const int signal = signal_at_distance(of, distance, start_program, with_headroom);
-      if (signal != 0 && signal != of.grows_by) {
+      const int end = end_at_distance(of, distance, start_program, with_headroom);
+      if (end != 0 && end != killed_by(of.grows_by)) {
         return 2;
       }
-      died += signal == 0 ? 0 : 1;
+      died += end == 0 ? 0 : 1;
     }
     std::printf("%d died\n", died);
   }

@@ -8,6 +8,7 @@
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/units.hpp"
 
 #include <memory>
 #include <system_error>
@@ -16,9 +17,6 @@ using namespace growstack;
 using namespace growstack::testing;
 
 namespace {
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
 
 const StackOptions options{.reserve = 2 * MiB, .strategy = Strategy::heap, .name = "from the heap"};
 
@@ -33,7 +31,7 @@ TEST_CASE("a stack from the heap is not found by address, neither from outside n
 
 TEST_CASE("the guard that is asked for is ignored: it costs nothing") {
   StackOptions asked = options;
-  asked.guard = std::size_t{1} << 40U;
+  asked.guard = TiB;
   const std::size_t before = status_bytes("VmSize");
   const Stack stack(asked);
   CHECK(stack.reserved() == options.reserve);
@@ -66,8 +64,8 @@ TEST_CASE("more than malloc gives is an error, and nothing of it stays") {
     return skip("a sanitizer's allocator ends the process instead");
   }
   try {
-    const Stack stack({.reserve = std::size_t{64} << 40U, .strategy = Strategy::heap});
-    CHECK(stack.reserved() == std::size_t{64} << 40U);  // where the kernel lends without limit
+    const Stack stack({.reserve = 64 * TiB, .strategy = Strategy::heap});
+    CHECK(stack.reserved() == 64 * TiB);  // where the kernel lends without limit
   } catch (const std::system_error& error) {
     CHECK(error.code() == std::errc::not_enough_memory);
   }

@@ -11,6 +11,7 @@
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/units.hpp"
 
 #include <sys/resource.h>
 
@@ -26,9 +27,6 @@ using namespace growstack::testing;
 using growstack::handler::page_size;
 
 namespace {
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
 
 const StackOptions options{
     .reserve = 32 * MiB, .strategy = Strategy::demand_paging_huge, .name = "in huge pages"};
@@ -77,7 +75,7 @@ TEST_CASE("the uppermost 2 MiB are small pages: a shallow stack costs what it to
   call(stack, [] {});
   CHECK(stack.resident() == page_size());
   call(stack, [] { descend(MiB); });
-  CHECK(stack.resident() < MiB + 64 * 1024);
+  CHECK(stack.resident() < MiB + 64 * KiB);
   CHECK(huge_bytes(stack) == 0);
 }
 
@@ -130,8 +128,8 @@ TEST_CASE("demand_paging_huge begins with huge pages where the policy says") {
 }
 
 TEST_CASE(
-    "demand_paging_huge without huge pages: where the policy says never, and in a stack of less "
-    "than 4 MiB") {
+    "demand_paging_huge without huge pages: "
+    "where the policy says never, and in a stack of less than 4 MiB") {
   if (under_thread_sanitizer) {
     return skip("ThreadSanitizer dies of recursion deeper than 60,000 frames");
   }
@@ -149,8 +147,8 @@ TEST_CASE(
 }
 
 TEST_CASE(
-    "demand_paging_huge: stacks whose huge pages begin at different depths live beside each other, "
-    "one after another") {
+    "demand_paging_huge: stacks whose huge pages begin at "
+    "different depths live beside each other, one after another") {
   if (const std::string reason = missing(); !reason.empty()) {
     return skip(reason);
   }

@@ -9,9 +9,11 @@
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
 #include "support/injected_error.hpp"
+#include "support/limits.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/units.hpp"
 
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -34,26 +36,6 @@ using growstack::handler::page_size;
 
 namespace {
 
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
-constexpr std::size_t GiB = 1024 * MiB;
-
-void set_limit(int resource, rlim_t bytes) {
-  rlimit limit{};
-  getrlimit(static_cast<__rlimit_resource>(resource), &limit);
-  limit.rlim_cur = bytes;
-  if (setrlimit(static_cast<__rlimit_resource>(resource), &limit) != 0) {
-    std::perror("setrlimit");
-    std::exit(100);
-  }
-}
-
-void lift_limit(int resource) {
-  rlimit limit{};
-  getrlimit(static_cast<__rlimit_resource>(resource), &limit);
-  set_limit(resource, limit.rlim_max);
-}
-
 bool works(const StackOptions& options, std::size_t depth = MiB) {
   Stack stack(options);
   return call(stack, [depth] { return descend(depth); }) == 0;
@@ -68,7 +50,7 @@ namespace {
 int address_space(const Traits& of) {
   const StackOptions options{.reserve = 4 * MiB, .guard = 60 * MiB, .strategy = of.strategy};
   require(works(options), "a first stack works");
-  set_limit(RLIMIT_AS, status_bytes("VmSize") + 400 * MiB);
+  require(set_soft_limit(RLIMIT_AS, status_bytes("VmSize") + 400 * MiB), "a limit can be set");
   std::vector<Stack> stacks;
   std::string refused;
   while (stacks.size() < 10 && refused.empty()) {
@@ -91,14 +73,14 @@ const ScenarioOfEach<address_space> address_space_scenarios("address space");
 
 /// The very first stack, with so little room that any step of its making may fail.
 int narrow_start(const Traits& of) {
-  set_limit(RLIMIT_AS, status_bytes("VmSize") +
-                           std::strtoull(std::getenv("GROWSTACK_TEST_ROOM"), nullptr, 10));
+  const std::size_t room = std::strtoull(std::getenv("GROWSTACK_TEST_ROOM"), nullptr, 10);
+  require(set_soft_limit(RLIMIT_AS, status_bytes("VmSize") + room), "a limit can be set");
   const StackOptions options{.reserve = 4 * MiB, .strategy = of.strategy};
   std::string message = error_of([&] { const Stack stack(options); });
   if (!message.empty()) {
     std::fprintf(stderr, "%s\n", message.c_str());
   }
-  lift_limit(RLIMIT_AS);
+  raise_soft_limit(RLIMIT_AS);
   require(works(options), "it works with more room");
   return message.empty() ? 0 : 1;
 }
@@ -107,8 +89,8 @@ const ScenarioOfEach<narrow_start> narrow_start_scenarios("narrow start");
 }  // namespace
 
 STRATEGIES_WHERE(traits.own_address_space,
-                 "at RLIMIT_AS a stack is refused with the limit and the cure, and there is room "
-                 "again once others are gone") {
+                 "at RLIMIT_AS a stack is refused with the limit and the cure, "
+                 "and there is room again once others are gone") {
   if (sanitized) {
     return skip("a sanitizer reserves more address space than any limit allows");
   }
@@ -234,8 +216,8 @@ const ScenarioOfEach<mappings_used_up> mappings_used_up_scenarios("mappings used
 }  // namespace
 
 STRATEGIES_WHERE(traits.guard_is_mapped_apart,
-                 "at vm.max_map_count a stack is refused with the limit and the cure, those that "
-                 "exist go on, and nothing leaks") {
+                 "at vm.max_map_count a stack is refused with the limit and the cure, "
+                 "those that exist go on, and nothing leaks") {
   if (sanitized) {
     return skip("a sanitizer dies when it cannot map memory");
   }
@@ -254,7 +236,7 @@ int data_at_construction(const Traits& of) {
   require(works(options), "a first stack works");
   const std::size_t charged = charged_bytes();
   const std::size_t mappings = mapping_count();
-  set_limit(RLIMIT_DATA, status_bytes("VmData") + 3 * MiB);
+  require(set_soft_limit(RLIMIT_DATA, status_bytes("VmData") + 3 * MiB), "a limit can be set");
   for (int round = 0; round < 20; ++round) {
     const std::string refused = error_of([&] { const Stack stack(options); });
     require(contains(refused, "RLIMIT_DATA is reached"), "the error names the limit: " + refused);
@@ -265,7 +247,7 @@ int data_at_construction(const Traits& of) {
   require(mapping_count() <= mappings + 1, "no mapping is left");
   require(works({.reserve = 8 * MiB, .strategy = of.strategy}, 512 * KiB),
           "a smaller one is made under the same limit");
-  lift_limit(RLIMIT_DATA);
+  raise_soft_limit(RLIMIT_DATA);
   require(works(options), "it works once the limit is lifted");
   return 0;
 }
@@ -274,7 +256,7 @@ const ScenarioOfEach<data_at_construction> data_at_construction_scenarios("data 
 int data_during_growth(const Traits& of) {
   Stack stack({.reserve = 64 * MiB, .strategy = of.strategy, .name = "short of data"});
   call(stack, [] { descend(MiB); });
-  set_limit(RLIMIT_DATA, status_bytes("VmData") + 16 * MiB);
+  require(set_soft_limit(RLIMIT_DATA, status_bytes("VmData") + 16 * MiB), "a limit can be set");
   call(stack, [] { descend(8 * MiB); });
   std::fprintf(stderr, "so far it went well\n");
   call(stack, [] { descend(48 * MiB); });
@@ -432,8 +414,8 @@ void refuse_one_after_the_other(const std::string& scenario, const Traits& of) {
 }  // namespace
 
 EVERY_STRATEGY(
-    "whichever system call of the first stack is refused, there is a clear error or none, and no "
-    "leak") {
+    "whichever system call of the first stack is refused, "
+    "there is a clear error or none, and no leak") {
   if (sanitized) {
     return skip("a sanitizer dies when its own system calls are refused");
   }
@@ -441,8 +423,8 @@ EVERY_STRATEGY(
 }
 
 EVERY_STRATEGY(
-    "whichever system call of a later stack is refused, there is a clear error or none, and no "
-    "leak") {
+    "whichever system call of a later stack is refused, "
+    "there is a clear error or none, and no leak") {
   if (sanitized) {
     return skip("a sanitizer dies when its own system calls are refused");
   }

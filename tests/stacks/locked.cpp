@@ -6,10 +6,11 @@
 
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
-#include "support/forked.hpp"
+#include "support/limits.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/units.hpp"
 
 #include <sys/resource.h>
 
@@ -22,9 +23,6 @@ using namespace growstack;
 using namespace growstack::testing;
 
 namespace {
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
 
 StackOptions options_with(bool on_fault) {
   return {.reserve = 2 * MiB,
@@ -109,8 +107,7 @@ TEST_CASE("what was locked is unlocked when the stack is gone") {
 }
 
 GROWSTACK_SCENARIO("more than may be locked") {
-  const rlimit narrow{512 * KiB, 512 * KiB};
-  if (setrlimit(RLIMIT_MEMLOCK, &narrow) != 0 || (getuid() == 0 && !become_nobody())) {
+  if (!set_both_limits(RLIMIT_MEMLOCK, 512 * KiB) || !become_nobody()) {
     return 8;
   }
   for (const bool on_fault : {false, true}) {
@@ -138,8 +135,8 @@ GROWSTACK_SCENARIO("more than may be locked") {
 }
 
 TEST_CASE(
-    "at RLIMIT_MEMLOCK a stack is refused with the limit and the cure, and there is room again "
-    "once another is gone") {
+    "at RLIMIT_MEMLOCK a stack is refused with the limit and the cure, "
+    "and there is room again once another is gone") {
   const Ended ended = run_scenario("more than may be locked");
   if (ended.exit_code == 8) {
     return skip("privileges cannot be given up here");

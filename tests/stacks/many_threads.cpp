@@ -10,6 +10,7 @@
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/units.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -31,9 +32,6 @@ using growstack::Strategy;
 using growstack::handler::page_size;
 
 namespace {
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
 
 /// Runs body(index) in `count` threads that start together, and waits for all.
 void in_threads(unsigned count, const std::function<void(unsigned)>& body) {
@@ -80,8 +78,8 @@ EVERY_STRATEGY(
     "threads that grow their stacks at the same time disturb neither each other nor themselves") {
   if (sanitized && Of::traits.limit_moves && !Of::traits.growth_events) {
     return skip(
-        "the memory that a sanitizer maps for threads lands in the holes that these stacks grow "
-        "into");
+        "the memory that a sanitizer maps for threads "
+        "lands in the holes that these stacks grow into");
   }
   constexpr unsigned threads = 16;
   constexpr int rounds = sanitized ? 2 : 10;
@@ -111,8 +109,8 @@ EVERY_STRATEGY(
 EVERY_STRATEGY("stacks are made and destroyed while others fault") {
   if (sanitized && Of::traits.limit_moves && !Of::traits.growth_events) {
     return skip(
-        "the memory that a sanitizer maps for threads lands in the holes that these stacks grow "
-        "into");
+        "the memory that a sanitizer maps for threads "
+        "lands in the holes that these stacks grow into");
   }
   constexpr unsigned threads = 8;
   std::atomic<std::size_t> wrong{0};

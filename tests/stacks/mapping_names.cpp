@@ -14,6 +14,7 @@
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
 #include "support/supervised.hpp"
+#include "support/units.hpp"
 
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -34,7 +35,6 @@ using namespace growstack::testing;
 
 namespace {
 
-constexpr std::size_t MiB = std::size_t{1} << 20;
 constexpr std::uint32_t set_vma = 0x53564d41;  // PR_SET_VMA, and PR_SET_VMA_ANON_NAME is 0
 
 struct Stretch {
@@ -226,10 +226,10 @@ int names_of(const Traits& of) {
 const ScenarioOfEach<names_of> names("names");
 
 bool is_unsupervised(const Ended& ended) {
-  if (ended.exit_code == no_supervision) {
+  if (ended.exit_code == no_filters) {
     skip("system calls cannot be watched here: " + ended.err);
   }
-  return ended.exit_code == no_supervision;
+  return ended.exit_code == no_filters;
 }
 
 /// Whether this kernel itself knows names.
@@ -292,12 +292,12 @@ TEST_CASE("a kernel that knows no names is asked once, and all else is as before
 }
 
 TEST_CASE(
-    "the names are in /proc/self/maps, and what grew and was trimmed a hundred times is still two "
-    "mappings") {
+    "the names are in /proc/self/maps, and what grew and "
+    "was trimmed a hundred times is still two mappings") {
   if (!kernel_knows_names()) {
     return skip(
-        "this kernel does not know names of anonymous memory (Linux 5.17 with "
-        "CONFIG_ANON_VMA_NAME)");
+        "this kernel does not know names of anonymous "
+        "memory (Linux 5.17 with CONFIG_ANON_VMA_NAME)");
   }
   Stack stack(options_for(Strategy::pipe_helper));
   for (int times = 0; times < 100; ++times) {

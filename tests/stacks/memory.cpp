@@ -10,6 +10,7 @@
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/units.hpp"
 
 #include <sys/mman.h>
 
@@ -27,8 +28,6 @@ using growstack::handler::page_size;
 
 namespace {
 
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
 constexpr std::size_t initial_commit = 64 * KiB;
 
 StackOptions options_for(Strategy strategy) { return {.reserve = 6 * MiB, .strategy = strategy}; }

@@ -11,6 +11,7 @@
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/units.hpp"
 
 #include <cerrno>
 #include <cstdint>
@@ -30,11 +31,6 @@ using growstack::Strategy;
 using growstack::handler::page_size;
 
 namespace {
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
-constexpr std::size_t GiB = 1024 * MiB;
-constexpr std::size_t TiB = 1024 * GiB;
 
 /// The message with which the options are refused as invalid; empty if they are not.
 std::string refusal(const StackOptions& options) {
@@ -159,8 +155,8 @@ GROWSTACK_SCENARIO("what is committed at first") {
 }
 
 TEST_CASE(
-    "with GROWSTACK_INITIAL_COMMIT=page every stack and every pool begins with a page, whatever it "
-    "asks for") {
+    "with GROWSTACK_INITIAL_COMMIT=page every stack and "
+    "every pool begins with a page, whatever it asks for") {
   setenv("GROWSTACK_INITIAL_COMMIT", "page", 1);
   const Ended ended = run_scenario("what is committed at first");
   const std::string page = std::to_string(page_size()) + "\n";
@@ -170,8 +166,8 @@ TEST_CASE(
 }
 
 TEST_CASE(
-    "another value of GROWSTACK_INITIAL_COMMIT is told of once, and changes nothing, and an empty "
-    "one is none") {
+    "another value of GROWSTACK_INITIAL_COMMIT is told of once, "
+    "and changes nothing, and an empty one is none") {
   setenv("GROWSTACK_INITIAL_COMMIT", "4096", 1);
   const Ended ended = run_scenario("what is committed at first");
   CHECK(ended.err ==

@@ -7,6 +7,7 @@
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
 #include "support/pools.hpp"
+#include "support/units.hpp"
 
 #include <string>
 #include <thread>
@@ -15,9 +16,7 @@
 using namespace growstack;
 using namespace growstack::testing;
 
-namespace {
-constexpr std::size_t MiB = std::size_t{1} << 20;
-}
+namespace {}
 
 STRATEGIES_WHERE(traits.own_address_space,
                  "a stack that was released can be adopted by any of its addresses") {
@@ -38,8 +37,8 @@ STRATEGIES_WHERE(traits.own_address_space,
 }
 
 EVERY_POOL(
-    "a stack of a pool that was released goes back to the pool when it is adopted and ends, on "
-    "whichever thread") {
+    "a stack of a pool that was released goes back to the "
+    "pool when it is adopted and ends, on whichever thread") {
   StackPool pool(options_for(Of::strategy));
   const void* const floor = pool.acquire("lent").release();
   CHECK(pool.statistics().live == 1);

@@ -12,6 +12,7 @@
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/units.hpp"
 
 #include <pthread.h>
 #include <sched.h>
@@ -36,9 +37,6 @@ using namespace growstack::testing;
 using namespace std::chrono_literals;
 
 namespace {
-
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
 
 /// Until it does, or half a minute has passed: threads end in their own time.
 template <class Condition>
@@ -142,8 +140,8 @@ TEST_CASE("to join or detach what is no thread is an error") {
 TEST_CASE("a thread that joins itself gets an error, and goes on") {
   if (under_thread_sanitizer) {
     return skip(
-        "ThreadSanitizer takes a thread that was joined for one that has ended, whatever came of "
-        "it");
+        "ThreadSanitizer takes a thread that was joined "
+        "for one that has ended, whatever came of it");
   }
   std::promise<Thread*> itself;
   std::string told;

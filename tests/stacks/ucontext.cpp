@@ -5,6 +5,7 @@
 
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
+#include "support/units.hpp"
 
 #include <ucontext.h>
 
@@ -16,8 +17,6 @@ using namespace growstack;
 using namespace growstack::testing;
 
 namespace {
-
-constexpr std::size_t MiB = std::size_t{1} << 20;
 
 /// A visitor that goes deep each time, and comes back in between.
 struct Visits {

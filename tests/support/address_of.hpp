@@ -5,6 +5,7 @@
 
 namespace growstack::testing {
 
+/// Returns the address that a pointer holds.
 [[nodiscard]] inline std::uintptr_t address_of(const void* pointer) {
   return reinterpret_cast<std::uintptr_t>(pointer);
 }

@@ -1,11 +1,11 @@
-// Threads without an alternate signal stack, which sanitizers and libraries may have given them.
+// Threads without an alternate signal stack. A sanitizer or a library may have given them one.
 #pragma once
 
 #include <csignal>
 
 namespace growstack::testing {
 
-/// Takes the calling thread's away, and tells what it was.
+/// Takes the alternate signal stack of the calling thread away, and returns what it was.
 inline stack_t take_alternate_stack_away() {
   const stack_t none{.ss_sp = nullptr, .ss_flags = SS_DISABLE, .ss_size = 0};
   stack_t before{};

@@ -1,9 +1,9 @@
-// A core dump of a scenario: whether one can be had, and where it lands.
+// A core dump of a scenario: whether the kernel writes one, and where it lands.
 #pragma once
 
+#include "support/limits.hpp"
 #include "support/sanitized.hpp"
 
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -13,12 +13,9 @@
 
 namespace growstack::testing {
 
-/// For the scenario that is to crash: cores of any size, in that folder.
+/// Lets a scenario that is going to crash leave a core of any size in a folder.
 inline void allow_cores_in(const char* folder) {
-  rlimit limit{};
-  getrlimit(RLIMIT_CORE, &limit);
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_CORE, &limit);
+  raise_soft_limit(RLIMIT_CORE);
   if (chdir(folder) != 0) {
     std::exit(100);
   }
@@ -40,16 +37,14 @@ class Folder {
   std::filesystem::path path_;
 };
 
-/// Why no core can be had here; empty if one can.
+/// Returns why no core can be had here. Empty if one can.
 inline std::string no_core_because() {
   std::string pattern;
   std::ifstream("/proc/sys/kernel/core_pattern") >> pattern;
   if (pattern.empty() || pattern.find_first_of("|/%") != std::string::npos) {
     return "kernel.core_pattern is \"" + pattern + "\": cores do not land in the current folder";
   }
-  rlimit limit{};
-  getrlimit(RLIMIT_CORE, &limit);
-  if (limit.rlim_max != RLIM_INFINITY) {
+  if (limits_of(RLIMIT_CORE).rlim_max != RLIM_INFINITY) {
     return "the hard RLIMIT_CORE forbids cores of any size";
   }
   return sanitized ? "sanitizers turn cores off: their shadow memory has terabytes" : "";

@@ -4,13 +4,14 @@
 
 #include <array>
 
-// A sanitizer's red zones around alloca would forbid what is done here on purpose.
+// A sanitizer puts red zones around what alloca returns. They would forbid what is done here on
+// purpose.
 #define GROWSTACK_RAW_STACK __attribute__((noinline, no_sanitize("address"), no_sanitize("thread")))
 
 namespace growstack::testing {
 namespace {
 
-/// More than the frame of a function that moves its own stack pointer.
+/// Is larger than the frame of a function that moves its own stack pointer.
 constexpr std::size_t own_frame = 512;
 
 constexpr std::size_t pattern_bytes = 256;

@@ -1,7 +1,9 @@
-// Using the running stack: one touch at a chosen address, or a whole descent that fills it with a
-// pattern and verifies that on the way back. Nothing here asserts: these functions run on growable
-// stacks, where a failing assertion would throw.
+// Using the running stack: one touch at a chosen address, or a whole descent that fills the stack
+// with a pattern and verifies the pattern on the way back. Nothing here asserts, because these
+// functions run on growable stacks, and a failing assertion would throw there.
 #pragma once
+
+#include "support/units.hpp"
 
 #include <alloca.h>
 
@@ -17,14 +19,14 @@ namespace growstack::testing {
 /// writes one byte there: the first touch of everything in between.
 void touch_in_one_jump(std::uintptr_t address, unsigned char value = 1);
 
-/// A frame of its own, below all that its caller allocated.
+/// Runs body() in a frame of its own, below all that the caller has allocated.
 template <class Body>
 [[gnu::noinline]] void in_own_frame(const Body& body) {
   body();
 }
 
-/// Runs body() with the stack pointer some bytes below `address`, which lies in the running stack;
-/// touches nothing in between.
+/// Runs body() with the stack pointer some bytes below `address`, which lies in the running stack,
+/// and touches nothing in between.
 template <class Body>
 [[gnu::noinline]] __attribute__((no_sanitize("address"), no_sanitize("thread"))) void
 at_stack_pointer(std::uintptr_t address, const Body& body) {
@@ -36,14 +38,14 @@ at_stack_pointer(std::uintptr_t address, const Body& body) {
 /// Calls itself, with a pattern in each frame, until less than `spare` bytes are left above
 /// `address`, which lies in the running stack. Returns the number of bytes that had changed when it
 /// came back: 0.
-std::size_t descend_to(std::uintptr_t address, std::size_t spare = std::size_t{4} * 1024);
+std::size_t descend_to(std::uintptr_t address, std::size_t spare = 4 * KiB);
 
-/// The same, `depth` bytes below the caller.
+/// Runs descend_to() to `depth` bytes below the caller.
 inline std::size_t descend(std::size_t depth) { return descend_to(GROWSTACK_HERE - depth, 0); }
 
-/// Fills [begin, end) of the running stack, which lies below everything in use, with a pattern that
-/// depends on the address, having moved the stack pointer below it; reads it back; returns the
-/// number of bytes that were wrong.
+/// Moves the stack pointer below [begin, end), a part of the running stack that lies below
+/// everything in use. Fills this part with a pattern that depends on the address, reads it back,
+/// and returns the number of bytes that were wrong.
 std::size_t fill_in_one_jump(std::uintptr_t begin, std::uintptr_t end);
 
 }  // namespace growstack::testing

@@ -1,6 +1,6 @@
-// Test cases that are asked of several strategies: EVERY_STRATEGY("...") { ... Of::strategy ... }
-// is one ctest test for each, STRATEGIES_WHERE(traits.trims, "...") one for each that has the
-// trait. Tests ask for traits, never for names.
+// Test cases for several strategies. EVERY_STRATEGY("...") { ... Of::strategy ... } makes one ctest
+// test for each strategy. STRATEGIES_WHERE(traits.trims, "...") makes one for each strategy that
+// has the trait. Tests ask for traits, and never for names.
 #pragma once
 
 #include <doctest/doctest.h>
@@ -8,9 +8,9 @@
 #include <growstack/stack.hpp>
 #include <growstack/strategy.hpp>
 
+#include "support/limits.hpp"
 #include "support/scenario.hpp"
-
-#include <sys/resource.h>
+#include "support/units.hpp"
 
 #include <csignal>
 #include <cstddef>
@@ -23,59 +23,60 @@
 
 namespace growstack::testing {
 
-/// What the kernel does on its own with reserved memory that nobody has touched, in a system call.
+/// What happens in a system call that uses reserved memory which nobody has touched before.
 enum class InSystemCalls : std::uint8_t {
   grows,     ///< the memory is there
-  refused,   ///< EFAULT: growth needs a fault of ours
+  refused,   ///< EFAULT: only a fault of the program itself makes the stack grow
   by_right,  ///< one or the other, by the privileges of the process
 };
 
-/// In what strategies differ, as far as tests can tell.
+/// The differences between strategies, as far as tests can see them.
 struct Traits {
   Strategy strategy{};
   std::string_view name{};
-  /// Faults grow it that are ours, and counted, down to `grown_by_events` bytes below the base (the
-  /// kernel grows the rest).
+  /// Faults that we serve and count make it grow, down to `grown_by_events` bytes below the base.
+  /// Deeper the kernel makes it grow.
   bool growth_events = false;
   std::size_t grown_by_events = SIZE_MAX;
-  /// Its faults arrive as this signal; 0 for none.
+  /// The signal by which its faults arrive; 0 if there is none.
   int grows_by = 0;
-  /// limit() begins at the initial commit, not at the floor.
+  /// limit() begins at the initial commit. Otherwise it is the floor from the start.
   bool limit_moves = false;
-  /// A touch below the floor kills, by signal_of_overflow().
+  /// A touch below the floor kills the process by signal_of_overflow().
   bool guarded = true;
   /// The guard is a mapping of its own, without permissions.
   bool guard_is_mapped_apart = true;
   bool trims = true;
   /// The reserve is what was asked for, in whole pages.
   bool exact_reserve = true;
-  /// The memory is a piece of address space of ours: not malloc's.
+  /// The memory is in address space of ours, and not in malloc's.
   bool own_address_space = true;
   /// Nothing is resident before something runs there.
   bool starts_empty = true;
-  /// What is committed is charged, and nothing else.
+  /// The kernel charges exactly what is committed.
   bool charged = false;
-  /// Its faults make PROT_NONE readable and writable, step by step.
+  /// Its faults make memory without permissions readable and writable, step by step.
   bool grows_by_protection = false;
   bool huge_pages = false;
   bool locks_memory = false;
-  /// Memory comes through a userfaultfd: growth fills it.
+  /// A userfaultfd fills its memory as it grows.
   bool by_userfaultfd = false;
-  /// A StackPool takes it.
+  /// A StackPool can have this strategy.
   bool pools = true;
   InSystemCalls in_system_calls = InSystemCalls::grows;
 
-  /// By which the committed part grows at a fault unless the policy says otherwise.
+  /// Returns the factor by which a fault multiplies the committed part, unless the policy says
+  /// otherwise.
   [[nodiscard]] constexpr std::size_t factor() const { return by_userfaultfd ? 2 : 4; }
   [[nodiscard]] constexpr bool grows_by_events_only() const {
     return growth_events && grown_by_events == SIZE_MAX;
   }
 };
 
-inline constexpr std::size_t huge_page = std::size_t{2} << 20U;
+inline constexpr std::size_t huge_page = 2 * MiB;
 
-/// What one page of page tables describes, without the usual guard, which shares it.
-inline constexpr std::size_t marker_window = huge_page - std::size_t{64} * 1024;
+/// What one page of page tables describes, less the usual guard, which lies in the same window.
+inline constexpr std::size_t marker_window = huge_page - 64 * KiB;
 
 inline constexpr Traits traits_of_pipe_helper{.strategy = Strategy::pipe_helper,
                                               .name = "pipe_helper",
@@ -139,15 +140,16 @@ inline constexpr Traits traits_of_heap{.strategy = Strategy::heap,
                                        .starts_empty = false,
                                        .pools = false};
 
-/// Where the kernel has guard markers a guard is made of them, or of PROT_NONE. Without them
-/// userfault_signal's is memory that is never filled.
+/// Returns the signal that an overflow raises. A guard consists of guard markers, or of memory
+/// without permissions. Where the kernel has no guard markers, the guard of userfault_signal is
+/// memory that is never filled.
 [[nodiscard]] inline int signal_of_overflow(Strategy strategy) {
   return strategy == Strategy::userfault_signal && !supported(Strategy::guard_markers).works
              ? SIGBUS
              : SIGSEGV;
 }
 
-/// What tests are made of: Of::strategy, Of::traits.
+/// What a test knows of its strategy: Of::strategy and Of::traits.
 template <const Traits& of>
 struct Subject {
   static constexpr const Traits& traits = of;
@@ -175,15 +177,7 @@ auto where(std::tuple<All...>) -> decltype(std::tuple_cat(
 template <bool (*predicate)(const Traits&)>
 using StrategiesWhere = decltype(detail::where<predicate>(std::declval<EveryStrategy>()));
 
-/// The same as the kernel allows this process: as much locked memory as the hard limit says.
-inline void raise_soft_limit(__rlimit_resource resource) {
-  rlimit limit{};
-  getrlimit(resource, &limit);
-  limit.rlim_cur = limit.rlim_max;
-  setrlimit(resource, &limit);
-}
-
-/// Runs a promise where the strategy works, and says why where it does not.
+/// Runs a test if its strategy works here, and otherwise skips it with the reason.
 template <class Of>
 void ask(void (*promise)()) {
   if constexpr (Of::traits.locks_memory) {
@@ -199,7 +193,7 @@ void ask(void (*promise)()) {
       if (!contains(error.what(), "RLIMIT_MEMLOCK")) {
         throw;
       }
-      skip(error.what());  // a matter of this machine's limits
+      skip(error.what());  // this machine's limit is too low for the test
     }
   } else {
     promise();
@@ -223,7 +217,7 @@ struct ScenarioOfEach {
   }
 };
 
-/// Runs the one of them that is of this strategy.
+/// Runs the scenario that ScenarioOfEach registered for this strategy.
 inline Ended run_scenario_of(const std::string& what, const Traits& traits,
                              std::chrono::seconds patience = std::chrono::seconds(60)) {
   return run_scenario(what + " " + std::string(traits.name), patience);
@@ -231,7 +225,7 @@ inline Ended run_scenario_of(const std::string& what, const Traits& traits,
 
 }  // namespace growstack::testing
 
-// In the names of tests.
+// How the strategies are called in the names of tests.
 TYPE_TO_STRING_AS("pipe_helper", growstack::testing::PipeHelper);
 TYPE_TO_STRING_AS("in_handler", growstack::testing::InHandler);
 TYPE_TO_STRING_AS("guard_markers", growstack::testing::GuardMarkers);
@@ -258,7 +252,7 @@ TYPE_TO_STRING_AS("heap", growstack::testing::Heap);
   template <class Of>                                                                             \
   static void anonymous()
 
-/// For strategies of which `condition` is true, an expression of `traits`.
+/// Makes a test for each strategy for which `condition` is true, an expression of `traits`.
 #define STRATEGIES_WHERE(condition, promise) \
   GROWSTACK_STRATEGIES_WHERE(promise, DOCTEST_ANONYMOUS(growstack_promise_), condition)
 #define EVERY_STRATEGY(promise) STRATEGIES_WHERE(true, promise)
@@ -273,6 +267,6 @@ TYPE_TO_STRING_AS("heap", growstack::testing::Heap);
   }                                                                              \
   static void anonymous()
 
-/// For what one strategy alone promises.
+/// Makes a test of what only one strategy promises.
 #define ONE_STRATEGY(strategy, promise) \
   GROWSTACK_ONE_STRATEGY(strategy, promise, DOCTEST_ANONYMOUS(growstack_promise_))

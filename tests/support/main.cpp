@@ -9,8 +9,8 @@
 
 namespace {
 
-/// ctest asks for one test case by its name; a name that is mangled on the way (by a semicolon,
-/// say) would match none, and running none is a success to doctest.
+/// ctest asks for one test case by its name. If the name was mangled on the way (by a semicolon,
+/// say) it matches no case, and doctest takes that for a success.
 bool nothing_ran = false;
 
 struct NoticeThatNothingRan : doctest::IReporter {

@@ -1,5 +1,5 @@
-// old_kernel [what is missing...] -- command: runs a command as on a kernel that does not have it,
-// or in a container that forbids it. Without a list: all of it.
+// old_kernel [feature...] -- command: runs a command as on a kernel that does not have these
+// features, or in a container that forbids them. Without a list all features are taken away.
 #include "support/old_kernel.hpp"
 
 #include <unistd.h>

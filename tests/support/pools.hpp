@@ -1,5 +1,5 @@
-// What the tests of pools share: which strategies a pool takes, small questions about its stacks,
-// and about their guards.
+// What the tests of pools share: the strategies that a pool can have, and small questions about its
+// stacks and their guards.
 #pragma once
 
 #include <growstack/growstack.hpp>
@@ -9,6 +9,7 @@
 #include "support/bare_system_call.hpp"
 #include "support/each_strategy.hpp"
 #include "support/scenario.hpp"
+#include "support/units.hpp"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -26,28 +27,29 @@
 #include <system_error>
 #include <vector>
 
-/// A promise of pools of every strategy.
+/// Makes a test for a pool of each strategy, or of those for which a condition is true.
 #define EVERY_POOL(promise) STRATEGIES_WHERE(traits.pools, promise)
 #define POOLS_WHERE(condition, promise) STRATEGIES_WHERE(traits.pools && (condition), promise)
 
 namespace growstack::testing {
 
-/// Bytes of a pool's stack that stay committed between tenants, unless the test says otherwise.
+/// The bytes of a pool's stack that stay committed between two tenants, unless the test says
+/// otherwise.
 inline constexpr std::size_t warm_size = GrowthPolicy::pooled().initial_commit;
 
-/// A byte in the part of a stack that stays between tenants. Committed from the start: nobody's
-/// fault handler is asked.
+/// Returns a byte in the part of a stack that stays between two tenants. This part is committed
+/// from the start, so a touch raises no fault of ours.
 [[nodiscard]] inline volatile unsigned char& warm_byte(const Stack& stack) {
   return *(static_cast<volatile unsigned char*>(stack.base()) - 64);
 }
 
-/// The memory of idle stacks stays until somebody asks for it: what a test sees is its own doing.
+/// Returns options of a pool that gives back no memory by itself, so that whatever a test sees was
+/// caused by the test.
 [[nodiscard]] inline PoolOptions options_for(Strategy strategy) {
-  return {.reserve = std::size_t{1} << 20,
-          .strategy = strategy,
-          .retention = std::chrono::milliseconds(0)};
+  return {.reserve = MiB, .strategy = strategy, .retention = std::chrono::milliseconds(0)};
 }
 
+/// Acquires `count` stacks.
 inline std::vector<Stack> acquire(StackPool& pool, std::size_t count) {
   std::vector<Stack> stacks;
   stacks.reserve(count);
@@ -57,8 +59,8 @@ inline std::vector<Stack> acquire(StackPool& pool, std::size_t count) {
   return stacks;
 }
 
-/// Asks the kernel whether bytes could be read, without touching them: a pipe that takes what is
-/// there.
+/// Asks the kernel whether bytes could be read, without touching them: they are written into a
+/// pipe.
 class Probe {
  public:
   Probe() {
@@ -83,7 +85,7 @@ class Probe {
     return is_readable;
   }
 
-  /// The uppermost and the lowest byte of the guard are nobody's.
+  /// Returns whether neither the uppermost nor the lowest byte of the guard can be read.
   [[nodiscard]] bool guarded(const Stack& stack, std::size_t guard = PoolOptions{}.guard) {
     const std::uintptr_t floor = address_of(stack.floor());
     return !readable(floor - 1) && !readable(floor - guard);
@@ -93,8 +95,8 @@ class Probe {
   std::array<int, 2> ends_{};
 };
 
-/// Pages of [begin, end) in physical memory, the shared page of zeros included; nothing if they are
-/// not mapped.
+/// Returns how many pages of [begin, end) are in physical memory, the shared page of zeros
+/// included. Returns nothing if they are not mapped.
 [[nodiscard]] inline std::optional<std::size_t> pages_in_memory(std::uintptr_t begin,
                                                                 std::uintptr_t end) {
   const auto page = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
@@ -109,7 +111,7 @@ class Probe {
   return count;
 }
 
-/// Stacks that a pool has.
+/// Returns how many stacks a pool has.
 [[nodiscard]] inline std::size_t stacks_of(const PoolStatistics& figures) {
   return figures.live + figures.cached + figures.cold;
 }

@@ -24,9 +24,10 @@ template <class Then>
   return deeper + 1 + static_cast<std::size_t>(room[0] != static_cast<char>(frames));
 }
 
-/// Some 25 MiB of frames; ThreadSanitizer's own stack of calls has room for few.
+/// A depth of some 25 MiB, in frames. ThreadSanitizer's own stack of calls has room for fewer.
 inline constexpr std::size_t deep = under_thread_sanitizer ? 20'000 : 100'000;
 
+/// Calls itself `frames` times, and returns that number.
 [[gnu::noinline]] inline std::size_t recurse(std::size_t frames) {
   return below_frames(frames, [] {});
 }

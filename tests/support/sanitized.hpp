@@ -1,5 +1,5 @@
-// Whether a sanitizer watches: it makes frames larger, keeps mappings and threads of its own, and
-// forbids some premises.
+// Whether the test runs under a sanitizer, which makes frames larger and has mappings and threads
+// of its own, so that some assertions do not hold.
 #pragma once
 
 #if defined(__SANITIZE_ADDRESS__)

@@ -1,8 +1,8 @@
 #include "support/scenario.hpp"
+#include "support/limits.hpp"
 
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -36,7 +36,7 @@ struct Pipe {
   std::array<int, 2> ends{};
 };
 
-/// Reads both pipes until end-of-file or the deadline; true at end-of-file.
+/// Reads both pipes until end-of-file or the deadline. Returns whether end-of-file came first.
 bool collect(Pipe& out, Pipe& err, Ended& ended, std::chrono::steady_clock::time_point deadline) {
   std::array<pollfd, 2> sources{{{out.ends[0], POLLIN, 0}, {err.ends[0], POLLIN, 0}}};
   const std::array<std::string*, 2> texts{&ended.out, &ended.err};
@@ -124,10 +124,7 @@ Ended run_program(const std::vector<std::string>& words, std::chrono::seconds pa
   return run(words.front().c_str(), words, patience);
 }
 
-void no_core() {
-  const rlimit none{0, 0};
-  setrlimit(RLIMIT_CORE, &none);
-}
+void no_core() { set_both_limits(RLIMIT_CORE, 0); }
 
 bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;

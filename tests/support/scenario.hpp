@@ -1,5 +1,5 @@
-// What dies, dies in a child: a scenario is a function that a test runs in a fresh process of its
-// own executable, whose exit, signal and words the test then asserts.
+// Scenarios. A scenario is a function that a test runs in a new process of its own executable, so
+// that it may die there. The test then asserts how the process ended and what it printed.
 #pragma once
 
 #include <chrono>
@@ -25,7 +25,7 @@ struct Scenario {
       name, &GROWSTACK_SCENARIO_JOIN(scenario_, __LINE__));                                   \
   static int GROWSTACK_SCENARIO_JOIN(scenario_, __LINE__)()
 
-/// How a child ended and what it said.
+/// How a process ended and what it printed.
 struct Ended {
   int exit_code = -1;  ///< -1 if a signal ended it
   int signal = 0;      ///< 0 if it exited
@@ -35,25 +35,25 @@ struct Ended {
   std::string err;
 };
 
-/// Runs the scenario in a new process (fork and exec of this executable; no state is shared).
+/// Runs the scenario in a new process, by fork and exec of this executable: no state is shared.
 Ended run_scenario(const std::string& name,
                    std::chrono::seconds patience = std::chrono::seconds(60));
 
-/// Runs a program, found as a shell finds it, in the same way. Exit code 127: there is none of that
-/// name.
+/// Runs a program, which is found as a shell finds it. Exit code 127 says that there is no program
+/// of that name.
 Ended run_program(const std::vector<std::string>& words,
                   std::chrono::seconds patience = std::chrono::seconds(60));
 
-/// For a scenario that is meant to crash: leaves no core behind.
+/// Lets a scenario that is going to crash leave no core behind.
 void no_core();
 
-/// Whether what a child said holds `part`.
+/// Returns whether `part` is a part of `text`.
 bool contains(const std::string& text, const std::string& part);
 
-/// Ends the scenario, saying what was not as it should be.
+/// Ends the scenario with exit code 101 unless `fulfilled`, and says what was not.
 void require(bool fulfilled, const std::string& what);
 
-/// The message of the std::system_error that it throws; empty if it throws none.
+/// Returns the message of the std::system_error that body() throws. Empty if it throws none.
 template <class Body>
 std::string error_of(Body body) {
   try {
@@ -64,14 +64,14 @@ std::string error_of(Body body) {
   }
 }
 
-/// For main(): runs the scenario that the arguments ask for, if they do, and returns its exit code;
-/// otherwise -1.
+/// Runs the scenario that the arguments of main() ask for, and returns its exit code. Returns -1 if
+/// they ask for none.
 int run_requested_scenario(int argc, char** argv);
 
-/// Says why a test cannot run here; ctest counts it as skipped.
+/// Says why a test cannot run here. ctest then counts it as skipped.
 void skip(const std::string& reason);
 
-/// Whether that was said.
+/// Returns whether skip() was called.
 [[nodiscard]] bool skipped();
 
 }  // namespace growstack::testing

@@ -102,7 +102,7 @@ bool threads_come_down_to(std::size_t most) {
 
 namespace {
 
-/// Of a file with lines "Name:   123 kB".
+/// Returns the number in a line "Name:   123 kB" of a file, in bytes.
 std::size_t bytes_in(const char* path, std::string_view name) {
   std::ifstream file(path);
   for (std::string line; std::getline(file, line);) {

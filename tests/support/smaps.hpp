@@ -1,4 +1,4 @@
-// What the kernel says of this process: its mappings, its memory, its descriptors.
+// What the kernel says about this process: its mappings, memory, descriptors and threads.
 #pragma once
 
 #include <cstddef>
@@ -21,36 +21,39 @@ struct Mapping {
   [[nodiscard]] bool has_flag(std::string_view two_letters) const noexcept;
 };
 
-/// All of them, from low to high addresses.
+/// Returns all mappings, from low to high addresses.
 [[nodiscard]] std::vector<Mapping> mappings();
 
-/// The pieces of mappings in [begin, end), cut to it; `resident` stays that of the whole mapping.
+/// Returns the parts of mappings that lie in [begin, end). `resident` is that of the whole mapping.
 [[nodiscard]] std::vector<Mapping> mappings_in(const void* begin, const void* end);
 
-/// Bytes of [begin, end) that are mapped at all, and that the kernel charges to this process
-/// whatever vm.overcommit_memory says (flag "ac").
+/// Returns how many bytes of [begin, end) are mapped.
 [[nodiscard]] std::size_t mapped_bytes(const void* begin, const void* end);
+
+/// Returns how many bytes of [begin, end) the kernel charges to this process (flag "ac"), whatever
+/// vm.overcommit_memory says.
 [[nodiscard]] std::size_t charged_bytes(const void* begin, const void* end);
 
-/// Charged bytes of all mappings.
+/// Returns how many bytes of all mappings the kernel charges to this process.
 [[nodiscard]] std::size_t charged_bytes();
 
-/// Lines of /proc/self/maps, entries of /proc/self/fd and of /proc/self/task.
+/// Return the number of lines of /proc/self/maps, and of entries in /proc/self/fd and
+/// /proc/self/task.
 [[nodiscard]] std::size_t mapping_count();
 [[nodiscard]] std::size_t descriptor_count();
 [[nodiscard]] std::size_t thread_count();
 
-/// Whether there are soon no more than that: a thread that was joined is listed for a moment
-/// longer.
+/// Waits until there are no more than `most` threads, because a joined thread is listed a moment
+/// longer. Returns false if that takes more than 10 seconds.
 [[nodiscard]] bool threads_come_down_to(std::size_t most);
 
-/// A line "Name:  123 kB" of /proc/self/status, as "VmData", in bytes.
+/// Returns the number in a line "Name:  123 kB" of /proc/self/status, in bytes: of "VmData", say.
 [[nodiscard]] std::size_t status_bytes(std::string_view name);
 
-/// Bytes of memory that the kernel takes for available (MemAvailable).
+/// Returns how many bytes of memory the kernel takes for available (MemAvailable).
 [[nodiscard]] std::size_t available_memory();
 
-/// The number that a file consists of, as in /proc/sys; 0 if there is none.
+/// Returns the number that is the content of a file, as in /proc/sys. 0 if there is none.
 [[nodiscard]] std::size_t number_in(const char* path);
 
 }  // namespace growstack::testing

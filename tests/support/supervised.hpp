@@ -1,33 +1,24 @@
 // Some system calls of a thread, and of all that it makes, as they are asked of the kernel:
-// seccomp's user notification (Linux 5.5). Whoever supervises answers for the kernel, or lets it
-// answer.
+// seccomp's user notification (Linux 5.5). A supervisor answers in place of the kernel, or lets the
+// kernel answer.
 #pragma once
 
-#include <linux/audit.h>
-#include <linux/filter.h>
+#include "support/system_call_filter.hpp"
+
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
-#include <array>
 #include <atomic>
-#include <cerrno>
-#include <cstddef>
 #include <cstdint>
-#include <cstdio>
-#include <cstdlib>
 #include <functional>
 #include <initializer_list>
 #include <thread>
-#include <vector>
 
 namespace growstack::testing {
 
-/// To be supervised: a system call, and if `argument` is not 0 only those whose first argument is
-/// that.
+/// Names calls to be supervised: all calls of that number, or, if `argument` is not 0, those whose
+/// first argument is `argument`.
 struct Supervised {
   long number = 0;
   std::uint32_t argument = 0;
@@ -39,47 +30,27 @@ struct Answer {
   int error = 0;
 };
 
-inline constexpr int no_supervision = 102;  ///< the exit code where the kernel offers none
-
-/// Runs body() in a thread whose system calls of these kinds `answer` is asked about, in the
-/// calling thread: it must not make such calls wait for a lock that the body holds. Threads that
-/// the body leaves behind are asked about no more, and their calls fail with ENOSYS: for a process
-/// that is about to end.
+/// Runs body() in a thread of its own. At each of its system calls of these kinds asks `answer` in
+/// the calling thread, which must not wait for a lock that the body holds meanwhile. Threads that
+/// the body leaves behind wait for an answer until the process ends. So a process can do this once,
+/// shortly before its end.
 inline void supervise(std::initializer_list<Supervised> kinds,
                       const std::function<Answer(const seccomp_data&)>& answer,
                       const std::function<void()>& body) {
-  std::vector<sock_filter> program{
-      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-  };
+  SystemCallFilter filter;
   for (const Supervised& kind : kinds) {
-    program.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<unsigned>(kind.number), 0,
-                               static_cast<unsigned char>(kind.argument == 0 ? 1 : 4)));
-    if (kind.argument != 0) {
-      program.push_back(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args)));
-      program.push_back(BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, kind.argument, 0, 1));
-    }
-    program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF));
-    if (kind.argument != 0) {
-      program.push_back(BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)));
+    if (kind.argument == 0) {
+      filter.add(SCMP_ACT_NOTIFY, kind.number);
+    } else {
+      filter.add(SCMP_ACT_NOTIFY, kind.number, {argument_is(0, kind.argument)});
     }
   }
-  program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
 
   std::atomic<int> listener{-1};
   std::atomic<bool> ended{false};
   std::thread supervised([&] {
-    const sock_fprog filter{.len = static_cast<unsigned short>(program.size()),
-                            .filter = program.data()};
-    long made = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-    if (made == 0) {
-      made =
-          syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &filter);
-    }
-    if (made < 0) {
-      std::perror("seccomp");
-      _exit(no_supervision);
-    }
-    listener = static_cast<int>(made);
+    filter.install();
+    listener = filter.listener();
     listener.notify_one();
     body();
     ended = true;
@@ -92,6 +63,7 @@ inline void supervise(std::initializer_list<Supervised> kinds,
     if (poll(&source, 1, patience_ms) <= 0) {
       continue;
     }
+    // Not by libseccomp's calls: these want memory from malloc, whose lock the body may hold.
     seccomp_notif asked{};
     if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &asked) != 0) {
       continue;  // a signal came first

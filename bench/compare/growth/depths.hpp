@@ -1,6 +1,7 @@
 // The depths to which the group growth takes stacks. bench/peers/split_stack uses the same ones.
 #pragma once
 
+#include "run/table.hpp"
 #include "subjects/subject.hpp"
 
 #include <algorithm>
@@ -8,9 +9,6 @@
 #include <cstddef>
 
 namespace growstack::compare {
-
-inline constexpr std::size_t kibibyte = 1024;
-inline constexpr std::size_t mebibyte = 1024 * kibibyte;
 
 struct Depth {
   const char* label;  ///< of metrics

@@ -42,10 +42,7 @@ void run_in(const Setting& setting, std::vector<Faulter>& faulters, std::mt19937
 /// Answers for each name {"few_ns", "many_ns", "ratio", "noise"} or {"refusal"}. Throws
 /// std::system_error if the process may not have so many mappings.
 nlohmann::json measure(const nlohmann::json& request, Progress& progress) {
-  std::vector<Faulter> faulters;
-  for (const std::string subject : request.at("subjects")) {
-    faulters.push_back({{subject, subject}});
-  }
+  auto faulters = contenders<Faulter>(request.at("subjects"));
   bench::warm_memory(4 * bench::one_fault_reserve);
   bench::prepare_to_time_pages();
   std::array settings{Setting{few, &Faulter::with_few}, Setting{few, &Faulter::with_few_again},
@@ -62,15 +59,12 @@ nlohmann::json measure(const nlohmann::json& request, Progress& progress) {
   Results results;
   for (const Faulter& each : faulters) {
     nlohmann::json& result = results.of(each);
-    if (!each.refusal.empty()) {
-      result["refusal"] = each.refusal;
-      continue;
-    }
     result["few_ns"] = bench::median(each.with_few);
     result["many_ns"] = bench::median(each.with_many);
     set(result, "ratio", bench::median_ratio(each.with_many, each.with_few));
     set(result, "noise", bench::median_ratio(each.with_few_again, each.with_few));
   }
+  results.add_refusals(faulters);
   return results.all();
 }
 
@@ -84,43 +78,28 @@ std::vector<Subject> subjects(const Session& session) {
 }
 
 std::vector<Row> rows(const Outcome& its, const Outcomes&) {
-  return {{.metric = "fault_mappings_ratio",
-           .value = its.number("ratio"),
-           .unit = "ratio",
-           .note = fmt::format("one growth fault with {} other mappings, to one with {}",
-                               grouped(std::uint64_t{many}), few)}};
+  return {its.row("fault_mappings_ratio", "ratio", "ratio",
+                  "one growth fault with 60,000 other mappings, to one with 100")};
 }
 
-Table table(const Outcomes& all) {
-  Table table({"ns for one page", fmt::format("{} mappings", few),
-               fmt::format("{} mappings", grouped(std::uint64_t{many})), "100 = 1", "100 again"});
-  add_lines(table, all, "", [](const Outcome& its) -> Cells {
-    return {its.cell("few_ns", grouped), its.cell("many_ns", grouped),
-            its.cell("ratio", decimals<2>), its.cell("noise", decimals<2>)};
-  });
-  add_failures(table, all);
-  return table;
-}
+constexpr std::array columns{
+    Column{"100 mappings", "few_ns", grouped}, Column{"60,000 mappings", "many_ns", grouped},
+    Column{"100 = 1", "ratio", decimals<2>}, Column{"100 again", "noise", decimals<2>}};
 
-std::string what() {
-  return fmt::format(
-      "One touch of one page, on a stack that grows by one page at a time, in a process with {} "
-      "and with {} other mappings. These are single pages, with permissions and without in turn. "
-      "The figures are medians of rounds with both; few mappings are measured twice.",
-      few, grouped(std::uint64_t{many}));
-}
-
-const Registered fault_mappings({.name = "fault_mappings",
-                                 .group = "growth",
-                                 .title = "ONE FAULT AMONG MAPPINGS",
-                                 .what = what,
-                                 .subjects = subjects,
-                                 .ask = ask_together,
-                                 .measure = measure,
-                                 .rows = rows,
-                                 .table = table,
-                                 .rounds = 15,
-                                 .quick_rounds = 2});
+const Registered registered(
+    {.name = "fault_mappings",
+     .group = "growth",
+     .title = "ONE FAULT AMONG MAPPINGS",
+     .what =
+         "One touch of one page, on a stack that grows by one page at a time, in a process with "
+         "100 and with 60,000 other mappings. These are single pages, with permissions and without "
+         "in turn. The figures are medians of rounds with both; 100 mappings are measured twice.",
+     .subjects = subjects,
+     .rounds = {15, 2},
+     .measure = measure,
+     .rows = rows,
+     .lines = "ns for one page",
+     .columns = columns});
 
 }  // namespace
 }  // namespace growstack::compare

@@ -12,6 +12,7 @@
 
 #include <sys/resource.h>
 
+#include <array>
 #include <chrono>
 
 namespace growstack::compare {
@@ -22,7 +23,7 @@ using namespace std::chrono_literals;
 constexpr std::chrono::nanoseconds rest = 10ms;
 constexpr std::size_t burst = 1024;  // pages, one after the other
 /// More than these need, and less than the usual RLIMIT_STACK.
-constexpr std::size_t reserve = std::size_t{6} * 1024 * 1024;
+constexpr std::size_t reserve = 6 * mebibyte;
 
 // ---- in the child -------------------------------------------------------------------------------
 
@@ -114,17 +115,19 @@ struct Samples {
 };
 
 nlohmann::json result_of(const Samples& samples, const Samples& bare, const std::string& subject) {
+  const double least = bench::percentile(samples.medians, 0);
+  const double most = bench::percentile(samples.medians, 1);
   nlohmann::json result{
       {"burst", bench::median(samples.burst)},
       {"cold", bench::median(samples.cold)},
-      {"least", bench::percentile(samples.medians, 0)},
-      {"most", bench::percentile(samples.medians, 1)},
+      {"least", least},
+      {"most", most},
+      {"range", fmt::format("{} - {}", grouped(least), grouped(most))},
       {"served_by",
        is_strategy(subject, is_served_by_monitor) ? "a monitor" : samples.served_by()}};
   if (!bare.burst.empty()) {
-    const double floor = bench::median(bare.burst);
-    result["floor"] = floor;
-    result["burst_ratio"] = bench::median(samples.burst) / floor;
+    result["floor"] = bench::median(bare.burst);
+    result["burst_ratio"] = bench::median(samples.burst) / bench::median(bare.burst);
     result["cold_ratio"] = bench::median(samples.cold) / bench::median(bare.cold);
   }
   return result;
@@ -166,52 +169,26 @@ Outcomes ask(const Measurement& self, const Session& session,
   return all;
 }
 
-std::string note_of(const Outcome& its) {
-  const std::string served_by = its.text("served_by");
-  return served_by == "the kernel" ? "the kernel's own page fault: no handler runs"
-         : served_by == "both"     ? "the handler opens many pages at once, the kernel fills each"
-         : served_by == "no fault" ? "no fault: the page is there before the touch"
-                                   : "";
-}
-
 std::vector<Row> rows(const Outcome& its, const Outcomes& all) {
-  const auto row = [&](const char* metric, const char* member, const std::string& note) -> Row {
-    return {.metric = metric, .value = its.number(member), .unit = "ns", .note = note};
-  };
-  return {row("fault_ns", "burst", note_of(its)),
-          row("fault_least_ns", "least", "the least of the processes' medians"),
-          row("fault_most_ns", "most", "the largest of the processes' medians"),
-          row("fault_cold_ns", "cold", note_of(its)),
-          row("fault_floor_ns", "floor",
-              all.back().ok() ? "a SIGSEGV handler that only calls mprotect, in a burst; the same "
-                                "for all"
-                              : all.back().failure)};
+  const std::string served_by = its.text("served_by");
+  const std::string note =
+      served_by == "the kernel" ? "the kernel's own page fault: no handler runs"
+      : served_by == "both"     ? "the handler opens many pages at once, the kernel fills each"
+      : served_by == "no fault" ? "no fault: the page is there before the touch"
+                                : "";
+  return {its.row("fault_ns", "burst", "ns", note),
+          its.row("fault_least_ns", "least", "ns", "the least of the processes' medians"),
+          its.row("fault_most_ns", "most", "ns", "the largest of the processes' medians"),
+          its.row("fault_cold_ns", "cold", "ns", note),
+          its.row("fault_floor_ns", "floor", "ns",
+                  "a SIGSEGV handler that only calls mprotect, in a burst; the same for all",
+                  all.back().failure)};
 }
 
-Table table(const Outcomes& all) {
-  Table table({"ns for one page", "served by", "burst", "range of runs", "bare = 1", "after 10 ms",
-               "bare = 1"},
-              2);
-  add_lines(table, all, "", [](const Outcome& its) -> Cells {
-    return {its.text("served_by"),
-            its.cell("burst", grouped),
-            its.cell("least", grouped) + " - " + its.cell("most", grouped),
-            its.cell("burst_ratio", decimals<2>),
-            its.cell("cold", grouped),
-            its.cell("cold_ratio", decimals<2>)};
-  });
-  add_failures(table, all);
-  return table;
-}
-
-std::string what() {
-  return "One touch of one page, on a stack that grows by one page at a time: page after page (a "
-         "burst), and with 10 ms of rest before each. The figures are medians and include filling "
-         "the page with zeros; the range is that of the medians of single processes. bare_handler "
-         "only calls mprotect, libsigsegv first finds the handler of a region. both: a handler "
-         "opens many pages at once. The kernel serves the stacks of threads, of Boost and of "
-         "malloc as it serves demand_paging.";
-}
+constexpr std::array columns{
+    Column{"served by", "served_by"},       Column{"burst", "burst", grouped},
+    Column{"range of runs", "range"},       Column{"bare = 1", "burst_ratio", decimals<2>},
+    Column{"after 10 ms", "cold", grouped}, Column{"bare = 1", "cold_ratio", decimals<2>}};
 
 /// Returns half of the range of the processes' medians.
 double noise(const Rows& rows) {
@@ -220,33 +197,35 @@ double noise(const Rows& rows) {
 }
 
 std::vector<Aim> aims() {
-  return {{.title = "one fault, bare handler = 1",
-           .figure =
-               [](const Rows& rows, const std::string& subject) {
-                 return rows.ratio(subject, "fault_ns", subject, "fault_floor_ns");
-               },
-           .noise = noise,
-           .handlers = 1.10},
-          {.title = "one fault, in_handler = 1",
-           .figure = ratio_to("in_handler", "fault_ns"),
-           .noise = noise,
-           .helper = 1.3},
-          {.title = "one fault after 10 ms, in_handler = 1",
-           .figure = ratio_to("in_handler", "fault_cold_ns"),
-           .noise = noise,
-           .helper = 2.0}};
+  const auto to_bare = [](const Rows& rows, const std::string& subject) {
+    return rows.ratio(subject, "fault_ns", subject, "fault_floor_ns");
+  };
+  return {{"one fault, bare handler = 1", to_bare, {.handlers = 1.10}, noise},
+          {"one fault, in_handler = 1", ratio_to("in_handler", "fault_ns"), {.helper = 1.3}, noise},
+          {"one fault after 10 ms, in_handler = 1",
+           ratio_to("in_handler", "fault_cold_ns"),
+           {.helper = 2.0},
+           noise}};
 }
 
-const Registered faults({.name = "faults",
-                         .group = "growth",
-                         .title = "ONE FAULT",
-                         .what = what,
-                         .subjects = subjects,
-                         .ask = ask,
-                         .measure = measure,
-                         .rows = rows,
-                         .table = table,
-                         .aims = aims});
+const Registered registered(
+    {.name = "faults",
+     .group = "growth",
+     .title = "ONE FAULT",
+     .what =
+         "One touch of one page, on a stack that grows by one page at a time: page after page (a "
+         "burst), and with 10 ms of rest before each. The figures are medians and include filling "
+         "the page with zeros; the range is that of the medians of single processes. bare_handler "
+         "only calls mprotect, libsigsegv first finds the handler of a region. both: a handler "
+         "opens many pages at once. The kernel serves the stacks of threads, of Boost and of "
+         "malloc as it serves demand_paging.",
+     .subjects = subjects,
+     .ask = ask,
+     .measure = measure,
+     .rows = rows,
+     .lines = "ns for one page",
+     .columns = columns,
+     .aims = aims});
 
 }  // namespace
 }  // namespace growstack::compare

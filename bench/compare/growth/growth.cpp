@@ -110,24 +110,23 @@ double grow_some(Grower& grower, std::size_t bytes) {
 
 std::vector<Grower> all_growers(const nlohmann::json& subjects) {
   std::vector<Grower> all;
-  for (const std::string subject : subjects) {
-    all.push_back({{subject, subject}});
-    if (is_strategy(subject, grows_in_huge_pages)) {
-      all.push_back({{throughput_name(subject), subject}, GrowthPolicy::throughput()});
+  for (const Grower& grower : contenders<Grower>(subjects, base_name)) {
+    all.push_back(grower);
+    if (is_strategy(grower.name, grows_in_huge_pages)) {
+      all.push_back({{throughput_name(grower.name), grower.name}, GrowthPolicy::throughput()});
     }
   }
-  all.push_back({{again(base_name), base_name}});
   return all;
 }
 
 nlohmann::json result_of(const Grower& grower, const std::vector<Grower>& all, const Depth& depth) {
   nlohmann::json result = times(grower, *find(all, base_name));
+  const Grower* const huge = find(all, huge_name);
   if (grower.refusal.empty()) {
     result["faults"] = grower.faults;
-    const Grower* const huge = find(all, huge_name);
-    if (depth.beside_huge && huge != nullptr && is_strategy(grower.name, grows_in_huge_pages)) {
-      set(result, "to_huge", bench::median_ratio(grower.nanoseconds, huge->nanoseconds));
-    }
+  }
+  if (depth.beside_huge && huge != nullptr && is_strategy(grower.name, grows_in_huge_pages)) {
+    set(result, "to_huge", bench::median_ratio(grower.nanoseconds, huge->nanoseconds));
   }
   return result;
 }
@@ -136,9 +135,9 @@ nlohmann::json result_of(const Grower& grower, const std::vector<Grower>& all, c
 nlohmann::json measure(const nlohmann::json& request, Progress& progress) {
   raise_limits_for_stacks(deepest_reserve);
   make_malloc_forget();
-  Rounds rounds(progress);
-  Results results;
   const std::vector<Grower> all = all_growers(request.at("subjects"));
+  Turns turns(progress);
+  Results results;
   for (const Grower& grower : all) {
     results.of(grower);  // in this order, also those that do not take part at the first depth
   }
@@ -150,8 +149,8 @@ nlohmann::json measure(const nlohmann::json& request, Progress& progress) {
     const auto grow = [&](Grower& grower) { return grow_some(grower, depth.bytes); };
     const std::string what = fmt::format("growth: to {},", in_units(depth.bytes));
     bench::warm_memory(2 * deepest_reserve);
-    rounds.run(1, what, here, grow);  // not counted
-    rounds.run(rounds_at(depth, request.at("rounds")), what, here,
+    turns.take(1, what, here, grow);  // not counted
+    turns.take(rounds_at(depth, request.at("rounds")), what, here,
                [&](Grower& grower) { grower.nanoseconds.push_back(grow(grower)); });
     for (const Grower& grower : here) {
       results.of(grower)[depth.label] = result_of(grower, here, depth);
@@ -162,55 +161,50 @@ nlohmann::json measure(const nlohmann::json& request, Progress& progress) {
 
 // ---- in the parent ------------------------------------------------------------------------------
 
-std::vector<Subject> subjects(const Session& session) {
-  std::vector<Subject> all = session.stacks();
-  if (const auto split_stack = session.peer(split_stack_name)) {
-    all.push_back(*split_stack);
-  }
-  return all;
-}
-
-/// Tells each outcome why there are no huge pages here; empty if there are.
+/// Asks about split stacks in a program of their own. Tells each outcome why there are no huge
+/// pages here; empty if there are.
 Outcomes ask(const Measurement& self, const Session& session,
-             const std::vector<Subject>& all_subjects) {
+             const std::vector<Subject>& subjects) {
   Outcomes all = ask_together(self, session, session.stacks());
-  for (Outcome& outcome : all) {
-    outcome.request["no_huge_pages"] = session.lacking(Strategy::demand_paging_huge);
-    outcome.only_compared = outcome.only_compared && outcome.name != again(base_name);
-  }
-  if (const Subject& last = all_subjects.back(); last.name == split_stack_name) {
+  if (const Subject& last = subjects.back(); last.name == split_stack_name) {
     all.push_back(ask_program(
         session, last,
-        {{"task", "growth"}, {"rounds", session.rounds(self.rounds, self.quick_rounds)}}));
+        {{"task", "growth"}, {"rounds", session.rounds(self.rounds.full, self.rounds.quick)}}));
+  }
+  for (Outcome& its : all) {
+    its.request["no_huge_pages"] = session.lacking(Strategy::demand_paging_huge);
+    its.only_compared = its.only_compared && its.name != again(base_name);
   }
   return all;
 }
 
-/// A depth at which the baseline, measured twice, differs from itself.
-struct Noise {
-  double ratio = 1;
-  const Depth* where = nullptr;  // none: not measured
-};
+std::string path(const Depth& depth, const char* member) {
+  return fmt::format("{}/{}", depth.label, member);
+}
 
-Noise worst_noise(const Outcomes& all) {
-  Noise worst;
-  const Outcome* const twin = find(all, again(base_name));
+std::vector<std::string> paths(const char* member) {
+  std::vector<std::string> all;
   for (const Depth& depth : depths) {
-    const auto ratio =
-        twin != nullptr ? twin->number(depth.label + std::string("/ratio")) : std::nullopt;
-    if (ratio &&
-        (worst.where == nullptr || bench::from_one(*ratio) > bench::from_one(worst.ratio))) {
-      worst = {*ratio, &depth};
-    }
+    all.push_back(path(depth, member));
   }
-  return worst;
+  return all;
+}
+
+/// Returns the ratio of the base, measured twice, that is farthest from 1.
+double noise(const Outcome& twin) {
+  double farthest = 1;
+  for (const std::string& path : paths("ratio")) {
+    const double ratio = twin.number(path).value_or(1);
+    farthest = bench::from_one(ratio) > bench::from_one(farthest) ? ratio : farthest;
+  }
+  return farthest;
 }
 
 constexpr const char* split_stack_note =
     "calls with frames of 200 bytes; the ratio is to the same calls without split stacks on "
     "demand_paging";
 
-/// Returns why the pages are small, if there are no huge ones here.
+/// Returns why the pages are small, if there are no huge ones here; empty otherwise.
 std::string small_pages_note(const Outcome& its) {
   const std::string reason = its.request.value("no_huge_pages", "");
   return reason.empty() ? "" : fmt::format("in small pages, because {}", reason);
@@ -221,27 +215,23 @@ std::string throughput_note(const Outcome& its) {
   return fmt::format(
       "under GrowthPolicy::throughput(), on a stack of at least {}, {}",
       in_units(least_for_huge_pages),
-      !small_pages.empty()
-          ? small_pages
-          : "in huge pages from " + in_units(GrowthPolicy::throughput().huge_from) + " on");
+      small_pages.empty()
+          ? fmt::format("in huge pages from {} on", in_units(GrowthPolicy::throughput().huge_from))
+          : small_pages);
 }
 
 /// Makes the rows for one depth. Those that grow in huge pages have some more.
 void add_rows_at(const Depth& depth, const Outcome& its, const Outcomes& all,
                  std::vector<Row>& rows) {
-  const std::string label = depth.label;
   const auto add = [&](const std::string& metric, const Outcome* from, const char* member,
-                       const std::string& unit, const std::string& note) {
-    const auto figure = from != nullptr ? from->number(label + "/" + member) : std::nullopt;
-    const std::string refusal = from != nullptr ? from->text(label + "/refusal") : "";
-    rows.push_back(
-        {.metric = metric,
-         .value = figure && unit == "us" ? std::optional(*figure / nanoseconds_per_us) : figure,
-         .unit = unit,
-         .note = figure             ? note
-                 : !refusal.empty() ? refusal
-                                    : "it has no such figure"});
+                       const char* unit, const std::string& note) {
+    const auto figure = from != nullptr ? from->number(path(depth, member)) : std::nullopt;
+    const std::string refusal = from != nullptr ? from->text(path(depth, "refusal")) : "";
+    const double divisor = std::string_view(unit) == "us" ? nanoseconds_per_us : 1;
+    rows.push_back(its.row(metric, figure ? std::optional(*figure / divisor) : std::nullopt, unit,
+                           note, refusal.empty() ? "it has no such figure" : refusal));
   };
+  const std::string label = depth.label;
   const std::string note = its.name == split_stack_name
                                ? split_stack_note
                                : stack_limit_note(its.subject, deepest_reserve);
@@ -263,41 +253,20 @@ std::vector<Row> rows(const Outcome& its, const Outcomes& all) {
   std::vector<Row> rows;
   for (const Depth& depth : depths) {
     if (its.name == again(base_name)) {
-      rows.push_back({.metric = std::string("grow_ratio_again_") + depth.label,
-                      .value = its.number(depth.label + std::string("/ratio")),
-                      .unit = "ratio",
-                      .note = "the same thing measured twice"});
+      rows.push_back(its.row(fmt::format("grow_ratio_again_{}", depth.label),
+                             its.number(path(depth, "ratio")), "ratio",
+                             "the same thing measured twice"));
     } else {
       add_rows_at(depth, its, all, rows);
     }
   }
   if (its.name != again(base_name)) {
-    const Noise worst = worst_noise(all);
-    const bool measured = worst.where != nullptr;
-    rows.push_back({.metric = "grow_ratio_noise",
-                    .value = measured ? std::optional(worst.ratio) : std::nullopt,
-                    .unit = "ratio",
-                    .note = measured
-                                ? fmt::format("{} measured twice: the ratio farthest from 1, at {}",
-                                              base_name, in_units(worst.where->bytes))
-                                : "not measured"});
+    const Outcome* const twin = find(all, again(base_name));
+    rows.push_back(its.row("grow_ratio_noise",
+                           twin != nullptr ? std::optional(noise(*twin)) : std::nullopt, "ratio",
+                           base_name + " measured twice: the ratio farthest from 1"));
   }
   return rows;
-}
-
-/// Adds a line for each outcome that has some figure above 0.
-void add_section(Table& table, const Outcomes& all, const char* heading, const char* member,
-                 std::string (*format)(double), double unit = 1) {
-  add_lines(table, all, heading, [&](const Outcome& its) {
-    Cells cells;
-    bool any = false;
-    for (const Depth& depth : depths) {
-      const std::string path = depth.label + std::string("/") + member;
-      any = any || its.number(path).value_or(0) > 0;
-      cells.push_back(its.cell(path, format, unit));
-    }
-    return any ? cells : Cells();
-  });
 }
 
 Table table(const Outcomes& all) {
@@ -306,98 +275,69 @@ Table table(const Outcomes& all) {
     titles.push_back(in_units(depth.bytes));
   }
   Table table(titles);
-  add_section(table, all, "time, us", "ns", short_number, nanoseconds_per_us);
-  add_section(table, all, "time, demand_paging = 1", "ratio", decimals<2>);
-  add_section(table, all, "time, demand_paging_huge = 1", "to_huge", decimals<2>);
-  add_section(table, all, "growth faults of ours; the others have none", "faults", grouped);
-  add_failures(table, all);
+  add_section(table, all, "time, us", paths("ns"), short_number, nanoseconds_per_us);
+  add_section(table, all, "time, demand_paging = 1", paths("ratio"), decimals<2>);
+  add_section(table, all, "time, demand_paging_huge = 1", paths("to_huge"), decimals<2>);
+  add_section(table, all, "growth faults of ours; the others have none", paths("faults"), grouped);
   return table;
 }
 
-/// Returns at which depths there is no figure, and why.
-std::string refusal_sentence(const Outcome& its) {
-  std::vector<std::string> where;
-  std::string why;
-  for (const Depth& depth : depths) {
-    const std::string refusal = its.text(depth.label + std::string("/refusal"));
-    if (!refusal.empty()) {
-      where.push_back(in_units(depth.bytes));
-      why = refusal;
-    }
-  }
-  return where.empty() ? ""
-                       : fmt::format("{} has no stack for {}: {}.", its.name, listed(where), why);
-}
-
 std::vector<std::string> remarks(const Outcomes& all) {
-  std::vector<std::string> sentences;
-  if (const Noise worst = worst_noise(all); worst.where != nullptr) {
-    sentences.push_back(noise_sentence(base_name, worst.ratio));
-  }
-  bool has_throughput = false;
-  for (const Outcome& each : all) {
-    sentences.push_back(refusal_sentence(each));
-    if (each.name == throughput_name(each.subject.name) && !std::exchange(has_throughput, true)) {
-      sentences.push_back(fmt::format("throughput: {}.", throughput_note(each)));
+  std::vector<std::string> sentences{fmt::format("throughput: {}.", throughput_note(all.front())),
+                                     fmt::format("{}: {}.", split_stack_name, split_stack_note)};
+  for (const Outcome& its : all) {
+    for (const Depth& depth : depths) {
+      const std::string refusal = its.text(path(depth, "refusal"));
+      sentences.push_back(refusal.empty() ? ""
+                                          : fmt::format("{} has no stack for {}: {}.", its.name,
+                                                        in_units(depth.bytes), refusal));
     }
-  }
-  if (find(all, split_stack_name) != nullptr) {
-    sentences.push_back(fmt::format("{}: {}.", split_stack_name, split_stack_note));
   }
   return sentences;
 }
 
-/// One aim for each of `depths`.
-constexpr std::array by_handlers{1.05, 1.05, 1.10, 1.06, 1.04, 0.26, 0.175};
-constexpr std::array by_helper{1.05, 1.05, 1.25, 1.10, 1.08, 0.27, 0.185};
-static_assert(by_handlers.size() == depths.size() && by_helper.size() == depths.size());
-
 std::vector<Aim> aims() {
+  // One aim for each of `depths`.
+  constexpr std::array by_handlers{1.05, 1.05, 1.10, 1.06, 1.04, 0.26, 0.175};
+  constexpr std::array by_helper{1.05, 1.05, 1.25, 1.10, 1.08, 0.27, 0.185};
   std::vector<Aim> all;
-  const auto add = [&](const std::string& metric, const std::string& depth,
-                       const std::string& title, double handlers, double helper) {
-    all.push_back({.title = title,
-                   .figure = value_of(metric),
-                   .noise = noise_in(base_name, "grow_ratio_again_" + depth),
-                   .handlers = handlers,
-                   .helper = helper});
+  const auto add = [&](const std::string& metric, const std::string& title, const char* depth,
+                       double handlers, double helper) {
+    all.push_back({title,
+                   value_of(metric),
+                   {.handlers = handlers, .helper = helper},
+                   noise_in(base_name, std::string("grow_ratio_again_") + depth)});
   };
-  for (std::size_t index = 0; index < depths.size(); ++index) {
-    const Depth& depth = depths[index];
-    add(std::string("grow_ratio_") + depth.label, depth.label,
-        fmt::format("to {}, demand_paging = 1", in_units(depth.bytes)), by_handlers[index],
-        by_helper[index]);
+  for (std::size_t at = 0; at < depths.size(); ++at) {
+    add(fmt::format("grow_ratio_{}", depths[at].label),
+        fmt::format("to {}, demand_paging = 1", in_units(depths[at].bytes)), depths[at].label,
+        by_handlers.at(at), by_helper.at(at));
   }
-  add("grow_ratio_1MiB_throughput", "1MiB", "to 1 MiB for throughput, demand_paging = 1", 0.40,
-      0.45);
-  add("grow_ratio_16MiB_throughput", "16MiB", "to 16 MiB for throughput, demand_paging = 1", 0.16,
-      0.17);
-  add("grow_to_huge_16MiB", "16MiB", "to 16 MiB, demand_paging_huge = 1", 1.10, 1.15);
-  add("grow_to_huge_64MiB", "64MiB", "to 64 MiB, demand_paging_huge = 1", 1.10, 1.15);
+  add("grow_ratio_1MiB_throughput", "to 1 MiB for throughput, the same", "1MiB", 0.40, 0.45);
+  add("grow_ratio_16MiB_throughput", "to 16 MiB for throughput, the same", "16MiB", 0.16, 0.17);
+  add("grow_to_huge_16MiB", "to 16 MiB, demand_paging_huge = 1", "16MiB", 1.10, 1.15);
+  add("grow_to_huge_64MiB", "to 64 MiB, demand_paging_huge = 1", "64MiB", 1.10, 1.15);
   return all;
 }
 
-std::string what() {
-  return "How long a fresh stack takes to reach a depth. The code that runs on it touches it page "
-         "by page. The figures are medians of rounds in which all take turns, of their times and "
-         "of their ratios. The time does not include making the stack. malloc takes fresh memory "
-         "for each stack.";
-}
-
-const Registered growth({.name = "growth",
-                         .group = "growth",
-                         .title = "GROWTH",
-                         .what = what,
-                         .subjects = subjects,
-                         .ask = ask,
-                         .measure = measure,
-                         .rows = rows,
-                         .table = table,
-                         .remarks = remarks,
-                         .aims = aims,
-                         .base = name(baseline),
-                         .rounds = 101,
-                         .quick_rounds = 12});
+const Registered registered(
+    {.name = "growth",
+     .group = "growth",
+     .title = "GROWTH",
+     .what = "How long a fresh stack takes to reach a depth. The code that runs on it touches it "
+             "page by page. The figures are medians of rounds in which all take turns, of their "
+             "times and of their ratios. The time does not include making the stack. malloc takes "
+             "fresh memory for each stack. demand_paging_again is demand_paging measured twice: "
+             "smaller differences mean nothing.",
+     .subjects = stacks_and_split_stack,
+     .ask = ask,
+     .base = name(baseline),
+     .rounds = {101, 12},
+     .measure = measure,
+     .rows = rows,
+     .table = table,
+     .remarks = remarks,
+     .aims = aims});
 
 }  // namespace
 }  // namespace growstack::compare

@@ -1,6 +1,8 @@
 // The hot split: what split stacks cost besides growth. bench/peers/split_stack measures it.
 #include "run/measurement.hpp"
 
+#include <array>
+
 namespace growstack::compare {
 namespace {
 
@@ -16,53 +18,35 @@ Outcomes ask(const Measurement&, const Session& session, const std::vector<Subje
 std::vector<Row> rows(const Outcome& its, const Outcomes&) {
   const auto usual = its.number("median_ns");
   const auto worst = its.number("worst_ns");
-  return {{.metric = "hot_call_ns",
-           .value = usual,
-           .unit = "ns",
-           .note = "a call in a loop, the median of depths some 50 bytes apart"},
-          {.metric = "hot_call_worst_ns",
-           .value = worst,
-           .unit = "ns",
-           .note = "the same at the worst depth: at the end of a piece of stack"},
-          {.metric = "hot_call_worst_ratio",
-           .value = usual && worst ? std::optional(*worst / *usual) : std::nullopt,
-           .unit = "ratio",
-           .note = "the worst depth to the median"},
-          {.metric = "hot_call_share",
-           .value = its.number("share"),
-           .unit = "ratio",
-           .note = "the part of the depths that takes more than three times the median"},
-          {.metric = "hot_call_plain_ns",
-           .value = its.number("plain_median_ns"),
-           .unit = "ns",
-           .note = "the same call without split stacks, the median"}};
+  return {its.row("hot_call_ns", usual, "ns",
+                  "a call in a loop, the median of depths some 50 bytes apart"),
+          its.row("hot_call_worst_ns", worst, "ns",
+                  "the same at the worst depth: at the end of a piece of stack"),
+          its.row("hot_call_worst_ratio", usual && worst ? std::optional(*worst / *usual) : usual,
+                  "ratio", "the worst depth to the median"),
+          its.row("hot_call_share", "share", "ratio",
+                  "how many of the depths take more than three times the median"),
+          its.row("hot_call_plain_ns", "plain_median_ns", "ns",
+                  "the same call without split stacks, the median")};
 }
 
-Table table(const Outcomes& all) {
-  Table table({"ns for a call", "usual depth", "worst depth", "% of depths that are slow",
-               "without split stacks"});
-  add_lines(table, all, "", [](const Outcome& its) -> Cells {
-    return {its.cell("median_ns", decimals<1>), its.cell("worst_ns", grouped),
-            its.cell("share", decimals<1>, 0.01), its.cell("plain_median_ns", decimals<1>)};
-  });
-  add_failures(table, all);
-  return table;
-}
+constexpr std::array columns{Column{"usual depth", "median_ns", decimals<1>},
+                             Column{"worst depth", "worst_ns", grouped},
+                             Column{"% of depths that are slow", "share", decimals<1>, 0.01},
+                             Column{"without split stacks", "plain_median_ns", decimals<1>}};
 
-std::string what() {
-  return "A call in a loop, at depths some 50 bytes apart. Where the called function's frame does "
-         "not fit on the piece of stack, each call gets another piece and gives it back (slow: "
-         "more than three times the median).";
-}
-
-const Registered hot_call({.name = "hot_call",
-                           .group = "growth",
-                           .title = "THE HOT SPLIT",
-                           .what = what,
-                           .subjects = subjects,
-                           .ask = ask,
-                           .rows = rows,
-                           .table = table});
+const Registered registered(
+    {.name = "hot_call",
+     .group = "growth",
+     .title = "THE HOT SPLIT",
+     .what = "A call in a loop, at depths some 50 bytes apart. Where the frame of the called "
+             "function does not fit on the piece of stack, each call gets another piece and gives "
+             "it back. slow: more than three times the median.",
+     .subjects = subjects,
+     .ask = ask,
+     .rows = rows,
+     .lines = "ns for a call",
+     .columns = columns});
 
 }  // namespace
 }  // namespace growstack::compare

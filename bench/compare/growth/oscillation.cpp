@@ -10,6 +10,7 @@
 
 #include <array>
 #include <system_error>
+#include <tuple>
 
 namespace growstack::compare {
 namespace {
@@ -91,47 +92,40 @@ std::size_t resident_after_excursion(const std::string& subject) {
   return resident;
 }
 
-nlohmann::json result_of(const Swinger& trims, const Swinger& never, const Swinger& never_too) {
-  nlohmann::json result{{"trims_ns", bench::median(trims.nanoseconds)},
-                        {"never_ns", bench::median(never.nanoseconds)},
-                        {"faults", bench::median(trims.faults)}};
-  set(result, "ratio", bench::median_ratio(trims.nanoseconds, never.nanoseconds));
-  set(result, "noise", bench::median_ratio(never_too.nanoseconds, never.nanoseconds));
-  return result;
-}
-
 /// Answers for each name {swing: {"trims_ns", "never_ns", "ratio", "noise", "faults"}, ...,
-/// "resident"} or {"refusal"}.
+/// "resident", "resident_ratio"} or {"refusal"}.
 nlohmann::json measure(const nlohmann::json& request, Progress& progress) {
   const std::vector<std::string> subjects = request.at("subjects");
-  Rounds rounds(progress);
+  Turns turns(progress);
   Results results;
   bench::warm_memory(reserve);
   for (const Swing& swing : swings) {
-    std::vector<Swinger> swingers;
+    std::vector<Swinger> all;
     for (const std::string& subject : subjects) {
-      swingers.push_back({{subject, subject}, true});
-      swingers.push_back({{subject, subject}, false});
-      swingers.push_back({{subject, subject}, false});
-    }
-    rounds.run(request.at("rounds"), fmt::format("oscillation: to {},", in_units(swing.to)),
-               swingers, [&](Swinger& swinger) { time_cycles(swinger, swing); });
-    for (const Swinger& each : swingers) {
-      if (!each.refusal.empty()) {
-        results.of(each)["refusal"] = each.refusal;
+      for (const bool trims : {true, false, false}) {
+        all.push_back({{subject, subject}, trims});
       }
     }
-    for (auto each = swingers.begin(); each != swingers.end(); each += 3) {
-      results.of(*each)[swing.name] = result_of(each[0], each[1], each[2]);
+    turns.take(request.at("rounds"), fmt::format("oscillation: to {},", in_units(swing.to)), all,
+               [&](Swinger& swinger) { time_cycles(swinger, swing); });
+    for (std::size_t first = 0; first < all.size(); first += 3) {
+      const auto& [trims, never, never_too] = std::tie(all[first], all[first + 1], all[first + 2]);
+      nlohmann::json& result = results.of(trims)[swing.name];
+      result = {{"trims_ns", bench::median(trims.nanoseconds)},
+                {"never_ns", bench::median(never.nanoseconds)},
+                {"faults", bench::median(trims.faults)}};
+      set(result, "ratio", bench::median_ratio(trims.nanoseconds, never.nanoseconds));
+      set(result, "noise", bench::median_ratio(never_too.nanoseconds, never.nanoseconds));
     }
+    results.add_refusals(all);
   }
-  for (const std::string& subject : subjects) {
-    try {
-      results.of({subject, subject})["resident"] = resident_after_excursion(subject);
-    } catch (const std::exception& error) {
-      results.of({subject, subject})["refusal"] = error.what();
-    }
-  }
+  auto all = contenders(subjects);
+  turns.take(1, "oscillation: an excursion", all, [&](Contender& each) {
+    const auto resident = static_cast<double>(resident_after_excursion(each.subject));
+    results.of(each)["resident"] = resident;
+    results.of(each)["resident_ratio"] = resident / static_cast<double>(resident_bound);
+  });
+  results.add_refusals(all);
   return results.all();
 }
 
@@ -146,12 +140,6 @@ std::optional<double> larger(const Outcome& its, const char* member) {
   return std::max(its.number(path(across_huge, member)), its.number(path(shallow, member)));
 }
 
-/// Returns the resident bytes after the excursion, relative to what may stay resident.
-std::optional<double> resident_ratio(const Outcome& its) {
-  const auto resident = its.number("resident");
-  return resident ? std::optional(*resident / static_cast<double>(resident_bound)) : std::nullopt;
-}
-
 std::string there_and_back(const Swing& swing) {
   return fmt::format("from {} to {} and back", in_units(swing.from), in_units(swing.to));
 }
@@ -159,97 +147,62 @@ std::string there_and_back(const Swing& swing) {
 std::vector<Row> rows(const Outcome& its, const Outcomes&) {
   const auto ratio = larger(its, "ratio");
   const Swing& worse = ratio == its.number(path(across_huge, "ratio")) ? across_huge : shallow;
-  const auto resident = static_cast<std::uint64_t>(its.number("resident").value_or(0));
-  return {
-      {.metric = "oscillate_ratio",
-       .value = ratio,
-       .unit = "ratio",
-       .note = fmt::format("{}, trim_current() each time to never: the worse of two depths",
-                           there_and_back(worse))},
-      {.metric = "oscillate_faults",
-       .value = larger(its, "faults"),
-       .unit = "faults",
-       .note = "growth faults of ours a cycle, the larger of the two depths"},
-      {.metric = "oscillate_resident_ratio",
-       .value = resident_ratio(its),
-       .unit = "ratio",
-       .note = fmt::format("{} resident after {} and back to {}, to 64 KiB + 2 d + 2 MiB",
-                           in_units(resident), in_units(excursion), in_units(across_huge.from))},
-      {.metric = "oscillate_far_ratio",
-       .value = its.number(path(far_down, "ratio")),
-       .unit = "ratio",
-       .note = there_and_back(far_down) +
-               ", trim_current() each time to never: no aim, for the reader"}};
+  return {its.row("oscillate_ratio", ratio, "ratio",
+                  there_and_back(worse) +
+                      ", trim_current() each time to never: the worse of two depths"),
+          its.row("oscillate_faults", larger(its, "faults"), "faults",
+                  "growth faults of ours a cycle, the larger of the two depths"),
+          its.row("oscillate_resident_ratio", "resident_ratio", "ratio",
+                  fmt::format("{} bytes resident after {} and back to {}, to 64 KiB + 2 d + 2 MiB",
+                              its.cell("resident", grouped), in_units(excursion),
+                              in_units(across_huge.from))),
+          its.row("oscillate_far_ratio", path(far_down, "ratio").c_str(), "ratio",
+                  there_and_back(far_down) +
+                      ", trim_current() each time to never: no aim, for the reader")};
 }
 
+constexpr double nanoseconds_per_us = 1000;
+constexpr std::array columns{Column{"", "never_ns", short_number, nanoseconds_per_us},
+                             Column{"", "trims_ns", short_number, nanoseconds_per_us},
+                             Column{"", "ratio", decimals<2>}, Column{"", "noise", decimals<2>},
+                             Column{"", "faults", decimals<1>}};
+constexpr std::array excursion_columns{Column{"", "-"}, Column{"", "resident", grouped, kibibyte},
+                                       Column{"", "resident_ratio", decimals<2>}, Column{"", "-"},
+                                       Column{"", "-"}};
+
 Table table(const Outcomes& all) {
-  Table table({"us a cycle", "never trims", "trims", "never = 1", "faults of ours"});
+  Table table({"us a cycle", "never trims", "trims", "never = 1", "never again", "faults of ours"});
   for (const Swing& swing : swings) {
-    add_lines(table, all, there_and_back(swing), [&](const Outcome& its) -> Cells {
-      constexpr double nanoseconds_per_us = 1000;
-      return {its.cell(path(swing, "never_ns"), short_number, nanoseconds_per_us),
-              its.cell(path(swing, "trims_ns"), short_number, nanoseconds_per_us),
-              its.cell(path(swing, "ratio"), decimals<2>),
-              its.cell(path(swing, "faults"), decimals<1>)};
-    });
+    add_section(table, all, there_and_back(swing), columns, path(swing, ""));
   }
-  add_lines(table, all,
-            fmt::format("KiB resident after an excursion to {}, back at {} (d) and trimmed; "
-                        "64 KiB + 2 d + 2 MiB = 1",
-                        in_units(excursion), in_units(across_huge.from)),
-            [](const Outcome& its) -> Cells {
-              return {"", its.cell("resident", grouped, kibibyte),
-                      cell(resident_ratio(its), decimals<2>), ""};
-            });
-  add_failures(table, all);
+  add_section(table, all,
+              fmt::format("KiB resident after an excursion to {}, back at {} (d) and trimmed; "
+                          "64 KiB + 2 d + 2 MiB = 1",
+                          in_units(excursion), in_units(across_huge.from)),
+              excursion_columns);
   return table;
 }
 
-std::vector<std::string> remarks(const Outcomes& all) {
-  double worst = 1;
-  for (const Outcome& outcome : all) {
-    for (const Swing& swing : swings) {
-      const double noise = outcome.number(path(swing, "noise")).value_or(1);
-      worst = bench::from_one(noise) > bench::from_one(worst) ? noise : worst;
-    }
-  }
-  return {noise_sentence("a stack that never trims", worst)};
-}
-
-std::string what() {
-  return fmt::format(
-      "Code at one depth of a stack of {} goes down to another, writes to each cache line on the "
-      "way, comes back, and calls trim_current(), or does not. The figures are medians of rounds "
-      "in which all take turns, each time on a fresh stack, whose first two cycles are not timed.",
-      in_units(reserve));
-}
-
-std::vector<Aim> aims() {
-  return {{.title = "trims while it swings, never trims = 1",
-           .figure = value_of("oscillate_ratio"),
-           .noise = noise_in(std::string(name(baseline)), "grow_ratio_again_64MiB"),
-           .handlers = 1.2,
-           .helper = 1.2},
-          {.title = "resident after that, most allowed = 1",
-           .figure = value_of("oscillate_resident_ratio"),
-           .handlers = 1.0,
-           .helper = 1.0}};
-}
-
-const Registered oscillation(
+const Registered registered(
     {.name = "oscillation",
      .group = "growth",
      .title = "OSCILLATION",
-     .what = what,
+     .what =
+         "Code at one depth of a stack of 64 MiB goes down to another, writes to each cache line "
+         "on the way, comes back, and calls trim_current(), or does not. The figures are medians "
+         "of rounds in which all take turns, each time on a fresh stack, whose first two cycles "
+         "are not timed.",
      .subjects = [](const Session& session) { return session.strategies(trims_safely); },
-     .ask = ask_together,
+     .rounds = {40, 4},
      .measure = measure,
      .rows = rows,
      .table = table,
-     .remarks = remarks,
-     .aims = aims,
-     .rounds = 40,
-     .quick_rounds = 4});
+     .aims = []() -> std::vector<Aim> {
+       return {{"trims while it swings, never trims = 1", value_of("oscillate_ratio"), for_all(1.2),
+                noise_in(std::string(name(baseline)), "grow_ratio_again_64MiB")},
+               {"resident after that, most allowed = 1", value_of("oscillate_resident_ratio"),
+                for_all(1.0)}};
+     }});
 
 }  // namespace
 }  // namespace growstack::compare

@@ -1,9 +1,8 @@
 // What does a call cost in steady state: on a stack that has grown, compared with the stack of a
 // thread, which never has to grow?
 #include "growth/depths.hpp"
-#include "parts/clock.hpp"
+#include "parts/at_once.hpp"
 #include "parts/descent.hpp"
-#include "parts/errors.hpp"
 #include "parts/instructions.hpp"
 #include "parts/memory.hpp"
 #include "run/measurement.hpp"
@@ -12,7 +11,7 @@
 
 #include <growstack/handler/pages.hpp>
 
-#include <sched.h>
+#include <array>
 
 namespace growstack::compare {
 namespace {
@@ -104,26 +103,13 @@ void measure_once(Caller& caller) {
   });
 }
 
-/// Keeps this thread, and threads that it makes from now on, on this processor. The kernel starts a
-/// thread on an idle processor, and that one may be a quarter faster or slower at the time.
-void stay_on_this_processor() {
-  cpu_set_t only_this;
-  CPU_ZERO(&only_this);
-  CPU_SET(static_cast<std::size_t>(std::max(0, sched_getcpu())), &only_this);
-  bench::require(sched_setaffinity(0, sizeof only_this, &only_this) == 0, "sched_setaffinity");
-}
-
 /// Answers for each name {"ns", "ratio", "counter_error", "instructions", "instructions_ratio"}.
 nlohmann::json measure(const nlohmann::json& request, Progress& progress) {
   raise_limits_for_stacks(reserve);
-  stay_on_this_processor();
+  bench::stay_on_this_processor();
   bench::warm_memory(4 * reserve);
-  std::vector<Caller> callers;
-  for (const std::string subject : request.at("subjects")) {
-    callers.push_back({{subject, subject}});
-  }
-  callers.push_back({{again(base_name), base_name}});
-  Rounds(progress).run(request.at("rounds"), "steady call:", callers, measure_once);
+  auto callers = contenders<Caller>(request.at("subjects"), base_name);
+  Turns(progress).take(request.at("rounds"), "steady call:", callers, measure_once);
   const Caller& base = *find(callers, base_name);
   Results results;
   for (const Caller& caller : callers) {
@@ -140,81 +126,55 @@ nlohmann::json measure(const nlohmann::json& request, Progress& progress) {
 
 // ---- in the parent ------------------------------------------------------------------------------
 
+const std::string no_base = base_name + " could not be measured";
+
 std::string why_not_counted(const Outcome& its) {
   const std::string error = its.text("counter_error");
   return error.empty()
-             ? fmt::format("{} could not be measured", base_name)
+             ? no_base
              : fmt::format("this machine counts no instructions (perf_event_open: {})", error);
 }
 
 std::vector<Row> rows(const Outcome& its, const Outcomes&) {
-  const auto time = its.number("ratio");
-  const auto instructions = its.number("instructions_ratio");
-  return {{.metric = "steady_call_ratio",
-           .value = time,
-           .unit = "ratio",
-           .note = time ? fmt::format("time of a call {} frames deep, to {}", frames, base_name)
-                        : fmt::format("{} could not be measured", base_name)},
-          {.metric = "steady_call_instructions_ratio",
-           .value = instructions,
-           .unit = "ratio",
-           .note = instructions
-                       ? fmt::format("instructions of the same call in user mode, to {}", base_name)
-                       : why_not_counted(its)}};
+  return {
+      its.row("steady_call_ratio", "ratio", "ratio",
+              fmt::format("time of a call {} frames deep, to {}", frames, base_name), no_base),
+      its.row("steady_call_instructions_ratio", "instructions_ratio", "ratio",
+              "instructions of the same call in user mode, to " + base_name, why_not_counted(its))};
 }
 
-Table table(const Outcomes& all) {
-  Table table(
-      {fmt::format("a call, {} frames", frames), "ns", "thread = 1", "instructions", "thread = 1"});
-  add_lines(table, all, "", [](const Outcome& its) -> Cells {
-    return {its.cell("ns", decimals<1>), its.cell("ratio", decimals<3>),
-            its.cell("instructions", decimals<1>), its.cell("instructions_ratio", decimals<3>)};
-  });
-  add_failures(table, all);
-  return table;
-}
+constexpr std::array columns{Column{"ns", "ns", decimals<1>},
+                             Column{"thread = 1", "ratio", decimals<3>},
+                             Column{"instructions", "instructions", decimals<1>},
+                             Column{"thread = 1", "instructions_ratio", decimals<3>}};
 
 std::vector<std::string> remarks(const Outcomes& all) {
   const Outcome* const twin = find(all, again(base_name));
-  if (twin == nullptr) {
-    return {};
-  }
-  return {
-      noise_sentence(base_name, twin->number("ratio").value_or(1)),
-      twin->number("instructions") ? "" : "There are no instructions: " + why_not_counted(*twin)};
+  const bool counted = twin == nullptr || twin->number("instructions");
+  return {counted ? "" : "There are no instructions: " + why_not_counted(*twin) + "."};
 }
 
-std::string what() {
-  return fmt::format(
-      "A small function calls itself, {} frames, in a loop, {} deep on a stack that has grown to "
-      "{}. Once its memory is committed, no code of ours runs in a call. The figures are medians "
-      "of rounds in which all take turns, each time on a fresh stack. A sample is the mean over 16 "
-      "places in a page where the stack pointer may start.",
-      frames, in_units(calls_from), in_units(grown));
-}
-
-std::vector<Aim> aims() {
-  return {{.title = "a call in steady state, pthread stack = 1",
-           .figure = value_of("steady_call_ratio"),
-           .handlers = 1.02,
-           .helper = 1.02}};
-}
-
-const Registered steady_call({.name = "steady_call",
-                              .group = "growth",
-                              .title = "A CALL IN STEADY STATE",
-                              .what = what,
-                              .subjects =
-                                  [](const Session& session) { return session.strategies(); },
-                              .ask = ask_together,
-                              .measure = measure,
-                              .rows = rows,
-                              .table = table,
-                              .remarks = remarks,
-                              .aims = aims,
-                              .base = glibc_thread_name,
-                              .rounds = 75,
-                              .quick_rounds = 8});
+const Registered registered(
+    {.name = "steady_call",
+     .group = "growth",
+     .title = "A CALL IN STEADY STATE",
+     .what =
+         "A small function calls itself, 16 frames, in a loop, 512 KiB deep on a stack that has "
+         "grown to 1 MiB. Once its memory is committed, no code of ours runs in a call. The "
+         "figures are medians of rounds in which all take turns, each time on a fresh stack. A "
+         "sample is the mean over 16 places in a page where the stack pointer may start. "
+         "glibc_thread_again is glibc_thread measured twice: smaller differences mean nothing.",
+     .base = glibc_thread_name,
+     .rounds = {75, 8},
+     .measure = measure,
+     .rows = rows,
+     .lines = "a call, 16 frames",
+     .columns = columns,
+     .remarks = remarks,
+     .aims = []() -> std::vector<Aim> {
+       return {{"a call in steady state, pthread stack = 1", value_of("steady_call_ratio"),
+                for_all(1.02)}};
+     }});
 
 }  // namespace
 }  // namespace growstack::compare

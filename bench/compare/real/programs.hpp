@@ -2,27 +2,19 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
+#include <functional>
 #include <span>
 #include <string>
 
 namespace growstack::compare {
 
-class Program {
- public:
-  Program() = default;
-  virtual ~Program() = default;
-  Program(const Program&) = delete;
-  Program& operator=(const Program&) = delete;
-
-  /// Runs on the calling stack. Returns whether the answer is right.
-  virtual bool run() = 0;
-};
+/// Runs on the calling stack. Returns whether the answer is right.
+using Program = std::function<bool()>;
 
 struct ProgramDescription {
   const char* name;   ///< "regex", as in "real_regex_ok"
   const char* title;  ///< for a table, after the size: "letters matched by std::regex"
-  std::unique_ptr<Program> (*make)(std::size_t size);  ///< prepares the input
+  Program (*make)(std::size_t size);  ///< prepares the input
 };
 
 [[nodiscard]] std::span<const ProgramDescription> programs();

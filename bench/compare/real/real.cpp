@@ -7,6 +7,7 @@
 #include "subjects/any_stack.hpp"
 
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <new>
 #include <set>
@@ -15,7 +16,6 @@
 namespace growstack::compare {
 namespace {
 
-constexpr std::size_t mebibyte = std::size_t{1024} * 1024;
 constexpr std::size_t ordinary_thread = 8 * mebibyte;
 constexpr std::size_t reserve = 4096 * mebibyte;
 constexpr std::size_t guard = mebibyte / 16;
@@ -67,13 +67,13 @@ nlohmann::json measure(const nlohmann::json& request, Progress&) {
     stack->run([&] {
       constexpr double nanoseconds_per_ms = 1e6;
       const auto before = bench::Clock::now();
-      ok = program->run() && ok;
+      ok = program() && ok;
       milliseconds.push_back(bench::nanoseconds_since(before) / nanoseconds_per_ms);
     });
     deepest = stack->high_water();
     faults = stack->growth_events();
   }
-  return {{"ok", ok},
+  return {{"ok", ok ? 1 : 0},
           {"ms", bench::median(milliseconds)},
           {"given", given},
           {"deepest", deepest},
@@ -81,14 +81,6 @@ nlohmann::json measure(const nlohmann::json& request, Progress&) {
 }
 
 // ---- in the parent ------------------------------------------------------------------------------
-
-std::vector<Subject> subjects(const Session& session) {
-  std::vector<Subject> all = session.stacks();
-  if (const auto split_stack = session.peer(split_stack_name)) {
-    all.push_back(*split_stack);
-  }
-  return all;
-}
 
 /// Returns the size of the stacks on which a subject runs the programs. Most have one size; a
 /// thread also has the ordinary one.
@@ -123,8 +115,14 @@ Outcome run(const Session& session, const Subject& subject, const ProgramDescrip
   Outcome outcome = subject.name == split_stack_name ? ask_program(session, subject, request)
                                                      : ask_one("real", session, subject, request);
   outcome.request = request;
+  outcome.section = fmt::format("{} {}", grouped(std::uint64_t{input}), program.title);
   if (subject.name == glibc_thread_name) {
     outcome.name += " of " + in_units(bytes);
+  }
+  if (outcome.ok()) {
+    outcome.result["limits"] = stack_limit_note(subject, bytes);
+  } else {
+    outcome.name = fmt::format("{} on {}", program.name, outcome.name);
   }
   return outcome;
 }
@@ -143,107 +141,58 @@ Outcomes ask(const Measurement&, const Session& session, const std::vector<Subje
   return all;
 }
 
-std::string limit_note(const Outcome& its) {
-  return stack_limit_note(its.subject, its.request.at("bytes"));
-}
-
 std::vector<Row> rows(const Outcome& its, const Outcomes&) {
   const bool is_large_thread =
       its.subject.name == glibc_thread_name && its.request.at("bytes") == reserve;
-  const std::string prefix = fmt::format("{}{}_", is_large_thread ? "real_large_" : "real_",
-                                         its.request.at("program").get<std::string>());
+  const std::string program = its.request.at("program");
+  const auto metric = [&](const char* what) {
+    return fmt::format("{}{}_{}", is_large_thread ? "real_large_" : "real_", program, what);
+  };
   if (!its.ok()) {  // a program that died was measured, too
     const bool died = its.subject.unsupported.empty();
-    return {{.metric = prefix + "ok",
-             .value = died ? std::optional(0.0) : std::nullopt,
-             .unit = "1/0",
-             .note = its.failure}};
+    return {its.row(metric("ok"), died ? std::optional(0.0) : std::nullopt, "1/0", its.failure)};
   }
-  std::vector<Row> rows{
-      {.metric = prefix + "ok",
-       .value = its.result.at("ok").get<bool>() ? 1 : 0,
-       .unit = "1/0",
-       .note = limit_note(its)},
-      {.metric = prefix + "ms", .value = its.number("ms"), .unit = "ms", .note = limit_note(its)},
-      {.metric = prefix + "faults",
-       .value = its.number("faults"),
-       .unit = "faults",
-       .note = limit_note(its)}};
-  for (const auto& [metric, member, note] :
-       {std::tuple{"given", "given", "the size of the stack that it could have"},
-        std::tuple{"stack", "deepest", "deepest commit"}}) {
-    const double bytes = its.number(member).value_or(0);
-    rows.push_back({.metric = prefix + metric,
-                    .value = bytes > 0 ? std::optional(bytes) : std::nullopt,
-                    .unit = "bytes",
-                    .note = bytes > 0 ? note : "nobody counts it"});
-  }
-  return rows;
+  const std::string limits = its.text("limits");
+  const auto size = [&](const char* what, const char* member, const char* note) {
+    const auto bytes = its.number(member);
+    return its.row(metric(what), bytes > 0.0 ? bytes : std::nullopt, "bytes", note,
+                   "nobody counts it");
+  };
+  return {its.row(metric("ok"), "ok", "1/0", limits), its.row(metric("ms"), "ms", "ms", limits),
+          size("given", "given", "the size of the stack that it could have"),
+          size("stack", "deepest", "deepest commit"),
+          its.row(metric("faults"), "faults", "faults", limits)};
 }
 
-std::string in_mebibytes(const std::optional<double>& bytes) {
-  return bytes.value_or(0) > 0 ? grouped(*bytes / static_cast<double>(mebibyte)) : "-";
-}
+constexpr std::array columns{Column{"right", "ok", yes_or_no},
+                             Column{"time, ms", "ms", short_number},
+                             Column{"given, MiB", "given", grouped, mebibyte},
+                             Column{"used, MiB", "deepest", grouped, mebibyte},
+                             Column{"growth faults", "faults", grouped},
+                             Column{"limits", "limits"}};
 
-Table table(const Outcomes& all) {
-  Table table({"program, run on", "outcome", "time, ms", "given, MiB", "used, MiB", "growth faults",
-               "limits"},
-              2);
-  for (const ProgramDescription& program : programs()) {
-    Outcomes of_program;
-    std::copy_if(all.begin(), all.end(), std::back_inserter(of_program),
-                 [&](const Outcome& its) { return its.request.at("program") == program.name; });
-    const std::uint64_t input = of_program.front().request.at("size");
-    add_lines(table, of_program, fmt::format("{} {}", grouped(input), program.title),
-              [](const Outcome& its) -> Cells {
-                return {its.result.at("ok").get<bool>() ? "succeeds" : "WRONG RESULT",
-                        its.cell("ms", short_number),
-                        in_mebibytes(its.number("given")),
-                        in_mebibytes(its.number("deepest")),
-                        its.cell("faults", grouped),
-                        limit_note(its)};
-              });
-    add_failures(table, of_program);
-  }
-  return table;
-}
-
-std::vector<std::string> remarks(const Outcomes& all) { return {why_they_died(all)}; }
-
-std::string what() {
-  return fmt::format(
-      "Programs that recurse as deep as their input is long, each run in a process of its own. "
-      "given: the size of the stack; {} is asked for, or what memory and limits allow. An ordinary "
-      "thread has {}. used: the deepest commit.",
-      in_units(reserve), in_units(ordinary_thread));
-}
-
-std::vector<Aim> aims() {
-  const std::string base(name(baseline));
-  const Noise noise = noise_in(base, "grow_ratio_again_64MiB");
-  return {{.title = "std::regex, demand_paging = 1",
-           .figure = ratio_to(base, "real_regex_ms"),
-           .noise = noise,
-           .handlers = 1.0,
-           .helper = 1.0},
-          {.title = "JSON, demand_paging = 1",
-           .figure = ratio_to(base, "real_json_ms"),
-           .noise = noise,
-           .handlers = 1.0,
-           .helper = 1.0}};
-}
-
-const Registered real({.name = "real",
-                       .group = "real",
-                       .title = "REAL PROGRAMS",
-                       .what = what,
-                       .subjects = subjects,
-                       .ask = ask,
-                       .measure = measure,
-                       .rows = rows,
-                       .table = table,
-                       .remarks = remarks,
-                       .aims = aims});
+const Registered registered(
+    {.name = "real",
+     .group = "real",
+     .title = "REAL PROGRAMS",
+     .what = "Programs that recurse as deep as their input is long, each run in a process of its "
+             "own, on 1,000,000 letters or levels (250,000 with --quick). given: the size of the "
+             "stack; 4 GiB is asked for, or what memory and limits allow. An ordinary thread has 8 "
+             "MiB. used: the deepest commit. 0: nobody counts it.",
+     .subjects = stacks_and_split_stack,
+     .ask = ask,
+     .measure = measure,
+     .rows = rows,
+     .lines = "program, run on",
+     .columns = columns,
+     .remarks = [](const Outcomes& all) { return std::vector{why_they_died(all)}; },
+     .aims = []() -> std::vector<Aim> {
+       const std::string base(name(baseline));
+       const Noise noise = noise_in(base, "grow_ratio_again_64MiB");
+       return {
+           {"std::regex, demand_paging = 1", ratio_to(base, "real_regex_ms"), for_all(1.0), noise},
+           {"JSON, demand_paging = 1", ratio_to(base, "real_json_ms"), for_all(1.0), noise}};
+     }});
 
 }  // namespace
 }  // namespace growstack::compare

@@ -2,6 +2,7 @@
 
 #include "parts/samples.hpp"
 #include "run/measurement.hpp"
+#include "run/reports.hpp"
 
 #include <cmath>
 
@@ -12,7 +13,8 @@ std::string in_digits(double figure) {
   return figure < 0.3 ? decimals<3>(figure) : decimals<2>(figure);
 }
 
-/// Returns the figure and a mark that says whether it reaches the aim.
+/// Returns the figure and a mark that says whether it reaches the aim; nothing if either is
+/// missing.
 std::string reached(const Aim& aim, const std::optional<double>& at_most, const char* subject,
                     const Rows& rows) {
   const auto figure = at_most ? aim.figure(rows, subject) : std::nullopt;
@@ -22,10 +24,6 @@ std::string reached(const Aim& aim, const std::optional<double>& at_most, const 
   const double beyond = std::log(*figure / *at_most);
   const bool is_noise = std::abs(beyond) < (aim.noise ? aim.noise(rows) : 0);
   return in_digits(*figure) + (is_noise ? " ~" : beyond <= 0 ? "  " : " !");
-}
-
-std::string in_table(const std::optional<double>& at_most) {
-  return at_most ? in_digits(*at_most) : "";
 }
 
 }  // namespace
@@ -50,16 +48,20 @@ Noise noise_in(const std::string& subject, const std::string& metric) {
 }
 
 void report_aims(Session& session) {
+  const auto in_table = [](const std::optional<double>& at_most) {
+    return at_most ? in_digits(*at_most) : "";
+  };
   Table table({"at most", "aim", "in_handler", "guard_markers", "aim", "pipe_helper"});
   for (const Measurement& measurement : measurements()) {
     for (const Aim& aim : measurement.aims != nullptr ? measurement.aims() : std::vector<Aim>()) {
-      const std::optional<double>& markers = aim.handlers ? aim.handlers : aim.markers;
-      const std::string by_handler = reached(aim, aim.handlers, "in_handler", session.rows());
-      const std::string by_markers = reached(aim, markers, "guard_markers", session.rows());
-      const std::string by_helper = reached(aim, aim.helper, "pipe_helper", session.rows());
-      if (!(by_handler + by_markers + by_helper).empty()) {
-        table.add({aim.title, in_table(markers), by_handler, by_markers, in_table(aim.helper),
-                   by_helper});
+      const AtMost& most = aim.at_most;
+      const auto& for_markers = most.handlers ? most.handlers : most.markers;
+      const std::string handler = reached(aim, most.handlers, "in_handler", session.rows());
+      const std::string markers = reached(aim, for_markers, "guard_markers", session.rows());
+      const std::string helper = reached(aim, most.helper, "pipe_helper", session.rows());
+      if (!(handler + markers + helper).empty()) {
+        table.add(
+            {aim.title, in_table(for_markers), handler, markers, in_table(most.helper), helper});
       }
     }
   }

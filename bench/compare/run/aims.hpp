@@ -6,11 +6,8 @@
 #include <functional>
 #include <optional>
 #include <string>
-#include <vector>
 
 namespace growstack::compare {
-
-class Session;
 
 /// Reads a subject's figure from the rows; nothing if it was not measured.
 using Reading = std::function<std::optional<double>(const Rows& rows, const std::string& subject)>;
@@ -18,14 +15,22 @@ using Reading = std::function<std::optional<double>(const Rows& rows, const std:
 /// Returns how far from an aim a figure must be to mean anything; 0.03 means 3 %.
 using Noise = std::function<double(const Rows& rows)>;
 
-/// One line of the table of aims. A figure is meant to be at most as large as its aim.
+/// A figure is meant to be at most so large; none: it has no aim for that strategy.
+struct AtMost {
+  std::optional<double> handlers{};  ///< for in_handler and guard_markers
+  std::optional<double> helper{};    ///< for pipe_helper
+  std::optional<double> markers{};   ///< for guard_markers alone
+};
+
+[[nodiscard]] constexpr AtMost for_all(double most) { return {.handlers = most, .helper = most}; }
+[[nodiscard]] constexpr AtMost for_markers(double most) { return {.markers = most}; }
+
+/// One line of the table of aims.
 struct Aim {
   std::string title;
   Reading figure;
-  Noise noise{};                     ///< none: every difference means something
-  std::optional<double> handlers{};  ///< the aim of in_handler and guard_markers
-  std::optional<double> markers{};   ///< the aim of guard_markers alone
-  std::optional<double> helper{};    ///< the aim of pipe_helper
+  AtMost at_most;
+  Noise noise{};  ///< none: every difference means something
 };
 
 /// Reads a metric.
@@ -34,8 +39,5 @@ struct Aim {
 [[nodiscard]] Reading ratio_to(const std::string& base_subject, const std::string& metric);
 /// Reads from a metric how far a subject that was measured twice differs from itself.
 [[nodiscard]] Noise noise_in(const std::string& subject, const std::string& metric);
-
-/// Prints the aims of all measurements of which there are figures.
-void report_aims(Session& session);
 
 }  // namespace growstack::compare

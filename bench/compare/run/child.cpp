@@ -83,7 +83,7 @@ Answer read_answer(int status, const std::string& out, const std::string& err) {
             .last_words = first_line(err)};
   }
   if (answer.contains("failure")) {
-    return {.failure = answer.at("failure").get<std::string>()};
+    return {.failure = answer.at("failure").get<std::string>(), .last_words = first_line(err)};
   }
   return {.result = std::move(answer.at("result"))};
 }

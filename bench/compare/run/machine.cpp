@@ -1,4 +1,5 @@
-#include "run/machine.hpp"
+// The machine: what a reader must know before comparing these figures with those of another one.
+#include "run/reports.hpp"
 
 #include "parts/errors.hpp"
 #include "parts/memory.hpp"
@@ -43,90 +44,75 @@ int usable_processors() {
   return sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : 0;
 }
 
-/// Returns "madvise" for "always [madvise] never".
-std::string chosen(const std::string& choices) {
-  const std::size_t begin = choices.find('[');
-  const std::size_t end = choices.find(']');
-  return begin == std::string::npos || end == std::string::npos
-             ? "none"
-             : choices.substr(begin + 1, end - begin - 1);
+/// A line of the table, and a row for the JSON file.
+struct Fact {
+  std::string title;
+  std::string metric;
+  std::string text;
+  std::optional<double> value{};
+  std::string unit{};
+};
+
+Fact setting(const char* title, const char* metric, const char* path, const char* meaning) {
+  const std::string text = first_line_of(path);
+  if (text.empty()) {
+    return {title, metric, "unknown"};
+  }
+  const double value = std::stod(text);
+  return {title, metric, grouped(value) + meaning, value};
 }
 
-/// A table of facts, and a row for each.
-class Facts {
- public:
-  explicit Facts(Session& session) : session_(session) {}
-
-  void add(const std::string& title, const std::string& metric, const std::string& text,
-           std::optional<double> value = std::nullopt, const std::string& unit = "") {
-    table_.add({title, text});
-    session_.add(
-        {.subject = "machine", .metric = metric, .value = value, .unit = unit, .note = text});
-  }
-
-  void add_setting(const std::string& name, const std::string& metric, const char* path,
-                   const std::string& meaning) {
-    const std::string text = first_line_of(path);
-    if (text.empty()) {
-      add(name, metric, "unknown");
-    } else {
-      add(name, metric, grouped(std::uint64_t{std::stoull(text)}) + meaning, std::stod(text));
-    }
-  }
-
-  void add_limit(const std::string& name, const std::string& metric, __rlimit_resource_t resource) {
-    const auto in_words = [](rlim_t bytes) {
-      return bytes == RLIM_INFINITY ? "unlimited" : in_units(bytes);
-    };
-    rlimit limit{};
-    bench::require(getrlimit(resource, &limit) == 0, "getrlimit");
-    const std::string soft = in_words(limit.rlim_cur);
-    add(name, metric,
-        limit.rlim_cur == limit.rlim_max
-            ? soft
-            : fmt::format("{} (can be raised: {})", soft, in_words(limit.rlim_max)),
-        limit.rlim_cur == RLIM_INFINITY ? std::nullopt
-                                        : std::optional(static_cast<double>(limit.rlim_cur)),
-        "bytes");
-  }
-
-  [[nodiscard]] const Table& table() const noexcept { return table_; }
-
- private:
-  Session& session_;
-  Table table_{{"of this process", "value"}, 2};
-};
+Fact limit(const char* title, const char* metric, __rlimit_resource_t resource) {
+  rlimit limit{};
+  bench::require(getrlimit(resource, &limit) == 0, "getrlimit");
+  const auto in_words = [](rlim_t bytes) {
+    return bytes == RLIM_INFINITY ? "unlimited" : in_units(bytes);
+  };
+  const std::string raised = limit.rlim_cur == limit.rlim_max
+                                 ? ""
+                                 : fmt::format(" (can be raised: {})", in_words(limit.rlim_max));
+  const auto value = limit.rlim_cur == RLIM_INFINITY
+                         ? std::nullopt
+                         : std::optional(static_cast<double>(limit.rlim_cur));
+  return {title, metric, in_words(limit.rlim_cur) + raised, value, "bytes"};
+}
 
 }  // namespace
 
 void report_machine(Session& session) {
-  constexpr double gibibyte = 1024.0 * 1024 * 1024;
+  constexpr double gibibyte = 1024.0 * mebibyte;
   const auto processors = static_cast<double>(sysconf(_SC_NPROCESSORS_ONLN));
+  const auto page_size = static_cast<double>(handler::page_size());
   const auto memory = static_cast<double>(bench::meminfo_bytes("MemTotal"));
   const auto available = static_cast<double>(bench::meminfo_bytes("MemAvailable"));
-  Facts facts(session);
-  facts.add("kernel", "kernel", kernel());
-  facts.add("processor", "processor", processor());
-  facts.add("processors", "processors",
-            fmt::format("{} online, {} for this process", processors, usable_processors()),
-            processors);
-  facts.add("memory", "memory",
-            fmt::format("{:.1f} GiB, {:.1f} available", memory / gibibyte, available / gibibyte),
-            memory, "bytes");
-  facts.add("page size", "page_size", in_units(handler::page_size()),
-            static_cast<double>(handler::page_size()), "bytes");
-  facts.add("huge pages", "huge_pages",
-            chosen(first_line_of("/sys/kernel/mm/transparent_hugepage/enabled")));
-  facts.add_setting("vm.max_map_count", "max_map_count", "/proc/sys/vm/max_map_count",
-                    " mappings in one process");
-  facts.add_setting("vm.overcommit_memory", "overcommit_memory", "/proc/sys/vm/overcommit_memory",
-                    "");
-  facts.add_limit("RLIMIT_STACK", "rlimit_stack", RLIMIT_STACK);
-  facts.add_limit("RLIMIT_AS", "rlimit_as", RLIMIT_AS);
-  facts.add_limit("RLIMIT_DATA", "rlimit_data", RLIMIT_DATA);
-  facts.add_limit("RLIMIT_MEMLOCK", "rlimit_memlock", RLIMIT_MEMLOCK);
+  const std::vector<Fact> facts{
+      {"kernel", "kernel", kernel()},
+      {"processor", "processor", processor()},
+      {"processors", "processors",
+       fmt::format("{} online, {} for this process", processors, usable_processors()), processors},
+      {"memory", "memory",
+       fmt::format("{:.1f} GiB, {:.1f} available", memory / gibibyte, available / gibibyte), memory,
+       "bytes"},
+      {"page size", "page_size", in_units(handler::page_size()), page_size, "bytes"},
+      {"huge pages", "huge_pages", bench::huge_pages()},
+      setting("vm.max_map_count", "max_map_count", "/proc/sys/vm/max_map_count",
+              " mappings in one process"),
+      setting("vm.overcommit_memory", "overcommit_memory", "/proc/sys/vm/overcommit_memory", ""),
+      limit("RLIMIT_STACK", "rlimit_stack", RLIMIT_STACK),
+      limit("RLIMIT_AS", "rlimit_as", RLIMIT_AS),
+      limit("RLIMIT_DATA", "rlimit_data", RLIMIT_DATA),
+      limit("RLIMIT_MEMLOCK", "rlimit_memlock", RLIMIT_MEMLOCK)};
+  Table table({"of this process", "value"}, 2);
+  for (const Fact& fact : facts) {
+    table.add({fact.title, fact.text});
+    session.add({.subject = "machine",
+                 .metric = fact.metric,
+                 .value = fact.value,
+                 .unit = fact.unit,
+                 .note = fact.text});
+  }
   session.print_title("MACHINE", "The figures below hold for this machine and these limits.");
-  session.print(facts.table());
+  session.print(table);
 }
 
 }  // namespace growstack::compare

@@ -1,15 +1,13 @@
 // growstack_compare: compares the strategies, on the machine on which it runs.
+#include "parts/errors.hpp"
 #include "parts/neighbour.hpp"
 #include "run/child.hpp"
-#include "run/machine.hpp"
 #include "run/measurement.hpp"
-#include "run/which_strategy.hpp"
+#include "run/reports.hpp"
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <fstream>
 
 namespace growstack::compare {
@@ -39,28 +37,16 @@ std::vector<std::string> group_names() {
 }
 
 void print_list(const std::vector<Subject>& subjects) {
-  Table table({"name", "kind", "Linux", "here", "what it is"}, 4);
-  for (const Subject& subject : subjects) {
-    const std::string& reason = subject.unsupported.empty() ? subject.lacking : subject.unsupported;
-    table.add_sentence({subject.name, subject.strategy ? "strategy" : "peer", subject.least_kernel,
-                        !subject.unsupported.empty() ? "no"
-                        : subject.lacking.empty()    ? "yes"
-                                                     : "partly"},
-                       subject.description + (reason.empty() ? "" : " -- here: " + reason));
+  Table table({"name", "kind", "Linux", "here", "what it is"}, 5);
+  for (const Subject& each : subjects) {
+    const std::string& reason = each.unsupported.empty() ? each.lacking : each.unsupported;
+    table.add({each.name, each.strategy ? "strategy" : "peer", each.least_kernel,
+               !each.unsupported.empty() ? "no"
+               : each.lacking.empty()    ? "yes"
+                                         : "partly",
+               each.description + (reason.empty() ? "" : " -- here: " + reason)});
   }
   fmt::print("{}", table.text());
-}
-
-/// Opens the file before an hour of measuring, so that a mistake in its name shows at once.
-std::ofstream open_json(const std::string& path) {
-  std::ofstream file;
-  if (!path.empty()) {
-    file.open(path, std::ios::trunc);
-    if (!file) {
-      throw std::runtime_error(fmt::format("cannot write {}: {}", path, std::strerror(errno)));
-    }
-  }
-  return file;
 }
 
 void run(const Options& options) {
@@ -72,7 +58,8 @@ void run(const Options& options) {
     print_list(subjects);
     return;
   }
-  std::ofstream json = open_json(options.json_file);
+  std::ofstream json(options.json_file);  // opened first, so that a wrong name costs no run
+  bench::require(json.is_open() || options.json_file.empty(), "cannot write the file for --json");
   Session session(options, std::move(subjects), progress);
   report_machine(session);
   const auto& wanted = options.groups;
@@ -87,11 +74,8 @@ void run(const Options& options) {
   }
   report_which_strategy(session);
   if (json.is_open()) {
-    json << session.rows().to_json().dump(2) << '\n';
-    json.close();
-    if (!json) {
-      throw std::runtime_error("cannot write " + options.json_file);
-    }
+    json << session.rows().to_json().dump(2) << std::endl;
+    bench::require(json.good(), "cannot write the file for --json");
   }
 }
 

@@ -1,7 +1,8 @@
 #include "run/measurement.hpp"
 
 #include <algorithm>
-#include <iterator>
+#include <functional>
+#include <utility>
 
 namespace growstack::compare {
 namespace {
@@ -9,6 +10,13 @@ namespace {
 std::vector<Measurement>& registry() {
   static std::vector<Measurement> all;
   return all;
+}
+
+/// Returns a member, or a member of a member; null if there is none.
+nlohmann::json member(const nlohmann::json& object, const std::string& path) {
+  return object.is_object()
+             ? object.value(nlohmann::json::json_pointer("/" + path), nlohmann::json())
+             : nlohmann::json();
 }
 
 bool contains(const Outcomes& all, std::string_view name) {
@@ -22,11 +30,12 @@ Answer ask_turns(const Measurement& self, const Session& session, std::vector<st
     names.emplace_back(self.base);
   }
   return ask_child(
-      self.name, {{"subjects", names}, {"rounds", session.rounds(self.rounds, self.quick_rounds)}},
+      self.name,
+      {{"subjects", names}, {"rounds", session.rounds(self.rounds.full, self.rounds.quick)}},
       session.progress());
 }
 
-/// Adds the outcomes that an answer of ask_turns has, unless an earlier answer had them.
+/// Adds the outcomes that an answer to ask_turns has, unless an earlier answer had them.
 void add_outcomes(Outcomes& all, const nlohmann::json& answer,
                   const std::vector<Subject>& subjects) {
   for (const nlohmann::json& result : answer) {
@@ -34,37 +43,52 @@ void add_outcomes(Outcomes& all, const nlohmann::json& answer,
     const auto subject = std::find_if(subjects.begin(), subjects.end(), [&](const Subject& each) {
       return each.name == subject_name;
     });
-    Outcome outcome{.subject = subject != subjects.end() ? *subject : Subject{.name = subject_name},
-                    .name = result.at("name"),
-                    .result = result,
-                    .failure = result.value("refusal", "")};
-    outcome.only_compared = subject == subjects.end() || outcome.name != subject_name;
-    if (!contains(all, outcome.name)) {
-      all.push_back(std::move(outcome));
+    const bool asked = subject != subjects.end();
+    const std::string name = result.at("name");
+    if (!contains(all, name)) {
+      all.push_back({.subject = asked ? *subject : Subject{.name = subject_name},
+                     .name = name,
+                     .result = result,
+                     .failure = result.value("refusal", ""),
+                     .only_compared = !asked || name != subject_name});
     }
   }
 }
 
-/// Returns a member, or a member of a member; null if there is none.
-nlohmann::json member(const nlohmann::json& object, const std::string& path) {
-  return object.is_object()
-             ? object.value(nlohmann::json::json_pointer("/" + path), nlohmann::json())
-             : nlohmann::json();
-}
+using CellsOf = std::function<Cells(const Outcome& outcome)>;
 
-void add_rows(const Measurement& measurement, Session& session, const Outcomes& all) {
+/// Adds a line for each outcome that has a result: its name, and what `cells_of` returns. Leaves
+/// out those for which that is empty. Writes the heading above the first line.
+void add_lines(Table& table, const Outcomes& all, std::string heading, const CellsOf& cells_of) {
   for (const Outcome& outcome : all) {
-    if (outcome.only_compared) {
+    Cells cells = outcome.ok() ? cells_of(outcome) : Cells();
+    if (cells.empty()) {
       continue;
     }
-    for (Row& row : measurement.rows(outcome, all)) {
-      row.subject = outcome.subject.name;
-      if (!row.value && !outcome.ok()) {
-        row.note = outcome.failure;
-      }
-      session.add(std::move(row));
+    if (!heading.empty()) {
+      table.add_heading(std::exchange(heading, {}));
     }
+    cells.insert(cells.begin(), "  " + outcome.name);
+    table.add(std::move(cells));
   }
+}
+
+Table table_of(const Measurement& measurement, const Outcomes& all) {
+  if (measurement.table != nullptr) {
+    return measurement.table(all);
+  }
+  Cells titles{measurement.lines};
+  for (const Column& column : measurement.columns) {
+    titles.emplace_back(column.title);
+  }
+  Table table(titles);
+  for (auto begin = all.begin(); begin != all.end();) {
+    const auto end = std::find_if(
+        begin, all.end(), [&](const Outcome& each) { return each.section != begin->section; });
+    add_section(table, Outcomes(begin, end), begin->section, measurement.columns);
+    begin = end;
+  }
+  return table;
 }
 
 }  // namespace
@@ -82,7 +106,34 @@ std::string Outcome::text(const std::string& path) const {
 std::string Outcome::cell(const std::string& path, std::string (*format)(double),
                           double unit) const {
   const auto figure = number(path);
-  return compare::cell(figure ? std::optional(*figure / unit) : std::nullopt, format);
+  const std::string words = text(path);
+  return figure ? format(*figure / unit) : words.empty() ? "-" : words;
+}
+
+Row Outcome::row(const std::string& metric, const std::optional<double>& value, const char* unit,
+                 const std::string& note, const std::string& why_missing) const {
+  return {.subject = subject.name,
+          .metric = metric,
+          .value = value,
+          .unit = unit,
+          .note = value   ? note
+                  : !ok() ? failure
+                          : why_missing};
+}
+
+Row Outcome::row(const std::string& metric, const char* path, const char* unit,
+                 const std::string& note, const std::string& why_missing) const {
+  return row(metric, number(path), unit, note, why_missing);
+}
+
+std::vector<Subject> all_strategies(const Session& session) { return session.strategies(); }
+
+std::vector<Subject> stacks_and_split_stack(const Session& session) {
+  std::vector<Subject> all = session.stacks();
+  if (const auto split_stack = session.peer(split_stack_name)) {
+    all.push_back(*split_stack);
+  }
+  return all;
 }
 
 Registered::Registered(const Measurement& measurement) { registry().push_back(measurement); }
@@ -100,22 +151,37 @@ void compare(const Measurement& measurement, Session& session) {
   }
   session.progress().say(measurement.name);
   const Outcomes all = measurement.ask(measurement, session, subjects);
-  add_rows(measurement, session, all);
-  session.print_title(measurement.title, measurement.what());
-  session.print(measurement.table(all));
-  session.print_sentences(measurement.remarks != nullptr ? measurement.remarks(all)
-                                                         : std::vector<std::string>());
+  std::vector<std::string> remarks;
+  if (measurement.remarks != nullptr) {
+    remarks = measurement.remarks(all);
+  }
+  for (const Outcome& outcome : all) {
+    if (!outcome.ok()) {
+      remarks.push_back(fmt::format("{}: {}.", outcome.name, outcome.failure));
+    }
+    if (!outcome.only_compared) {
+      for (Row& row : measurement.rows(outcome, all)) {
+        session.add(std::move(row));
+      }
+    }
+  }
+  session.print_title(measurement.title, measurement.what);
+  session.print(table_of(measurement, all));
+  session.print_sentences(remarks);
 }
 
 Outcomes ask_together(const Measurement& self, const Session& session,
                       const std::vector<Subject>& subjects) {
   Outcomes all;
   std::vector<std::string> names;
+  const auto add_failure = [&](const Subject& subject, const std::string& failure) {
+    all.push_back({.subject = subject, .name = subject.name, .failure = failure});
+  };
   for (const Subject& subject : subjects) {
     if (subject.unsupported.empty()) {
       names.push_back(subject.name);
     } else {
-      all.push_back({.subject = subject, .name = subject.name, .failure = subject.unsupported});
+      add_failure(subject, subject.unsupported);
     }
   }
   const Answer together = ask_turns(self, session, names);
@@ -124,14 +190,13 @@ Outcomes ask_together(const Measurement& self, const Session& session,
     return all;
   }
   for (const Subject& subject : subjects) {
-    if (contains(all, subject.name)) {
-      continue;
-    }
-    const Answer alone = ask_turns(self, session, {subject.name});
-    if (alone.failure.empty()) {
-      add_outcomes(all, alone.result, subjects);
-    } else {
-      all.push_back({.subject = subject, .name = subject.name, .failure = alone.whole_failure()});
+    if (!contains(all, subject.name)) {
+      const Answer alone = ask_turns(self, session, {subject.name});
+      if (alone.failure.empty()) {
+        add_outcomes(all, alone.result, subjects);
+      } else {
+        add_failure(subject, alone.whole_failure());
+      }
     }
   }
   return all;
@@ -169,30 +234,42 @@ const Outcome* find(const Outcomes& all, std::string_view name) {
   return found != all.end() ? &*found : nullptr;
 }
 
-void add_failures(Table& table, const Outcomes& all) {
-  for (const Outcome& outcome : all) {
-    if (!outcome.ok()) {
-      table.add_sentence({outcome.name}, outcome.failure);
+void add_section(Table& table, const Outcomes& all, const std::string& heading,
+                 std::span<const Column> columns, const std::string& prefix) {
+  add_lines(table, all, heading, [&](const Outcome& its) {
+    Cells cells;
+    for (const Column& column : columns) {
+      cells.push_back(its.cell(prefix + column.path, column.format, column.unit));
     }
-  }
+    return cells;
+  });
+}
+
+void add_section(Table& table, const Outcomes& all, const std::string& heading,
+                 const std::vector<std::string>& paths, std::string (*format)(double),
+                 double unit) {
+  add_lines(table, all, heading, [&](const Outcome& its) {
+    const bool any = std::any_of(paths.begin(), paths.end(), [&](const std::string& path) {
+      return its.number(path).value_or(0) > 0;
+    });
+    Cells cells;
+    for (const std::string& path : any ? paths : std::vector<std::string>()) {
+      cells.push_back(its.cell(path, format, unit));
+    }
+    return cells;
+  });
 }
 
 std::string why_they_died(const Outcomes& all) {
-  for (const Outcome& outcome : all) {
-    if (!outcome.ok() && outcome.subject.unsupported.empty() &&
-        is_strategy(outcome.subject.name, needs_stack_limit)) {
-      return outcome.subject.name +
+  for (const Outcome& its : all) {
+    if (!its.ok() && its.subject.unsupported.empty() &&
+        is_strategy(its.subject.name, needs_stack_limit)) {
+      return its.subject.name +
              " died because nothing reserves the address space below a MAP_GROWSDOWN mapping. "
              "Whatever the program maps there ends the growth.";
     }
   }
   return {};
-}
-
-std::string noise_sentence(std::string_view base, double ratio) {
-  return fmt::format(
-      "Measured twice, {} differs from itself by up to {}: smaller differences mean nothing.", base,
-      in_percent(ratio));
 }
 
 }  // namespace growstack::compare

@@ -1,6 +1,6 @@
 // The shape of every measurement. To add one, write a file that ends with
 //
-//     const Registered name({.name = "name", .group = "growth", ...});
+//     const Registered registered({.name = "name", .group = "growth", ...});
 //
 // and list that file in CMakeLists.txt. growth/fault_mappings.cpp is a short example.
 //
@@ -16,9 +16,9 @@
 #include <nlohmann/json.hpp>
 
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 namespace growstack::compare {
@@ -30,6 +30,7 @@ struct Outcome {
   nlohmann::json request{};    ///< what the child was asked
   nlohmann::json result{};     ///< null if there is none
   std::string failure{};       ///< why there is no result; empty if there is one
+  std::string section{};       ///< a heading above the lines that have the same one
   bool only_compared = false;  ///< measured because others are compared with it; has no rows
 
   [[nodiscard]] bool ok() const { return failure.empty(); }
@@ -38,42 +39,82 @@ struct Outcome {
   [[nodiscard]] std::optional<double> number(const std::string& path) const;
   /// Returns a text of the result; empty if it is missing.
   [[nodiscard]] std::string text(const std::string& path) const;
-  /// Returns the text of a table's cell for such a number, counted in `unit`.
+  /// Returns a table's cell: such a number, counted in `unit`, or such a text; "-" if it is
+  /// missing.
   [[nodiscard]] std::string cell(const std::string& path, std::string (*format)(double),
                                  double unit = 1) const;
+
+  /// Returns a row for the JSON file. Its note is the failure or `why_missing` if it has no value.
+  [[nodiscard]] Row row(const std::string& metric, const std::optional<double>& value,
+                        const char* unit, const std::string& note,
+                        const std::string& why_missing = "it has no such figure") const;
+  /// Returns such a row for a number of the result.
+  [[nodiscard]] Row row(const std::string& metric, const char* path, const char* unit,
+                        const std::string& note,
+                        const std::string& why_missing = "it has no such figure") const;
 };
 
 using Outcomes = std::vector<Outcome>;
 
-/// Everything about a measurement. A null pointer stands for nothing.
+/// A column of a table that has a line for each outcome.
+struct Column {
+  const char* title;
+  const char* path;  ///< of a number or text in the result
+  std::string (*format)(double) = nullptr;
+  double unit = 1;
+};
+
+/// How often to measure, and how often with --quick.
+struct Rounds {
+  unsigned full = 0;
+  unsigned quick = 0;
+};
+
+struct Measurement;
+
+/// Asks one child about all subjects and the base: {"subjects": names, "rounds": n}. The answer is
+/// an array; turns.hpp makes it. If that child dies, asks one child about each subject and the
+/// base, so that only the subject is lost which kills its child.
+[[nodiscard]] Outcomes ask_together(const Measurement& self, const Session& session,
+                                    const std::vector<Subject>& subjects);
+
+/// Asks one child for each subject what self.request() returns.
+[[nodiscard]] Outcomes ask_each(const Measurement& self, const Session& session,
+                                const std::vector<Subject>& subjects);
+
+/// Chooses all strategies.
+[[nodiscard]] std::vector<Subject> all_strategies(const Session& session);
+/// Chooses all strategies and peers that make stacks, and split_stack.
+[[nodiscard]] std::vector<Subject> stacks_and_split_stack(const Session& session);
+
+/// Everything about a measurement.
 struct Measurement {
-  const char* name;   ///< the name of the child's task, and for the line of progress
-  const char* group;  ///< --groups chooses it by this name
-  const char* title = "";
-  /// Returns what is measured, and how: the text below the title.
-  std::string (*what)() = nullptr;
+  const char* name;        ///< of the child's task, and for the line of progress
+  const char* group;       ///< --groups chooses it by this name
+  const char* title = "";  ///< of the table
+  const char* what = "";   ///< what is measured, and how: the text below the title
   /// Chooses who is compared.
-  std::vector<Subject> (*subjects)(const Session& session) = nullptr;
+  std::vector<Subject> (*subjects)(const Session& session) = all_strategies;
   /// Asks children. This is ask_together, ask_each, or a function of the measurement's own.
   Outcomes (*ask)(const Measurement& self, const Session& session,
-                  const std::vector<Subject>& subjects) = nullptr;
-  /// Measures, in a child: answers what `ask` asked.
-  nlohmann::json (*measure)(const nlohmann::json& request, Progress& progress) = nullptr;
-  /// Makes the rows of an outcome for the JSON file. compare() fills in their subject, and gives
-  /// rows without a value the failure of the outcome as their note.
-  std::vector<Row> (*rows)(const Outcome& outcome, const Outcomes& all) = nullptr;
-  Table (*table)(const Outcomes& all) = nullptr;
-  /// Returns what a reader of the table must know besides.
-  std::vector<std::string> (*remarks)(const Outcomes& all) = nullptr;
-  std::vector<Aim> (*aims)() = nullptr;
-
-  std::string_view base{};    ///< ask_together: the subject that the others are compared with
-  unsigned rounds = 0;        ///< ask_together: how often each subject has a turn
-  unsigned quick_rounds = 0;  ///< the same with --quick
+                  const std::vector<Subject>& subjects) = ask_together;
+  std::string_view base{};  ///< ask_together: the subject that the others are compared with
+  Rounds rounds{};          ///< ask_together: how often each subject has a turn
   /// ask_each: Returns what a child is asked about a subject.
   nlohmann::json (*request)(const Session& session, const Subject& subject) = nullptr;
-
-  /// Does all that the parent does; for a group that has its own shape (promises).
+  /// Measures, in a child: answers what `ask` asked.
+  nlohmann::json (*measure)(const nlohmann::json& request, Progress& progress) = nullptr;
+  /// Makes the rows of an outcome for the JSON file.
+  std::vector<Row> (*rows)(const Outcome& outcome, const Outcomes& all) = nullptr;
+  const char* lines = "";             ///< the title of the column with the names
+  std::span<const Column> columns{};  ///< the other columns
+  /// Makes a table that is not one line for each outcome. Null for `lines` and `columns`.
+  Table (*table)(const Outcomes& all) = nullptr;
+  /// Returns what a reader of the table must know besides. Null for nothing.
+  std::vector<std::string> (*remarks)(const Outcomes& all) = nullptr;
+  /// Returns what is meant to be reached. Null for nothing.
+  std::vector<Aim> (*aims)() = nullptr;
+  /// Does all that the parent does, for a group that has a shape of its own. Null for all others.
   void (*compare_otherwise)(Session& session) = nullptr;
 };
 
@@ -88,16 +129,6 @@ struct Registered {
 /// Does all that the parent does for a measurement.
 void compare(const Measurement& measurement, Session& session);
 
-/// Asks one child about all subjects and the base: {"subjects": names, "rounds": n}. The answer is
-/// an array; turns.hpp makes it. If that child dies, asks one child about each subject and the
-/// base, so that only the subject is lost which kills its child.
-[[nodiscard]] Outcomes ask_together(const Measurement& self, const Session& session,
-                                    const std::vector<Subject>& subjects);
-
-/// Asks one child for each subject what self.request() returns.
-[[nodiscard]] Outcomes ask_each(const Measurement& self, const Session& session,
-                                const std::vector<Subject>& subjects);
-
 /// Asks a child about one subject, unless the subject does not work here.
 [[nodiscard]] Outcome ask_one(const char* task, const Session& session, const Subject& subject,
                               const nlohmann::json& request);
@@ -109,31 +140,18 @@ void compare(const Measurement& measurement, Session& session);
 /// Returns the outcome of that name if it has a result, otherwise null.
 [[nodiscard]] const Outcome* find(const Outcomes& all, std::string_view name);
 
-/// Adds a line for each outcome that has a result: its name, and what `cells_of` returns. Leaves
-/// out those for which that is empty. Writes the heading above the first line.
-template <class CellsOf>
-void add_lines(Table& table, const Outcomes& all, std::string heading, const CellsOf& cells_of) {
-  const std::string indent = heading.empty() ? "" : "  ";
-  for (const Outcome& outcome : all) {
-    Cells cells = outcome.ok() ? cells_of(outcome) : Cells();
-    if (cells.empty()) {
-      continue;
-    }
-    if (!heading.empty()) {
-      table.add_heading(std::exchange(heading, {}));
-    }
-    cells.insert(cells.begin(), indent + outcome.name);
-    table.add(std::move(cells));
-  }
-}
+/// Adds a section with a line for each outcome that has a result. `prefix` is put before the paths
+/// of the columns.
+void add_section(Table& table, const Outcomes& all, const std::string& heading,
+                 std::span<const Column> columns, const std::string& prefix = "");
 
-/// Adds a line for each outcome that has no result: its name, and why.
-void add_failures(Table& table, const Outcomes& all);
+/// Adds a section with a line of these numbers, counted in `unit`, for each outcome that has one of
+/// them above 0.
+void add_section(Table& table, const Outcomes& all, const std::string& heading,
+                 const std::vector<std::string>& paths, std::string (*format)(double),
+                 double unit = 1);
 
 /// Returns why grows_down died, if it did; empty otherwise.
 [[nodiscard]] std::string why_they_died(const Outcomes& all);
-
-/// Returns what the ratios of a measurement mean at least: how far the base differs from itself.
-[[nodiscard]] std::string noise_sentence(std::string_view base, double ratio);
 
 }  // namespace growstack::compare

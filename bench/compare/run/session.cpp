@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <iterator>
+#include <utility>
 
 namespace growstack::compare {
 
@@ -64,10 +65,10 @@ void Session::print(const Table& table) {
 }
 
 void Session::print_sentences(const std::vector<std::string>& sentences) {
-  fmt::print("\n");
+  bool first = true;
   for (const std::string& each : sentences) {
     if (!each.empty()) {
-      fmt::print("{}\n", folded(each, 2));
+      fmt::print("{}{}\n", std::exchange(first, false) ? "\n" : "", folded(each, 2));
     }
   }
   std::fflush(stdout);

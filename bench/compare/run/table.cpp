@@ -3,93 +3,34 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <sstream>
 
 namespace growstack::compare {
 namespace {
 
 constexpr std::size_t gap = 2;  // spaces between columns
 
-Cells split_lines(const std::string& text) {
-  Cells lines;
-  std::istringstream stream(text);
-  for (std::string line; std::getline(stream, line);) {
-    lines.push_back(line);
-  }
-  return lines;
-}
-
 }  // namespace
 
-// Titles stand at the bottom of their lines: shorter ones have empty lines above them.
-Table::Table(const Cells& titles, std::size_t word_columns) : word_columns_(word_columns) {
-  std::vector<Cells> columns;
-  for (const std::string& title : titles) {
-    columns.push_back(split_lines(title));
-    title_lines_ = std::max(title_lines_, columns.back().size());
-  }
-  for (std::size_t line = 0; line < title_lines_; ++line) {
-    Cells cells;
-    for (const Cells& column : columns) {
-      const std::size_t empty_lines = title_lines_ - column.size();
-      cells.push_back(line < empty_lines ? "" : column[line - empty_lines]);
-    }
-    add(std::move(cells));
-  }
-}
-
-void Table::add(Cells cells) { lines_.push_back({Line::Kind::cells, std::move(cells)}); }
-
-void Table::add_sentence(Cells words, std::string sentence) {
-  words.push_back(std::move(sentence));
-  lines_.push_back({Line::Kind::sentence, std::move(words)});
-}
-
-void Table::add_heading(std::string heading) {
-  lines_.push_back({Line::Kind::heading, {std::move(heading)}});
-}
-
-std::vector<std::size_t> Table::widths() const {
-  std::vector<std::size_t> widths(lines_.front().cells.size());
-  for (const Line& line : lines_) {
-    const std::size_t free = line.kind == Line::Kind::cells ? 0 : 1;  // heading, or the sentence
-    for (std::size_t column = 0; column + free < line.cells.size(); ++column) {
-      widths[column] = std::max(widths[column], line.cells[column].size());
-    }
-  }
-  return widths;
-}
-
-std::string Table::laid_out(const Line& line, const std::vector<std::size_t>& widths) const {
-  if (line.kind == Line::Kind::heading) {
-    return line.cells.front();
-  }
-  std::string text;
-  for (std::size_t column = 0; column < line.cells.size(); ++column) {
-    const std::string& cell = line.cells[column];
-    text += std::string(column == 0 ? 0 : gap, ' ');
-    if (line.kind == Line::Kind::sentence && column + 1 == line.cells.size()) {
-      text += folded(cell, text.size(), text.size());
-    } else {
-      text += column < word_columns_ ? fmt::format("{:<{}}", cell, widths[column])
-                                     : fmt::format("{:>{}}", cell, widths[column]);
-    }
-  }
-  return text.erase(text.find_last_not_of(' ') + 1);
-}
-
 std::string Table::text() const {
-  const std::vector<std::size_t> all_widths = widths();
+  std::vector<std::size_t> widths(lines_.front().size());
+  for (const Cells& line : lines_) {
+    for (std::size_t column = 0; column < line.size() && line.size() > 1; ++column) {
+      widths[column] = std::max(widths[column], line[column].size());
+    }
+  }
   Cells texts;
   std::size_t longest = 0;
-  for (const Line& line : lines_) {
-    texts.push_back(laid_out(line, all_widths));
-    const bool is_prose = line.kind == Line::Kind::sentence;
-    longest = std::max(longest,
-                       is_prose ? std::min(texts.back().size(), text_width) : texts.back().size());
+  for (const Cells& line : lines_) {
+    std::string text = line.size() == 1 ? line.front() : "";
+    for (std::size_t column = 0; column < line.size() && line.size() > 1; ++column) {
+      text += std::string(column == 0 ? 0 : gap, ' ');
+      text += column < word_columns_ ? fmt::format("{:<{}}", line[column], widths[column])
+                                     : fmt::format("{:>{}}", line[column], widths[column]);
+    }
+    texts.push_back(text.erase(text.find_last_not_of(' ') + 1));
+    longest = std::max(longest, text.size());
   }
-  texts.insert(texts.begin() + static_cast<std::ptrdiff_t>(title_lines_),
-               std::string(longest, '-'));
+  texts.insert(texts.begin() + 1, std::string(longest, '-'));
   return fmt::format("{}\n", fmt::join(texts, "\n"));
 }
 
@@ -110,6 +51,8 @@ std::string short_number(double number) {
          : number >= 9.995 ? decimals<1>(number)
                            : decimals<2>(number);
 }
+
+std::string yes_or_no(double number) { return number == 1 ? "yes" : "NO"; }
 
 std::string cell(const std::optional<double>& figure, std::string (*format)(double)) {
   return figure ? format(*figure) : "-";
@@ -136,24 +79,16 @@ std::string listed(const std::vector<std::string>& words) {
   return text;
 }
 
-std::string folded(std::string_view text, std::size_t indent, std::size_t first_column) {
+std::string folded(std::string_view text, std::size_t indent) {
   std::string result;
-  std::size_t column = first_column;
+  std::size_t column = 0;
   while (!text.empty()) {
     const std::string_view word = text.substr(0, text.find(' '));
     text.remove_prefix(std::min(text.size(), word.size() + 1));
-    if (result.empty()) {
-      result = word;
-    } else if (column + 1 + word.size() > text_width) {
-      result += "\n" + std::string(indent, ' ');
-      result += word;
-      column = indent;
-    } else {
-      result += ' ';
-      result += word;
-      ++column;
-    }
-    column += word.size();
+    const bool fits = column + 1 + word.size() <= text_width;
+    const std::string gap = result.empty() ? "" : fits ? " " : "\n" + std::string(indent, ' ');
+    result.append(gap).append(word);
+    column = (fits ? column + gap.size() : indent) + word.size();
   }
   return result;
 }

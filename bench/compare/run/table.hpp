@@ -11,6 +11,9 @@
 
 namespace growstack::compare {
 
+inline constexpr std::size_t kibibyte = 1024;
+inline constexpr std::size_t mebibyte = 1024 * kibibyte;
+
 /// The longest line of prose, in characters. A table may be wider.
 inline constexpr std::size_t text_width = 100;
 
@@ -20,32 +23,18 @@ using Cells = std::vector<std::string>;
 /// the right. All text is ASCII, so that one byte takes one column.
 class Table {
  public:
-  /// A title may have several lines.
-  explicit Table(const Cells& titles, std::size_t word_columns = 1);
+  explicit Table(Cells titles, std::size_t word_columns = 1)
+      : word_columns_(word_columns), lines_{std::move(titles)} {}
 
-  void add(Cells cells);
-  /// Adds a row that ends with a sentence. The sentence may use the width of all columns that
-  /// follow, and continues on the next line.
-  void add_sentence(Cells words, std::string sentence);
+  void add(Cells cells) { lines_.push_back(std::move(cells)); }
   /// Adds a heading for the rows that follow.
-  void add_heading(std::string heading);
+  void add_heading(std::string heading) { lines_.push_back({std::move(heading)}); }
 
   [[nodiscard]] std::string text() const;
 
  private:
-  struct Line {
-    enum class Kind { cells, sentence, heading };
-    Kind kind;
-    Cells cells;
-  };
-
-  [[nodiscard]] std::vector<std::size_t> widths() const;
-  [[nodiscard]] std::string laid_out(const Line& line,
-                                     const std::vector<std::size_t>& widths) const;
-
   std::size_t word_columns_;
-  std::size_t title_lines_ = 1;
-  std::vector<Line> lines_;
+  std::vector<Cells> lines_;  // one cell is a heading
 };
 
 /// Writes 1234567 as "1,234,567". A number with a fraction is rounded.
@@ -61,6 +50,9 @@ template <int digits>
   return fmt::format("{:.{}f}", number, digits);
 }
 
+/// Writes "yes" for 1 and "NO" for 0.
+[[nodiscard]] std::string yes_or_no(double number);
+
 /// Writes a figure in one of the ways above; "-" if there is none.
 [[nodiscard]] std::string cell(const std::optional<double>& figure, std::string (*format)(double));
 
@@ -73,9 +65,8 @@ template <int digits>
 /// Writes "a, b and c".
 [[nodiscard]] std::string listed(const std::vector<std::string>& words);
 
-/// Breaks text at spaces so that no line is longer than text_width. The first line begins in
-/// `first_column`; the others begin with `indent` spaces.
-[[nodiscard]] std::string folded(std::string_view text, std::size_t indent = 0,
-                                 std::size_t first_column = 0);
+/// Breaks text at spaces so that no line is longer than text_width. All lines but the first begin
+/// with `indent` spaces.
+[[nodiscard]] std::string folded(std::string_view text, std::size_t indent = 0);
 
 }  // namespace growstack::compare

@@ -1,4 +1,4 @@
-#include "run/which_strategy.hpp"
+#include "run/reports.hpp"
 
 #include <algorithm>
 #include <array>

@@ -2,7 +2,6 @@
 
 #include "parts/descent.hpp"
 #include "parts/errors.hpp"
-#include "scale/suspended.hpp"
 #include "subjects/pools.hpp"
 #include "subjects/threads.hpp"
 
@@ -13,9 +12,9 @@
 #include <boost/context/pooled_fixedsize_stack.hpp>
 #include <boost/context/protected_fixedsize_stack.hpp>
 
+#include <memory>
 #include <optional>
 #include <semaphore>
-#include <stdexcept>
 #include <vector>
 
 namespace growstack::compare {
@@ -23,133 +22,98 @@ namespace {
 
 using bench::address_of;
 
-/// The library's own.
-class PooledCrowd final : public Crowd {
- public:
-  PooledCrowd(Strategy strategy, const CrowdRequest& request)
-      : pool_({.reserve = request.reserve,
-               .guard = request.guard,
-               .strategy = strategy,
-               .name = "crowd"}),
-        stacks_(request.most),
-        suspended_(request.most) {}
+// What keeps track of the stacks is resident before the first stack is made, so that it is not
+// counted as memory of the stacks.
 
-  void add() override {
-    Stack& stack = stacks_.at(count_).emplace(pool_.acquire());
-    suspended_[count_] = Suspended(stack.base(), stack.reserved());
-    ++count_;
-  }
+/// Makes stacks of a pool.
+std::function<Member()> of_pool(const PoolOptions& options, std::size_t most) {
+  struct Stacks {
+    StackPool pool;
+    std::vector<std::optional<Stack>> all;
+    std::size_t count = 0;
+  };
+  const std::shared_ptr<Stacks> stacks(
+      new Stacks{.pool = StackPool(options), .all = std::vector<std::optional<Stack>>(most)});
+  return [stacks]() -> Member {
+    Stack& stack = stacks->all.at(stacks->count++).emplace(stacks->pool.acquire());
+    return {address_of(stack.floor()), Suspended(stack.base(), stack.reserved())};
+  };
+}
 
-  [[nodiscard]] std::uintptr_t floor(std::size_t index) const override {
-    return address_of(stacks_.at(index).value().floor());
-  }
-  void run(std::size_t index, const std::function<void()>& errand) override {
-    suspended_.at(index).run(errand);
-  }
-
- private:
-  StackPool pool_;
-  std::vector<std::optional<Stack>> stacks_;
-  std::vector<Suspended> suspended_;
-  std::size_t count_ = 0;
-};
-
-/// Never gives a stack back, because the process ends anyway.
+/// Makes stacks of one of Boost's allocators. Never gives one back, because the process ends
+/// anyway.
 template <class Allocator>
-class BoostCrowd final : public Crowd {
+std::function<Member()> of_boost(std::size_t reserve, std::size_t guard) {
+  return [allocator = Allocator(reserve), guard]() mutable -> Member {
+    const boost::context::stack_context stack = allocator.allocate();
+    return {address_of(stack.sp) - stack.size + guard, Suspended(stack.sp, stack.size)};
+  };
+}
+
+/// Threads that wait for their end.
+class Threads {
  public:
-  BoostCrowd(const CrowdRequest& request, std::size_t guard)
-      : allocator_(request.reserve),
-        guard_(guard),
-        floors_(request.most),
-        suspended_(request.most) {}
-
-  void add() override {
-    const boost::context::stack_context stack = allocator_.allocate();
-    floors_.at(count_) = address_of(stack.sp) - stack.size + guard_;
-    suspended_[count_] = Suspended(stack.sp, stack.size);
-    ++count_;
-  }
-
-  [[nodiscard]] std::uintptr_t floor(std::size_t index) const override { return floors_.at(index); }
-  void run(std::size_t index, const std::function<void()>& errand) override {
-    suspended_.at(index).run(errand);
-  }
-
- private:
-  Allocator allocator_;
-  std::size_t guard_;
-  std::vector<std::uintptr_t> floors_;
-  std::vector<Suspended> suspended_;
-  std::size_t count_ = 0;
-};
-
-class ThreadCrowd final : public Crowd {
- public:
-  explicit ThreadCrowd(const CrowdRequest& request)
-      : attributes_(request.reserve, request.guard),
-        floors_(request.most),
-        threads_(request.most) {}
-  ~ThreadCrowd() override {
+  Threads(std::size_t most, std::size_t reserve, std::size_t guard)
+      : attributes_(reserve, guard), threads_(most) {}
+  ~Threads() {
     end_.release(static_cast<std::ptrdiff_t>(count_));
     for (std::size_t index = 0; index < count_; ++index) {
       pthread_join(threads_[index], nullptr);
     }
   }
-  ThreadCrowd(const ThreadCrowd&) = delete;
-  ThreadCrowd& operator=(const ThreadCrowd&) = delete;
+  Threads(const Threads&) = delete;
+  Threads& operator=(const Threads&) = delete;
 
-  void add() override {
+  /// Returns the floor of a new thread's stack.
+  std::uintptr_t add() {
     bench::require_no_error(
         pthread_create(&threads_.at(count_), attributes_.get(), wait_for_end, this),
         "pthread_create");
-    entered_.acquire();
     ++count_;
+    entered_.acquire();
+    return floor_;
   }
 
-  [[nodiscard]] std::uintptr_t floor(std::size_t index) const override { return floors_.at(index); }
-
  private:
-  /// Runs on the thread that is being added. It writes while add() waits.
-  static void* wait_for_end(void* crowd) {
-    auto& its = *static_cast<ThreadCrowd*>(crowd);
+  static void* wait_for_end(void* threads) {
+    auto& all = *static_cast<Threads*>(threads);
     use_a_little();
-    its.floors_[its.count_] = bounds_of_this_thread().floor;
-    its.entered_.release();
-    its.end_.acquire();
+    all.floor_ = bounds_of_this_thread().floor;
+    all.entered_.release();
+    all.end_.acquire();
     return nullptr;
   }
 
   ThreadAttributes attributes_;
-  std::vector<std::uintptr_t> floors_;
   std::vector<pthread_t> threads_;
+  std::size_t count_ = 0;
+  std::uintptr_t floor_ = 0;  // the new thread writes it while add() waits
   std::binary_semaphore entered_{0};
   std::counting_semaphore<> end_{0};
-  std::size_t count_ = 0;
 };
 
 }  // namespace
 
-void Crowd::run(std::size_t, const std::function<void()>&) {
-  throw std::logic_error("threads take no errands");
-}
-
-std::unique_ptr<Crowd> make_crowd(const std::string& subject, const CrowdRequest& request) {
+std::function<Member()> member_maker(const std::string& subject, std::size_t most,
+                                     std::size_t reserve, std::size_t guard) {
   namespace context = boost::context;
   if (subject == boost_fixedsize_name) {
-    return std::make_unique<BoostCrowd<context::fixedsize_stack>>(request, 0);
+    return of_boost<context::fixedsize_stack>(reserve, 0);
   }
   if (subject == boost_pooled_name) {
-    return std::make_unique<BoostCrowd<context::pooled_fixedsize_stack>>(request, 0);
+    return of_boost<context::pooled_fixedsize_stack>(reserve, 0);
   }
   if (subject == boost_protected_name) {
-    return std::make_unique<BoostCrowd<context::protected_fixedsize_stack>>(request,
-                                                                            handler::page_size());
+    return of_boost<context::protected_fixedsize_stack>(reserve, handler::page_size());
   }
   if (subject == glibc_thread_name) {
-    return std::make_unique<ThreadCrowd>(request);
+    return [threads = std::make_shared<Threads>(most, reserve, guard)]() -> Member {
+      return {threads->add()};
+    };
   }
-  return std::make_unique<PooledCrowd>(strategy_named(subject), request);
+  return of_pool(
+      {.reserve = reserve, .guard = guard, .strategy = strategy_named(subject), .name = "crowd"},
+      most);
 }
 
 bool promises_guards(const std::string& subject) {

@@ -1,41 +1,26 @@
 // Very many stacks of one subject that exist at once. Each of them was entered and waits.
 #pragma once
 
+#include "subjects/suspended.hpp"
+
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <string>
 
 namespace growstack::compare {
 
-class Crowd {
- public:
-  Crowd() = default;
-  virtual ~Crowd() = default;
-  Crowd(const Crowd&) = delete;
-  Crowd& operator=(const Crowd&) = delete;
-
-  /// Makes and enters one more stack. Throws what keeps it from being made.
-  virtual void add() = 0;
-
-  /// Returns the lowest address that code on this stack may use. The guard lies right below.
-  [[nodiscard]] virtual std::uintptr_t floor(std::size_t index) const = 0;
-
-  /// Runs the errand on this stack, and leaves the stack waiting. The errand must not throw. Throws
-  /// std::logic_error if the subject cannot do that.
-  virtual void run(std::size_t index, const std::function<void()>& errand);
+/// One of them.
+struct Member {
+  std::uintptr_t floor = 0;  ///< the lowest address that code may use; the guard lies right below
+  Suspended code{};          ///< waits on the stack; a thread has none that takes errands
 };
 
-struct CrowdRequest {
-  std::size_t most = 0;     ///< stacks; the memory to keep track of them is resident from the start
-  std::size_t reserve = 0;  ///< bytes of each
-  std::size_t guard = 0;    ///< bytes; Boost's allocators have their own
-};
-
-/// Makes a crowd of a strategy, whose stacks come from a StackPool, or of a peer (pools.hpp).
-[[nodiscard]] std::unique_ptr<Crowd> make_crowd(const std::string& subject,
-                                                const CrowdRequest& request);
+/// Returns a function that makes and enters one more stack at each call, at most `most`. It throws
+/// what keeps the stack from being made. The subject is a strategy, whose stacks come from a
+/// StackPool, or a peer (pools.hpp); Boost's allocators choose their guard by themselves.
+[[nodiscard]] std::function<Member()> member_maker(const std::string& subject, std::size_t most,
+                                                   std::size_t reserve, std::size_t guard);
 
 /// Returns whether the subject promises a guard below each stack.
 [[nodiscard]] bool promises_guards(const std::string& subject);

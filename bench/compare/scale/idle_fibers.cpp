@@ -4,20 +4,21 @@
 #include "parts/descent.hpp"
 #include "run/measurement.hpp"
 #include "run/process_memory.hpp"
-#include "scale/suspended.hpp"
 #include "subjects/pools.hpp"
+#include "subjects/suspended.hpp"
 
 #include <growstack/growstack.hpp>
 #include <growstack/handler/pages.hpp>
 
 #include <algorithm>
+#include <array>
 #include <numeric>
 #include <system_error>
 
 namespace growstack::compare {
 namespace {
 
-constexpr std::size_t depth = std::size_t{128} * 1024;
+constexpr std::size_t depth = 128 * kibibyte;
 constexpr std::size_t reserve = 2 * depth;
 
 // ---- in the child -------------------------------------------------------------------------------
@@ -74,55 +75,37 @@ nlohmann::json measure(const nlohmann::json& request, Progress&) {
 
 std::vector<Row> rows(const Outcome& its, const Outcomes&) {
   const std::string whose = fmt::format("the most that one of {} has", its.cell("count", grouped));
-  return {{.metric = "rss_idle_fiber_pages_before",
-           .value = its.number("before/most"),
-           .unit = "pages",
-           .note = whose + ", untrimmed"},
-          {.metric = "rss_idle_fiber_pages",
-           .value = its.number("after/most"),
-           .unit = "pages",
-           .note = whose + " after trim_below() of its stack pointer"}};
+  return {its.row("rss_idle_fiber_pages_before", "before/most", "pages", whose + ", untrimmed"),
+          its.row("rss_idle_fiber_pages", "after/most", "pages",
+                  whose + " after trim_below() of its stack pointer")};
 }
 
-Table table(const Outcomes& all) {
-  Table table({"pages resident", "waiting: mean", "most", "trimmed: mean", "most", "fibers",
-               "ns for a trim"});
-  add_lines(table, all, "", [](const Outcome& its) -> Cells {
-    return {its.cell("before/mean", decimals<2>), its.cell("before/most", decimals<0>),
-            its.cell("after/mean", decimals<2>),  its.cell("after/most", decimals<0>),
-            its.cell("count", grouped),           its.cell("trim_ns", grouped)};
-  });
-  add_failures(table, all);
-  return table;
-}
+constexpr std::array columns{Column{"waiting: mean", "before/mean", decimals<2>},
+                             Column{"most", "before/most", grouped},
+                             Column{"trimmed: mean", "after/mean", decimals<2>},
+                             Column{"most", "after/most", grouped},
+                             Column{"fibers", "count", grouped},
+                             Column{"ns for a trim", "trim_ns", grouped}};
 
-std::string what() {
-  return fmt::format(
-      "Each fiber was down at {} once and waits near its base now. Then Stack::trim_below() of the "
-      "stack pointer with which it waits.",
-      in_units(depth));
-}
-
-std::vector<Aim> aims() {
-  return {{.title = "pages of an idle fiber, trimmed",
-           .figure = value_of("rss_idle_fiber_pages"),
-           .markers = 2}};
-}
-
-const Registered idle_fibers({.name = "idle_fibers",
-                              .group = "scale",
-                              .title = "IDLE FIBERS",
-                              .what = what,
-                              .subjects = the_one_for_many,
-                              .ask = ask_each,
-                              .measure = measure,
-                              .rows = rows,
-                              .table = table,
-                              .aims = aims,
-                              .request = [](const Session& session,
-                                            const Subject&) -> nlohmann::json {
-                                return {{"fibers", session.stacks_at_once(10'000, 1000)}};
-                              }});
+const Registered registered(
+    {.name = "idle_fibers",
+     .group = "scale",
+     .title = "IDLE FIBERS",
+     .what = "Each fiber was down at 128 KiB once and waits near its base now. Then "
+             "Stack::trim_below() of the stack pointer with which it waits.",
+     .subjects = the_one_for_many,
+     .ask = ask_each,
+     .request = [](const Session& session, const Subject&) -> nlohmann::json {
+       return {{"fibers", session.stacks_at_once(10'000, 1000)}};
+     },
+     .measure = measure,
+     .rows = rows,
+     .lines = "pages resident",
+     .columns = columns,
+     .aims = []() -> std::vector<Aim> {
+       return {
+           {"pages of an idle fiber, trimmed", value_of("rss_idle_fiber_pages"), for_markers(2)}};
+     }});
 
 }  // namespace
 }  // namespace growstack::compare

@@ -3,7 +3,7 @@
 #include "parts/clock.hpp"
 #include "parts/errors.hpp"
 #include "parts/memory.hpp"
-#include "promises_worker.hpp"
+#include "promises/worker.hpp"
 #include "run/measurement.hpp"
 #include "run/process_memory.hpp"
 #include "scale/crowd.hpp"
@@ -11,7 +11,6 @@
 
 #include <growstack/handler/pages.hpp>
 
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -24,8 +23,6 @@
 namespace growstack::compare {
 namespace {
 
-constexpr std::size_t kibibyte = 1024;
-constexpr std::size_t mebibyte = 1024 * kibibyte;
 constexpr std::size_t large_reserve = 8 * mebibyte;
 constexpr std::size_t large_guard = 64 * kibibyte;
 
@@ -38,29 +35,27 @@ struct Gathering {
   std::string why_no_more{};
 };
 
-struct Patience {
-  std::size_t stacks;
-  std::size_t memory;  // bytes
-  std::chrono::seconds time;
-};
+using Crowd = std::vector<Member>;
 
-Gathering gather(Crowd& crowd, const Patience& patience) {
+/// Fills the crowd, unless its stacks take more memory or time than allowed.
+Gathering gather(Crowd& crowd, const std::function<Member()>& make, std::size_t memory,
+                 std::chrono::seconds time) {
   constexpr std::size_t look_every = 2048;
   Gathering gathered;
   const std::size_t memory_before = resident_with_tables();
   const auto begin = bench::Clock::now();
   try {
-    while (gathered.count < patience.stacks && gathered.why_no_more.empty()) {
-      crowd.add();
+    while (gathered.count < crowd.size() && gathered.why_no_more.empty()) {
+      crowd[gathered.count] = make();
       ++gathered.count;
       if (gathered.count % look_every != 0) {
         continue;
       }
-      if (resident_with_tables() > memory_before + patience.memory) {
-        gathered.why_no_more = fmt::format("stopped at half of the memory available, {} MiB",
-                                           patience.memory / mebibyte);
-      } else if (bench::Clock::now() - begin > patience.time) {
-        gathered.why_no_more = fmt::format("stopped after {} s", patience.time.count());
+      if (resident_with_tables() > memory_before + memory) {
+        gathered.why_no_more =
+            fmt::format("stopped at half of the memory available, {} MiB", memory / mebibyte);
+      } else if (bench::Clock::now() - begin > time) {
+        gathered.why_no_more = fmt::format("stopped after {} s", time.count());
       }
     }
   } catch (const std::exception& error) {
@@ -71,31 +66,16 @@ Gathering gather(Crowd& crowd, const Patience& patience) {
   return gathered;
 }
 
-/// Lets the kernel read bytes. It says when there is memory without access, and raises no signal.
-class Reader {
- public:
-  Reader() : file_(memfd_create("reader", MFD_CLOEXEC)) {
-    bench::require(file_ >= 0, "memfd_create");
-  }
-  ~Reader() { close(file_); }
-  Reader(const Reader&) = delete;
-  Reader& operator=(const Reader&) = delete;
-
-  [[nodiscard]] bool can_read(std::uintptr_t address) const {
-    const bool written = pwrite(file_, reinterpret_cast<const void*>(address), 1, 0) == 1;
-    bench::require(written || errno == EFAULT, "pwrite");
-    return written;
-  }
-
- private:
-  int file_;
-};
-
+/// Counts the stacks whose byte below the floor the kernel cannot read. The kernel says so, and
+/// raises no signal.
 std::size_t count_guards(const Crowd& crowd, std::size_t count) {
-  const Reader reader;
+  const Scratch file("guards");
   std::size_t guards = 0;
   for (std::size_t index = 0; index < count; ++index) {
-    guards += reader.can_read(crowd.floor(index) - 1) ? 0 : 1;
+    const auto* const below = reinterpret_cast<const void*>(crowd[index].floor - 1);
+    const bool is_readable = pwrite(file.descriptor(), below, 1, 0) == 1;
+    bench::require(is_readable || errno == EFAULT, "pwrite");
+    guards += is_readable ? 0 : 1;
   }
   return guards;
 }
@@ -122,8 +102,8 @@ bool grow_some(Crowd& crowd, std::size_t count) {
   bool good = true;
   for (std::size_t each = 0; each < std::min(some, count); ++each) {
     const std::size_t index = any(random);
-    crowd.run(index, [&] {
-      good = keeps_what_is_written(crowd.floor(index), static_cast<unsigned char>(index)) && good;
+    crowd[index].code.run([&] {
+      good = keeps_what_is_written(crowd[index].floor, static_cast<unsigned char>(index)) && good;
     });
   }
   return good;
@@ -134,7 +114,7 @@ bool detects_overflow(Crowd& crowd, std::size_t count) {
   constexpr std::uintptr_t no_floor = 0;
   const promises::Fate fate = promises::in_worker(
       [&] {
-        crowd.run(count / 2, [] { keeps_what_is_written(no_floor, 0); });
+        crowd[count / 2].code.run([] { keeps_what_is_written(no_floor, 0); });
         return nlohmann::json();
       },
       std::chrono::minutes(2));
@@ -155,14 +135,12 @@ nlohmann::json measure(const nlohmann::json& request, Progress& progress) {
   const std::size_t most = request.at("stacks");
   progress.say(fmt::format("scale: {} stacks, {}", grouped(std::uint64_t{most}), subject));
   raise_limits_for_stacks(request.at("reserve"));
-  const auto crowd = make_crowd(
-      subject, {.most = most, .reserve = request.at("reserve"), .guard = request.at("guard")});
+  const auto make = member_maker(subject, most, request.at("reserve"), request.at("guard"));
+  Crowd crowd(most);  // resident from the start, so that it is not counted as memory of the stacks
   const auto mappings_before = static_cast<double>(mapping_count());
   const auto memory_before = static_cast<double>(resident_with_tables());
   const Gathering gathered =
-      gather(*crowd, {.stacks = most,
-                      .memory = allowed_memory(),
-                      .time = std::chrono::seconds(request.at("seconds").get<int>())});
+      gather(crowd, make, allowed_memory(), std::chrono::seconds(request.at("seconds")));
   if (gathered.count == 0) {
     throw std::runtime_error(gathered.why_no_more);
   }
@@ -172,11 +150,11 @@ nlohmann::json measure(const nlohmann::json& request, Progress& progress) {
       {"why_no_more", gathered.why_no_more},
       {"create_ns", gathered.nanoseconds},
       {"bytes_each", memory / static_cast<double>(gathered.count)},
-      {"mappings", static_cast<double>(mapping_count()) - mappings_before},
-      {"guards", promises_guards(subject) ? count_guards(*crowd, gathered.count) : 0}};
+      {"mappings", std::max(0.0, static_cast<double>(mapping_count()) - mappings_before)},
+      {"guards", promises_guards(subject) ? count_guards(crowd, gathered.count) : 0}};
   if (request.at("thorough")) {
-    result["grown_ok"] = grow_some(*crowd, gathered.count) ? 1 : 0;
-    result["overflow_detected"] = detects_overflow(*crowd, gathered.count) ? 1 : 0;
+    result["grown_ok"] = grow_some(crowd, gathered.count) ? 1 : 0;
+    result["overflow_detected"] = detects_overflow(crowd, gathered.count) ? 1 : 0;
   }
   return result;
 }
@@ -193,7 +171,7 @@ Outcomes ask(const Measurement& self, const Session& session,
   Outcomes all;
   const auto ask_for = [&](const Subject& subject, std::size_t reserve, std::size_t guard) {
     const bool is_thread = subject.name == glibc_thread_name;
-    all.push_back(
+    Outcome& outcome = all.emplace_back(
         ask_one(self.name, session, subject,
                 {{"subject", subject.name},
                  {"stacks", is_thread ? std::min(most_threads, wanted(session)) : wanted(session)},
@@ -201,6 +179,7 @@ Outcomes ask(const Measurement& self, const Session& session,
                  {"guard", guard},
                  {"seconds", session.options().quick ? 10 : 60},
                  {"thorough", subject.strategy == many && reserve == pooled_reserve}}));
+    outcome.section = fmt::format("{} and a guard of {}", in_units(reserve), in_units(guard));
   };
   // As much memory as most of them will have. Otherwise it would cost those that come first. It
   // does not matter if this fails.
@@ -225,21 +204,16 @@ std::string why_no_more(const Outcome& its) {
 }
 
 std::vector<Row> rows(const Outcome& its, const Outcomes&) {
+  const std::uint64_t wanted = its.request.at("stacks");
   const std::string why = why_no_more(its);
-  const std::string shortfall =
-      why.empty()
-          ? ""
-          : fmt::format("of {}: {}", grouped(its.request.at("stacks").get<std::uint64_t>()), why);
+  const std::string shortfall = why.empty() ? "" : fmt::format("; of {}: {}", grouped(wanted), why);
   std::vector<Row> rows;
   const auto add = [&](const std::string& metric, const char* member, const char* unit,
                        const std::string& note) {
-    const char* const separator = note.empty() || shortfall.empty() ? "" : "; ";
-    rows.push_back({.metric = metric + (is_large(its) ? "_8MiB" : ""),
-                    .value = its.number(member),
-                    .unit = unit,
-                    .note = note + separator + shortfall});
+    rows.push_back(
+        its.row(metric + (is_large(its) ? "_8MiB" : ""), member, unit, note + shortfall));
   };
-  add("live_stacks", "count", "stacks", "");
+  add("live_stacks", "count", "stacks", "at once");
   add("guards", "guards", "stacks", "whose byte below the floor the kernel could not read");
   add("create_ns", "create_ns", "ns", "to get one and enter it");
   add("bytes_per_stack", "bytes_each", "bytes", "VmRSS and VmPTE");
@@ -253,25 +227,13 @@ std::vector<Row> rows(const Outcome& its, const Outcomes&) {
   return rows;
 }
 
-Table table(const Outcomes& all) {
-  Table table({"", "stacks", "guarded", "KiB each", "ns each", "mappings"});
-  const auto add_section = [&](bool large, std::size_t reserve, std::size_t guard) {
-    add_lines(table, all, fmt::format("{} and a guard of {}", in_units(reserve), in_units(guard)),
-              [&](const Outcome& its) -> Cells {
-                if (is_large(its) != large) {
-                  return {};
-                }
-                return {its.cell("count", grouped), its.cell("guards", grouped),
-                        its.cell("bytes_each", decimals<2>, kibibyte),
-                        its.cell("create_ns", grouped),
-                        grouped(std::max(0.0, its.number("mappings").value_or(0)))};
-              });
-  };
-  add_section(false, pooled_reserve, handler::page_size());
-  add_section(true, large_reserve, large_guard);
-  add_failures(table, all);
-  return table;
-}
+constexpr std::array columns{Column{"stacks", "count", grouped},
+                             Column{"guarded", "guards", grouped},
+                             Column{"KiB each", "bytes_each", decimals<2>, kibibyte},
+                             Column{"ns each", "create_ns", grouped},
+                             Column{"mappings", "mappings", grouped},
+                             Column{"some grow", "grown_ok", yes_or_no},
+                             Column{"one overflows, reported", "overflow_detected", yes_or_no}};
 
 std::vector<std::string> remarks(const Outcomes& all) {
   std::vector<std::string> sentences;
@@ -287,13 +249,6 @@ std::vector<std::string> remarks(const Outcomes& all) {
       sentences.push_back(fmt::format("{} silently left {} of its {} stacks without a guard.",
                                       its.name, grouped(lost), grouped(count)));
     }
-    if (const auto grown = its.number("grown_ok")) {
-      sentences.push_back(fmt::format(
-          "{}: with all stacks there, 1,000 drawn at random {} to their ends, and an overflow of "
-          "one {}.",
-          its.name, *grown == 1 ? "grew" : "did NOT grow",
-          its.number("overflow_detected") == 1.0 ? "was reported" : "was NOT reported"));
-    }
   }
   for (const auto& [why, who] : ended_because_of) {
     sentences.push_back(
@@ -302,41 +257,31 @@ std::vector<std::string> remarks(const Outcomes& all) {
   return sentences;
 }
 
-std::string what() {
-  return "Stacks that exist at once. Each was entered, 256 bytes of it were written, and it waits. "
+std::vector<Aim> aims() {
+  return {
+      {"bytes for a stack of 64 KiB", value_of("bytes_per_stack"), for_markers(4.3 * kibibyte)},
+      {"bytes for a stack of 8 MiB", value_of("bytes_per_stack_8MiB"), for_markers(8.4 * kibibyte)},
+      {"mappings of all stacks of 64 KiB", value_of("vmas"), for_markers(8)},
+      {"mappings of all stacks of 8 MiB", value_of("vmas_8MiB"), for_markers(8)}};
+}
+
+const Registered registered(
+    {.name = "live_stacks",
+     .group = "scale",
+     .title = "MANY STACKS",
+     .what =
+         "Stacks that exist at once. Each was entered, 256 bytes of it were written, and it waits. "
          "There are as many as asked for, unless a limit or half of the memory available ends them "
          "earlier. guarded: the kernel could not read the byte below the floor of so many; all "
          "were tried. KiB each: what the process has more in memory and in page tables, without "
-         "what the kernel has for a thread.";
-}
-
-std::vector<Aim> aims() {
-  const auto for_markers = [](const char* title, Reading figure, double most) -> Aim {
-    return {.title = title, .figure = std::move(figure), .markers = most};
-  };
-  const auto in_kibibytes = [](const char* metric) -> Reading {
-    return [metric](const Rows& rows, const std::string& subject) {
-      const auto bytes = rows.value(subject, metric);
-      return bytes ? std::optional(*bytes / kibibyte) : std::nullopt;
-    };
-  };
-  return {for_markers("KiB for a stack of 64 KiB", in_kibibytes("bytes_per_stack"), 4.3),
-          for_markers("KiB for a stack of 8 MiB", in_kibibytes("bytes_per_stack_8MiB"), 8.4),
-          for_markers("mappings of all stacks of 64 KiB", value_of("vmas"), 8),
-          for_markers("mappings of all stacks of 8 MiB", value_of("vmas_8MiB"), 8)};
-}
-
-const Registered live_stacks({.name = "live_stacks",
-                              .group = "scale",
-                              .title = "MANY STACKS",
-                              .what = what,
-                              .subjects = pooled_and_peers,
-                              .ask = ask,
-                              .measure = measure,
-                              .rows = rows,
-                              .table = table,
-                              .remarks = remarks,
-                              .aims = aims});
+         "what the kernel has for a thread.",
+     .subjects = pooled_and_peers,
+     .ask = ask,
+     .measure = measure,
+     .rows = rows,
+     .columns = columns,
+     .remarks = remarks,
+     .aims = aims});
 
 }  // namespace
 }  // namespace growstack::compare

@@ -5,8 +5,8 @@
 #include "parts/errors.hpp"
 #include "run/measurement.hpp"
 #include "run/turns.hpp"
-#include "subjects/borrowed_stack.hpp"
 #include "subjects/pools.hpp"
+#include "subjects/suspended.hpp"
 #include "subjects/threads.hpp"
 
 #include <growstack/growstack.hpp>
@@ -17,6 +17,7 @@
 #include <boost/context/pooled_fixedsize_stack.hpp>
 #include <boost/context/protected_fixedsize_stack.hpp>
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <thread>
@@ -46,6 +47,11 @@ double time_each(unsigned times, const Body& body) {
   return bench::nanoseconds_since(before) / times;
 }
 
+/// The allocator of a fiber whose stack belongs to somebody else.
+struct Borrowed {
+  void deallocate(context::stack_context&) const noexcept {}
+};
+
 context::fiber live(context::fiber&& back) {
   use_a_little();
   return std::move(back);
@@ -58,7 +64,7 @@ context::fiber live(context::fiber&& back) {
   whole.sp = stack.base();
   whole.size = stack.reserved();
   context::fiber there(std::allocator_arg, context::preallocated(whole.sp, whole.size, whole),
-                       BorrowedStack{}, live);
+                       Borrowed{}, live);
   there = std::move(there).resume();
 }
 
@@ -129,8 +135,9 @@ Timing pairs(const std::string& strategy) {
 
 /// Times pairs of several threads that are all busy with theirs. Each thread has a processor of its
 /// own: left to itself the scheduler may take longer than a round to part them.
-Timing pairs_at_once(const std::string& strategy, unsigned threads) {
-  return [pool = make_pool(strategy), threads](unsigned times) {
+template <unsigned threads>
+Timing pairs_at_once(const std::string& strategy) {
+  return [pool = make_pool(strategy)](unsigned times) {
     constexpr unsigned longer = 5;  // a processor that slept is slow for its first milliseconds
     const auto warm_up = [&](unsigned thread) {
       bench::stay_on_processor(thread);
@@ -156,37 +163,27 @@ Timing peer_fibers(const std::string& subject) {
 
 /// One thing that a subject does. A subject that has pools does several.
 struct Doer : Contender {
-  std::function<Timing()> prepare;
+  Timing (*prepare)(const std::string& subject) = nullptr;
   Timing time{};
   unsigned times = 0;  // in a round
 };
 
-std::string as_fresh(const std::string& subject) { return subject + ", fresh"; }
-std::string as_pairs(const std::string& subject) { return subject + ", pairs"; }
-std::string as_threads(const std::string& subject, unsigned threads) {
-  return fmt::format("{}, threads: {}", subject, threads);
-}
-
 std::vector<Doer> all_doers(const nlohmann::json& subjects) {
   std::vector<Doer> all;
   for (const std::string subject : subjects) {
-    const auto add = [&](const std::string& name, std::function<Timing()> prepare) {
-      all.push_back({{name, subject}, std::move(prepare)});
-    };
     if (!strategy_from_name(subject)) {
-      add(subject, [subject] { return peer_fibers(subject); });
+      all.push_back({{subject, subject}, peer_fibers});
       continue;
     }
-    add(subject, [subject] { return pooled_fibers(subject); });
-    add(as_pairs(subject), [subject] { return pairs(subject); });
-    for (const unsigned threads : {1U, 2U}) {
-      add(as_threads(subject, threads), [=] { return pairs_at_once(subject, threads); });
-    }
+    all.push_back({{subject, subject}, pooled_fibers});
+    all.push_back({{subject + ", pairs", subject}, pairs});
+    all.push_back({{subject + ", one thread", subject}, pairs_at_once<1>});
+    all.push_back({{subject + ", two threads", subject}, pairs_at_once<2>});
     if (is_strategy(subject, is_made_fresh)) {
-      add(as_fresh(subject), [subject] { return fresh_fibers(subject); });
+      all.push_back({{subject + ", fresh", subject}, fresh_fibers});
     }
   }
-  all.push_back({{again(base_name), base_name}, [] { return peer_fibers(base_name); }});
+  all.push_back({{again(base_name), base_name}, peer_fibers});
   return all;
 }
 
@@ -202,7 +199,7 @@ void warm_up(Doer& doer) {
   constexpr double round_nanoseconds = 2e6;
   constexpr unsigned most_times = 1'000'000;
   constexpr unsigned factor = 4;
-  doer.time = doer.prepare();
+  doer.time = doer.prepare(doer.subject);
   unsigned times = 16;
   double nanoseconds = time_of(doer, times);
   while (times < most_times && nanoseconds * factor < round_nanoseconds) {
@@ -213,22 +210,16 @@ void warm_up(Doer& doer) {
       1U, static_cast<unsigned>(times * std::min(1.0 * factor, round_nanoseconds / nanoseconds)));
 }
 
-nlohmann::json count_system_calls_of(const std::string& strategy) {
-  StackPool pool(small_stacks(strategy));
-  pair(pool);
-  return count_system_calls(pool);
-}
-
 /// Returns how many times as much two threads do in the same time as one, in the fastest tenth of
 /// the rounds: whenever something else has a processor, two threads share the other one, which has
 /// nothing to do with the pool.
-std::optional<double> gain(const Doer& one, const Doer& two) {
+std::optional<double> gain(const Doer* one, const Doer* two) {
   constexpr double fastest = 0.1;
-  if (!one.refusal.empty() || !two.refusal.empty()) {
+  if (one == nullptr || two == nullptr || std::thread::hardware_concurrency() < 2) {
     return std::nullopt;
   }
-  return 2 * bench::percentile(one.nanoseconds, fastest) /
-         bench::percentile(two.nanoseconds, fastest);
+  return 2 * bench::percentile(one->nanoseconds, fastest) /
+         bench::percentile(two->nanoseconds, fastest);
 }
 
 nlohmann::json result_of(const std::vector<Doer>& all, const std::string& subject) {
@@ -240,16 +231,19 @@ nlohmann::json result_of(const std::vector<Doer>& all, const std::string& subjec
   if (const Doer* const twin = find(all, again(subject))) {
     set(result, "noise", bench::median_ratio(twin->nanoseconds, base.nanoseconds));
   }
-  if (const Doer* const its = find(all, as_fresh(subject));
-      its != nullptr && its->refusal.empty()) {
+  const auto does = [&](const char* what) {
+    const Doer* const its = find(all, subject + what);
+    return its != nullptr && its->refusal.empty() ? its : nullptr;
+  };
+  if (const Doer* const its = does(", fresh")) {
     result["fresh_ns"] = bench::median(its->nanoseconds);
   }
-  if (const Doer* const its = find(all, as_pairs(subject));
-      its != nullptr && its->refusal.empty()) {
+  if (const Doer* const its = does(", pairs")) {
     result["pair_ns"] = bench::median(its->nanoseconds);
-    set(result, "threads_ratio",
-        gain(*find(all, as_threads(subject, 1)), *find(all, as_threads(subject, 2))));
-    result["system_calls"] = count_system_calls_of(subject);
+    set(result, "threads_ratio", gain(does(", one thread"), does(", two threads")));
+    StackPool pool(small_stacks(subject));
+    pair(pool);
+    result["system_calls"] = count_system_calls(pool);
   }
   return result;
 }
@@ -260,9 +254,9 @@ nlohmann::json result_of(const std::vector<Doer>& all, const std::string& subjec
 nlohmann::json measure(const nlohmann::json& request, Progress& progress) {
   raise_limits_for_stacks(pooled_reserve);
   std::vector<Doer> all = all_doers(request.at("subjects"));
-  Rounds rounds(progress);
-  rounds.run(1, "spawn:", all, warm_up);
-  rounds.run(request.at("rounds"), "spawn:", all,
+  Turns turns(progress);
+  turns.take(1, "spawn:", all, warm_up);
+  turns.take(request.at("rounds"), "spawn:", all,
              [](Doer& doer) { doer.nanoseconds.push_back(doer.time(doer.times)); });
   Results results;
   for (const std::string subject : request.at("subjects")) {
@@ -273,115 +267,78 @@ nlohmann::json measure(const nlohmann::json& request, Progress& progress) {
 
 // ---- in the parent ------------------------------------------------------------------------------
 
-/// Returns why two threads are not compared with one here; empty if they are.
 std::string why_no_threads() {
-  return std::thread::hardware_concurrency() >= 2
-             ? ""
-             : "this machine has one processor: threads only take turns";
-}
-
-std::optional<double> threads_ratio(const Outcome& its) {
-  return why_no_threads().empty() ? its.number("threads_ratio") : std::nullopt;
+  return std::thread::hardware_concurrency() < 2
+             ? "this machine has one processor: threads only take turns"
+             : "it failed";
 }
 
 std::vector<Row> rows(const Outcome& its, const Outcomes&) {
-  std::vector<Row> rows;
-  const auto add = [&](const char* metric, const std::optional<double>& value, const char* unit,
-                       const std::string& note, const std::string& why_missing = "it failed") {
-    rows.push_back(
-        {.metric = metric, .value = value, .unit = unit, .note = value ? note : why_missing});
-  };
-  add("spawn_ns", its.number("ns"), "ns",
-      "a fiber's stack, its switch in and out, 256 bytes written");
-  add("spawn_ratio", its.number("ratio"), "ratio", "to " + base_name,
-      base_name + " could not be measured");
+  std::vector<Row> rows{
+      its.row("spawn_ns", "ns", "ns", "a fiber's stack, its switch in and out, 256 bytes written"),
+      its.row("spawn_ratio", "ratio", "ratio", "to " + base_name,
+              base_name + " could not be measured")};
   if (its.name == base_name) {
-    add("spawn_noise", its.number("noise"), "ratio", "the same measured twice");
+    rows.push_back(its.row("spawn_noise", "noise", "ratio", "the same measured twice"));
   }
   if (is_strategy(its.name, is_made_fresh)) {
-    add("spawn_fresh_ns", its.number("fresh_ns"), "ns",
-        "the same on a Stack made for it, beside another one");
+    rows.push_back(its.row("spawn_fresh_ns", "fresh_ns", "ns",
+                           "the same on a Stack made for it, beside another one", "it failed"));
   }
   if (its.subject.strategy) {
-    add("spawn_pair_ns", its.number("pair_ns"), "ns", "acquire() and the return alone");
-    add("spawn_threads_ratio", threads_ratio(its), "ratio",
-        "pairs a second by two threads together, to those by one",
-        why_no_threads().empty() ? "threads could not be measured" : why_no_threads());
-    add("spawn_system_calls", its.number("system_calls/count"), "system calls",
-        fmt::format("pairs of {} in which the thread made a system call",
-                    grouped(std::uint64_t{pairs_counted})),
-        its.text("system_calls/refusal"));
+    rows.push_back(
+        its.row("spawn_pair_ns", "pair_ns", "ns", "acquire() and the return alone", "it failed"));
+    rows.push_back(its.row("spawn_threads_ratio", "threads_ratio", "ratio",
+                           "pairs a second by two threads together, to those by one",
+                           why_no_threads()));
+    rows.push_back(its.row("spawn_system_calls", "system_calls/count", "system calls",
+                           "pairs of 1,000 in which the thread made a system call",
+                           its.text("system_calls/refusal")));
   }
   return rows;
 }
 
-Table table(const Outcomes& all) {
-  Table table(
-      {"ns", "a fiber", "boost_pooled = 1", "made fresh", "a pair", "two threads", "system calls"});
-  add_lines(table, all, "", [](const Outcome& its) -> Cells {
-    return {its.cell("ns", grouped),
-            its.cell("ratio", short_number),
-            its.cell("fresh_ns", grouped),
-            its.cell("pair_ns", short_number),
-            cell(threads_ratio(its), short_number),
-            its.cell("system_calls/count", grouped)};
-  });
-  add_failures(table, all);
-  return table;
-}
-
-std::vector<std::string> remarks(const Outcomes& all) {
-  const Outcome* const base = find(all, base_name);
-  const auto noise = base != nullptr ? base->number("noise") : std::nullopt;
-  return {noise ? noise_sentence(base_name, *noise) : "",
-          why_no_threads().empty() ? "" : "Two threads: " + why_no_threads() + "."};
-}
-
-std::string what() {
-  return fmt::format(
-      "A fiber of Boost.Context gets a warm stack of {}, with a guard page where there are guards, "
-      "writes 256 bytes there, ends, and the stack goes back: to a StackPool, or to a peer's "
-      "allocator. A thread is created and joined. made fresh: on a Stack made for the fiber. A "
-      "pair is acquire() and the return alone. two threads: how many times as many pairs they do "
-      "together as one does, in the fastest tenth of the rounds. system calls: in so many of {} "
-      "pairs the thread made one. The figures are medians of rounds in which all take turns.",
-      in_units(pooled_reserve), grouped(std::uint64_t{pairs_counted}));
-}
+constexpr std::array columns{Column{"a fiber", "ns", grouped},
+                             Column{"boost_pooled = 1", "ratio", short_number},
+                             Column{"again", "noise", short_number},
+                             Column{"made fresh", "fresh_ns", grouped},
+                             Column{"a pair", "pair_ns", short_number},
+                             Column{"two threads", "threads_ratio", short_number},
+                             Column{"system calls", "system_calls/count", grouped}};
 
 std::vector<Aim> aims() {
   const Noise noise = noise_in(base_name, "spawn_noise");
-  const auto for_all = [](const char* title, Reading figure, Noise its_noise, double most) -> Aim {
-    return {.title = title,
-            .figure = std::move(figure),
-            .noise = std::move(its_noise),
-            .handlers = most,
-            .helper = most};
-  };
   const auto one_by_two = [](const Rows& rows, const std::string& subject) {
     const auto gain = rows.value(subject, "spawn_threads_ratio");
     return gain ? std::optional(1 / *gain) : std::nullopt;
   };
-  return {for_all("spawn, boost_pooled_fixedsize = 1", value_of("spawn_ratio"), noise, 1.10),
-          for_all("spawn, boost_protected_fixedsize = 1",
-                  ratio_to(std::string(boost_protected_name), "spawn_ns"), noise, 0.01),
+  return {{"spawn, boost_pooled_fixedsize = 1", value_of("spawn_ratio"), for_all(1.10), noise},
+          {"spawn, boost_protected_fixedsize = 1",
+           ratio_to(std::string(boost_protected_name), "spawn_ns"), for_all(0.01), noise},
           // Two threads are meant to do at least 1.8 times as much as one.
-          for_all("pairs by one thread, by two together = 1", one_by_two, {}, 1 / 1.8)};
+          {"pairs by one thread, by two together = 1", one_by_two, for_all(1 / 1.8)}};
 }
 
-const Registered spawn({.name = "spawn",
-                        .group = "spawn",
-                        .title = "SPAWN",
-                        .what = what,
-                        .subjects = pooled_and_peers,
-                        .ask = ask_together,
-                        .measure = measure,
-                        .rows = rows,
-                        .table = table,
-                        .remarks = remarks,
-                        .aims = aims,
-                        .base = boost_pooled_name,
-                        .rounds = 100,
-                        .quick_rounds = 20});
+const Registered registered(
+    {.name = "spawn",
+     .group = "spawn",
+     .title = "SPAWN",
+     .what =
+         "A fiber of Boost.Context gets a warm stack of 64 KiB, with a guard page where there are "
+         "guards, writes 256 bytes there, ends, and the stack goes back: to a StackPool, or to a "
+         "peer's allocator. A thread is created and joined. made fresh: on a Stack made for the "
+         "fiber. A pair is acquire() and the return alone. two threads: how many times as many "
+         "pairs they do together as one does, in the fastest tenth of the rounds; not on one "
+         "processor. system calls: in so many of 1,000 pairs the thread made one. The figures are "
+         "medians of rounds in which all take turns.",
+     .subjects = pooled_and_peers,
+     .base = boost_pooled_name,
+     .rounds = {100, 20},
+     .measure = measure,
+     .rows = rows,
+     .lines = "ns",
+     .columns = columns,
+     .aims = aims});
 
 }  // namespace
 }  // namespace growstack::compare

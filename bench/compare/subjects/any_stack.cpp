@@ -2,14 +2,13 @@
 
 #include "parts/descent.hpp"
 #include "parts/errors.hpp"
-#include "subjects/borrowed_stack.hpp"
 #include "subjects/subject.hpp"
+#include "subjects/suspended.hpp"
 #include "subjects/threads.hpp"
 
 #include <growstack/growstack.hpp>
 #include <growstack/handler/pages.hpp>
 
-#include <boost/context/fiber.hpp>
 #include <boost/context/fixedsize_stack.hpp>
 #include <boost/context/pooled_fixedsize_stack.hpp>
 #include <boost/context/protected_fixedsize_stack.hpp>
@@ -29,7 +28,11 @@ using bench::address_of;
 class StrategyStack final : public AnyStack {
  public:
   StrategyStack(Strategy strategy, const StackRequest& request)
-      : stack_(options(strategy, request)) {}
+      : stack_({.reserve = request.reserve,
+                .guard = request.guard,
+                .policy = request.policy,
+                .strategy = strategy,
+                .name = "compared"}) {}
 
   [[nodiscard]] std::uintptr_t base() const override { return address_of(stack_.base()); }
   [[nodiscard]] std::uintptr_t floor() const override { return address_of(stack_.floor()); }
@@ -47,18 +50,6 @@ class StrategyStack final : public AnyStack {
   std::error_code trim() override { return stack_.trim(); }
 
  private:
-  static StackOptions options(Strategy strategy, const StackRequest& request) {
-    StackOptions options{.reserve = request.reserve,
-                         .guard = request.guard,
-                         .policy = request.policy,
-                         .strategy = strategy,
-                         .name = "compared"};
-    if (request.initial_commit) {
-      options.policy.initial_commit = *request.initial_commit;
-    }
-    return options;
-  }
-
   Stack stack_;
 };
 
@@ -158,18 +149,14 @@ class BoostStack final : public AnyStack {
   [[nodiscard]] std::size_t guard() const override { return guard_; }
 
   void run(const std::function<void()>& body) override {
-    namespace context = boost::context;
     std::exception_ptr thrown;
-    context::fiber there(std::allocator_arg, context::preallocated(whole_.sp, whole_.size, whole_),
-                         BorrowedStack{}, [&](context::fiber&& back) {
-                           try {
-                             body();
-                           } catch (...) {
-                             thrown = std::current_exception();
-                           }
-                           return std::move(back);
-                         });
-    there = std::move(there).resume();
+    Suspended(whole_.sp, whole_.size).run([&] {
+      try {
+        body();
+      } catch (...) {
+        thrown = std::current_exception();
+      }
+    });
     if (thrown) {
       std::rethrow_exception(thrown);
     }

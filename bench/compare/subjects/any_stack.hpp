@@ -8,7 +8,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <system_error>
 
@@ -46,8 +45,7 @@ class AnyStack {
 struct StackRequest {
   std::size_t reserve = 0;  ///< bytes that may be used
   std::size_t guard = 0;    ///< bytes; a peer whose guard cannot be chosen has its own
-  std::optional<std::size_t> initial_commit{};  ///< bytes; none: the subject's default
-  GrowthPolicy policy{};                        ///< of strategies
+  GrowthPolicy policy{};    ///< of strategies
 };
 
 /// Makes a stack of the subject of that name, a strategy or a peer that makes stacks (subject.cpp).

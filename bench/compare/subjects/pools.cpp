@@ -4,7 +4,6 @@
 
 #include <growstack/handler/pages.hpp>
 
-#include <array>
 #include <exception>
 
 namespace growstack::compare {
@@ -37,12 +36,6 @@ nlohmann::json count_system_calls(StackPool& pool) {
   } catch (const std::exception& error) {
     return {{"refusal", error.what()}};
   }
-}
-
-void use_a_little() {
-  std::array<char, 256> room;
-  room.fill(1);
-  asm volatile("" : : "r"(room.data()) : "memory");
 }
 
 }  // namespace growstack::compare

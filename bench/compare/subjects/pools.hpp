@@ -15,7 +15,7 @@
 namespace growstack::compare {
 
 /// What servers give to their smallest fibers.
-inline constexpr std::size_t pooled_reserve = std::size_t{64} * 1024;
+inline constexpr std::size_t pooled_reserve = 64 * kibibyte;
 
 /// The strategy for very many stacks.
 inline constexpr Strategy many = Strategy::guard_markers;
@@ -39,8 +39,5 @@ inline constexpr unsigned pairs_counted = 1000;
 /// Counts the pairs in which the calling thread makes a system call: {"count"}, or {"refusal"} if
 /// that cannot be known here. The pool must be warm.
 [[nodiscard]] nlohmann::json count_system_calls(StackPool& pool);
-
-/// Writes 256 bytes of the running stack, as much as a small fiber needs.
-[[gnu::noinline]] void use_a_little();
 
 }  // namespace growstack::compare

@@ -1,8 +1,7 @@
 // Stacks by the million: reused, guarded, and given back when demand falls.
 //
 //     growstack::StackPool pool({.reserve = 8 << 20});
-//     growstack::Stack stack = pool.acquire("connection");   // or the next one of those that were
-//     given back
+//     growstack::Stack stack = pool.acquire("connection");  // a new one, or one given back
 //     // ... run on it: growstack::call(stack, f), or with a context library
 //     // The end of `stack` gives it back to the pool, in whichever thread.
 #pragma once

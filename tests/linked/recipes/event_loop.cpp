@@ -115,8 +115,8 @@ void echo(EventLoop& loop, int descriptor, std::size_t& wrong) {
 }  // namespace
 
 TEST_CASE(
-    "an event loop serves each connection in a coroutine, and one that was deep waits in little "
-    "memory") {
+    "an event loop serves each connection in a coroutine, "
+    "and one that was deep waits in little memory") {
   constexpr std::size_t connections = 200;
   EventLoop loop;
   std::size_t wrong = 0;

@@ -1,32 +1,31 @@
-// Whose fault is it? The whole decision, as one pure function of plain values: tested without a
-// signal.
+// Whose fault is it? The whole decision is one pure function of plain values, so it can be tested
+// without a signal.
 #pragma once
 
+#include <growstack/export.hpp>
 #include <growstack/handler/slot.hpp>
 
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
 
-#pragma GCC visibility push(default)  // exported from a shared library
-
 namespace growstack::handler {
 
-/// What the instruction did there.
+/// What the faulting instruction did.
 enum class Access : std::uint8_t { read, write, execute };
 
 /// What the kernel told about a SIGSEGV or SIGBUS, in plain values.
 struct Fault {
-  int signal = SIGSEGV;                ///< or SIGBUS
+  int signal = SIGSEGV;                ///< SIGSEGV or SIGBUS
   std::uintptr_t address = 0;          ///< si_addr
   std::uintptr_t stack_pointer = 0;    ///< of the interrupted code
   std::uintptr_t program_counter = 0;  ///< of the interrupted code
   int code = 0;                        ///< si_code
-  Access access = Access::read;        ///< as far as the CPU tells
-  bool may_be_bad_address =
-      false;  ///< the CPU may have refused the address itself: then the kernel cannot tell it
-  bool page_present = false;  ///< the page was there and forbade the access (so it was not one that
-                              ///< growth would mend)
+  Access access = Access::read;        ///< as far as the processor tells
+  /// The processor may have refused the address itself. Then the kernel cannot tell the address.
+  bool may_be_bad_address = false;
+  /// The page was there and forbade the access. Then growth would not mend it.
+  bool page_present = false;
 };
 
 /// What a fault turns out to be.
@@ -51,30 +50,25 @@ struct SlotView {
   Growth growth = Growth::by_fault;  ///< see SlotRecord
 };
 
-/// Reads them. Any thread, signal handlers included.
-[[nodiscard]] SlotView view(const SlotRecord& slot) noexcept;
+/// Reads a slot's words. Any thread, signal handlers included.
+[[nodiscard]] GROWSTACK_EXPORT SlotView view(const SlotRecord& slot) noexcept;
 
-/// How far below its own stack pointer code may touch the stack and still be growing it, in bytes.
+/// How far below its own stack pointer code may touch the stack and still grow it, in bytes.
 /// Compilers touch a frame above the stack pointer; hand-written prologues and the kernel's old
 /// rule allowed a little below.
 inline constexpr std::size_t reach_below_stack_pointer = std::size_t{64} * 1024;
 
-/// Bytes that the kernel needs below the stack pointer to deliver a signal on the running stack:
-/// the ABI's red zone and the largest frame this CPU's registers can need (AT_MINSIGSTKSZ,
-/// getauxval(3)). Any thread, signal handlers included.
-[[nodiscard]] std::size_t signal_frame_bytes() noexcept;
-
-/// True if the fault, by its si_code alone, may be the kernel's word that a signal frame did not
-/// fit.
-[[nodiscard]] bool may_be_lost_signal_frame(const Fault& fault) noexcept;
+/// Returns true if the fault, by its si_code and address alone, may be the kernel's word that a
+/// signal frame did not fit. Any thread, signal handlers included.
+[[nodiscard]] GROWSTACK_EXPORT bool may_be_lost_signal_frame(const Fault& fault) noexcept;
 
 /// Classifies a fault against the slot that contains its address, or, if
-/// may_be_lost_signal_frame(), the one that contains its stack pointer. `ran_past_guard`: the stack
-/// pointer is in the same range but in no live slot, where no code can be running unless a frame
-/// larger than the guard took it there. Pure; any thread, signal handlers included.
-[[nodiscard]] Outcome classify(const Fault& fault, const SlotView& slot, std::size_t frame_bytes,
-                               bool ran_past_guard) noexcept;
+/// may_be_lost_signal_frame(), the slot that contains its stack pointer. `frame_bytes` is
+/// signal_frame_bytes(). `ran_past_guard` says that the stack pointer is in the same range but in
+/// no live slot: no code can run there unless a frame larger than the guard took it there. Pure;
+/// any thread, signal handlers included.
+[[nodiscard]] GROWSTACK_EXPORT Outcome classify(const Fault& fault, const SlotView& slot,
+                                                std::size_t frame_bytes,
+                                                bool ran_past_guard) noexcept;
 
 }  // namespace growstack::handler
-
-#pragma GCC visibility pop

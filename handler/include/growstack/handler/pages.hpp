@@ -1,5 +1,5 @@
-// The page size, which libc knows from the start (no system call), and rounding to it. Usable in a
-// signal handler.
+// The page size, which libc knows from the start without a system call, and rounding to it. Any
+// thread, signal handlers included.
 #pragma once
 
 #include <unistd.h>
@@ -9,15 +9,19 @@
 
 namespace growstack::handler {
 
-/// Bytes of a page.
-inline std::size_t page_size() noexcept { return static_cast<std::size_t>(getpagesize()); }
+/// Returns the bytes of a page. Any thread, signal handlers included.
+[[nodiscard]] inline std::size_t page_size() noexcept {
+  return static_cast<std::size_t>(getpagesize());
+}
 
-/// Where the page of an address begins.
-inline std::uintptr_t page_down(std::uintptr_t address) noexcept {
+/// Returns where the page of an address begins. Any thread, signal handlers included.
+[[nodiscard]] inline std::uintptr_t page_down(std::uintptr_t address) noexcept {
   return address & ~(page_size() - 1);
 }
-/// Where the next page begins, unless the address is the beginning of one.
-inline std::uintptr_t page_up(std::uintptr_t address) noexcept {
+
+/// Returns where the next page begins, or the address itself if a page begins there. Any thread,
+/// signal handlers included.
+[[nodiscard]] inline std::uintptr_t page_up(std::uintptr_t address) noexcept {
   return page_down(address + page_size() - 1);
 }
 

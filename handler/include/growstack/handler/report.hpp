@@ -1,24 +1,23 @@
-// The last words about a stack that cannot grow: one raw line at once, then a symbolised trace.
+// The last words about a stack that cannot grow: one raw line at once, then a trace with names.
 #pragma once
 
+#include <growstack/export.hpp>
 #include <growstack/handler/classify.hpp>
-
-#pragma GCC visibility push(default)  // exported from a shared library
 
 namespace growstack::handler {
 
-/// Writes to standard error what happened to `slot` and a trace of the running stack. `error` is 0
-/// for a stack that reached its floor, otherwise what kept it from growing. Made for
-/// Operations::on_overflow: runs in a signal handler, on the alternate stack; returns after a
-/// bounded time. The symbols are made with Boost.Stacktrace by the parked reporter thread, because
-/// that allocates; if it does not answer (the faulting thread may hold the allocator's lock), raw
-/// addresses are written instead.
-void report_overflow(const SlotRecord& slot, const Fault& fault, int error) noexcept;
+/// Writes to standard error what happened to `slot`, and a trace of the running stack: an
+/// Operations::on_overflow. Returns Disposition::forward, after a bounded time. The parked
+/// symbolizer thread makes the names with Boost.Stacktrace, because that allocates. If it does not
+/// answer, because the faulting thread may hold the allocator's lock, raw addresses are written
+/// instead. Runs in a signal handler, on the alternate stack. If the slot was reused meanwhile, the
+/// line tells of the next stack; nothing worse happens.
+[[nodiscard]] GROWSTACK_EXPORT Disposition report_overflow(const SlotRecord& slot,
+                                                           const Fault& fault, void* context,
+                                                           int error) noexcept;
 
-/// Says once in the life of this process, in one line on standard error, that a signal was lost for
-/// want of room for its frame, and what to do about it. Runs in a signal handler.
-void report_lost_signal(const SlotRecord& slot, const Fault& fault) noexcept;
+/// Says once in the life of this process, in one line on standard error, that a signal was lost
+/// because the stack had no room for its frame, and what to do about it. Runs in a signal handler.
+GROWSTACK_EXPORT void report_lost_signal(const SlotRecord& slot, const Fault& fault) noexcept;
 
 }  // namespace growstack::handler
-
-#pragma GCC visibility pop

@@ -1,0 +1,199 @@
+// Promises to system calls: a fault in the kernel never reaches a fault handler in the program. Who
+// makes the memory, then, that a system call writes to before anybody has touched it?
+#include "promises/machine.hpp"
+#include "promises/promise.hpp"
+
+#include <growstack/handler/pages.hpp>
+
+#include <fmt/format.h>
+
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+namespace growstack::compare::promises {
+namespace {
+
+constexpr char pattern = 'x';
+
+/// The stack pointer of a bare call is that far below the memory that the call is about.
+constexpr std::size_t rest_of_frame = 512;
+
+std::uintptr_t untouched(const AnyStack& stack) { return handler::page_down(stack.base() - depth); }
+
+// ---- where data comes from: a descriptor that holds some and does not wait for more -------------
+
+/// Writes that many bytes to `to`. Returns `from`.
+int filled(int from, int to, std::size_t bytes) {
+  const std::string data(bytes, pattern);
+  require(write(to, data.data(), bytes) == static_cast<ssize_t>(bytes), "write");
+  return from;
+}
+
+int full_pipe(std::size_t bytes) {
+  std::array<int, 2> ends{};
+  require(pipe2(ends.data(), O_NONBLOCK | O_CLOEXEC) == 0, "pipe2");
+  return filled(ends[0], ends[1], bytes);
+}
+
+template <int type>
+int full_socket(std::size_t bytes) {
+  std::array<int, 2> ends{};
+  require(socketpair(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends.data()) == 0,
+          "socketpair");
+  return filled(ends[0], ends[1], bytes);
+}
+
+int full_eventfd(std::size_t bytes) {
+  const int descriptor = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  require(descriptor >= 0, "eventfd");
+  return filled(descriptor, descriptor, bytes);
+}
+
+// ---- bare calls ---------------------------------------------------------------------------------
+
+/// A system call that fills memory.
+struct Filler {
+  long number;
+  int (*source)(std::size_t bytes);  ///< nullptr if the call needs none
+  std::size_t bytes;
+};
+
+constexpr Filler pipe_read{SYS_read, full_pipe, 64 * kib};
+constexpr Filler stream_read{SYS_read, full_socket<SOCK_STREAM>, 4 * kib};
+constexpr Filler datagram_receive{SYS_recvfrom, full_socket<SOCK_DGRAM>, 4 * kib};
+constexpr Filler eventfd_read{SYS_read, full_eventfd, sizeof(std::uint64_t)};
+constexpr Filler random_bytes{SYS_getrandom, nullptr, 256};
+
+/// Makes the call, and if that fails once more after another call pushed its return address below
+/// the buffer. The worker says
+/// {"wanted": bytes, "first", "second": bytes or -errno, "right": the data arrived}.
+template <const Filler& call>
+Fate try_call(const Question& question) {
+  return on_stack(question, [](AnyStack& stack) -> nlohmann::json {
+    const int source = call.source == nullptr ? -1 : call.source(call.bytes);
+    const std::uintptr_t buffer = untouched(stack);
+    const auto wanted = static_cast<long>(call.bytes);
+    const auto make_call = [&] {
+      const std::uintptr_t below = buffer - rest_of_frame;
+      return call.source == nullptr
+                 ? syscall_at(below, call.number, buffer, call.bytes)
+                 : syscall_at(below, call.number, static_cast<std::uintptr_t>(source), buffer,
+                              call.bytes);
+    };
+    const long first = make_call();
+    long second = first;
+    if (first != wanted) {
+      call_at(buffer - 2 * rest_of_frame, [] {});
+      second = make_call();
+    }
+    const bool right =
+        second == wanted &&
+        (call.source == nullptr || *reinterpret_cast<const char*>(buffer + wanted - 1) == pattern);
+    return {{"wanted", wanted}, {"first", first}, {"second", second}, {"right", right}};
+  });
+}
+
+/// Waits for a value that the word does not have: EAGAIN if the kernel can read the word.
+Fate wait_on_futex(const Question& question) {
+  return on_stack(question, [](AnyStack& stack) {
+    constexpr std::uintptr_t other_value = 12345;
+    const std::uintptr_t word = untouched(stack);
+    return syscall_at(word - rest_of_frame, SYS_futex, word, FUTEX_WAIT_PRIVATE, other_value);
+  });
+}
+
+/// Has a frame of its own that nothing touches but the call of read().
+[[gnu::noinline]] ssize_t read_into_fresh_frame(int source) {
+  char frame[depth];  // uninitialised on purpose
+  const ssize_t bytes = read(source, frame, pipe_read.bytes);
+  asm volatile("" : : "r"(frame) : "memory");
+  return bytes < 0 ? -errno : bytes;
+}
+
+Fate read_by_libc(const Question& question) {
+  return on_stack(question, [](AnyStack&) -> nlohmann::json {
+    const ssize_t bytes = read_into_fresh_frame(full_pipe(pipe_read.bytes));
+    return {{"wanted", pipe_read.bytes}, {"first", bytes}};
+  });
+}
+
+// ---- cells --------------------------------------------------------------------------------------
+
+/// Returns "EFAULT" for -EFAULT, and "12 bytes" for 12.
+std::string described(long result) {
+  const char* const name = result < 0 ? strerrorname_np(static_cast<int>(-result)) : nullptr;
+  return name == nullptr ? fmt::format("{} bytes", result) : name;
+}
+
+/// Tells whether the first call brought everything.
+Cell whole(const nlohmann::json& said) {
+  const long wanted = said.at("wanted");
+  const long first = said.at("first");
+  if (first == wanted) {
+    return yes("whole");
+  }
+  return first < 0 ? no(described(first))
+                   : no("short", fmt::format("{} of {} bytes", first, wanted));
+}
+
+/// Tells whether the data that a failed call was to bring came with the next one.
+Cell kept(const nlohmann::json& said) {
+  const long first = said.at("first");
+  if (first == said.at("wanted").get<long>()) {
+    return yes("no need");
+  }
+  return said.at("right").get<bool>()
+             ? yes("kept")
+             : no("lost", fmt::format("{}, then {}", described(first),
+                                      described(said.at("second").get<long>())));
+}
+
+Cell readable(const nlohmann::json& said) { return said == -EAGAIN ? yes() : no(described(said)); }
+
+}  // namespace
+
+Family promises_to_system_calls() {
+  return {
+      "System calls into memory that nobody has touched",
+      "A system call gets a buffer 1 MiB below the base, far below what is committed. The kernel "
+      "meets the fault there, and a fault in the kernel raises no signal. A bare call is made "
+      "inline, with the stack pointer below the buffer and nothing pushed. After a failure the "
+      "experiment touches the memory from a frame below the buffer, as a program would, and makes "
+      "the call again.",
+      {{"read_libc", "libc's read(), 64 KiB of a pipe",
+        "A function with a large frame calls read() of libc. The call itself pushes a return "
+        "address below the buffer, so the stack grows before the kernel sees the buffer.",
+        read_by_libc, if_survived(whole)},
+       {"read_raw", "bare read, 64 KiB of a pipe",
+        "What a bare read returns: all of the 64 KiB, or an error.", try_call<pipe_read>,
+        if_survived(whole)},
+       {"recv_raw", "bare recv, a UNIX datagram",
+        "What a bare recvfrom of a datagram of 4 KiB returns.", try_call<datagram_receive>,
+        if_survived(whole)},
+       {"futex_raw", "bare FUTEX_WAIT", "Whether the kernel can read a futex word in the buffer.",
+        wait_on_futex, if_survived(readable)},
+       {"getrandom_raw", "bare getrandom", "What a bare getrandom of 256 bytes returns.",
+        try_call<random_bytes>, if_survived(whole)},
+       {"pipe_kept", "data of the pipe after a failure",
+        "Whether the second read of the pipe brings what the first one did not.",
+        try_call<pipe_read>, if_survived(kept)},
+       {"unix_stream_kept", "data of a UNIX stream after a failure",
+        "Whether the second read of a UNIX stream socket brings the 4 KiB.", try_call<stream_read>,
+        if_survived(kept)},
+       {"unix_datagram_kept", "a UNIX datagram after a failure",
+        "Whether the second recvfrom brings the datagram.", try_call<datagram_receive>,
+        if_survived(kept)},
+       {"eventfd_kept", "an eventfd's count after a failure",
+        "Whether the second read of an eventfd brings its count.", try_call<eventfd_read>,
+        if_survived(kept)}}};
+}
+
+}  // namespace growstack::compare::promises

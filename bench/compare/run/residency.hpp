@@ -1,2 +1,0 @@
-#pragma once
-#include "run/process_memory.hpp"  // until the promises include that

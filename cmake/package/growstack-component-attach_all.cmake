@@ -1,0 +1,2 @@
+# What the component attach_all needs.
+growstack_needs_component(handler)

@@ -1,0 +1,46 @@
+#include "anywhere/fork_wiped.hpp"
+
+#include <growstack/handler/name_memory.hpp>
+#include <growstack/handler/pages.hpp>
+
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <new>
+
+namespace growstack::handler {
+namespace {
+std::atomic<ForkWiped*> instance{nullptr};
+}
+
+void* map_fork_wiped(std::size_t bytes) noexcept {
+  void* const memory =
+      mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) {
+    return nullptr;
+  }
+  if (madvise(memory, bytes, MADV_WIPEONFORK) != 0) {
+    const int error = errno;
+    munmap(memory, bytes);
+    errno = error;
+    return nullptr;
+  }
+  name_memory(reinterpret_cast<std::uintptr_t>(memory), page_up(bytes), records_name);
+  return memory;
+}
+
+ForkWiped* fork_wiped() noexcept { return instance.load(std::memory_order_acquire); }
+
+int make_fork_wiped() noexcept {
+  if (fork_wiped() != nullptr) {
+    return 0;
+  }
+  void* const memory = map_fork_wiped(sizeof(ForkWiped));
+  if (memory == nullptr) {
+    return errno;
+  }
+  instance.store(new (memory) ForkWiped, std::memory_order_release);
+  return 0;
+}
+
+}  // namespace growstack::handler

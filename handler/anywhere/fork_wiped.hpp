@@ -1,0 +1,66 @@
+// Memory that a forked child finds zeroed (MADV_WIPEONFORK, Linux 4.14).
+//
+// Everything that names a thread of this process lives here. Those threads do not exist in a forked
+// child, which finds that out without running any code of ours. The memory is never unmapped, so a
+// pointer into it is always safe to read.
+#pragma once
+
+#include "anywhere/own_descriptor.hpp"
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace growstack::handler {
+
+/// Where a faulting thread waits for the helper. After that thread gave up and another one took the
+/// reply, the helper may still find the reply in an old request; the sequence number in `word`
+/// tells it so.
+struct alignas(64) Reply {
+  std::atomic<std::uint32_t> taken{0};  ///< written by the one faulting thread that waits here
+  std::atomic<std::uint32_t> word{0};   ///< sequence << 2 | ReplyState; a futex
+  int error = 0;                        ///< written by the helper before `word` says done
+};
+
+/// All zeros is a process without any service thread.
+struct ForkWiped {
+  /// Thread id of the helper that reads the pipe, or 0. Written by the helper; read by faulting
+  /// threads. A stale value costs them a wait of bounded length, a stale 0 a commit of their own.
+  std::atomic<std::uint32_t> helper_runs{0};
+  /// Thread id of the last helper, never 0 again once there was one. Written by the helper before
+  /// `helper_runs`.
+  std::atomic<std::uint32_t> helper_id{0};
+  /// The processor that the helper was last told to run on, + 1. 0: none so far; `any_processor`:
+  /// any from now on. Written by faulting threads.
+  std::atomic<std::uint32_t> helper_processor{0};
+  static constexpr std::uint32_t any_processor = UINT32_MAX;
+
+  // Not 0 while the thread was started in this process and has been neither joined nor abandoned.
+  // Written under the life-cycle lock.
+  std::atomic<std::uint32_t> helper_joinable{0};
+  std::atomic<std::uint32_t> symbolizer_joinable{0};  ///< also read by who reports an overflow
+  std::atomic<std::uint32_t> keeper_joinable{0};
+  std::atomic<std::uint32_t> monitor_joinable{0};
+
+  /// A SymbolState, and a futex: see fault/trace.hpp.
+  std::atomic<std::uint32_t> symbol_state{0};
+
+  /// The userfaultfd of each UserfaultKind. A child's would be its parent's, and fill memory of the
+  /// parent.
+  OwnDescriptor userfaults[2]{};
+
+  static constexpr std::size_t reply_count = 256;
+  Reply replies[reply_count];
+};
+
+/// Returns zeroed memory that a fork zeroes again, at least `bytes` of it; null with errno if there
+/// is none. It is never given back.
+[[nodiscard]] void* map_fork_wiped(std::size_t bytes) noexcept;
+
+/// Returns the one instance, or null before make_fork_wiped() succeeded. Signal handlers included.
+[[nodiscard]] ForkWiped* fork_wiped() noexcept;
+
+/// Makes the one instance unless it is there. Under the life-cycle lock. Returns 0 or an errno.
+[[nodiscard]] int make_fork_wiped() noexcept;
+
+}  // namespace growstack::handler

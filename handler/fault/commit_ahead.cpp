@@ -1,0 +1,58 @@
+// Growth without a fault: the same plan and commit, in the thread that asks.
+#include <growstack/handler/commit_ahead.hpp>
+
+#include <growstack/handler/classify.hpp>
+#include <growstack/handler/ranges.hpp>
+
+#include "fault/grow.hpp"
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+
+namespace growstack::handler {
+namespace {
+
+/// Makes the kernel touch the page, as any system call would: the kernel grows what it grows by
+/// itself, and says EFAULT where it does not. It reads a signal mask there, and then refuses it,
+/// because no `how` is -1.
+bool touch_by_kernel(std::uintptr_t address) noexcept {
+  constexpr int no_such_how = -1;
+  constexpr std::size_t mask_bytes = 8;
+  const std::uintptr_t aligned = address & ~(mask_bytes - 1);
+  return syscall(SYS_rt_sigprocmask, no_such_how, aligned, nullptr, mask_bytes) != 0 &&
+         errno == EINVAL;
+}
+
+}  // namespace
+
+int commit_ahead(std::uintptr_t inside, std::uintptr_t address) noexcept {
+  if (is_committed(inside, address)) {
+    return 0;
+  }
+  const PinnedSlot pinned(inside);
+  if (!pinned) {
+    return 0;
+  }
+  const SlotView slot = view(pinned.slot());
+  if (address >= slot.limit) {
+    return 0;
+  }
+  if (address < slot.floor) {
+    return ENOMEM;
+  }
+  const int kept = errno;
+  int error =
+      slot.growth == Growth::by_kernel ? ENOMEM : grow_here(pinned.range(), pinned.slot(), address);
+  // Not beyond a budget: the window of guard_markers would stay where it is, and a monitor would
+  // let the process die.
+  if (error != 0 && error != EDQUOT && touch_by_kernel(address)) {
+    error = 0;  // the kernel grows it, as in a forked child what userfaultfd was for
+  }
+  errno = kept;
+  return error;
+}
+
+}  // namespace growstack::handler

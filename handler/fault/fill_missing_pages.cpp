@@ -1,0 +1,67 @@
+#include "fault/fill_missing_pages.hpp"
+
+#include <growstack/handler/name_memory.hpp>
+#include <growstack/handler/pages.hpp>
+
+#include "anywhere/userfault_calls.hpp"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+
+namespace growstack::handler {
+namespace {
+
+/// What is copied from: mapped readable and never written to, so every page of it is the kernel's
+/// page of zeros. Written under the life-cycle lock before the first descriptor is there.
+std::atomic<std::uintptr_t> zeros{0};
+constexpr std::size_t zeros_size = std::size_t{256} * 1024;
+
+std::size_t fill_once(int userfault, Filling with, std::uintptr_t begin,
+                      std::size_t size) noexcept {
+  // The descriptor is not verified: an ioctl on a file of the program's does no harm, and says
+  // ENOTTY.
+  return with == Filling::page_of_zeros
+             ? map_page_of_zeros(userfault, begin, size)
+             : copy_to_missing(userfault, begin, zeros.load(std::memory_order_relaxed),
+                               std::min(size, zeros_size));
+}
+
+}  // namespace
+
+int prepare_filling() noexcept {
+  if (zeros.load(std::memory_order_relaxed) == 0) {
+    void* const memory = mmap(nullptr, zeros_size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+      return errno;
+    }
+    name_memory(reinterpret_cast<std::uintptr_t>(memory), zeros_size, records_name);
+    zeros.store(reinterpret_cast<std::uintptr_t>(memory), std::memory_order_relaxed);
+  }
+  return 0;
+}
+
+int fill_missing_pages(UserfaultKind kind, Filling with, std::uintptr_t begin,
+                       std::uintptr_t end) noexcept {
+  const int userfault = fork_wiped() == nullptr ? -1 : userfault_of(kind).number();
+  if (userfault < 0) {
+    return ENOENT;  // in a forked child
+  }
+  std::size_t at_once = end - begin;
+  for (std::uintptr_t at = begin; at < end;) {
+    const std::size_t size = std::min(at_once, end - at);
+    const std::size_t filled = fill_once(userfault, with, at, size);
+    if (filled != 0) {
+      at += filled;
+    } else if (errno == ENOENT && size > page_size()) {
+      at_once = page_down(size / 2);  // it lies in two mappings
+    } else if (errno != EAGAIN) {
+      return errno;
+    }
+  }
+  return 0;
+}
+
+}  // namespace growstack::handler

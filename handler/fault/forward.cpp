@@ -1,0 +1,108 @@
+#include "fault/forward.hpp"
+
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <atomic>
+
+namespace growstack::handler {
+namespace {
+
+/// Two places, used in turn, so that a fault that is being forwarded reads the old action
+/// undisturbed while a new one is set.
+struct Previous {
+  struct sigaction actions[2];
+  std::atomic<unsigned> current{0};
+};
+Previous before_segv;
+Previous before_bus;
+
+Previous& before(int signal) noexcept { return signal == SIGBUS ? before_bus : before_segv; }
+
+using InfoHandler = void (*)(int, siginfo_t*, void*);
+
+bool restore_default(int signal) noexcept {
+  struct sigaction action {};
+  action.sa_handler = SIG_DFL;
+  return sigaction(signal, &action, nullptr) == 0;
+}
+
+/// Returns whether the fault happens again when the handler returns, as one does that an
+/// instruction raised. A signal that was sent (si_code <= 0: kill, tgkill, sigqueue) or that stands
+/// for a failed signal delivery (SI_KERNEL) does not, nor does a word about broken memory that
+/// nobody has touched yet (BUS_MCEERR_AO).
+bool faults_again(const siginfo_t& info) noexcept {
+  return info.si_code > 0 && info.si_code != SI_KERNEL &&
+         !(info.si_signo == SIGBUS && info.si_code == BUS_MCEERR_AO);
+}
+
+/// Makes the default action happen when the handler returns, with the siginfo that it would have
+/// had.
+void die_by_default(int signal, siginfo_t* info, ucontext_t& context) noexcept {
+  // The kernel spares the first process of a container the default action of signals from inside.
+  if (getpid() == 1 && info->si_code <= 0 && info->si_pid != 0) {
+    return;
+  }
+  if (!restore_default(signal)) {
+    // A filter forbids it. The kernel kills for a fault whose signal is blocked.
+    sigaddset(&context.uc_sigmask, signal);
+  }
+  if (!faults_again(*info)) {
+    // Any si_code is allowed towards our own process.
+    syscall(SYS_rt_tgsigqueueinfo, getpid(), static_cast<pid_t>(syscall(SYS_gettid)), signal, info);
+  }
+}
+
+/// Returns the mask under which the previous handler would have run.
+sigset_t mask_for(const struct sigaction& action, int signal, const ucontext_t& context) noexcept {
+  sigset_t mask = context.uc_sigmask;
+  sigorset(&mask, &mask, &action.sa_mask);
+  if ((action.sa_flags & SA_NODEFER) == 0) {
+    sigaddset(&mask, signal);
+  }
+  return mask;
+}
+
+}  // namespace
+
+const struct sigaction& previous_action(int signal) noexcept {
+  const Previous& previous = before(signal);
+  return previous.actions[previous.current.load(std::memory_order_acquire)];
+}
+
+void set_previous_action(int signal, const struct sigaction& action) noexcept {
+  Previous& previous = before(signal);
+  const unsigned next = 1 - previous.current.load(std::memory_order_relaxed);
+  previous.actions[next] = action;
+  previous.current.store(next, std::memory_order_release);
+}
+
+void forward(int signal, siginfo_t* info, void* context) noexcept {
+  const struct sigaction action = previous_action(signal);
+  const bool wants_info = (action.sa_flags & SA_SIGINFO) != 0;
+  if (!wants_info && action.sa_handler == SIG_IGN && info->si_code <= 0) {
+    return;  // a sent signal can be ignored; the kernel kills for a fault all the same
+  }
+  if (!wants_info && (action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN)) {
+    die_by_default(signal, info, *static_cast<ucontext_t*>(context));
+    return;
+  }
+  constexpr int reset_hand = static_cast<int>(SA_RESETHAND);  // 2^31: an unsigned constant
+  if ((action.sa_flags & reset_hand) != 0) {
+    struct sigaction once = action;
+    once.sa_handler = SIG_DFL;
+    once.sa_flags &= ~(SA_SIGINFO | reset_hand);
+    set_previous_action(signal, once);
+  }
+  const sigset_t mask = mask_for(action, signal, *static_cast<const ucontext_t*>(context));
+  pthread_sigmask(SIG_SETMASK, &mask, nullptr);
+  if (wants_info) {
+    const InfoHandler handler = action.sa_sigaction;
+    handler(signal, info, context);
+  } else {
+    action.sa_handler(signal);
+  }
+}
+
+}  // namespace growstack::handler

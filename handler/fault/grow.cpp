@@ -1,0 +1,77 @@
+#include "fault/grow.hpp"
+
+#include <growstack/handler/ranges.hpp>
+
+#include "fault/counters.hpp"
+#include "fault/request.hpp"
+
+#include <cerrno>
+#include <optional>
+
+namespace growstack::handler {
+namespace {
+
+using Commit = int (*)(const Range& range, SlotRecord& slot, Step step) noexcept;
+
+int commit_here(const Range& range, SlotRecord& slot, Step step) noexcept {
+  const int error = range.operations->commit(range, slot, step);
+  if (error == 0) {
+    lower_limit(slot, step);
+  }
+  return error;
+}
+
+/// Commits in the thread that the range names.
+int commit(const Range& range, SlotRecord& slot, Step step) noexcept {
+  if (range.committer == Committer::helper) {
+    if (const std::optional<int> answer = commit_by_helper(range, slot, step)) {
+      tally.by_helper.add_one();
+      return *answer;
+    }
+    tally.helper_missing.add_one();
+  }
+  return commit_here(range, slot, step);
+}
+
+int grow_by(Commit commits, const Range& range, SlotRecord& slot, std::uintptr_t address) noexcept {
+  for (;;) {
+    const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
+    const Step step = range.operations->plan(range, slot, address);
+    if (step.begin <= address && address < step.end) {
+      return commits(range, slot, step);
+    }
+    const std::uintptr_t limit_now = slot.limit.load(std::memory_order_acquire);
+    if (limit_now <= address) {
+      return 0;  // another thread was first
+    }
+    if (limit_now == limit) {
+      return EDOM;  // the plan would decline for ever
+    }
+  }
+}
+
+}  // namespace
+
+int grow(const Range& range, SlotRecord& slot, std::uintptr_t address) noexcept {
+  return grow_by(commit, range, slot, address);
+}
+
+int grow_here(const Range& range, SlotRecord& slot, std::uintptr_t address) noexcept {
+  return grow_by(commit_here, range, slot, address);
+}
+
+void lower_limit(SlotRecord& slot, Step step) noexcept {
+  const auto lower = [&](std::atomic<std::uintptr_t>& word, std::uintptr_t highest) {
+    std::uintptr_t seen = word.load(std::memory_order_relaxed);
+    while (seen > step.begin && seen <= highest &&
+           !word.compare_exchange_weak(seen, step.begin, std::memory_order_release)) {
+    }
+  };
+  // A limit above the end of the step was raised by a trim, which took away what lies between. The
+  // limit must not claim that.
+  lower(slot.limit, step.end);
+  lower(slot.high_water, UINTPTR_MAX);
+  slot.marks.fetch_or(grown_mark, std::memory_order_release);
+}
+
+}  // namespace growstack::handler

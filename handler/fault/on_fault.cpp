@@ -1,0 +1,205 @@
+// The way of a fault, top to bottom. notes/life-of-a-fault.md walks the same steps.
+//
+// Everything in this folder runs in a signal handler, on the alternate stack, with every signal
+// blocked. It takes no lock, allocates nothing and calls nothing but what this box lists:
+//
+//     call                               who                      why it is safe
+//     ---------------------------------  -----------------------  --------------------------------
+//     getauxval, getpagesize             look-up, classification  read what the kernel told libc
+//     fstat                              request                  signal-safety(7) lists it
+//     write, tgkill, sched_setaffinity,  request                  bare system calls, by syscall(3),
+//       futex, rt_sigtimedwait                                    which touches only errno
+//     sched_getcpu                       request                  reads a word of the kernel's
+//     getpid                             request, forwarding      listed
+//     mprotect, madvise, ioctl           Operations::commit       bare system calls, not listed:
+//                                                                 they touch no memory of libc's
+//     futex                              is_writable              as above
+//     sigaction, pthread_sigmask         forwarding               listed
+//     gettid, rt_tgsigqueueinfo          forwarding               bare system calls
+//     sigpending, clock_gettime          report                   listed
+//     ppoll, write, prctl, gettid,       report                   bare system calls
+//       futex, rt_sigtimedwait
+//     the unwinder                       report                   only when nothing can be lost any
+//                                                                 more; warmed up beforehand; since
+//                                                                 glibc 2.35 it finds objects
+//                                                                 without a lock (_dl_find_object)
+//     sigemptyset and the like, memset,  all                      arithmetic on what they are
+//       strlen                                                    given
+//
+// libc's own write, ppoll and sigtimedwait are cancellation points. Operations::plan and ::commit
+// are the range's; lib/ keeps the same rules. What would be unsafe is done beforehand, in an
+// ordinary thread (warm_up_unwinder, prepare_filling). errno is kept. No other thread-local
+// variable is touched.
+#include "fault/on_fault.hpp"
+
+#include <growstack/handler/classify.hpp>
+#include <growstack/handler/machine.hpp>
+#include <growstack/handler/pages.hpp>
+#include <growstack/handler/ranges.hpp>
+#include <growstack/handler/report.hpp>
+
+#include "fault/counters.hpp"
+#include "fault/forward.hpp"
+#include "fault/grow.hpp"
+#include "machine/machine.hpp"
+
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace growstack::handler {
+namespace {
+
+class KeepErrno {
+ public:
+  KeepErrno() noexcept : kept_(errno) {}
+  ~KeepErrno() { errno = kept_; }
+  KeepErrno(const KeepErrno&) = delete;
+  KeepErrno& operator=(const KeepErrno&) = delete;
+
+ private:
+  int kept_;
+};
+
+Fault read_fault(int signal, const siginfo_t& info, const ucontext_t& context) noexcept {
+  return {.signal = signal,
+          .address = reinterpret_cast<std::uintptr_t>(info.si_addr),
+          .stack_pointer = ThisMachine::stack_pointer(context),
+          .program_counter = ThisMachine::program_counter(context),
+          .code = info.si_code,
+          .access = ThisMachine::access(context),
+          .may_be_bad_address = ThisMachine::may_be_bad_address(context),
+          .page_present = ThisMachine::page_present(context)};
+}
+
+/// What is left to do with a fault when its slot is not pinned any more.
+struct Resolution {
+  enum Kind : std::uint8_t { resume, forward, give_up } kind = resume;
+  // To give up:
+  const Operations* operations = nullptr;
+  const SlotRecord* slot = nullptr;
+  int error = 0;
+};
+
+Resolution foreign() noexcept {
+  tally.foreign.add_one();
+  return {.kind = Resolution::forward};
+}
+
+Resolution give_up(const PinnedSlot& pinned, int error) noexcept {
+  return {.kind = Resolution::give_up,
+          .operations = pinned.range().operations,
+          .slot = &pinned.slot(),
+          .error = error};
+}
+
+Resolution grow_to(const PinnedSlot& pinned, std::uintptr_t address) noexcept {
+  const int error = grow(pinned.range(), pinned.slot(), address);
+  return error == 0 ? Resolution{} : give_up(pinned, error);
+}
+
+/// Fills a page that somebody gave back to the kernel. If another thread has filled it by now,
+/// nothing happens, and the instruction is tried again.
+Resolution fill_again(const PinnedSlot& pinned, std::uintptr_t address) noexcept {
+  const std::uintptr_t page = page_down(address);
+  const int error =
+      pinned.range().operations->commit(pinned.range(), pinned.slot(), {page, page + page_size()});
+  if (error == ENOENT) {
+    return foreign();  // a mapping that the program made there
+  }
+  tally.spurious.add_one();
+  return error == 0 ? Resolution{} : give_up(pinned, error);
+}
+
+/// Asks the kernel whether the address may be written to, without a fault and without a change:
+/// FUTEX_WAKE_OP adds 0 to the second word.
+bool is_writable(std::uintptr_t address) noexcept {
+  std::uint32_t first = 0;
+  const std::uintptr_t second = address & ~(alignof(std::uint32_t) - 1);
+  return syscall(SYS_futex, &first, FUTEX_WAKE_OP_PRIVATE, 0, nullptr, second,
+                 FUTEX_OP(FUTEX_OP_ADD, 0, FUTEX_OP_CMP_EQ, 0)) >= 0;
+}
+
+/// Resumes, unless the memory is committed by us and forbidden by the program: its own guard page.
+Resolution try_again(std::uintptr_t address) noexcept {
+  if (!is_writable(address)) {
+    return foreign();
+  }
+  tally.spurious.add_one();
+  return {};
+}
+
+/// Returns where the kernel would have put a signal's frame, at least as far down as the stack may
+/// reach.
+std::uintptr_t signal_frame_address(const Fault& fault, const SlotView& slot) noexcept {
+  const std::uintptr_t lowest = fault.stack_pointer - signal_frame_bytes();
+  return std::min(std::max(lowest, slot.floor), slot.limit - 1);
+}
+
+bool runs_elsewhere(const Fault& fault, const SlotView& slot) noexcept {
+  return fault.stack_pointer < slot.guard || fault.stack_pointer > slot.base;
+}
+
+/// Does everything that needs the slot pinned.
+Resolution resolve(const Fault& fault) noexcept {
+  // If the kernel gave no address, the slot of the stack pointer. Just below it, because a stack
+  // pointer is an end.
+  const PinnedSlot pinned(may_be_lost_signal_frame(fault) ? fault.stack_pointer - 1
+                                                          : fault.address);
+  if (!pinned) {
+    return foreign();
+  }
+  const SlotView slot = view(pinned.slot());
+  const bool ran_past_guard =
+      fault.stack_pointer < slot.guard && in_vacant_slot(pinned.range(), fault.stack_pointer);
+
+  switch (classify(fault, slot, signal_frame_bytes(), ran_past_guard)) {
+    case Outcome::growth:
+      count_growth(pinned.slot(), runs_elsewhere(fault, slot));
+      return grow_to(pinned, fault.address);
+    case Outcome::lost_signal_frame:
+      tally.lost_signal_frame.add_one();
+      if (!fault.may_be_bad_address) {
+        report_lost_signal(pinned.slot(), fault);
+      }
+      return grow_to(pinned, signal_frame_address(fault, slot));
+    case Outcome::spurious:
+      return try_again(fault.address);
+    case Outcome::discarded:
+      return fill_again(pinned, fault.address);
+    case Outcome::overflow:
+      tally.overflow.add_one();
+      return give_up(pinned, 0);
+    case Outcome::foreign:
+      break;
+  }
+  return foreign();
+}
+
+}  // namespace
+
+void on_fault(int signal, siginfo_t* info, void* context) noexcept {
+  const KeepErrno keep_errno;
+  const Fault fault = read_fault(signal, *info, *static_cast<const ucontext_t*>(context));
+  const Resolution resolution = resolve(fault);
+  switch (resolution.kind) {
+    case Resolution::resume:
+      return;
+    case Resolution::give_up:
+      switch (
+          resolution.operations->on_overflow(*resolution.slot, fault, context, resolution.error)) {
+        case Disposition::forward:
+          break;
+      }
+      break;
+    case Resolution::forward:
+      break;
+  }
+  forward(signal, info, context);
+}
+
+}  // namespace growstack::handler

@@ -1,0 +1,26 @@
+// Signals that our own writing raises (SIGPIPE, SIGXFSZ). They stay pending on the thread, because
+// they are blocked while a handler runs, and would end the process when it returns. They are not
+// the program's, so we take them back.
+#pragma once
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstddef>
+#include <ctime>
+
+namespace growstack::handler {
+
+/// Removes a pending signal, which must be blocked. Signal handlers.
+inline void take_back(int signal) noexcept {
+  sigset_t only;
+  sigemptyset(&only);
+  sigaddset(&only, signal);
+  const timespec now{};
+  constexpr std::size_t mask_bytes = 8;
+  // The bare system call, because sigtimedwait(3) acts on a pending cancellation.
+  syscall(SYS_rt_sigtimedwait, &only, nullptr, &now, mask_bytes);
+}
+
+}  // namespace growstack::handler

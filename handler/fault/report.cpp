@@ -1,0 +1,220 @@
+// The report of a stack that cannot grow, as the faulting thread makes it. fault/trace.cpp walks
+// the stack, and threads/symbolizer.cpp names the frames.
+#include <growstack/handler/pages.hpp>
+#include <growstack/handler/report.hpp>
+
+#include "anywhere/fork_wiped.hpp"
+#include "anywhere/futex.hpp"
+#include "anywhere/raw_line.hpp"
+#include "fault/pending_signals.hpp"
+#include "fault/trace.hpp"
+
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+
+namespace growstack::handler {
+namespace {
+
+using namespace std::chrono_literals;
+
+/// How long a faulting thread waits for names. The symbols of a large program take a second or two
+/// to read; a deadlock takes for ever.
+constexpr auto symbol_patience = 10s;
+
+/// 1 while a thread reports: one trace at a time. A futex.
+std::atomic<std::uint32_t> reporting{0};
+
+/// Returns whether the kernel refused to grow the stack. Another stack ends at its floor only.
+bool ended_by_kernel(const SlotRecord& slot, const Fault& fault) noexcept {
+  return slot.growth.load(std::memory_order_relaxed) == Growth::by_kernel &&
+         fault.address >= slot.floor.load(std::memory_order_relaxed);
+}
+
+/// Returns the lowest committed address. Nobody keeps the limit of a stack that the kernel grows:
+/// it ended right above the address that faulted.
+std::uintptr_t lowest_committed(const SlotRecord& slot, const Fault& fault) noexcept {
+  const std::uintptr_t limit = slot.limit.load(std::memory_order_relaxed);
+  return ended_by_kernel(slot, fault) ? std::min(limit, page_up(fault.address)) : limit;
+}
+
+/// Returns what happened to a stack that ended without an error of ours: it reached its floor, or
+/// others gave up.
+const char* end_of(const SlotRecord& slot, const Fault& fault) noexcept {
+  if (fault.address >= slot.floor.load(std::memory_order_relaxed)) {
+    switch (slot.growth.load(std::memory_order_relaxed)) {
+      case Growth::by_kernel:
+        return "stack overflow: the kernel grew it no further (RLIMIT_STACK is reached or another "
+               "mapping is in the way)";
+      case Growth::by_monitor:
+        return "a stack could not grow (the monitor thread was refused the memory)";
+      default:
+        break;
+    }
+  }
+  return "stack overflow";
+}
+
+void name_the_cause(RawLine& line, const SlotRecord& slot, const Fault& fault, int error) noexcept {
+  switch (error) {
+    case 0:
+      line << end_of(slot, fault);
+      break;
+    case ENOMEM:
+      line << "a stack could not grow (ENOMEM: vm.max_map_count, RLIMIT_DATA, RLIMIT_AS or the "
+              "overcommit limit is reached)";
+      break;
+    case EDQUOT:
+      line << "a stack could not grow (the budget of its pool or of the process is used up)";
+      break;
+    case EDOM:
+      line << "a stack could not grow (its owner declined)";
+      break;
+    case EBADF:
+    case ENOTTY:
+      line << "a stack could not grow (the program closed the descriptor of growstack's "
+              "userfaultfd)";
+      break;
+    default:
+      line << "a stack could not grow (errno " << static_cast<std::uint64_t>(error) << ")";
+  }
+}
+
+/// Takes back the signals that writing to a closed pipe or a full file raises, unless they were
+/// pending before. They would end the process before the fault does.
+class KeepPendingSignals {
+ public:
+  KeepPendingSignals() noexcept { sigpending(&before_); }
+  ~KeepPendingSignals() {
+    for (const int signal : {SIGPIPE, SIGXFSZ}) {
+      if (sigismember(&before_, signal) == 0) {
+        take_back(signal);
+      }
+    }
+  }
+  KeepPendingSignals(const KeepPendingSignals&) = delete;
+  KeepPendingSignals& operator=(const KeepPendingSignals&) = delete;
+
+ private:
+  sigset_t before_{};
+};
+
+/// Adds: thread 17 "worker", stack "parser"
+RawLine& name_the_place(RawLine& line, const SlotRecord& slot) noexcept {
+  char thread_name[16] = "";
+  prctl(PR_GET_NAME, thread_name);
+  return line << "thread " << static_cast<std::uint64_t>(syscall(SYS_gettid)) << " \""
+              << thread_name << "\", stack \"" << slot.name << "\"";
+}
+
+bool write_raw_line(const SlotRecord& slot, const Fault& fault, int error) noexcept {
+  const std::uintptr_t base = slot.base.load(std::memory_order_relaxed);
+  RawLine line;
+  line << "growstack: ";
+  name_the_cause(line, slot, fault, error);
+  line << ": ";
+  name_the_place(line, slot) << ", reserved " << base - slot.floor.load(std::memory_order_relaxed)
+                             << " bytes, committed " << base - lowest_committed(slot, fault);
+  (line << ", fault address ").address(fault.address);
+  (line << ", stack pointer ").address(fault.stack_pointer);
+  return line.write_to_stderr();
+}
+
+/// Has the symbolizer print the trace. Returns false if it did not.
+bool print_with_symbols() noexcept {
+  ForkWiped* const shared = fork_wiped();
+  if (shared == nullptr || shared->symbolizer_joinable.load(std::memory_order_acquire) == 0) {
+    return false;  // there is no such thread: in a forked child
+  }
+  constexpr auto requested = static_cast<std::uint32_t>(SymbolState::requested);
+  std::atomic<std::uint32_t>& state = shared->symbol_state;
+  std::uint32_t seen = state.load(std::memory_order_acquire);
+  do {
+    if (static_cast<SymbolState>(seen) == SymbolState::ending) {
+      return false;
+    }
+  } while (!state.compare_exchange_weak(seen, requested, std::memory_order_acq_rel));
+  futex_wake(state);
+  const auto deadline = std::chrono::steady_clock::now() + symbol_patience;
+  while (std::chrono::steady_clock::now() < deadline) {
+    seen = state.load(std::memory_order_acquire);
+    if (seen != requested) {
+      return static_cast<SymbolState>(seen) == SymbolState::done;
+    }
+    futex_wait(state, requested, 100ms);
+  }
+  return false;
+}
+
+void write_raw_frames() noexcept {
+  constexpr std::size_t most = 32;
+  const Trace& trace = the_trace();
+  RawLine line;
+  line << "growstack: no symbols (a forked child, no memory, or the allocator's lock is held); the "
+          "innermost "
+       << std::min(most, trace.total) << " of " << trace.total << " frames:";
+  bool written = line.write_to_stderr();
+  for (std::size_t index = 0; written && index < std::min(most, trace.total); ++index) {
+    (line << "  #" << index << "  ").address(reinterpret_cast<std::uintptr_t>(trace.inner[index]));
+    written = line.write_to_stderr();
+  }
+}
+
+/// Waits until the thread that reports has finished, because we return to a fault that ends the
+/// process.
+void wait_for_other_report() noexcept {
+  const auto deadline = std::chrono::steady_clock::now() + symbol_patience;
+  while (reporting.load(std::memory_order_acquire) != 0 &&
+         std::chrono::steady_clock::now() < deadline) {
+    futex_wait(reporting, 1, 100ms);
+  }
+}
+
+void write_trace(const Fault& fault) noexcept {
+  if (reporting.exchange(1, std::memory_order_acquire) != 0) {
+    wait_for_other_report();
+    return;
+  }
+  collect_trace(fault.program_counter);
+  if (!print_with_symbols()) {
+    write_raw_frames();
+  }
+  reporting.store(0, std::memory_order_release);
+  futex_wake(reporting);
+}
+
+}  // namespace
+
+Disposition report_overflow(const SlotRecord& slot, const Fault& fault, void* /*context*/,
+                            int error) noexcept {
+  const KeepPendingSignals keep_pending_signals;
+  if (write_raw_line(slot, fault, error)) {  // otherwise nobody listens
+    write_trace(fault);
+  }
+  return Disposition::forward;
+}
+
+void report_lost_signal(const SlotRecord& slot, const Fault& fault) noexcept {
+  static constinit std::atomic<bool> said{false};
+  if (said.exchange(true, std::memory_order_relaxed)) {
+    return;
+  }
+  const KeepPendingSignals keep_pending_signals;
+  RawLine line;
+  line << "growstack: a signal was lost: its handler is without SA_ONSTACK, and there was no room "
+          "for its frame: ";
+  const std::uintptr_t limit = slot.limit.load(std::memory_order_relaxed);
+  name_the_place(line, slot) << ", ";
+  line << fault.stack_pointer - std::min(limit, fault.stack_pointer)
+       << " bytes committed below the stack pointer. "
+       << "Give the handler SA_ONSTACK (growstack::handler::add_onstack), or more headroom to the "
+          "stack. Said once.";
+  static_cast<void>(line.write_to_stderr());
+}
+
+}  // namespace growstack::handler

@@ -1,0 +1,46 @@
+// The frames of a stack that overflowed, and how they get their names: the faulting thread walks
+// the stack, and the parked symbolizer thread names what was found.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+namespace growstack::handler {
+
+/// The value of ForkWiped::symbol_state, a futex.
+///
+///     parked, done, failed --(faulting thread)--> requested --(symbolizer)--> done or failed
+///     any --(uninstall)--> ending --(install)--> parked
+///
+/// All waits for the end of `requested` are bounded, and only the symbolizer ends it.
+enum class SymbolState : std::uint32_t { parked = 0, requested, done, failed, ending };
+
+/// Frames of the one stack that is reported, innermost first: as many as fit from its inner end,
+/// where it overflowed, and from its outer end, where the recursion began. Written by the faulting
+/// thread before `requested`. Addresses beyond the first are return addresses.
+struct Trace {
+  static constexpr std::size_t capacity = std::size_t{32} * 1024;
+  std::size_t total = 0;        ///< frames that were walked
+  bool whole = true;            ///< the walk reached the outer end
+  const void* inner[capacity];  ///< frames 0 and up
+  const void* outer[capacity];  ///< the last ones: frame n, from `capacity` on, at n % capacity
+
+  [[nodiscard]] std::size_t inner_count() const noexcept { return std::min(total, capacity); }
+  [[nodiscard]] std::size_t outer_count() const noexcept {
+    return std::min(total - inner_count(), capacity);
+  }
+};
+
+/// Returns the one trace. Only a report touches its pages.
+[[nodiscard]] Trace& the_trace() noexcept;
+
+/// Has the unwinder do what it does only once (loading, allocating), so that it need not do so in a
+/// handler. Not from a signal handler.
+void warm_up_unwinder() noexcept;
+
+/// Collects the frames of the running thread, from the interrupted program counter on, in bounded
+/// time. Signal handlers, once the unwinder is warm.
+void collect_trace(std::uintptr_t program_counter) noexcept;
+
+}  // namespace growstack::handler

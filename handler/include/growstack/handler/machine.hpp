@@ -1,0 +1,23 @@
+// Sizes that depend on the processor. Any thread, signal handlers included.
+#pragma once
+
+#include <growstack/export.hpp>
+
+#include <cstddef>
+
+namespace growstack::handler {
+
+/// Returns the size of the ABI's red zone, in bytes: a function may keep data that far below its
+/// stack pointer. Any thread, signal handlers included.
+[[nodiscard]] GROWSTACK_EXPORT std::size_t red_zone_bytes() noexcept;
+
+/// Returns how many bytes the kernel needs below the stack pointer to deliver a signal on the
+/// running stack: the red zone and the largest frame that the registers of this processor can need
+/// (AT_MINSIGSTKSZ, getauxval(3)). Any thread, signal handlers included.
+[[nodiscard]] GROWSTACK_EXPORT std::size_t signal_frame_bytes() noexcept;
+
+/// Returns how many bytes of address space one page of page tables describes: 2 MiB with pages of
+/// 4 KiB. Any thread, signal handlers included.
+[[nodiscard]] GROWSTACK_EXPORT std::size_t page_table_span() noexcept;
+
+}  // namespace growstack::handler

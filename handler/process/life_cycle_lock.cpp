@@ -1,0 +1,43 @@
+// The lock, and what a fork(2) does here: it holds the lock, and watches memory anew in the child.
+// Threads of the parent need nothing, because the words that name them are wiped
+// (anywhere/fork_wiped.hpp). Both stand in one file, because a linker takes from an archive only
+// files that define what somebody names.
+#include "process/life_cycle_lock.hpp"
+
+#include <growstack/handler/init_order.hpp>
+
+#include "process/userfault.hpp"
+
+#include <pthread.h>
+
+namespace growstack::handler {
+namespace {
+
+constinit std::mutex mutex;
+
+void before_fork() noexcept { mutex.lock(); }
+
+void in_parent() noexcept { mutex.unlock(); }
+
+void in_child() noexcept {
+  watch_in_child();
+  mutex.unlock();
+}
+
+/// Registers when the program is loaded, before lib/ does. Handlers that prepare for a fork run in
+/// the reverse order, and lib/ takes its locks before this one.
+struct HoldOverFork {
+  HoldOverFork() noexcept {
+    prepare_to_watch_in_child();
+    // ENOMEM at worst. Then a child that is forked while another thread starts something here could
+    // not start anything.
+    static_cast<void>(pthread_atfork(before_fork, in_parent, in_child));
+  }
+};
+[[gnu::init_priority(init_foundations)]] const HoldOverFork hold_over_fork;
+
+}  // namespace
+
+LifeCycleLock::LifeCycleLock() noexcept : held_(mutex) {}
+
+}  // namespace growstack::handler

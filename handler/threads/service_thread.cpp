@@ -1,0 +1,150 @@
+#include "threads/service_thread.hpp"
+
+#include <growstack/handler/handler.hpp>
+#include <growstack/handler/init_order.hpp>
+
+#include <linux/close_range.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstddef>
+
+namespace growstack::handler {
+namespace {
+
+/// The processors that this process was started on. A program under taskset(1) stays there; threads
+/// that it pins later do not count.
+[[gnu::init_priority(init_foundations)]] const cpu_set_t processors_at_start = [] {
+  cpu_set_t processors;
+  if (sched_getaffinity(0, sizeof processors, &processors) != 0) {
+    CPU_ZERO(&processors);
+  }
+  return processors;
+}();
+
+constinit thread_local bool starting = false;
+
+/// Gives the calling thread a descriptor table of its own that holds only `kept`. Uses
+/// close_range(2), because container runtimes forbid unshare(2). Returns 0 or an errno.
+int keep_descriptor_only(int kept) noexcept {
+  const auto number = static_cast<unsigned>(kept);
+  if (number > 0 && close_range(0, number - 1, CLOSE_RANGE_UNSHARE) != 0) {
+    return errno;
+  }
+  return close_range(number + 1, ~0U, CLOSE_RANGE_UNSHARE) == 0 ? 0 : errno;
+}
+
+}  // namespace
+
+bool starts_service_thread() noexcept { return starting; }
+
+int ServiceThread::create() noexcept {
+  pthread_attr_t attributes;
+  if (const int error = pthread_attr_init(&attributes); error != 0) {
+    return error;
+  }
+  const sched_param priority{.sched_priority = 0};
+  pthread_attr_setinheritsched(&attributes, PTHREAD_EXPLICIT_SCHED);
+  pthread_attr_setschedpolicy(&attributes, SCHED_OTHER);
+  pthread_attr_setschedparam(&attributes, &priority);
+
+  // The new thread inherits the mask, so there is no moment in which it could take a signal.
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  // Generous, because only touched pages cost, and because glibc takes the program's static
+  // thread-local storage, which may be large, out of it. EINVAL says that it does not fit.
+  constexpr std::size_t usual_stack = std::size_t{8} << 20;
+  constexpr std::size_t largest_stack = std::size_t{512} << 20;
+  starting = true;
+  int error = EINVAL;
+  for (std::size_t bytes = usual_stack; error == EINVAL && bytes <= largest_stack; bytes *= 2) {
+    pthread_attr_setstacksize(&attributes, bytes);
+    error = pthread_create(&thread_, &attributes, body, this);
+  }
+  starting = false;
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  pthread_attr_destroy(&attributes);
+  return error;
+}
+
+int ServiceThread::start(int descriptor) noexcept {
+  if (is_started()) {
+    return 0;
+  }
+  if (const int error = prepare(descriptor); error != 0) {
+    return error;
+  }
+  descriptor_ = descriptor;
+  result_.store(pending, std::memory_order_relaxed);
+  if (const int error = create(); error != 0) {
+    return error;
+  }
+  if (descriptor != no_descriptor) {  // otherwise nothing can fail any more
+    result_.wait(pending, std::memory_order_acquire);
+    if (const int error = result_.load(std::memory_order_acquire); error != 0) {
+      pthread_join(thread_, nullptr);
+      return error;
+    }
+  }
+  (fork_wiped()->*joinable_).store(1, std::memory_order_release);
+  return 0;
+}
+
+void* ServiceThread::body(void* self) noexcept {
+  auto& thread = *static_cast<ServiceThread*>(self);
+  pthread_setname_np(pthread_self(), thread.name_);
+  if (CPU_COUNT(&processors_at_start) != 0) {
+    sched_setaffinity(0, sizeof processors_at_start, &processors_at_start);
+  }
+  const int descriptor = thread.descriptor_;
+  const int error = descriptor == no_descriptor ? 0 : keep_descriptor_only(descriptor);
+  if (error == 0) {
+    thread.settle();
+  }
+  // From here on the object may belong to another thread, if this one is abandoned.
+  thread.result_.store(error, std::memory_order_release);
+  thread.result_.notify_one();
+  if (error == 0) {
+    thread.run(descriptor);
+    if (descriptor != no_descriptor) {
+      // The bare system call, because ThreadSanitizer believes that all threads share one table.
+      syscall(SYS_close, descriptor);
+    }
+  }
+  return nullptr;
+}
+
+bool ServiceThread::is_started() const noexcept {
+  const ForkWiped* const shared = fork_wiped();
+  return shared != nullptr && (shared->*joinable_).load(std::memory_order_relaxed) != 0;
+}
+
+/// Returns true if the thread is started; from then on the caller has to join or detach it.
+bool ServiceThread::claim() noexcept {
+  ForkWiped* const shared = fork_wiped();
+  return shared != nullptr && (shared->*joinable_).exchange(0, std::memory_order_relaxed) != 0;
+}
+
+void ServiceThread::end() noexcept {
+  if (!claim()) {
+    return;
+  }
+  if (ask_to_end()) {
+    pthread_join(thread_, nullptr);
+  } else {
+    pthread_detach(thread_);
+  }
+}
+
+void ServiceThread::abandon() noexcept {
+  if (claim()) {
+    pthread_detach(thread_);
+  }
+}
+
+}  // namespace growstack::handler

@@ -1,0 +1,85 @@
+// For programs that link it: pthread_create(3) and thrd_create(3) which attach every thread that
+// they start, so that any may run on growable stacks. std::thread and all libraries start theirs by
+// these.
+#include "stacks/attached_start.hpp"
+
+#include <dlfcn.h>
+#include <pthread.h>
+#include <threads.h>
+
+#include <atomic>
+#include <cerrno>
+
+namespace {
+
+using growstack::AttachedStart;
+
+/// The next definition of a function: libc's, or that of somebody who replaces it as well. Looked
+/// up when it is first called, for threads may be started before any constructor of ours has run.
+/// By any number of threads at once, which does no harm, where the guard of a static could stay
+/// taken for ever in a child that is forked meanwhile.
+template <class Function>
+class Next {
+ public:
+  explicit constexpr Next(const char* name) noexcept : name_(name) {}
+  Function* get() noexcept {
+    Function* known = known_.load(std::memory_order_relaxed);
+    if (known == nullptr) {
+      known = reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name_));
+      known_.store(known, std::memory_order_relaxed);
+    }
+    return known;
+  }
+
+ private:
+  const char* name_;
+  std::atomic<Function*> known_{nullptr};
+};
+
+constinit Next<int(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*)> next_pthread_create{
+    "pthread_create"};
+constinit Next<int(thrd_t*, thrd_start_t, void*)> next_thrd_create{"thrd_create"};
+
+}  // namespace
+
+#pragma GCC visibility push(default)
+
+extern "C" {
+
+// What the linker is asked for, so that it takes the rest.
+extern const int growstack_attach_all;
+const int growstack_attach_all = 1;
+
+int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*start)(void*),
+                   void* argument) noexcept {
+  auto* const real = next_pthread_create.get();
+  if (growstack::handler::starts_service_thread()) {
+    return real(thread, attributes, start, argument);
+  }
+  auto made = AttachedStart<void*>::make(start, argument);
+  if (made == nullptr) {
+    return EAGAIN;
+  }
+  const int error = real(thread, attributes, &AttachedStart<void*>::run, made.get());
+  if (error == 0) {
+    static_cast<void>(made.release());  // the thread's now
+  }
+  return error;
+}
+
+int thrd_create(thrd_t* thread, thrd_start_t start, void* argument) {
+  auto* const real = next_thrd_create.get();
+  auto made = AttachedStart<int>::make(start, argument);
+  if (made == nullptr) {
+    return thrd_nomem;
+  }
+  const int result = real(thread, &AttachedStart<int>::run, made.get());
+  if (result == thrd_success) {
+    static_cast<void>(made.release());
+  }
+  return result;
+}
+
+}  // extern "C"
+
+#pragma GCC visibility pop

@@ -1,0 +1,163 @@
+#include <growstack/memory_resource.hpp>
+
+#include "errors.hpp"
+#include "sanitizers.hpp"
+#include "stacks/stack_access.hpp"
+#include "memory/vm.hpp"
+
+#include <growstack/handler/commit_ahead.hpp>
+
+#include <algorithm>
+#include <cerrno>
+#include <new>
+
+namespace growstack {
+namespace {
+
+/// Of every block's size and address.
+constexpr std::size_t unit = alignof(std::max_align_t);
+
+/// Of a size that fits in the region. A block of no bytes has an address of its own, too.
+std::size_t in_units(std::size_t bytes) noexcept {
+  return bytes == 0 ? unit : vm::round_up(bytes, unit);
+}
+
+/// What is written into the room that alignment leaves above a block, so that deallocate() finds
+/// the way back over it.
+struct Padding {
+  std::uintptr_t next;    ///< the lowest block before this one
+  std::uintptr_t padded;  ///< and of those with such a room the lowest
+};
+static_assert(sizeof(Padding) <= unit, "there is a unit of room, or none");
+
+Padding take_padding(std::uintptr_t address) noexcept {
+  sanitizers::allow(address, sizeof(Padding));
+  const Padding padding = *reinterpret_cast<const Padding*>(address);
+  sanitizers::forbid(address, sizeof padding);
+  return padding;
+}
+
+void write_padding(std::uintptr_t address, Padding padding) noexcept {
+  sanitizers::allow(address, sizeof padding);
+  new (reinterpret_cast<void*>(address)) Padding(padding);
+  sanitizers::forbid(address, sizeof padding);
+}
+
+StackOptions as_region(StackOptions options) {
+  if (options.strategy == Strategy::grows_down) {
+    fail(EINVAL,
+         "memory_resource: grows_down holds no address space, other mappings may land where it is "
+         "to grow: use another "
+         "strategy");
+  }
+  if (options.strategy == Strategy::heap) {
+    fail(EINVAL,
+         "memory_resource: heap has all of it from malloc and gives nothing back: use another "
+         "strategy");
+  }
+  if (options.name == StackOptions{}.name) {
+    options.name = "memory resource";
+  }
+  return options;
+}
+
+}  // namespace
+
+memory_resource::memory_resource(const StackOptions& options)
+    : stack_(as_region(options)),
+      base_(reinterpret_cast<std::uintptr_t>(stack_.base())),
+      floor_(reinterpret_cast<std::uintptr_t>(stack_.floor())),
+      next_(base_),
+      ready_(base_),
+      deepest_(base_),
+      reached_(base_),
+      poisoned_(base_) {}
+
+memory_resource::~memory_resource() { sanitizers::allow(poisoned_, base_ - poisoned_); }
+
+void* memory_resource::do_allocate(std::size_t bytes, std::size_t alignment) {
+  if (bytes > next_ - floor_) [[unlikely]] {
+    throw std::bad_alloc();
+  }
+  const std::size_t size = in_units(bytes);
+  const std::uintptr_t block = (next_ - size) & ~(alignment - 1);
+  if (block < ready_) [[unlikely]] {
+    make_ready(block);
+  }
+  if (const std::uintptr_t end = block + size; end != next_) [[unlikely]] {
+    write_padding(end, {.next = next_, .padded = padded_});
+    padded_ = block;
+  }
+  next_ = block;
+  sanitizers::allow(block, bytes);
+  return reinterpret_cast<void*>(block);
+}
+
+void memory_resource::do_deallocate(void* pointer, std::size_t bytes, std::size_t) {
+  const auto block = reinterpret_cast<std::uintptr_t>(pointer);
+  const std::uintptr_t end = block + in_units(bytes);
+  sanitizers::forbid(block, end - block);
+  if (block != next_) {
+    return;
+  }
+  deepest_ = std::min(deepest_, block);
+  next_ = end;
+  if (block == padded_) [[unlikely]] {
+    const Padding padding = take_padding(end);
+    next_ = padding.next;
+    padded_ = padding.padded;
+  }
+}
+
+/// Commits down to the block. Ready is then what is committed, but no more than as much again as is
+/// in use: where all of a reserve is committed, AddressSanitizer need not be told of all of it at
+/// once.
+void memory_resource::make_ready(std::uintptr_t block) {
+  if (block < floor_ || handler::commit_ahead(floor_, block) != 0) {
+    throw std::bad_alloc();
+  }
+  const Place place = StackAccess::place(stack_);
+  // Not Stack::limit(), which for guard_markers passes over markers that a trim left. In a forked
+  // child of userfaultfd's the kernel fills what is missing, and nobody lowers the limit.
+  const std::uintptr_t limit =
+      std::min(place.slot().limit.load(std::memory_order_acquire), vm::page_down(block));
+  ready_ = std::max(limit, kept_limit(place.policy(), base_, floor_, block, 0, vm::page_size()));
+  if (ready_ < poisoned_) {
+    sanitizers::forbid(ready_, poisoned_ - ready_);
+    poisoned_ = ready_;
+  }
+}
+
+/// The rule by which Stack::trim_current() keeps memory: who swings within a factor of two never
+/// loses any.
+void memory_resource::release() noexcept {
+  sanitizers::forbid(next_, base_ - next_);
+  deepest_ = std::min(deepest_, next_);
+  reached_ = std::min(reached_, deepest_);
+  const GrowthPolicy& policy = StackAccess::place(stack_).policy();
+  if (reached_ < base_ - policy.initial_commit) {
+    const std::uintptr_t keep_from =
+        kept_limit(policy, base_, floor_, deepest_, 0, vm::page_size());
+    if (reached_ < keep_from) [[unlikely]] {
+      static_cast<void>(give_back_below(keep_from));  // what stays is found when it is needed
+    }
+  }
+  next_ = base_;
+  deepest_ = base_;
+  padded_ = 0;
+}
+
+std::error_code memory_resource::trim() noexcept {
+  return error_code(give_back_below(vm::page_down(next_)));
+}
+
+int memory_resource::give_back_below(std::uintptr_t keep_from) noexcept {
+  const Place place = StackAccess::place(stack_);
+  const int error = place.trim(keep_from);
+  ready_ = std::max(ready_, place.slot().limit.load(std::memory_order_acquire));
+  deepest_ = keep_from;
+  reached_ = keep_from;
+  return error;
+}
+
+}  // namespace growstack

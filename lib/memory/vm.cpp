@@ -1,0 +1,193 @@
+#include "memory/vm.hpp"
+
+#include <growstack/handler/name_memory.hpp>
+
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cinttypes>
+#include <cstdio>
+#include <memory>
+
+namespace growstack::vm {
+namespace {
+
+void* pointer(std::uintptr_t address) noexcept { return reinterpret_cast<void*>(address); }
+
+/// MAP_STACK says "no huge pages" on new kernels; the advice says what we want on all. Without it
+/// old and new pieces of a stack would be two kinds of mapping that the kernel cannot merge.
+/// EINVAL: a kernel without huge pages.
+int advise(std::uintptr_t begin, std::size_t size, Pages pages) noexcept {
+  const int advice = pages == Pages::small ? MADV_NOHUGEPAGE : MADV_HUGEPAGE;
+  return madvise(pointer(begin), size, advice) == 0 || errno == EINVAL ? 0 : errno;
+}
+
+int map_fixed(std::uintptr_t begin, std::size_t size, int flags, Pages pages) noexcept {
+  if (size == 0) {
+    return 0;
+  }
+  void* const mapped = mmap(pointer(begin), size, PROT_NONE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_FIXED | flags, -1, 0);
+  if (mapped == MAP_FAILED) {
+    return errno;
+  }
+  const int error = advise(begin, size, pages);
+  // Fresh memory has no name. Its neighbours keep theirs for the life of the reservation, through
+  // every commit; so here, and only here, it has to be given again for the kernel to join them as
+  // before.
+  handler::name_memory(begin, size, handler::stacks_name);
+  return error;
+}
+
+}  // namespace
+
+int reserve(std::size_t size, std::size_t alignment, Pages pages, std::uintptr_t& begin) noexcept {
+  const std::size_t slack = alignment - page_size();
+  if (size > SIZE_MAX - slack) {
+    return ENOMEM;
+  }
+  void* const mapped =
+      mmap(nullptr, size + slack, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+  if (mapped == MAP_FAILED) {
+    return errno;
+  }
+  const auto first = reinterpret_cast<std::uintptr_t>(mapped);
+  const std::uintptr_t aligned = (first + alignment - 1) & ~(alignment - 1);
+  int error = release(first, aligned - first);
+  if (error == 0) {
+    error = release(aligned + size, first + size + slack - (aligned + size));
+  }
+  if (error == 0) {
+    error = advise(aligned, size, pages);
+  }
+  if (error != 0) {
+    static_cast<void>(release(first, size + slack));
+    return error;
+  }
+  handler::name_memory(aligned, size, handler::stacks_name);
+  begin = aligned;
+  return 0;
+}
+
+int commit(std::uintptr_t begin, std::size_t size) noexcept {
+  return mprotect(pointer(begin), size, PROT_READ | PROT_WRITE) == 0 ? 0 : errno;
+}
+
+int decommit(std::uintptr_t begin, std::size_t size, Pages pages) noexcept {
+  const int error = map_fixed(begin, size, 0, pages);
+  if (error == 0) {
+    return 0;
+  }
+  return mprotect(pointer(begin), size, PROT_NONE) == 0 && discard(begin, size) == 0 ? 0 : error;
+}
+
+int commit_uncharged(std::uintptr_t begin, std::size_t size, Pages pages) noexcept {
+  // In two steps, for RLIMIT_DATA is not asked about a writable mapping that takes the place of
+  // another (mmap_region in the kernel's mm/vma.c counts what it replaces as if it were data); once
+  // over the limit, every malloc of the program fails.
+  int error = map_fixed(begin, size, MAP_NORESERVE, pages);
+  if (error == 0) {
+    error = munlock(pointer(begin), size) == 0 ? commit(begin, size) : errno;
+  }
+  return error;
+}
+
+int release(std::uintptr_t begin, std::size_t size) noexcept {
+  return size == 0 || munmap(pointer(begin), size) == 0 ? 0 : errno;
+}
+
+int set_apart(std::uintptr_t begin, std::size_t size) noexcept {
+  return madvise(pointer(begin), size, MADV_RANDOM) == 0 ? 0 : errno;
+}
+
+int leave_out_of_core(std::uintptr_t begin, std::size_t size) noexcept {
+  return madvise(pointer(begin), size, MADV_DONTDUMP) == 0 ? 0 : errno;
+}
+
+int discard(std::uintptr_t begin, std::size_t size) noexcept {
+  constexpr int dontneed_locked =
+      24;  // MADV_DONTNEED_LOCKED, Linux 5.18: DONTNEED is refused on locked memory
+  return size == 0 || madvise(pointer(begin), size, MADV_DONTNEED) == 0 ||
+                 (errno == EINVAL && madvise(pointer(begin), size, dontneed_locked) == 0)
+             ? 0
+             : errno;
+}
+
+int want_huge_pages(std::uintptr_t begin, std::size_t size) noexcept {
+  return advise(begin, size, Pages::huge_too);
+}
+
+int lock(std::uintptr_t begin, std::size_t size, bool on_fault) noexcept {
+  return mlock2(pointer(begin), size, on_fault ? MLOCK_ONFAULT : 0U) == 0 ? 0 : errno;
+}
+
+namespace {
+
+// Debian 12's headers lack them.
+constexpr int guard_install = 102;
+constexpr int guard_remove = 103;
+
+}  // namespace
+
+int install_markers(std::uintptr_t begin, std::size_t size) noexcept {
+  if (size == 0 || madvise(pointer(begin), size, guard_install) == 0) {
+    return 0;
+  }
+  const bool may_be_locked = errno == EINVAL && munlock(pointer(begin), size) == 0;
+  return may_be_locked && madvise(pointer(begin), size, guard_install) == 0 ? 0 : errno;
+}
+
+int MarkerList::install(std::uintptr_t begin, std::size_t size) noexcept {
+  if (size == 0) {
+    return 0;
+  }
+  const int error = count_ == ranges_.size() ? finish() : 0;
+  ranges_[count_++] = {.iov_base = pointer(begin), .iov_len = size};
+  return error;
+}
+
+int MarkerList::finish() noexcept {
+  std::size_t bytes = 0;
+  for (std::size_t index = 0; index < count_; ++index) {
+    bytes += ranges_[index].iov_len;
+  }
+  constexpr int pidfd_self = -10001;
+  const long done =
+      syscall(SYS_process_madvise, pidfd_self, ranges_.data(), count_, guard_install, 0U);
+  int error = 0;
+  if (done < 0 || static_cast<std::size_t>(done) != bytes) {
+    for (std::size_t index = 0; error == 0 && index < count_; ++index) {
+      error = install_markers(reinterpret_cast<std::uintptr_t>(ranges_[index].iov_base),
+                              ranges_[index].iov_len);
+    }
+  }
+  count_ = 0;
+  return error;
+}
+
+int remove_markers(std::uintptr_t begin, std::size_t size) noexcept {
+  return size == 0 || madvise(pointer(begin), size, guard_remove) == 0 ? 0 : errno;
+}
+
+std::uintptr_t mapping_start(std::uintptr_t address) noexcept {
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> maps(std::fopen("/proc/self/maps", "re"),
+                                                             &std::fclose);
+  if (maps == nullptr) {
+    return 0;
+  }
+  std::array<char, 4352> line;  // a path may be 4,096 bytes long
+  while (std::fgets(line.data(), line.size(), maps.get()) != nullptr) {
+    std::uintptr_t start = 0;
+    std::uintptr_t end = 0;
+    if (std::sscanf(line.data(), "%" SCNxPTR "-%" SCNxPTR, &start, &end) == 2 && start <= address &&
+        address < end) {
+      return start;
+    }
+  }
+  return 0;
+}
+
+}  // namespace growstack::vm

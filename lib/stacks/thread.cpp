@@ -1,0 +1,206 @@
+#include <growstack/thread.hpp>
+
+#include "stacks/attached_start.hpp"
+#include "errors.hpp"
+#include "memory/vm.hpp"
+
+#include <growstack/handler/commit_ahead.hpp>
+#include <growstack/handler/init_order.hpp>
+
+#include <dlfcn.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdint>
+#include <mutex>
+#include <string_view>
+
+namespace growstack {
+namespace {
+
+/// What the C library takes at the base, and the frames below it until the thread is attached, must
+/// be there before: a fault would kill. The descriptor is read and written by the kernel, too,
+/// which calls no handler.
+int commit_for_thread(const Stack& stack, std::size_t bytes) noexcept {
+  const auto base = reinterpret_cast<std::uintptr_t>(stack.base());
+  return bytes > stack.reserved() ? EINVAL : handler::commit_ahead(base - 1, base - bytes);
+}
+
+/// Threads that were detached. A stack can only go when the C library is through with the
+/// descriptor that lies on it, and nothing tells but pthread_tryjoin_np(3): so they are looked at
+/// now and then, and never really detached.
+class Departed {
+ public:
+  void add(std::unique_ptr<detail::ThreadState> state) noexcept {
+    const std::lock_guard guard(lock_);
+    state->next = first_;
+    first_ = state.release();
+  }
+
+  void sweep() noexcept {
+    const std::lock_guard guard(lock_);
+    for (detail::ThreadState** link = &first_; *link != nullptr;) {
+      detail::ThreadState* const state = *link;
+      if (state->gone || pthread_tryjoin_np(state->handle, nullptr) == 0) {
+        *link = state->next;
+        delete state;
+      } else {
+        link = &state->next;
+      }
+    }
+  }
+
+  void before_fork() noexcept { lock_.lock(); }
+  void after_fork_in_parent() noexcept { lock_.unlock(); }
+  /// The child has none of these threads, and its C library forgot them.
+  void after_fork_in_child() noexcept {
+    for (detail::ThreadState* state = first_; state != nullptr; state = state->next) {
+      state->gone = true;
+    }
+    lock_.unlock();
+  }
+
+ private:
+  std::mutex lock_;
+  detail::ThreadState* first_ = nullptr;
+};
+
+/// Made when the program is loaded, because a child forked while another thread makes it would find
+/// it half made for ever; after the registry, whose lock is taken under this one. Never destroyed:
+/// detached threads outlive it all.
+class TheDeparted {
+ public:
+  TheDeparted() : departed_(*new Departed) {
+    static_cast<void>(pthread_atfork(before_fork, in_parent, in_child));
+  }
+  Departed& operator*() const noexcept { return departed_; }
+
+ private:
+  static void before_fork() noexcept;
+  static void in_parent() noexcept;
+  static void in_child() noexcept;
+
+  Departed& departed_;
+};
+
+[[gnu::init_priority(handler::init_dependents)]] const TheDeparted the_departed;
+
+void TheDeparted::before_fork() noexcept { (*the_departed).before_fork(); }
+void TheDeparted::in_parent() noexcept { (*the_departed).after_fork_in_parent(); }
+void TheDeparted::in_child() noexcept { (*the_departed).after_fork_in_child(); }
+
+/// What pthread_create(3) itself wants. Only this symbol of glibc's own (since 2.15) tells.
+std::size_t ask_for_least_stack() noexcept {
+  using Ask = std::size_t (*)(const pthread_attr_t*);
+  constexpr std::size_t without_knowing = std::size_t{256} * 1024;
+  const auto ask = reinterpret_cast<Ask>(dlsym(RTLD_DEFAULT, "__pthread_get_minstack"));
+  pthread_attr_t attributes;
+  if (ask == nullptr || pthread_attr_init(&attributes) != 0) {
+    return without_knowing;
+  }
+  const std::size_t told = ask(&attributes);
+  pthread_attr_destroy(&attributes);
+  return vm::page_up(told);
+}
+
+void take_name_of(const Stack& stack) noexcept {
+  constexpr std::size_t most = 15;  // of Linux
+  char name[most + 1] = {};
+  stack.name().copy(name, most);
+  pthread_setname_np(pthread_self(), name);
+}
+
+void* run_body(void* given) {
+  detail::ThreadState& state = *static_cast<detail::ThreadState*>(given);
+  if (state.stack.name() != StackOptions().name) {
+    take_name_of(state.stack);
+  }
+  const std::unique_ptr<detail::ThreadBody> body =
+      std::move(state.body);  // ends on this thread, pthread_exit(3) or not
+  body->run();
+  return nullptr;
+}
+
+}  // namespace
+
+std::size_t least_thread_stack() noexcept {
+  // No static with a guard, which a child forked while another thread computes it would find taken
+  // for ever. Any thread may write it, and all write the same.
+  static constinit std::atomic<std::size_t> known{0};
+  if (known.load(std::memory_order_relaxed) == 0) {
+    known.store(ask_for_least_stack(), std::memory_order_relaxed);
+  }
+  return known.load(std::memory_order_relaxed);
+}
+
+int create_thread(pthread_t* thread, const Stack& stack, const pthread_attr_t* attributes,
+                  void* (*start)(void*), void* argument) noexcept {
+  pthread_attr_t with_stack;
+  if (const int error = pthread_attr_init(&with_stack); error != 0) {
+    return error;
+  }
+  if (attributes != nullptr) {
+    int detached = PTHREAD_CREATE_JOINABLE;
+    pthread_attr_getdetachstate(attributes, &detached);
+    if (detached != PTHREAD_CREATE_JOINABLE) {
+      return EINVAL;
+    }
+    // POSIX has no way to copy attributes; in the C libraries of Linux they are plain data, and
+    // what these point to is only read here. A fresh one owns nothing yet that would be lost.
+    with_stack = *attributes;
+  }
+  if (const int error = pthread_attr_setstack(&with_stack, stack.floor(), stack.reserved());
+      error != 0) {
+    return error;
+  }
+  if (const int error = commit_for_thread(stack, least_thread_stack()); error != 0) {
+    return error;
+  }
+  auto made = AttachedStart<void*>::make(start, argument);
+  if (made == nullptr) {
+    return EAGAIN;
+  }
+  const int error = pthread_create(thread, &with_stack, &AttachedStart<void*>::run, made.get());
+  if (error == 0) {
+    static_cast<void>(made.release());  // the thread's now
+  }
+  return error;
+}
+
+namespace detail {
+
+void start_thread(ThreadState& state) {
+  (*the_departed).sweep();
+  const std::size_t least = least_thread_stack();
+  if (state.stack.reserved() < least) {
+    fail(EINVAL, "StackOptions::reserve must be at least " + in_bytes(least) +
+                     " for a thread, of which the C library takes a part, not " +
+                     in_bytes(state.stack.reserved()));
+  }
+  if (const int error = create_thread(&state.handle, state.stack, nullptr, run_body, &state);
+      error != 0) {
+    fail_for_thread(error, "cannot start a thread", least + handler::alternate_stack_size());
+  }
+}
+
+void join_thread(std::unique_ptr<ThreadState>& state) {
+  if (state == nullptr) {
+    fail(EINVAL, "no thread to join");
+  }
+  if (const int error = pthread_join(state->handle, nullptr); error != 0) {
+    fail(error, error == EDEADLK ? "a thread cannot join itself" : "cannot join a thread");
+  }
+  state.reset();
+  (*the_departed).sweep();
+}
+
+void detach_thread(std::unique_ptr<ThreadState>& state) {
+  if (state == nullptr) {
+    fail(EINVAL, "no thread to detach");
+  }
+  (*the_departed).sweep();
+  (*the_departed).add(std::move(state));
+}
+
+}  // namespace detail
+}  // namespace growstack

@@ -1,0 +1,251 @@
+// The operations of a range, and how a fault uses them: a plan may decline, and the end of a stack
+// may be left by a jump.
+#include <doctest/doctest.h>
+
+#include <growstack/handler/classify.hpp>
+#include <growstack/handler/handler.hpp>
+#include <growstack/handler/pages.hpp>
+#include <growstack/handler/ranges.hpp>
+
+#include "machine/machine.hpp"
+#include "support/address_of.hpp"
+#include "support/scenario.hpp"
+
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csetjmp>
+#include <csignal>
+#include <string>
+
+using namespace growstack::handler;
+using namespace growstack::testing;
+
+namespace {
+
+using Plan = Step (*)(const Range&, const SlotRecord&, std::uintptr_t) noexcept;
+
+/// What the operations below were asked, and what they shall do.
+struct {
+  Plan plan = nullptr;
+  int plans = 0;
+  int commits = 0;
+  int overflows = 0;
+  int last_error = 0;
+  bool context_is_of_the_fault = false;
+  bool slot_is_pinned = true;
+  sigjmp_buf* way_out = nullptr;
+} asked;
+
+Range* the_range = nullptr;
+
+int make_writable(Step step) noexcept {
+  void* const begin = reinterpret_cast<void*>(step.begin);
+  return mprotect(begin, step.end - step.begin, PROT_READ | PROT_WRITE) == 0 ? 0 : errno;
+}
+
+constexpr Operations operations{
+    .plan =
+        [](const Range& range, const SlotRecord& slot, std::uintptr_t address) noexcept {
+          ++asked.plans;
+          return asked.plan(range, slot, address);
+        },
+    .commit =
+        [](const Range&, const SlotRecord&, Step step) noexcept {
+          ++asked.commits;
+          return make_writable(step);
+        },
+    .on_overflow =
+        [](const SlotRecord&, const Fault& fault, void* context, int error) noexcept {
+          ++asked.overflows;
+          asked.last_error = error;
+          const auto& registers = *static_cast<const ucontext_t*>(context);
+          asked.context_is_of_the_fault =
+              ThisMachine::stack_pointer(registers) == fault.stack_pointer &&
+              ThisMachine::program_counter(registers) == fault.program_counter;
+          asked.slot_is_pinned = the_range->pins[0] != 0;
+          const char said[] = "on_overflow: EDOM\n";
+          if (error == EDOM) {
+            syscall(SYS_write, STDOUT_FILENO, said, sizeof said - 1);
+          }
+          if (asked.way_out != nullptr) {
+            siglongjmp(*asked.way_out, 1);
+          }
+          return Disposition::forward;
+        },
+};
+
+/// A range of one slot, of which one page is committed. Faults in it are remote: nobody runs on it.
+class OneSlot {
+ public:
+  explicit OneSlot(Committer committer) {
+    void* const memory =
+        mmap(nullptr, 2 * range_alignment, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    require(memory != MAP_FAILED, "mmap");
+    require(install() == 0 && attach_thread() == 0, "install");
+    require(committer == Committer::handler || start_helper() == 0, "start_helper");
+    const std::uintptr_t begin =
+        (address_of(memory) + range_alignment - 1) / range_alignment * range_alignment;
+    const std::uintptr_t base = begin + range_alignment;
+    require(add_range({.begin = begin,
+                       .size = range_alignment,
+                       .slot_size = range_alignment,
+                       .operations = &operations,
+                       .committer = committer},
+                      the_range) == 0,
+            "add_range");
+    require(make_writable({base - page_size(), base}) == 0, "mprotect");
+    publish(*the_range, 0,
+            {.base = base,
+             .floor = begin + page_size(),
+             .guard = begin,
+             .limit = base - page_size(),
+             .largest_step = range_alignment,
+             .name = "own"});
+  }
+  ~OneSlot() {
+    retire();
+    remove_range(*the_range);
+  }
+  OneSlot(const OneSlot&) = delete;
+  OneSlot& operator=(const OneSlot&) = delete;
+
+  [[nodiscard]] static std::uintptr_t limit() { return the_range->slots[0].limit; }
+
+  /// Touches the stack some pages below the limit.
+  static void touch(std::size_t pages) {
+    *reinterpret_cast<volatile char*>(limit() - pages * page_size()) = 1;
+  }
+
+  static void retire() {
+    if (the_range->slots[0].generation % 2 == 1) {
+      growstack::handler::retire(*the_range, 0);
+    }
+  }
+};
+
+Step to_the_limit(const Range&, const SlotRecord& slot, std::uintptr_t address) noexcept {
+  return {page_down(address), slot.limit};
+}
+
+Step nothing(const Range&, const SlotRecord&, std::uintptr_t) noexcept { return {}; }
+
+Step above(const Range&, const SlotRecord& slot, std::uintptr_t address) noexcept {
+  return {page_down(address) + page_size(), slot.limit};
+}
+
+Step below(const Range&, const SlotRecord&, std::uintptr_t address) noexcept {
+  return {page_down(address) - page_size(), page_down(address)};
+}
+
+/// Stands for another thread that grows the same stack between classification and plan.
+void grow_as_another_thread(const Range& range, std::uintptr_t to) noexcept {
+  SlotRecord& slot = range.slots[0];
+  const Step step{page_down(to), slot.limit};
+  static_cast<void>(make_writable(step));
+  lower_limit(slot, step);
+}
+
+template <Plan plan, Committer committer>
+int declines() {
+  no_core();
+  OneSlot slot(committer);
+  asked.plan = plan;
+  slot.touch(3);
+  return 0;
+}
+const Scenario scenarios[]{
+    {"nothing, handler", declines<nothing, Committer::handler>},
+    {"nothing, helper", declines<nothing, Committer::helper>},
+    {"above, handler", declines<above, Committer::handler>},
+    {"above, helper", declines<above, Committer::helper>},
+    {"below, handler", declines<below, Committer::handler>},
+    {"below, helper", declines<below, Committer::helper>},
+};
+
+constexpr Committer committers[]{Committer::handler, Committer::helper};
+
+}  // namespace
+
+TEST_CASE("a step counts if it contains the address") {
+  for (const Committer committer : committers) {
+    asked = {.plan = to_the_limit};
+    const OneSlot slot(committer);
+    const std::uintptr_t before = slot.limit();
+    slot.touch(3);
+    CHECK(slot.limit() == before - 3 * page_size());
+    CHECK(asked.plans == 1);
+    CHECK(asked.commits == 1);
+    CHECK(asked.overflows == 0);
+  }
+}
+
+TEST_CASE("a plan that declines while nothing changes ends the fault with EDOM, and no loop") {
+  for (const char* const plan : {"nothing", "above", "below"}) {
+    for (const char* const committer : {"handler", "helper"}) {
+      CAPTURE(plan);
+      CAPTURE(committer);
+      const Ended ended = run_scenario(std::string(plan) + ", " + committer);
+      CHECK(ended.signal == SIGSEGV);
+      CHECK(ended.out == "on_overflow: EDOM\n");
+    }
+  }
+}
+
+TEST_CASE("a plan that declines because another thread was first ends the fault") {
+  for (const Committer committer : committers) {
+    asked = {.plan = [](const Range& range, const SlotRecord&, std::uintptr_t address) noexcept {
+      grow_as_another_thread(range, address);
+      return Step{};
+    }};
+    const OneSlot slot(committer);
+    const std::uintptr_t before = slot.limit();
+    slot.touch(3);
+    CHECK(slot.limit() == before - 3 * page_size());
+    CHECK(asked.plans == 1);
+    CHECK(asked.commits == 0);
+    CHECK(asked.overflows == 0);
+  }
+}
+
+TEST_CASE("a plan that declines is asked again if the limit has changed") {
+  for (const Committer committer : committers) {
+    asked = {
+        .plan = [](const Range& range, const SlotRecord& slot, std::uintptr_t address) noexcept {
+          if (asked.plans == 1) {
+            grow_as_another_thread(range, address + page_size());
+            return Step{};
+          }
+          return to_the_limit(range, slot, address);
+        }};
+    const OneSlot slot(committer);
+    const std::uintptr_t before = slot.limit();
+    slot.touch(3);
+    CHECK(slot.limit() == before - 3 * page_size());
+    CHECK(asked.plans == 2);
+    CHECK(asked.commits == 1);
+    CHECK(asked.overflows == 0);
+  }
+}
+
+TEST_CASE("while on_overflow runs the slot is not pinned, so that it may leave by siglongjmp") {
+  for (const Committer committer : committers) {
+    asked = {.plan = nothing};
+    OneSlot slot(committer);
+    sigjmp_buf way_out;
+    asked.way_out = &way_out;
+    if (sigsetjmp(way_out, 1) == 0) {
+      slot.touch(3);
+    }
+    CHECK(asked.overflows == 1);
+    CHECK(asked.last_error == EDOM);
+    CHECK(asked.context_is_of_the_fault);
+    CHECK_FALSE(asked.slot_is_pinned);
+    alarm(20);  // a hang must not outlive the test
+    slot.retire();
+    alarm(0);
+  }
+}
