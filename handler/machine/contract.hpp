@@ -20,6 +20,8 @@ namespace growstack::handler {
 template <auto Value>
 inline constexpr bool is_constant = true;
 
+// clang-format 14 breaks requirements in the wrong place.
+// clang-format off
 /// The facts about a processor that the fault path needs. All functions are pure, read only their
 /// arguments and run in the signal handler.
 template <class T>
@@ -39,30 +41,25 @@ concept Machine = requires(const ucontext_t& context, const Fault& fault) {
   requires is_constant<std::size_t{T::page_table_entry_bytes}>;
 
   // Registers of the interrupted code.
-  { T::stack_pointer(context) }
-  noexcept->std::same_as<std::uintptr_t>;
-  { T::program_counter(context) }
-  noexcept->std::same_as<std::uintptr_t>;
+  { T::stack_pointer(context) } noexcept -> std::same_as<std::uintptr_t>;
+  { T::program_counter(context) } noexcept -> std::same_as<std::uintptr_t>;
 
   /// What the faulting instruction did, as far as the processor tells. x86-64: the error code in
   /// the registers; aarch64: the ESR record of the signal's frame (esr_context).
-  { T::access(context) }
-  noexcept->std::same_as<Access>;
+  { T::access(context) } noexcept -> std::same_as<Access>;
 
   /// Whether the page was there and forbade the access. From the same source as `access`.
-  { T::page_present(context) }
-  noexcept->std::same_as<bool>;
+  { T::page_present(context) } noexcept -> std::same_as<bool>;
 
   /// Whether the signal may mean that the kernel found no room for the frame of another signal.
   /// x86-64: a SIGSEGV of the kernel's own without an address, which a bad address raises as well.
-  { T::may_be_lost_signal_frame(fault) }
-  noexcept->std::same_as<bool>;
+  { T::may_be_lost_signal_frame(fault) } noexcept -> std::same_as<bool>;
 
   /// Whether such a signal may instead mean that the instruction used an address that no page can
   /// have. x86-64: yes, after a general protection fault; aarch64: never, because the kernel then
   /// tells the address.
-  { T::may_be_bad_address(context) }
-  noexcept->std::same_as<bool>;
+  { T::may_be_bad_address(context) } noexcept -> std::same_as<bool>;
 };
+// clang-format on
 
 }  // namespace growstack::handler

@@ -9,6 +9,7 @@
 #include <growstack/strategy.hpp>
 
 #include "support/limits.hpp"
+#include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/units.hpp"
 
@@ -176,6 +177,16 @@ auto where(std::tuple<All...>) -> decltype(std::tuple_cat(
 }
 template <bool (*predicate)(const Traits&)>
 using StrategiesWhere = decltype(detail::where<predicate>(std::declval<EveryStrategy>()));
+
+/// Skips a test of several threads if a sanitizer would map memory for them in the hole into which
+/// the kernel grows the stack. Returns whether it did.
+inline bool skip_because_of_holes(const Traits& of) {
+  const bool grows_into_a_hole = of.limit_moves && !of.growth_events;
+  if (sanitized && grows_into_a_hole) {
+    skip("the memory that a sanitizer maps for threads lands in the hole below such a stack");
+  }
+  return sanitized && grows_into_a_hole;
+}
 
 /// Runs a test if its strategy works here, and otherwise skips it with the reason.
 template <class Of>

@@ -1,9 +1,9 @@
 // The group promises: asks every subject for every promise in child processes, keeps the answers,
 // and hands them on.
-#include "tables.hpp"
+#include "promises/tables.hpp"
 
-#include "child.hpp"
-#include "group.hpp"
+#include "run/child.hpp"
+#include "run/group.hpp"
 
 #include <fmt/format.h>
 
@@ -43,10 +43,10 @@ void ask(const Promise& promise, const Session& session, Column& column) {
     Cell& cell = column.cells[each->name];
     if (answer.failure.empty()) {
       const nlohmann::json& told = answer.result.at(each->name);
-      cell = {.word = told.at(1), .note = told.at(2)};
-      if (!told.at(0).is_null()) {
-        cell.value = told.at(0).get<double>();
-      }
+      const nlohmann::json& value = told.at(0);
+      cell = {.value = value.is_null() ? std::nullopt : std::optional<double>(value),
+              .word = told.at(1),
+              .note = told.at(2)};
     } else {
       cell = none(answer.whole_failure(), answer.died ? "dies" : "fails");
     }
@@ -124,8 +124,9 @@ void compare_promises(Session& session) {
   if (columns.empty()) {
     return;
   }
+  const std::string cannot_write = "cannot write " + options.notes_file;
   std::ofstream notes(options.notes_file);  // opened first, so that a wrong name costs no run
-  promises::require(notes.is_open() || options.notes_file.empty(), "cannot write the notes");
+  promises::require(notes.is_open() || options.notes_file.empty(), cannot_write.c_str());
   for (const promises::Promise* const promise : promises::all_promises()) {
     session.progress().say(std::string("promises: ") + promise->title);
     promises::fill(*promise, session, columns);
@@ -136,7 +137,7 @@ void compare_promises(Session& session) {
     notes << promises::markdown(
         columns, fmt::format("bench/run --groups=promises{}{} --notes FILE",
                              options.quick ? " --quick" : "", options.slow ? " --slow" : ""));
-    promises::require(static_cast<bool>(notes.flush()), "cannot write the notes");
+    promises::require(static_cast<bool>(notes.flush()), cannot_write.c_str());
   }
 }
 

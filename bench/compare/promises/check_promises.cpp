@@ -1,6 +1,6 @@
 // check_promises FILE: whether the JSON of the group promises has every cell of every strategy and
 // peer, and whether cells that hold by design say so. Prints what is missing or wrong.
-#include "result_file.hpp"
+#include "run/result_file.hpp"
 
 #include <growstack/strategy.hpp>
 

@@ -1,6 +1,6 @@
-#include "tables.hpp"
+#include "promises/tables.hpp"
 
-#include "table.hpp"
+#include "run/table.hpp"
 
 #include <fmt/format.h>
 
@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <regex>
 #include <span>
 
 namespace growstack::compare::promises {
@@ -38,15 +39,6 @@ std::vector<std::string> numbered(std::vector<std::string> notes) {
 
 // ---- for a terminal -----------------------------------------------------------------------------
 
-/// Breaks a name like "boost_pooled_fixedsize" into the lines of a narrow column.
-std::string heading(const std::string& name) {
-  std::string lines;
-  for (const char letter : name) {
-    lines += letter == '_' ? "_\n" : std::string(1, letter);
-  }
-  return lines;
-}
-
 bool is_yes_or_no(const Promise& promise) {
   return !promise.slow && (promise.unit == yes_or_no || promise.unit == deaths);
 }
@@ -58,7 +50,7 @@ bool is_kept(const Promise& promise, const Cell& cell) {
 void print_table(Session& session, std::span<const Column> columns) {
   std::vector<std::string> titles{"promise"};
   for (const Column& column : columns) {
-    titles.push_back(heading(column.subject.name));
+    titles.push_back(std::regex_replace(column.subject.name, std::regex("_"), "_\n"));
   }
   Table table(std::move(titles), 1);
   std::vector<std::string> notes;
@@ -74,7 +66,7 @@ void print_table(Session& session, std::span<const Column> columns) {
   }
   const std::vector<const Promise*> all = all_promises();
   std::vector<std::string> sums{
-      fmt::format("kept, of {} yes-or-no promises",
+      fmt::format("yes-or-no promises kept, of {}",
                   std::count_if(all.begin(), all.end(),
                                 [](const Promise* each) { return is_yes_or_no(*each); }))};
   for (const Column& column : columns) {
@@ -148,8 +140,7 @@ void print(Session& session, const std::vector<Column>& columns) {
     print_table(session, std::span(columns).subspan(from, std::min(widest, columns.size() - from)));
   }
   session.print_sentences(
-      {"notes/promises.md explains each row, and notes/which-strategy.md says "
-       "which strategy to choose."});
+      {"notes/promises.md explains each row, notes/which-strategy.md the choice."});
 }
 
 std::string markdown(const std::vector<Column>& columns, const std::string& command) {

@@ -1,9 +1,9 @@
 // What all subjects answered to all promises, and the two forms in which people read it.
 #pragma once
 
-#include "promise.hpp"
-#include "session.hpp"
-#include "subject.hpp"
+#include "promises/promise.hpp"
+#include "run/session.hpp"
+#include "subjects/subject.hpp"
 
 #include <map>
 #include <string>
