@@ -14,7 +14,7 @@ carries in a section of its own. The script reads memory and calls no function o
 numbers are what the fault handler knows. It does not know how deep the kernel grew a stack on its
 own.
 
-All of it is one file, so that one file is sourced, copied and installed.
+Long because all of it is one file, so that one file is sourced, copied and installed.
 """
 
 import re
