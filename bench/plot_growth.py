@@ -1,6 +1,7 @@
-"""Draws how long stacks take to a depth, beside demand paging: bench/plot_growth FILE.json PICTURE
+"""Draws how long stacks take to reach a depth, compared with demand paging.
 
-FILE.json is what bench/run --groups=growth --json FILE.json wrote; the picture is SVG or PNG, as its name ends.
+bench/plot_growth FILE.json PICTURE: bench/run --groups=growth --json FILE.json wrote the file. The
+ending of the picture's name chooses SVG or PNG.
 """
 
 import argparse
@@ -14,7 +15,7 @@ matplotlib.use("Agg")  # no display
 import matplotlib.pyplot as plt
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-# Told apart by marker and by the kind of line, without colour too. The first are drawn below the others.
+# Markers and kinds of line differ, so that nobody needs the colours. Later ones are drawn on top.
 STYLES = {
     "split_stack": dict(color="#777777", marker="*", linestyle=":"),
     "grows_down": dict(color="#56b4e9", marker="X", linestyle=":"),
@@ -30,7 +31,7 @@ METRIC = re.compile(r"grow_ratio_(\d+)(KiB|MiB)(_throughput)?")
 
 
 def ratios(rows):
-    """{subject: {depth in KiB: ratio}}: under the usual policy, and under that for throughput."""
+    """Returns {subject: {depth in KiB: ratio}} for the usual policy, and for throughput."""
     usual, throughput = {}, {}
     for row in rows:
         metric = METRIC.fullmatch(row["metric"])
@@ -51,14 +52,14 @@ def number(value, _position=None):
 
 
 def draw_series(axes, series, style, **more):
-    """Returns what stands for it in the legend, and the ratio at its deepest."""
+    """Returns the series' entry for the legend, and its ratio at the greatest depth."""
     depths = sorted(series)
     (line,) = axes.plot(depths, [series[depth] for depth in depths], **{**style, **more})
     return line, series[depths[-1]]
 
 
 def draw_all(axes, all_series, suffix, **more):
-    """Returns the legend's entries, in the order in which the lines end."""
+    """Returns the entries for the legend, in the order in which the lines end."""
     drawn = [
         draw_series(axes, all_series[subject], style, label=subject + suffix, **more)
         for subject, style in STYLES.items()
@@ -87,12 +88,11 @@ def draw_axes(axes, usual):
 
 
 def draw(usual, throughput, picture):
-    matplotlib.rcParams["svg.hashsalt"] = "growstack"  # the same picture of the same figures
+    matplotlib.rcParams["svg.hashsalt"] = "growstack"  # the same figures make the same picture
     figure, axes = plt.subplots(figsize=(9, 5.5))
     entries = draw_all(axes, usual, "", linewidth=1.4, markersize=6)
-    entries += draw_all(
-        axes, throughput, ", throughput", linestyle="none", markersize=9, markeredgewidth=1.4, markerfacecolor="none"
-    )
+    hollow = dict(linestyle="none", markersize=9, markeredgewidth=1.4, markerfacecolor="none")
+    entries += draw_all(axes, throughput, ", throughput", **hollow)
     draw_axes(axes, usual)
     axes.legend(handles=entries, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
     metadata = {"Date": None} if picture.endswith(".svg") else None
@@ -100,21 +100,25 @@ def draw(usual, throughput, picture):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    as_it_is = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_it_is)
     parser.add_argument("file", metavar="FILE.json")
     parser.add_argument("picture", metavar="PICTURE")
     arguments = parser.parse_args()
     if not arguments.picture.endswith((".svg", ".png")):
-        parser.error(f"PICTURE ends in .svg or .png, not as {arguments.picture}")
+        parser.error(f"PICTURE must end in .svg or .png: {arguments.picture}")
     with open(arguments.file, encoding="utf-8") as file:
         usual, throughput = ratios(json.load(file))
     if not any(subject in usual for subject in STYLES):
-        sys.exit(f"plot_growth: {arguments.file} has no ratios of growth: bench/run --groups=growth --json FILE writes them")
+        sys.exit(
+            f"plot_growth: {arguments.file} has no ratios of growth. "
+            "bench/run --groups=growth --json FILE writes them."
+        )
     draw(usual, throughput, arguments.picture)
 
 
 if __name__ == "__main__":
     try:
         main()
-    except (OSError, ValueError) as error:  # of the files; JSON that is none is a ValueError
+    except (OSError, ValueError) as error:  # a file that is not JSON is a ValueError
         sys.exit(f"plot_growth: {error}")

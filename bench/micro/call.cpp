@@ -1,9 +1,9 @@
-// What does it cost to run a function on a growable stack? Beside calling it, and beside giving it
-// a thread.
+// What does it cost to run a function on a growable stack, compared with a plain call and with a
+// thread?
 //
-// In the time: everything, for a fresh stack its making and releasing too, for a thread its
-// creation and join. Not in the time: the first call of each kind, which installs the handler and
-// starts the helper.
+// The time includes everything: making and releasing a fresh stack, creating and joining a thread.
+// It does not include the first call of each kind, which installs the handler and starts the
+// helper.
 #include <growstack/growstack.hpp>
 
 #include <benchmark/benchmark.h>

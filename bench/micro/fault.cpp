@@ -1,9 +1,9 @@
-// What does one fault cost? A bare handler with only mprotect(2) in it, our handler doing the same,
-// and the pipe to the helper.
+// What does one fault cost: with a bare handler that only calls mprotect(2), with our handler, and
+// with the pipe to the helper?
 //
-// In the time: the fault, the signal, the handler, the commit of one page and its filling with
-// zeros, two clock readings. Not in the time: making the stack, which happens anew every 512 pages,
-// and the way to the next page.
+// The time includes the fault, the signal, the handler, the commit of one page, filling it with
+// zeros, and two clock readings. It does not include the way to the next page, or making the stack,
+// which is a new one every 512 pages.
 #include "page_by_page.hpp"
 #include "parts/bare_handler.hpp"
 #include "parts/descent.hpp"
@@ -34,7 +34,7 @@ void strategy(benchmark::State& state, Strategy strategy) {
   });
 }
 
-// The bare one first: it takes SIGSEGV for itself, and gives it back.
+// The bare one comes first, because it takes SIGSEGV for itself and gives it back.
 BENCHMARK(bare_handler)->UseManualTime();
 BENCHMARK_CAPTURE(strategy, in_handler, Strategy::in_handler)->UseManualTime();
 BENCHMARK_CAPTURE(strategy, pipe_helper, Strategy::pipe_helper)->UseManualTime();

@@ -1,8 +1,8 @@
-// How long does a fresh stack take to a depth, by strategy? growstack_compare asks the same
-// interleaved; this is for profilers and for one strategy alone.
+// How long does a fresh stack of each strategy take to reach a depth? growstack_compare measures
+// the same with strategies in turn; this is for profilers, and for one strategy alone.
 //
-// In the time: one touch of each page on the way down, by the code that runs on the stack.
-// Not in the time: making and releasing the stack, the switch to it, warming the memory.
+// The time includes one touch of each page on the way down, by the code that runs on the stack. It
+// does not include making and releasing the stack, the switch to it, and warming the memory.
 #include "parts/descent.hpp"
 #include "parts/memory.hpp"
 
@@ -18,7 +18,7 @@ namespace {
 
 double seconds_to(Strategy strategy, std::size_t depth) {
   Stack stack({.reserve = depth + std::size_t{256} * 1024, .strategy = strategy, .name = "growth"});
-  const std::uintptr_t lowest = reinterpret_cast<std::uintptr_t>(stack.base()) - depth;
+  const std::uintptr_t lowest = address_of(stack.base()) - depth;
   touch_and_free(depth);
   return call(stack, [&] {
     const auto before = std::chrono::steady_clock::now();

@@ -1,8 +1,8 @@
-// What does it cost to use the library as others link it? A fiber of Boost.Context, and a thread,
-// on each kind of stack.
+// What does the library cost as others link it: a fiber of Boost.Context, and a thread, on each
+// kind of stack?
 //
-// In the time: making the fiber or thread, running what does nothing on it, ending it.
-// Not in the time: the allocator, with its first stacks.
+// The time includes making the fiber or thread, running a function on it that does nothing, and
+// ending it. It does not include making the allocator with its first stacks.
 #include <growstack/growstack.hpp>
 #include <growstack/stack_allocator.hpp>
 
@@ -54,14 +54,14 @@ void growstack_thread_from_pool(benchmark::State& state) {
   }
 }
 
-/// Of glibc, which keeps the stacks of threads that ended.
+/// Makes an ordinary thread. glibc keeps the stacks of threads that ended, and uses them again.
 void std_thread(benchmark::State& state) {
   for (auto _ : state) {
     std::thread([] {}).join();
   }
 }
 
-/// The same, attached by itself.
+/// Makes an ordinary thread that attaches itself.
 void std_thread_attached(benchmark::State& state) {
   for (auto _ : state) {
     std::thread([] { attach_thread(); }).join();

@@ -1,9 +1,8 @@
-// How long does it take to find the slot of an address? One range or many; addresses of stacks, and
-// others.
+// How long does it take to find the slot of an address: among one range or many, of an address on a
+// stack or of another one?
 //
-// In the time: the look-up with its pin, and its release.
-// Not in the time: registering the ranges. Nothing is mapped: a look-up only computes, it touches
-// no stack.
+// The time includes the look-up with its pin, and the release of the pin. It does not include
+// registering the ranges. Nothing is mapped, because a look-up only computes and touches no stack.
 #include <growstack/handler/handler.hpp>
 #include <growstack/handler/ranges.hpp>
 
@@ -21,7 +20,7 @@ using handler::range_alignment;
 
 constexpr std::size_t slot_size = range_alignment / 16;
 
-/// Addresses that the kernel gives to nobody unasked.
+/// The kernel gives these addresses only to those who ask for them.
 constexpr std::uintptr_t first_address = std::uintptr_t{1} << 44;
 
 constexpr handler::Operations no_operations{};
@@ -76,7 +75,7 @@ class Ranges {
 
 std::vector<std::uintptr_t> random_addresses(std::uintptr_t begin, std::size_t size) {
   constexpr std::size_t count = 4096;
-  std::mt19937_64 random;  // the same addresses every time
+  std::mt19937_64 random;  // the same addresses in every run
   std::uniform_int_distribution<std::uintptr_t> in_range(begin, begin + size - 1);
   std::vector<std::uintptr_t> addresses(count);
   for (std::uintptr_t& address : addresses) {

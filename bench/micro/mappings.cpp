@@ -1,22 +1,23 @@
-// Does a fault get dearer when the process has many mappings? With 60,000 the tree in which the
-// kernel looks an address up is a few levels deeper than with 100. The claim beside it: 32, in
+// Does a fault cost more if the process has many mappings? With 60,000 the tree in which the kernel
+// looks an address up is a few levels deeper than with 100. This belongs to claim 32, in
 // tests/claims/mappings.cpp.
 //
-// In the time:
-//   first_touch     the fault of a read-write page that nobody has touched, its filling with zeros,
-//   two clock readings growth_fault    the same of a page without permissions, which a bare SIGSEGV
-//   handler opens by mprotect: the fault, the
-//                   signal, the handler, the second fault
-//   map_and_unmap   mmap and munmap of one page, which is not touched
-// Not in the time: making the other mappings and taking them away, before and after a run; fresh
-// memory, every 512 pages; the way to the next page.
+// The time of first_touch includes the fault of a read-write page that nobody has touched, filling
+// it with zeros, and two clock readings. The time of growth_fault includes the fault of a page
+// without permissions, the signal, a bare SIGSEGV handler that opens the page by mprotect, the
+// second fault, filling, and two clock readings. The time of map_and_unmap includes mmap and munmap
+// of one page, which is not touched. No time includes making the other mappings and taking them
+// away (before and after a run), getting fresh memory (every 512 pages), and the way to the next
+// page.
 //
-// `mappings`: how many the process has beside its usual fifty. The figures are medians of runs that
-// take turns at random, so that a machine which is slower for a while is so for all of them.
+// `mappings` is how many the process has besides its usual fifty. The figures are medians of runs
+// that take turns at random: if the machine is slower for a while, it is slower for all of them.
 #include "parts/mappings.hpp"
+
 #include "page_by_page.hpp"
 #include "parts/bare_handler.hpp"
 #include "parts/descent.hpp"
+#include "parts/errors.hpp"
 
 #include <growstack/handler/pages.hpp>
 
@@ -25,12 +26,10 @@
 #include <sys/mman.h>
 
 #include <array>
-#include <cerrno>
 #include <chrono>
 #include <exception>
 #include <span>
 #include <string>
-#include <system_error>
 #include <vector>
 
 namespace growstack::bench {
@@ -39,13 +38,7 @@ namespace {
 using namespace std::chrono_literals;
 using handler::page_size;
 
-void require(bool fulfilled, const char* call) {
-  if (!fulfilled) {
-    throw std::system_error(errno, std::generic_category(), call);
-  }
-}
-
-/// Read-write memory, whose pages can be had fresh again.
+/// Read-write memory whose pages can be made fresh again.
 class Memory {
  public:
   Memory() {
@@ -53,8 +46,8 @@ class Memory {
         mmap(nullptr, size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     require(memory != MAP_FAILED, "mmap");
     begin_ = static_cast<char*>(memory);
-    static_cast<void>(
-        madvise(begin_, size(), MADV_NOHUGEPAGE));  // EINVAL: a kernel without huge pages
+    // A kernel without huge pages returns EINVAL.
+    static_cast<void>(madvise(begin_, size(), MADV_NOHUGEPAGE));
   }
   ~Memory() { munmap(begin_, size()); }
   Memory(const Memory&) = delete;
@@ -75,7 +68,7 @@ class Memory {
   char* begin_ = nullptr;
 };
 
-/// With the first pages not in the time.
+/// Runs a benchmark as iterate does, after some pages that are not timed.
 template <class Refill>
 void iterate_warm(benchmark::State& state, const Refill& refill) {
   std::array<double, pages_at_once> unused;
@@ -113,8 +106,7 @@ void growth_fault(benchmark::State& state) {
 void map_and_unmap(benchmark::State& state) {
   with_mappings(state, [&] {
     for (auto _ : state) {
-      // Readable only: unlike its neighbours, so that the kernel cannot just make one of them a
-      // page larger.
+      // Only readable, unlike its neighbours, so that the kernel cannot merge it with one of them.
       void* const page = mmap(nullptr, page_size(), PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
       require(page != MAP_FAILED, "mmap");
       munmap(page, page_size());
@@ -133,7 +125,7 @@ BENCHMARK(map_and_unmap)->Apply(amounts);
 }  // namespace
 }  // namespace growstack::bench
 
-/// Runs in turns, unless the command line says otherwise.
+/// Lets the benchmarks take turns, unless the command line says otherwise.
 int main(int argc, char** argv) {
   std::string repetitions = "--benchmark_repetitions=5";
   std::string interleaving = "--benchmark_enable_random_interleaving=true";

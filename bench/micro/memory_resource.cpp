@@ -1,8 +1,8 @@
-// What does a block of a memory_resource cost, and what a container that grows in one, beside the
+// What do a block of a memory_resource and a container that grows in one cost, compared with the
 // resources of the standard library?
 //
-// In the time: allocations, the touch of each block, and giving all of it back, once a round.
-// Not in the time: making the resource, and the first round.
+// The time includes the allocations, a touch of each block, and giving all of it back once a round.
+// It does not include making the resource, and the first round.
 #include <growstack/memory_resource.hpp>
 
 #include <benchmark/benchmark.h>
@@ -18,7 +18,9 @@ namespace {
 
 constexpr std::size_t block_bytes = 64;
 
-/// As each of the resources gives back all that it handed out: at once, or block by block.
+// Each of these resources gives back all that it handed out: at once, or block by block.
+
+/// A region that keeps its pages when it is released.
 class Region {
  public:
   std::pmr::memory_resource& resource() { return region_; }
@@ -28,7 +30,7 @@ class Region {
   memory_resource region_{{.reserve = std::size_t{4} << 30}};
 };
 
-/// A region that gives everything back each time, to the last page.
+/// A region that gives all of its pages back each time.
 class RegionThatIsTrimmed {
  public:
   std::pmr::memory_resource& resource() { return region_; }
@@ -103,7 +105,7 @@ void growing_vector(benchmark::State& state) {
   state.SetBytesProcessed(state.iterations() * state.range(0));
 }
 
-/// And with the resource made and ended in each round.
+/// Also makes and ends the resource in each round.
 template <class Resource>
 void growing_vector_afresh(benchmark::State& state) {
   for (auto _ : state) {

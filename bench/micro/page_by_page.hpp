@@ -1,4 +1,4 @@
-// Benchmarks of which one iteration is one page.
+// For benchmarks in which one iteration is one page.
 #pragma once
 
 #include <benchmark/benchmark.h>
@@ -10,7 +10,8 @@ namespace growstack::bench {
 
 inline constexpr std::size_t pages_at_once = 512;
 
-/// One iteration is one page; `refill` times the next pages_at_once of them.
+/// Runs a benchmark of which one iteration is one page. `refill` times the next pages_at_once
+/// pages.
 template <class Refill>
 void iterate(benchmark::State& state, const Refill& refill) {
   std::array<double, pages_at_once> nanoseconds;

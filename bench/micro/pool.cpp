@@ -1,8 +1,9 @@
-// What does a stack from a pool cost? growstack_compare asks more of it, interleaved with others;
+// What does a stack from a pool cost? growstack_compare measures more of it, in turn with others;
 // this is for profilers.
 //
-// In the time: acquire() and the end of the stack, and what the name says happens between them.
-// Not in the time: the first stacks, which are made; starting and ending the other thread.
+// The time includes acquire() and the end of the stack, and what the benchmark's name says happens
+// in between. It does not include making the first stacks, and starting and ending the other
+// thread.
 #include <growstack/growstack.hpp>
 #include <growstack/stack_pool.hpp>
 
@@ -36,7 +37,7 @@ void acquire_release(benchmark::State& state, Strategy strategy) {
   }
 }
 
-/// All the same one, but not the pool's own.
+/// Acquires stacks of one name, which is not the name of the pool.
 void named(benchmark::State& state) {
   StackPool pool(small_stacks(Strategy::automatic));
   for (auto _ : state) {
@@ -44,7 +45,7 @@ void named(benchmark::State& state) {
   }
 }
 
-/// By turns, so that each has to be marked again.
+/// Acquires stacks of two names in turn, so that each stack must be marked again.
 void two_names(benchmark::State& state) {
   StackPool pool(small_stacks(Strategy::automatic));
   for (auto _ : state) {
@@ -53,7 +54,7 @@ void two_names(benchmark::State& state) {
   }
 }
 
-/// Gives back what it is handed.
+/// A thread that gives back the stacks it is handed.
 class OtherThread {
  public:
   OtherThread() : thread_([this] { serve(); }) {}
@@ -82,13 +83,13 @@ class OtherThread {
     }
   }
 
-  std::vector<Stack> stacks_;  // of who may have it: is_full_ tells
+  std::vector<Stack> stacks_;  // is_full_ says which of the two threads may use it
   std::atomic<bool> is_full_{false};
   std::thread thread_;
 };
 
-/// One thread acquires, by the dozen so that waking the other is shared, and another gives back:
-/// the pool's lock in between.
+/// One thread acquires stacks and another gives them back, with the pool's lock in between. It
+/// hands over many at a time, so that these share the cost of waking the other thread.
 void release_on_another_thread(benchmark::State& state) {
   const auto batch = static_cast<std::size_t>(state.range(0));
   StackPool pool(small_stacks(Strategy::automatic));

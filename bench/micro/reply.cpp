@@ -1,12 +1,14 @@
-// How should the helper answer: through a pipe of the faulting thread's own, or by a futex word?
-// The request goes through a pipe either way, as it does in the library.
+// How should the helper answer: through a pipe of the faulting thread, or by a futex word? The
+// request goes through a pipe in both cases, as it does in the library.
 //
-// In the time: write the request, wake the helper, have it read, reply, wake up again, two clock
-// readings. Not in the time: what the helper would do in between (the commit), the signal, and the
-// rest before a cold round.
+// The time includes writing the request, waking the helper, its read and its reply, waking up
+// again, and two clock readings. It does not include what the helper would do in between (the
+// commit), the signal, and the rest before a cold round.
 //
-// `apart`: the two threads are pinned to two processors, otherwise to the same one. `rest_ms`: idle
-// before each round.
+// `apart`: the two threads are bound to two processors, otherwise to the same one. `rest_ms`: the
+// rest before each round.
+#include "parts/errors.hpp"
+
 #include <benchmark/benchmark.h>
 
 #include <linux/futex.h>
@@ -24,21 +26,14 @@
 #include <exception>
 #include <memory>
 #include <stdexcept>
-#include <system_error>
 #include <thread>
 #include <vector>
 
 namespace growstack::bench {
 namespace {
 
-/// As long as the library's request.
+/// A request as long as the library's.
 using Request = std::array<char, 48>;
-
-void require(bool fulfilled, const char* call) {
-  if (!fulfilled) {
-    throw std::system_error(errno, std::generic_category(), call);
-  }
-}
 
 class Pipe {
  public:
@@ -55,7 +50,7 @@ class Pipe {
     require(write(ends_[1], &message, sizeof message) == static_cast<ssize_t>(sizeof message),
             "write");
   }
-  /// False at end-of-file.
+  /// Returns false at the end of the file.
   template <class T>
   [[nodiscard]] bool receive(T& message) const {
     const ssize_t bytes = read(ends_[0], &message, sizeof message);
@@ -73,7 +68,8 @@ class Pipe {
   std::array<int, 2> ends_{};
 };
 
-/// The two ways to answer: the helper calls give(), the asking thread takes.
+// The two ways to answer: the helper calls give(), and the thread that asks calls take().
+
 class ByPipe {
  public:
   void prepare() {}
@@ -125,7 +121,7 @@ void pin_this_thread(int processor) {
   require(sched_setaffinity(0, sizeof one, &one) == 0, "sched_setaffinity");
 }
 
-/// This thread's affinity, put back at the end.
+/// Restores the affinity of this thread at its end.
 class KeepAffinity {
  public:
   KeepAffinity() { require(sched_getaffinity(0, sizeof kept_, &kept_) == 0, "sched_getaffinity"); }

@@ -1,10 +1,11 @@
 #include "parts/at_once.hpp"
 
+#include "parts/clock.hpp"
+#include "parts/errors.hpp"
+
 #include <sched.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <chrono>
 #include <cstddef>
 #include <future>
 #include <latch>
@@ -14,8 +15,6 @@
 
 namespace growstack::bench {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 struct Span {
   Clock::time_point begin;
@@ -31,8 +30,8 @@ Span take_part(unsigned thread, const ThreadStep& prepare, const ThreadStep& wor
     throw;
   }
   all_are_here.count_down();
-  while (
-      !all_are_here.try_wait()) {  // awake: to wake up would take longer for some than for others
+  // Stays awake, because waking up would take some threads longer than others.
+  while (!all_are_here.try_wait()) {
     std::this_thread::yield();
   }
   Span span{.begin = Clock::now(), .end = {}};
@@ -41,7 +40,7 @@ Span take_part(unsigned thread, const ThreadStep& prepare, const ThreadStep& wor
   return span;
 }
 
-/// Should one not start, those that did must not wait for it.
+/// Starts all threads. If one cannot start, the others do not wait for it.
 std::vector<std::future<Span>> start_threads(unsigned threads, const ThreadStep& prepare,
                                              const ThreadStep& work, std::latch& all_are_here) {
   std::vector<std::future<Span>> shares;
@@ -58,6 +57,15 @@ std::vector<std::future<Span>> start_threads(unsigned threads, const ThreadStep&
   return shares;
 }
 
+constexpr pid_t this_thread = 0;
+
+void bind_to(std::size_t processor) {
+  cpu_set_t chosen;
+  CPU_ZERO(&chosen);
+  CPU_SET(processor, &chosen);
+  require(sched_setaffinity(this_thread, sizeof chosen, &chosen) == 0, "sched_setaffinity");
+}
+
 }  // namespace
 
 double time_at_once(unsigned threads, const ThreadStep& prepare, const ThreadStep& work) {
@@ -71,22 +79,16 @@ double time_at_once(unsigned threads, const ThreadStep& prepare, const ThreadSte
 }
 
 void stay_on_processor(unsigned number) {
-  constexpr pid_t this_thread = 0;
   cpu_set_t usable;
-  if (sched_getaffinity(this_thread, sizeof usable, &usable) != 0) {
-    throw std::system_error(errno, std::generic_category(), "sched_getaffinity");
-  }
+  require(sched_getaffinity(this_thread, sizeof usable, &usable) == 0, "sched_getaffinity");
   unsigned left = number % static_cast<unsigned>(CPU_COUNT(&usable));
   std::size_t processor = 0;
   while (!CPU_ISSET(processor, &usable) || left-- > 0) {
     ++processor;
   }
-  cpu_set_t chosen;
-  CPU_ZERO(&chosen);
-  CPU_SET(processor, &chosen);
-  if (sched_setaffinity(this_thread, sizeof chosen, &chosen) != 0) {
-    throw std::system_error(errno, std::generic_category(), "sched_setaffinity");
-  }
+  bind_to(processor);
 }
+
+void stay_on_this_processor() { bind_to(static_cast<std::size_t>(std::max(0, sched_getcpu()))); }
 
 }  // namespace growstack::bench

@@ -1,6 +1,7 @@
 #include "parts/bare_handler.hpp"
 
 #include "parts/descent.hpp"
+#include "parts/errors.hpp"
 
 #include <growstack/handler/pages.hpp>
 
@@ -8,7 +9,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <system_error>
 #include <thread>
 
 namespace growstack::bench {
@@ -19,16 +19,10 @@ using handler::page_size;
 
 constexpr std::size_t alternate_stack_bytes = std::size_t{64} * 1024;
 
-void require(bool fulfilled, const char* call) {
-  if (!fulfilled) {
-    throw std::system_error(errno, std::generic_category(), call);
-  }
-}
-
 void open_page(int, siginfo_t* info, void*) {
-  const std::uintptr_t page = page_down(reinterpret_cast<std::uintptr_t>(info->si_addr));
+  const std::uintptr_t page = page_down(address_of(info->si_addr));
   if (mprotect(reinterpret_cast<void*>(page), page_size(), PROT_READ | PROT_WRITE) != 0) {
-    _exit(EXIT_FAILURE);  // the instruction would fault for ever
+    _exit(EXIT_FAILURE);  // otherwise the instruction would fault for ever
   }
 }
 
@@ -38,11 +32,11 @@ ReservedPages::ReservedPages(std::size_t bytes) : bytes_(bytes) {
   void* const mapped = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   require(mapped != MAP_FAILED, "mmap");
   begin_ = static_cast<char*>(mapped);
-  // As the stacks have it. EINVAL: a kernel without huge pages.
+  // The stacks do the same. A kernel without huge pages returns EINVAL.
   if (madvise(mapped, bytes, MADV_NOHUGEPAGE) != 0 && errno != EINVAL) {
     const int error = errno;
     munmap(mapped, bytes);
-    throw std::system_error(error, std::generic_category(), "madvise");
+    throw_error("madvise", error);
   }
 }
 
@@ -60,7 +54,7 @@ BareHandler::BareHandler() : alternate_stack_(alternate_stack_bytes) {
   if (sigaction(SIGSEGV, &action, &previous_action_) != 0) {
     const int error = errno;
     sigaltstack(&previous_stack_, nullptr);
-    throw std::system_error(error, std::generic_category(), "sigaction");
+    throw_error("sigaction", error);
   }
 }
 

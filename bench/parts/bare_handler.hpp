@@ -1,4 +1,4 @@
-// The floor of every growth by fault: a SIGSEGV handler with nothing in it but the system call.
+// The least that growth by fault can cost: a SIGSEGV handler that only makes the system call.
 #pragma once
 
 #include <csignal>
@@ -10,8 +10,7 @@
 
 namespace growstack::bench {
 
-/// Address space without access for the time of its life, which the handler below opens page by
-/// page.
+/// Address space without access. A handler opens it page by page.
 class ReservedPages {
  public:
   /// Throws std::system_error.
@@ -28,14 +27,14 @@ class ReservedPages {
   std::size_t bytes_;
 };
 
-/// While it lives, SIGSEGV makes the page that faulted readable and writable, on an alternate
-/// stack, wherever that page is. For one thread; a process with faults of other kinds loops.
-/// Nothing in it checks anything, that is its point.
+/// As long as it exists, SIGSEGV makes the page that faulted readable and writable, wherever that
+/// page is. The handler runs on an alternate stack, of one thread only. It checks nothing, so that
+/// it costs nothing; a fault of another kind makes the process loop.
 class BareHandler {
  public:
   /// Throws std::system_error.
   BareHandler();
-  ~BareHandler();  ///< Puts the previous handler and alternate stack back.
+  ~BareHandler();  ///< Restores the previous handler and alternate stack.
   BareHandler(const BareHandler&) = delete;
   BareHandler& operator=(const BareHandler&) = delete;
 
@@ -46,11 +45,11 @@ class BareHandler {
 };
 
 /// Times the first touch of each page, one by one, from the end of fresh reserved pages downwards.
-/// Waits `idle` before each, if it is not 0. Some handler must open them.
+/// Waits `idle` before each, unless it is 0. A handler must open the pages.
 void time_each_fault(const ReservedPages& pages, std::span<double> nanoseconds,
                      std::chrono::nanoseconds idle);
 
-/// The same on pages of its own. A BareHandler must live.
+/// Times such touches on new pages, one for each of the nanoseconds. A BareHandler must exist.
 void time_each_bare_fault(std::span<double> nanoseconds, std::chrono::nanoseconds idle);
 
 }  // namespace growstack::bench

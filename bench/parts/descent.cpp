@@ -10,18 +10,15 @@ namespace {
 using handler::page_down;
 using handler::page_size;
 
-/// What alloca(3) may add to make room for an aligned block: a step of a page less this is at most
-/// a page, so that none is left out.
+/// What alloca(3) may add to align a block. A step of a page minus this is at most a page, so that
+/// no page is left out.
 constexpr std::size_t alignment = 16;
 
 volatile char* pointer(std::uintptr_t address) { return reinterpret_cast<volatile char*>(address); }
-std::uintptr_t address_of(volatile char* pointer) {
-  return reinterpret_cast<std::uintptr_t>(pointer);
-}
 
 }  // namespace
 
-// Not inlined: the stack pointer must come back when these return.
+// These are not inlined, because the stack pointer must come back when they return.
 
 [[gnu::noinline]] void descend(std::uintptr_t lowest, const std::function<void()>& at_depth) {
   const std::size_t page = page_size();
@@ -41,7 +38,7 @@ std::uintptr_t address_of(volatile char* pointer) {
   volatile char* begin = nullptr;
   do {
     begin = static_cast<volatile char*>(__builtin_alloca(block));
-    // Downwards, and the lowest byte of the block too: no line lies between two of these writes.
+    // Downwards, and the lowest byte of the block, too: no cache line lies between two writes.
     for (std::size_t left = (block - 1) / cache_line + 1; left-- > 0;) {
       begin[left * cache_line] = 1;
     }
@@ -60,9 +57,9 @@ double time_touch(volatile char* page) {
   const std::size_t page = page_size();
   auto* here = static_cast<volatile char*>(__builtin_alloca(alignment));
   for (double& each : nanoseconds) {
-    // Functions called below need stack of their own. It must be there already, or their calls
-    // would grow the stack before the clock runs: the stack pointer goes to the upper quarter of
-    // the page touched last, the touch to the page below.
+    // The functions called below need stack, too. It must exist already, or their calls would grow
+    // the stack before the clock runs. So the stack pointer goes to the upper quarter of the page
+    // that was touched last, and the touch goes to the page below.
     const std::uintptr_t upper_quarter = page_down(address_of(here)) - page / 4;
     here =
         static_cast<volatile char*>(__builtin_alloca(address_of(here) - upper_quarter - alignment));

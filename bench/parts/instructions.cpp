@@ -1,12 +1,13 @@
 #include "parts/instructions.hpp"
 
+#include "parts/errors.hpp"
+
 #include <linux/perf_event.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
-#include <system_error>
 
 namespace growstack::bench {
 
@@ -35,9 +36,8 @@ InstructionCounter::~InstructionCounter() {
 
 std::uint64_t InstructionCounter::count() const {
   std::uint64_t counted = 0;
-  if (read(descriptor_, &counted, sizeof counted) != sizeof counted) {
-    throw std::system_error(errno, std::generic_category(), "read of a performance counter");
-  }
+  require(read(descriptor_, &counted, sizeof counted) == sizeof counted,
+          "read of a performance counter");
   return counted;
 }
 

@@ -1,4 +1,4 @@
-// Instructions that ran: a count that no other load on the machine moves.
+// Counts instructions: other load on the machine does not change that number.
 #pragma once
 
 #include <cstdint>
@@ -6,8 +6,8 @@
 
 namespace growstack::bench {
 
-/// Counts those of the thread that made it, in user mode. Virtual machines usually have no such
-/// counter.
+/// Counts the instructions of the thread that makes it, in user mode. Virtual machines usually have
+/// no such counter.
 class InstructionCounter {
  public:
   InstructionCounter();
@@ -15,10 +15,10 @@ class InstructionCounter {
   InstructionCounter(const InstructionCounter&) = delete;
   InstructionCounter& operator=(const InstructionCounter&) = delete;
 
-  /// Empty if it counts; otherwise what perf_event_open(2) said.
+  /// Returns why it does not count, as perf_event_open(2) said; empty if it counts.
   [[nodiscard]] const std::string& error() const noexcept { return error_; }
 
-  /// So far, since it was made. Throws std::system_error.
+  /// Returns the number of instructions since it was made. Throws std::system_error.
   [[nodiscard]] std::uint64_t count() const;
 
  private:

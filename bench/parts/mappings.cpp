@@ -1,5 +1,7 @@
 #include "parts/mappings.hpp"
 
+#include "parts/errors.hpp"
+
 #include <growstack/handler/pages.hpp>
 
 #include <sys/mman.h>
@@ -7,14 +9,13 @@
 #include <cerrno>
 #include <fstream>
 #include <string>
-#include <system_error>
 
 namespace growstack::bench {
 namespace {
 
 using handler::page_size;
 
-/// "60000 mappings: vm.max_map_count is 65530"
+/// Returns "60000 mappings: vm.max_map_count is 65530".
 std::string beyond_limit(std::size_t count) {
   std::ifstream file("/proc/sys/vm/max_map_count");
   std::string limit;
@@ -27,15 +28,13 @@ std::string beyond_limit(std::size_t count) {
 
 Mappings::Mappings(std::size_t count) : size_(count * page_size()) {
   void* const memory = mmap(nullptr, size_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) {
-    throw std::system_error(errno, std::generic_category(), "mmap");
-  }
+  require(memory != MAP_FAILED, "mmap");
   begin_ = static_cast<char*>(memory);
   for (std::size_t offset = 0; offset < size_; offset += 2 * page_size()) {
     if (mprotect(begin_ + offset, page_size(), PROT_READ | PROT_WRITE) != 0) {
       const int error = errno;
       munmap(begin_, size_);
-      throw std::system_error(error, std::generic_category(), beyond_limit(count));
+      throw_error(beyond_limit(count).c_str(), error);
     }
   }
 }

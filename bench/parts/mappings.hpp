@@ -1,16 +1,16 @@
-// A process with many mappings: the tree in which the kernel looks an address up gets deeper.
+// Many mappings in this process: they make the tree deeper in which the kernel looks addresses up.
 #pragma once
 
 #include <cstddef>
 
 namespace growstack::bench {
 
-/// As many mappings as stacks with guards would be: pages in a row, with permissions and without in
-/// turns, which the kernel cannot merge.
+/// So many mappings, like those of stacks with guards: pages in a row, with permissions and without
+/// in turn, which the kernel cannot merge.
 class Mappings {
  public:
-  /// Throws std::system_error: ENOMEM, with the limit in its message, if the process may not have
-  /// so many.
+  /// Throws std::system_error. If the process may not have so many, the error is ENOMEM, and the
+  /// message names the limit.
   explicit Mappings(std::size_t count);
   ~Mappings();
   Mappings(const Mappings&) = delete;

@@ -1,32 +1,28 @@
 #include "parts/memory.hpp"
 
+#include "parts/errors.hpp"
+
 #include <growstack/handler/pages.hpp>
 
 #include <sys/mman.h>
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <fstream>
 #include <string>
-#include <system_error>
 
 namespace growstack::bench {
 namespace {
 
-/// The soft limit, to `bytes` or the hard limit if that is less.
+/// Raises the soft limit to `bytes`, or to the hard limit if that is less.
 void raise_limit(__rlimit_resource_t resource, rlim_t bytes) {
   rlimit limit{};
-  if (getrlimit(resource, &limit) != 0) {
-    throw std::system_error(errno, std::generic_category(), "getrlimit");
-  }
+  require(getrlimit(resource, &limit) == 0, "getrlimit");
   if (limit.rlim_cur >= std::min(bytes, limit.rlim_max)) {  // RLIM_INFINITY is the largest value
     return;
   }
   limit.rlim_cur = std::min(bytes, limit.rlim_max);
-  if (setrlimit(resource, &limit) != 0) {
-    throw std::system_error(errno, std::generic_category(), "setrlimit");
-  }
+  require(setrlimit(resource, &limit) == 0, "setrlimit");
 }
 
 }  // namespace
@@ -41,14 +37,21 @@ std::uint64_t meminfo_bytes(std::string_view name) {
   return 0;
 }
 
+std::string huge_pages() {
+  std::ifstream modes("/sys/kernel/mm/transparent_hugepage/enabled");
+  std::string mode;
+  while (modes >> mode && mode.front() != '[') {
+  }
+  return mode.empty() ? "none" : mode.substr(1, mode.size() - 2);
+}
+
 void touch_and_free(std::size_t bytes, Pages pages) {
   void* const mapped = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (mapped == MAP_FAILED) {
-    return;  // nothing to touch, or measured cold then: a limit this tight shows in the machine's
-             // table
+    return;  // the measurement finds cold memory then; the table MACHINE shows so tight a limit
   }
-  // Where the kernel knows no huge pages it refuses the advice, which is as well.
+  // A kernel without huge pages refuses the advice, which does no harm.
   static_cast<void>(madvise(mapped, bytes, pages == Pages::huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE));
   auto* const memory = static_cast<volatile char*>(mapped);
   for (std::size_t at = 0; at < bytes; at += handler::page_size()) {

@@ -1,25 +1,31 @@
-// What the machine's memory must be like before a measurement means anything.
+// Prepares the machine's memory: without that, a measurement means nothing.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 namespace growstack::bench {
 
 enum class Pages { single, huge };
 
-/// Touches that much memory page by page and frees it: what was just freed is used again first, and
-/// the kernel's lists of free pages are in the same state for everybody who comes next. Single
-/// pages, unless those who come next take huge ones.
+/// Touches that much memory page by page and frees it. The kernel uses first what was just freed,
+/// so its lists of free pages are in the same state for everybody who comes next. Those who come
+/// next and use huge pages need huge ones here.
 void touch_and_free(std::size_t bytes, Pages pages = Pages::single);
 
-/// The same once before everything, with at most half of the memory available. In a virtual machine
-/// the first touch of memory that idled costs the host's work too, ten times a page fault.
+/// Touches and frees memory as touch_and_free does, at most half of what is available. Call it once
+/// before everything: in a virtual machine the first touch of memory that was not used for a while
+/// makes the host work, too, and costs ten times as much as a page fault.
 void warm_memory(std::size_t bytes, Pages pages = Pages::single);
 
-/// The value of a line "Name:  123 kB" of /proc/meminfo, in bytes; 0 when it is not there.
+/// Returns the value of a line "Name:  123 kB" of /proc/meminfo in bytes; 0 if there is none.
 [[nodiscard]] std::uint64_t meminfo_bytes(std::string_view name);
+
+/// Returns when the kernel uses huge pages by itself: "always", "madvise" or "never"; "none" if it
+/// has none.
+[[nodiscard]] std::string huge_pages();
 
 /// Raises this process's soft RLIMIT_STACK to `bytes`, or to the hard limit if that is less; never
 /// lowers it. The kernel reads it when a MAP_GROWSDOWN mapping grows. Throws std::system_error.

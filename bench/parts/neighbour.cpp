@@ -1,13 +1,13 @@
 #include "parts/neighbour.hpp"
 
+#include "parts/errors.hpp"
+
 #include <unistd.h>
 
-#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
-#include <system_error>
 
 namespace growstack::bench {
 namespace {
@@ -32,18 +32,18 @@ bool has_neighbour(const std::string& name) { return access(path_of(name).c_str(
 void become_neighbour(const std::string& name, const nlohmann::json& request) {
   const std::string text = request.dump();
   execl(path_of(name).c_str(), name.c_str(), text.c_str(), nullptr);
-  throw std::system_error(errno, std::generic_category(), name);
+  throw_error(name.c_str());
 }
 
 int serve_as_neighbour(int argc, char** argv,
                        nlohmann::json (*answer)(const nlohmann::json& request)) {
   if (argc != 2) {
-    std::fprintf(stderr, "%s: run by growstack_compare, with a request in JSON\n", argv[0]);
+    std::fprintf(stderr, "%s: growstack_compare runs this program, with a request in JSON\n",
+                 argv[0]);
     return EXIT_FAILURE;
   }
   const std::string text = answered(argv[1], answer).dump();
-  const bool written =
-      std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
+  const bool written = std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0;
   return written ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 

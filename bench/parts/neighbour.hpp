@@ -1,8 +1,6 @@
-// A program that lies in the same folder as this one: measurements that cannot be linked into the
-// same executable.
-//
-// It is started with one argument, a request in JSON, and writes {"result": ...} or {"failure":
-// "..."} to standard output.
+// A neighbour is a program in the same folder as this one. It measures what cannot be linked into
+// this executable. It gets one argument, a request in JSON, and writes {"result": ...} or
+// {"failure": "..."} to standard output.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -11,12 +9,13 @@
 
 namespace growstack::bench {
 
+/// Returns whether there is a neighbour of that name.
 [[nodiscard]] bool has_neighbour(const std::string& name);
 
-/// Goes on as that program. Returns only by std::system_error: when it cannot be started.
+/// Replaces this process by the neighbour. Throws std::system_error if it cannot be started.
 [[noreturn]] void become_neighbour(const std::string& name, const nlohmann::json& request);
 
-/// What such a program's main() is: answers the request of its argument.
+/// Answers the request in the argument. This is all that the main() of a neighbour does.
 [[nodiscard]] int serve_as_neighbour(int argc, char** argv,
                                      nlohmann::json (*answer)(const nlohmann::json& request));
 

@@ -1,5 +1,5 @@
-// What is said about many measurements of the same thing. Medians: a machine that does other things
-// too only ever adds.
+// Summaries of many measurements of the same thing. They are medians, because other work of the
+// machine can only add to a time.
 #pragma once
 
 #include <optional>
@@ -7,16 +7,17 @@
 
 namespace growstack::bench {
 
-/// The value below which `part` (0 to 1) of the samples lie; 0 without samples.
+/// Returns the value below which `part` (0 to 1) of the samples lie; 0 if there are no samples.
 [[nodiscard]] double percentile(std::vector<double> samples, double part);
+/// Returns the value in the middle of the samples; 0 if there are no samples.
 [[nodiscard]] double median(const std::vector<double>& samples);
 
-/// The median of the rounds' own ratios: a machine that is slower for a while is so for both.
-/// Nothing unless both took part in all rounds.
+/// Returns the median of the ratios of each round: if the machine is slower for a while, it is
+/// slower for both. Returns nothing unless both took part in all rounds.
 [[nodiscard]] std::optional<double> median_ratio(const std::vector<double>& times,
                                                  const std::vector<double>& base);
 
-/// How far a ratio is from 1, either way: twice as much is as far as half.
+/// Returns how far a ratio is from 1 in either direction: twice as much is as far as half.
 [[nodiscard]] double from_one(double ratio);
 
 }  // namespace growstack::bench

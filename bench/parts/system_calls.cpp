@@ -1,20 +1,21 @@
 #include "parts/system_calls.hpp"
 
+#include "parts/errors.hpp"
+
 #include <sys/prctl.h>
 #include <ucontext.h>
 
 #include <cerrno>
 #include <csignal>
-#include <system_error>
 
 namespace growstack::bench {
 namespace {
 
-/// The kernel reads it at each system call of the thread.
+/// The kernel reads this variable at each system call of the thread.
 volatile char selector = PR_SYS_DISPATCH_OFF;
 static_assert(SYSCALL_DISPATCH_FILTER_ALLOW == 0 && SYSCALL_DISPATCH_FILTER_BLOCK != 0);
 
-/// Lets the one that was stopped, and all that follow, through: the instruction runs once more.
+/// Lets the stopped system call and all that follow through: the instruction runs once more.
 void let_through(int, siginfo_t*, void* context) {
   constexpr greg_t bytes_of_syscall = 2;
   selector = SYSCALL_DISPATCH_FILTER_ALLOW;
@@ -34,8 +35,7 @@ class Watch {
         0) {
       const int error = errno;
       sigaction(SIGSYS, &previous_, nullptr);
-      throw std::system_error(error, std::generic_category(),
-                              "PR_SET_SYSCALL_USER_DISPATCH (Linux 5.11)");
+      throw_error("PR_SET_SYSCALL_USER_DISPATCH (Linux 5.11)", error);
     }
   }
   ~Watch() {
@@ -46,12 +46,6 @@ class Watch {
   Watch& operator=(const Watch&) = delete;
 
  private:
-  static void require(bool fulfilled, const char* call) {
-    if (!fulfilled) {
-      throw std::system_error(errno, std::generic_category(), call);
-    }
-  }
-
   struct sigaction previous_ {};
 };
 

@@ -1,5 +1,4 @@
-// Measurements that take turns, so that a machine which is slower for a while is so for all of
-// them.
+// Measurements that take turns: if the machine is slower for a while, it is slower for all of them.
 #pragma once
 
 #include <algorithm>
@@ -11,10 +10,10 @@
 
 namespace growstack::bench {
 
-/// Everybody's turn, in another order each round: with a fixed rotation somebody would always run
-/// after the same neighbour, and find the caches and the kernel's lists of free pages as that one
-/// leaves them. A contender that throws keeps what it said in its `refusal`, and takes no part any
-/// more.
+/// Gives each contender one turn, in another order each time. In a fixed order a contender would
+/// always run after the same other one, and find the caches and the kernel's lists of free pages as
+/// that one left them. If a contender throws, its `refusal` keeps the message, and it gets no more
+/// turns.
 template <class Contender, class Measure>
 void take_turns(std::vector<Contender>& contenders, std::mt19937& order, const Measure& measure) {
   std::vector<std::size_t> turns(contenders.size());

@@ -1,3 +1,4 @@
+# Long because all of it is one file, so that one file is sourced, copied and installed.
 """growstack in gdb:  source growstack.py
 
 Growth faults of growstack's stacks pass on to the program, as if they were page faults of the
@@ -13,8 +14,6 @@ All that the script knows comes from handler/process/debugger.hpp, which each co
 carries in a section of its own. The script reads memory and calls no function of the program. The
 numbers are what the fault handler knows. It does not know how deep the kernel grew a stack on its
 own.
-
-All of it is one file, so that one file is sourced, copied and installed.
 """
 
 import re

@@ -15,7 +15,7 @@
 
 namespace growstack {
 
-constinit thread_local CacheTable cache_table{};
+[[gnu::tls_model("initial-exec")]] constinit thread_local CacheTable cache_table{};
 
 namespace {
 

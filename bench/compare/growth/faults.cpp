@@ -1,55 +1,52 @@
-// One fault: what a single page of growth costs, in a burst and after a rest, above the floor of a
-// bare handler.
-#include "run/group.hpp"
-
+// What does one fault cost: a single page of growth, in a burst and after a rest, compared with a
+// handler that only calls mprotect?
 #include "parts/bare_handler.hpp"
 #include "parts/descent.hpp"
+#include "parts/errors.hpp"
 #include "parts/memory.hpp"
-#include "parts/neighbour.hpp"
+#include "parts/one_fault.hpp"
 #include "parts/samples.hpp"
-#include "run/child.hpp"
+#include "run/measurement.hpp"
 
 #include <growstack/growstack.hpp>
 
-#include <fmt/format.h>
-
 #include <sys/resource.h>
 
-#include <algorithm>
-#include <cerrno>
+#include <array>
 #include <chrono>
-#include <cstddef>
-#include <functional>
-#include <optional>
-#include <system_error>
 
 namespace growstack::compare {
 namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto rest = 10ms;
+constexpr std::chrono::nanoseconds rest = 10ms;
 constexpr std::size_t burst = 1024;  // pages, one after the other
-constexpr std::size_t reserve =
-    std::size_t{6} * 1024 * 1024;  // more than these need, less than the usual RLIMIT_STACK
+/// More than these need, and less than the usual RLIMIT_STACK.
+constexpr std::size_t reserve = 6 * mebibyte;
 
 // ---- in the child -------------------------------------------------------------------------------
 
 double kernel_faults() {
   rusage used{};
-  if (getrusage(RUSAGE_THREAD, &used) != 0) {
-    throw std::system_error(errno, std::generic_category(), "getrusage");
-  }
+  bench::require(getrusage(RUSAGE_THREAD, &used) == 0, "getrusage");
   return static_cast<double>(used.ru_minflt);
 }
 
-/// Touches so many pages of a fresh stack. Who served them: we, or the kernel alone, or nobody if
-/// they were there.
-nlohmann::json time_on_fresh_stack(Strategy strategy, std::size_t pages,
-                                   std::chrono::nanoseconds idle) {
-  Stack stack(
-      {.reserve = reserve, .policy = bench::page_by_page, .strategy = strategy, .name = "faults"});
+/// Touches each of so many pages once, and waits before each. Returns the times, and how many
+/// faults we and the kernel served: a page that was there already has neither.
+nlohmann::json time_pages(const std::string& subject, std::size_t pages,
+                          std::chrono::nanoseconds idle) {
   std::vector<double> nanoseconds(pages);
+  if (subject == bare_handler_name) {
+    const bench::BareHandler installed;
+    bench::time_each_bare_fault(nanoseconds, idle);
+    return {{"ns", nanoseconds}, {"ours", pages}, {"kernel", pages}};
+  }
+  Stack stack({.reserve = reserve,
+               .policy = bench::page_by_page,
+               .strategy = strategy_named(subject),
+               .name = "faults"});
   double faults = 0;
   call(stack, [&] {
     faults = -kernel_faults();
@@ -59,225 +56,176 @@ nlohmann::json time_on_fresh_stack(Strategy strategy, std::size_t pages,
   return {{"ns", nanoseconds}, {"ours", stack.counters().growth_faults}, {"kernel", faults}};
 }
 
-nlohmann::json time_bare_faults(std::size_t pages, std::chrono::nanoseconds idle) {
-  std::vector<double> nanoseconds(pages);
-  bench::time_each_bare_fault(nanoseconds, idle);
-  return {{"ns", nanoseconds}, {"ours", pages}, {"kernel", pages}};
-}
-
-/// Touches each of so many pages once: {"ns", "ours", "kernel"}.
-using Measure = std::function<nlohmann::json(std::size_t pages, std::chrono::nanoseconds idle)>;
-
-nlohmann::json measure(const Measure& time_pages, unsigned rests) {
-  const nlohmann::json in_burst = time_pages(burst, 0ns);
+/// Answers {"subject", "rests"} with {"burst": times, "ours", "kernel", "cold": times after a
+/// rest}.
+nlohmann::json measure(const nlohmann::json& request, Progress&) {
+  const std::string subject = request.at("subject");
+  raise_limits_for_stacks(reserve);
+  bench::warm_memory(reserve);
+  bench::prepare_to_time_pages();
+  const nlohmann::json in_burst = time_pages(subject, burst, 0ns);
   return {{"burst", in_burst.at("ns")},
           {"ours", in_burst.at("ours")},
           {"kernel", in_burst.at("kernel")},
-          {"cold", time_pages(rests, rest).at("ns")}};
+          {"cold", time_pages(subject, request.at("rests"), rest).at("ns")}};
 }
-
-}  // namespace
-
-/// {"subject", "rests"} to the times in nanoseconds, and who served the burst.
-nlohmann::json measure_faults(const nlohmann::json& request, Progress&) {
-  const std::string name = request.at("subject");
-  const unsigned rests = request.at("rests");
-  raise_limits_for_stacks(reserve);
-  bench::warm_memory(reserve);
-  std::vector<double> once(1);
-  bench::time_each_page(
-      once,
-      1ns);  // so that no function's first call, which takes much stack, falls into the figures
-  if (name == bare_handler_name) {
-    const bench::BareHandler installed;
-    return measure(time_bare_faults, rests);
-  }
-  const Strategy strategy = strategy_named(name);
-  return measure(
-      [strategy](std::size_t pages, std::chrono::nanoseconds idle) {
-        return time_on_fresh_stack(strategy, pages, idle);
-      },
-      rests);
-}
-
-/// {"burst", "rests", "rest_ns"}, answered by growstack_libsigsegv; the child becomes that program.
-nlohmann::json ask_libsigsegv(const nlohmann::json& request, Progress&) {
-  bench::become_neighbour("growstack_libsigsegv", request);
-}
-
-namespace {
 
 // ---- in the parent ------------------------------------------------------------------------------
 
-const std::vector<std::string> metrics{"fault_ns", "fault_least_ns", "fault_most_ns",
-                                       "fault_cold_ns", "fault_floor_ns"};
+/// The bare handler takes part whenever anybody does.
+std::vector<Subject> subjects(const Session& session) {
+  std::vector<Subject> all = session.strategies();
+  if (const auto libsigsegv = session.peer(libsigsegv_name)) {
+    all.push_back(*libsigsegv);
+  }
+  if (!all.empty() || session.includes(bare_handler_name)) {
+    all.push_back({.name = std::string(bare_handler_name)});
+  }
+  return all;
+}
 
-/// One subject, from several processes: where the kernel places a helper thread differs from one to
-/// the next.
-struct Finding {
-  std::string name;
-  std::optional<Strategy> strategy{};
-  std::string failure{};
+/// The samples of one subject from several processes: where the kernel places a helper thread
+/// differs from one process to the next.
+struct Samples {
   std::vector<double> burst{};
   std::vector<double> cold{};
   std::vector<double> medians{};  // of the bursts, one a process
   double ours = 0;                // faults of the bursts
   double kernel = 0;
 
-  [[nodiscard]] double in_burst() const { return bench::median(burst); }
-  [[nodiscard]] double after_rest() const { return bench::median(cold); }
-  [[nodiscard]] double least() const { return bench::percentile(medians, 0); }
-  [[nodiscard]] double most() const { return bench::percentile(medians, 1); }
-  [[nodiscard]] bool ok() const { return failure.empty(); }
-  [[nodiscard]] std::string served_by() const;
-  [[nodiscard]] bool by_kernel() const { return served_by() == by_the_kernel; }
-
-  static constexpr const char* by_the_kernel = "the kernel";
-
-  void take(const Answer& answer) {
-    if (!answer.failure.empty()) {
-      failure = answer.whole_failure();
-      return;
-    }
-    const auto some = answer.result.at("burst").get<std::vector<double>>();
-    const auto rests = answer.result.at("cold").get<std::vector<double>>();
+  void add(const nlohmann::json& result) {
+    const auto some = result.at("burst").get<std::vector<double>>();
+    const auto rests = result.at("cold").get<std::vector<double>>();
     burst.insert(burst.end(), some.begin(), some.end());
     cold.insert(cold.end(), rests.begin(), rests.end());
     medians.push_back(bench::median(some));
-    ours += answer.result.at("ours").get<double>();
-    kernel += answer.result.at("kernel").get<double>();
+    ours += result.at("ours").get<double>();
+    kernel += result.at("kernel").get<double>();
+  }
+
+  /// Returns who served the touches of the bursts: us most of them, us some, only the kernel, or
+  /// nobody because few were faults.
+  [[nodiscard]] std::string served_by() const {
+    const double most = static_cast<double>(burst.size()) / 2;
+    return ours > most     ? "a handler"
+           : ours > 0      ? "both"
+           : kernel > most ? "the kernel"
+                           : "no fault";
   }
 };
 
-/// Of the touches of a burst: most of them a fault of ours, or some, or none but the kernel's, or
-/// few a fault at all.
-std::string Finding::served_by() const {
-  const double most = static_cast<double>(burst.size()) / 2;
-  if (strategy == Strategy::userfault) {
-    return "a monitor";
+nlohmann::json result_of(const Samples& samples, const Samples& bare, const std::string& subject) {
+  const double least = bench::percentile(samples.medians, 0);
+  const double most = bench::percentile(samples.medians, 1);
+  nlohmann::json result{
+      {"burst", bench::median(samples.burst)},
+      {"cold", bench::median(samples.cold)},
+      {"least", least},
+      {"most", most},
+      {"range", fmt::format("{} - {}", grouped(least), grouped(most))},
+      {"served_by",
+       is_strategy(subject, is_served_by_monitor) ? "a monitor" : samples.served_by()}};
+  if (!bare.burst.empty()) {
+    result["floor"] = bench::median(bare.burst);
+    result["burst_ratio"] = bench::median(samples.burst) / bench::median(bare.burst);
+    result["cold_ratio"] = bench::median(samples.cold) / bench::median(bare.cold);
   }
-  if (ours > 0) {
-    return ours > most ? "a handler" : "both";
-  }
-  return kernel > most ? by_the_kernel : "no fault";
+  return result;
 }
 
-Answer ask(const Session& session, const Finding& finding, unsigned rests) {
-  if (finding.name == libsigsegv_name) {
-    const std::chrono::nanoseconds each = rest;
-    return ask_child("libsigsegv", {{"burst", burst}, {"rests", rests}, {"rest_ns", each.count()}},
-                     session.progress());
-  }
-  return ask_child("faults", {{"subject", finding.name}, {"rests", rests}}, session.progress());
-}
-
-/// All in turn, several times.
-void measure_in_turn(Session& session, std::vector<Finding>& findings) {
+/// Asks everybody in turn, several times.
+Outcomes ask(const Measurement& self, const Session& session,
+             const std::vector<Subject>& subjects) {
   constexpr unsigned rounds_per_pass = 20;
   constexpr unsigned most_passes = 10;
   const unsigned rounds = session.rounds(200, 40);
   const unsigned passes = std::clamp(rounds / rounds_per_pass, 1U, most_passes);
   const unsigned rests =
       std::min(rounds, session.options().quick ? rounds_per_pass / 2 : rounds_per_pass);
+  Outcomes all(subjects.size());
+  std::vector<Samples> samples(subjects.size());
   for (unsigned pass = 0; pass < passes; ++pass) {
-    for (Finding& finding : findings) {
-      if (finding.ok()) {
-        session.progress().say(fmt::format("one fault: {:<18}", finding.name), pass, passes);
-        finding.take(ask(session, finding, rests));
+    for (std::size_t index = 0; index < subjects.size(); ++index) {
+      const Subject& subject = subjects[index];
+      if (!all[index].ok()) {
+        continue;
+      }
+      session.progress().say(fmt::format("one fault: {:<18}", subject.name), pass, passes);
+      all[index] =
+          subject.name == libsigsegv_name
+              ? ask_program(session, subject,
+                            {{"burst", burst}, {"rests", rests}, {"rest_ns", rest.count()}})
+              : ask_one(self.name, session, subject, {{"subject", subject.name}, {"rests", rests}});
+      if (all[index].ok()) {
+        samples[index].add(all[index].result);
       }
     }
   }
+  for (std::size_t index = 0; index < subjects.size(); ++index) {
+    if (all[index].ok()) {
+      all[index].result = result_of(samples[index], samples.back(), subjects[index].name);
+    }
+  }
+  return all;
 }
 
-void add_rows(Session& session, const Finding& finding, const Finding& floor) {
-  if (!finding.ok()) {
-    session.add_missing(finding.name, metrics, finding.failure);
-    return;
-  }
-  const std::string note = finding.by_kernel() ? "the kernel's own page fault: no handler runs"
-                           : finding.served_by() == "both"
-                               ? "the handler opens many pages at once, the kernel fills each"
-                           : finding.served_by() == "no fault"
-                               ? "no fault: the page is there before the touch"
-                               : "";
-  const auto add = [&](const char* metric, std::optional<double> value, const std::string& said) {
-    session.add(
-        {.subject = finding.name, .metric = metric, .value = value, .unit = "ns", .note = said});
+std::vector<Row> rows(const Outcome& its, const Outcomes& all) {
+  const std::string served_by = its.text("served_by");
+  const std::string note =
+      served_by == "the kernel" ? "the kernel's own page fault: no handler runs"
+      : served_by == "both"     ? "the handler opens many pages at once, the kernel fills each"
+      : served_by == "no fault" ? "no fault: the page is there before the touch"
+                                : "";
+  return {its.row("fault_ns", "burst", "ns", note),
+          its.row("fault_least_ns", "least", "ns", "the least of the processes' medians"),
+          its.row("fault_most_ns", "most", "ns", "the largest of the processes' medians"),
+          its.row("fault_cold_ns", "cold", "ns", note),
+          its.row("fault_floor_ns", "floor", "ns",
+                  "a SIGSEGV handler that only calls mprotect, in a burst; the same for all",
+                  all.back().failure)};
+}
+
+constexpr std::array columns{
+    Column{"served by", "served_by"},       Column{"burst", "burst", grouped},
+    Column{"range of runs", "range"},       Column{"bare = 1", "burst_ratio", decimals<2>},
+    Column{"after 10 ms", "cold", grouped}, Column{"bare = 1", "cold_ratio", decimals<2>}};
+
+/// Returns half of the range of the processes' medians.
+double noise(const Rows& rows) {
+  const auto range = rows.ratio("in_handler", "fault_most_ns", "in_handler", "fault_least_ns");
+  return range ? bench::from_one(*range) / 2 : 0;
+}
+
+std::vector<Aim> aims() {
+  const auto to_bare = [](const Rows& rows, const std::string& subject) {
+    return rows.ratio(subject, "fault_ns", subject, "fault_floor_ns");
   };
-  add("fault_ns", finding.in_burst(), note);
-  add("fault_least_ns", finding.least(), "the least of the processes' medians");
-  add("fault_most_ns", finding.most(), "the largest of the processes' medians");
-  add("fault_cold_ns", finding.after_rest(), note);
-  add("fault_floor_ns", floor.ok() ? std::optional(floor.in_burst()) : std::nullopt,
-      floor.ok() ? "a SIGSEGV handler with nothing in it but mprotect, in a burst; the same for all"
-                 : floor.failure);
+  return {{"one fault, bare handler = 1", to_bare, {.handlers = 1.10}, noise},
+          {"one fault, in_handler = 1", ratio_to("in_handler", "fault_ns"), {.helper = 1.3}, noise},
+          {"one fault after 10 ms, in_handler = 1",
+           ratio_to("in_handler", "fault_cold_ns"),
+           {.helper = 2.0},
+           noise}};
 }
 
-void add_to_table(Table& table, const Finding& finding, const Finding& floor) {
-  if (!finding.ok()) {
-    table.add_sentence({finding.name}, finding.failure);
-    return;
-  }
-  const auto above_floor = [&](double value, double bare) {
-    return floor.ok() ? fmt::format("{:.2f}", value / bare) : "-";
-  };
-  table.add({finding.name, finding.served_by(), grouped(finding.in_burst()),
-             fmt::format("{} - {}", grouped(finding.least()), grouped(finding.most())),
-             above_floor(finding.in_burst(), floor.in_burst()), grouped(finding.after_rest()),
-             above_floor(finding.after_rest(), floor.after_rest())});
-}
-
-std::string sentence(const Finding& finding, const Finding& floor) {
-  if (!finding.ok() || !floor.ok() || finding.ours == 0 || finding.name == floor.name) {
-    return {};
-  }
-  return fmt::format(
-      "A page costs {} {:.1f} us in a burst, {:.2f} times what a bare handler takes, and {:.1f} us "
-      "after a rest, {:.2f} "
-      "times.",
-      finding.name, finding.in_burst() / 1000, finding.in_burst() / floor.in_burst(),
-      finding.after_rest() / 1000, finding.after_rest() / floor.after_rest());
-}
+const Registered registered(
+    {.name = "faults",
+     .group = "growth",
+     .title = "ONE FAULT",
+     .what =
+         "One touch of one page, on a stack that grows by one page at a time: page after page (a "
+         "burst), and with 10 ms of rest before each. The figures are medians and include filling "
+         "the page with zeros; the range is that of the medians of single processes. bare_handler "
+         "only calls mprotect, libsigsegv first finds the handler of a region. both: a handler "
+         "opens many pages at once. The kernel serves the stacks of threads, of Boost and of "
+         "malloc as it serves demand_paging.",
+     .subjects = subjects,
+     .ask = ask,
+     .measure = measure,
+     .rows = rows,
+     .lines = "ns for one page",
+     .columns = columns,
+     .aims = aims});
 
 }  // namespace
-
-void compare_faults(Session& session) {
-  const std::string bare(bare_handler_name);
-  std::vector<Finding> findings;
-  for (const Subject& subject : session.strategies()) {
-    findings.push_back(
-        {.name = subject.name, .strategy = subject.strategy, .failure = subject.unsupported});
-  }
-  if (const auto peer = session.peer(libsigsegv_name)) {
-    findings.push_back({.name = peer->name, .failure = peer->unsupported});
-  }
-  if (findings.empty() && !session.includes(bare)) {
-    return;
-  }
-  findings.push_back({.name = bare});
-  measure_in_turn(session, findings);
-  const Finding& floor = findings.back();
-  Table table({"ns for one page", "served by", "burst", "range of runs", "bare = 1", "after 10 ms",
-               "bare = 1"},
-              2);
-  std::vector<std::string> sentences;
-  for (const Finding& finding : findings) {
-    add_rows(session, finding, floor);
-    add_to_table(table, finding, floor);
-    sentences.push_back(sentence(finding, floor));
-  }
-  session.print_title(
-      "ONE FAULT",
-      "One touch of one page, growing by one page a time: page after page, and with 10 ms of rest "
-      "before "
-      "each. Medians, filling the page with zeros included; range: the medians of single "
-      "processes. "
-      "bare_handler calls mprotect and nothing else, libsigsegv finds the handler of a region "
-      "first. both: "
-      "a handler opens many pages at once. A "
-      "thread's stack, Boost's and malloc's are served by the kernel, as demand_paging is.");
-  session.print(table);
-  session.print_sentences(sentences);
-}
-
 }  // namespace growstack::compare

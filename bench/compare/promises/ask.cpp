@@ -3,7 +3,7 @@
 #include "promises/tables.hpp"
 
 #include "run/child.hpp"
-#include "run/group.hpp"
+#include "run/measurement.hpp"
 
 #include <fmt/format.h>
 
@@ -14,8 +14,7 @@
 #include <stdexcept>
 #include <thread>
 
-namespace growstack::compare {
-namespace promises {
+namespace growstack::compare::promises {
 namespace {
 
 /// Returns the promises that share an experiment with the one of that name, itself among them.
@@ -29,6 +28,13 @@ std::vector<const Promise*> sharing(const std::string& name) {
   const auto experiment = (*named)->experiment;
   std::erase_if(all, [&](const Promise* each) { return each->experiment != experiment; });
   return all;
+}
+
+/// Removes the subject's name from the start of an error message of the library, so that subjects
+/// with the same error share a footnote.
+std::string without_name(const std::string& note, const std::string& subject) {
+  const std::string name = "growstack: " + subject + ": ";
+  return note.starts_with(name) ? note.substr(name.size()) : note;
 }
 
 /// Asks a child, and fills the cells of all promises that share the experiment of this one.
@@ -46,7 +52,7 @@ void ask(const Promise& promise, const Session& session, Column& column) {
       const nlohmann::json& value = told.at(0);
       cell = {.value = value.is_null() ? std::nullopt : std::optional<double>(value),
               .word = told.at(1),
-              .note = told.at(2)};
+              .note = without_name(told.at(2), column.subject.name)};
     } else {
       cell = none(answer.whole_failure(), answer.died ? "dies" : "fails");
     }
@@ -97,27 +103,24 @@ void add_rows(Session& session, const std::vector<Column>& columns) {
   }
 }
 
-}  // namespace
-}  // namespace promises
-
-/// {"promise", "subject", "quick"} to {name of each promise with the same experiment: its cell's
-/// [value, word, note]}.
-nlohmann::json answer_promise(const nlohmann::json& request, Progress&) {
-  const auto asked = promises::sharing(request.at("promise"));
-  const promises::Fate fate =
+/// Answers {"promise", "subject", "quick"} with {name of each promise that has the same experiment:
+/// its cell's [value, word, note]}.
+nlohmann::json measure(const nlohmann::json& request, Progress&) {
+  const auto asked = sharing(request.at("promise"));
+  const Fate fate =
       asked.front()->experiment({.subject = request.at("subject"), .quick = request.at("quick")});
   nlohmann::json result;
-  for (const promises::Promise* const each : asked) {
-    const promises::Cell cell = each->cell(fate);
+  for (const Promise* const each : asked) {
+    const Cell cell = each->cell(fate);
     result[each->name] = {cell.value ? nlohmann::json(*cell.value) : nlohmann::json(), cell.word,
                           cell.note};
   }
   return result;
 }
 
-void compare_promises(Session& session) {
+void compare_all(Session& session) {
   const Options& options = session.options();
-  std::vector<promises::Column> columns;
+  std::vector<Column> columns;
   for (Subject& subject : session.stacks()) {
     columns.push_back({.subject = std::move(subject)});
   }
@@ -126,19 +129,23 @@ void compare_promises(Session& session) {
   }
   const std::string cannot_write = "cannot write " + options.notes_file;
   std::ofstream notes(options.notes_file);  // opened first, so that a wrong name costs no run
-  promises::require(notes.is_open() || options.notes_file.empty(), cannot_write.c_str());
-  for (const promises::Promise* const promise : promises::all_promises()) {
+  require(notes.is_open() || options.notes_file.empty(), cannot_write.c_str());
+  for (const Promise* const promise : all_promises()) {
     session.progress().say(std::string("promises: ") + promise->title);
-    promises::fill(*promise, session, columns);
+    fill(*promise, session, columns);
   }
-  promises::add_rows(session, columns);
-  promises::print(session, columns);
+  add_rows(session, columns);
+  print(session, columns);
   if (notes.is_open()) {
-    notes << promises::markdown(
-        columns, fmt::format("bench/run --groups=promises{}{} --notes FILE",
-                             options.quick ? " --quick" : "", options.slow ? " --slow" : ""));
-    promises::require(static_cast<bool>(notes.flush()), cannot_write.c_str());
+    notes << markdown(columns,
+                      fmt::format("bench/run --groups=promises{}{} --notes FILE",
+                                  options.quick ? " --quick" : "", options.slow ? " --slow" : ""));
+    require(static_cast<bool>(notes.flush()), cannot_write.c_str());
   }
 }
 
-}  // namespace growstack::compare
+const Registered registered(
+    {.name = "promise", .group = "promises", .measure = measure, .compare_otherwise = compare_all});
+
+}  // namespace
+}  // namespace growstack::compare::promises

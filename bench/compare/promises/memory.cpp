@@ -2,7 +2,6 @@
 // the process count for it.
 #include "promises/promise.hpp"
 #include "run/process_memory.hpp"
-#include "run/residency.hpp"
 
 #include <fmt/format.h>
 
@@ -155,8 +154,7 @@ Fate watch_charges(const Question& question) {
 Fate grow_under_stack_limit(const Question& question) {
   return in_worker([&] {
     limit_to(RLIMIT_STACK, mib);
-    const auto stack = make_stack(
-        question.subject, {.reserve = stack_bytes, .guard = guard_bytes, .initial_commit = {}});
+    const auto stack = make_stack(question.subject, {.reserve = stack_bytes, .guard = guard_bytes});
     stack->run([&] { go_down(*stack, stack_bytes / 2); });
     return nullptr;
   });

@@ -80,7 +80,7 @@ std::vector<const Promise*> all_promises() {
 std::unique_ptr<AnyStack> make(const std::string& subject, std::size_t reserve) {
   constexpr std::size_t kernel_gap = 2 * mib;  // MAP_GROWSDOWN keeps away from what lies below
   raise_limits_for_stacks(reserve + guard_bytes + kernel_gap);
-  return make_stack(subject, {.reserve = reserve, .guard = guard_bytes, .initial_commit = {}});
+  return make_stack(subject, {.reserve = reserve, .guard = guard_bytes});
 }
 
 Fate on_stack(const Question& question, const std::function<nlohmann::json(AnyStack& stack)>& body,

@@ -1,5 +1,6 @@
 #include "promises/tables.hpp"
 
+#include "parts/memory.hpp"
 #include "run/table.hpp"
 
 #include <fmt/format.h>
@@ -8,8 +9,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <fstream>
-#include <regex>
 #include <span>
 
 namespace growstack::compare::promises {
@@ -50,9 +49,9 @@ bool is_kept(const Promise& promise, const Cell& cell) {
 void print_table(Session& session, std::span<const Column> columns) {
   std::vector<std::string> titles{"promise"};
   for (const Column& column : columns) {
-    titles.push_back(std::regex_replace(column.subject.name, std::regex("_"), "_\n"));
+    titles.push_back(column.subject.name);
   }
-  Table table(std::move(titles), 1);
+  Table table(std::move(titles));
   std::vector<std::string> notes;
   for (const Family& family : families()) {
     table.add_heading(family.title);
@@ -87,15 +86,6 @@ std::string kernel() {
   require(uname(&names) == 0, "uname");
   const std::string release(names.release);
   return release.substr(0, release.find('-'));  // the rest is the distributor's
-}
-
-/// Returns what the kernel does with huge pages by itself: "always", "madvise" or "never".
-std::string huge_pages() {
-  std::ifstream modes("/sys/kernel/mm/transparent_hugepage/enabled");
-  std::string mode;
-  while (modes >> mode && mode.front() != '[') {
-  }
-  return mode.empty() ? "none" : mode.substr(1, mode.size() - 2);
 }
 
 std::string line(const std::vector<std::string>& cells) {
@@ -139,8 +129,7 @@ void print(Session& session, const std::vector<Column>& columns) {
   for (std::size_t from = 0; from < columns.size(); from += widest) {
     print_table(session, std::span(columns).subspan(from, std::min(widest, columns.size() - from)));
   }
-  session.print_sentences(
-      {"notes/promises.md explains each row, notes/which-strategy.md the choice."});
+  session.print_sentences({"notes/promises.md explains each row."});
 }
 
 std::string markdown(const std::vector<Column>& columns, const std::string& command) {
@@ -152,7 +141,7 @@ std::string markdown(const std::vector<Column>& columns, const std::string& comm
       "not be made. A number in brackets refers to a note below the table. "
       "[Which strategy when](which-strategy.md) turns the tables into advice. A program ran the "
       "experiments and wrote this page. Do not edit the page; repeat the run:",
-      kernel(), sysconf(_SC_NPROCESSORS_ONLN), huge_pages(),
+      kernel(), sysconf(_SC_NPROCESSORS_ONLN), bench::huge_pages(),
       geteuid() == 0 ? "as root" : "not as root");
   std::string text = fmt::format("# Promises\n\n{}\n\n    {}\n", folded(introduction), command);
   for (const Family& family : families()) {

@@ -6,9 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <csignal>
-#include <system_error>
 
 namespace growstack::compare::promises {
 namespace {
@@ -32,12 +30,6 @@ namespace {
 }
 
 }  // namespace
-
-void require(bool done, const char* call) {
-  if (!done) {
-    throw std::system_error(errno, std::generic_category(), call);
-  }
-}
 
 std::string Fate::word() const {
   return !killer.empty()   ? killer

@@ -2,6 +2,8 @@
 // what it said, and what it wrote to shared memory.
 #pragma once
 
+#include "parts/errors.hpp"
+
 #include <nlohmann/json.hpp>
 
 #include <sys/mman.h>
@@ -35,8 +37,7 @@ struct Fate {
 [[nodiscard]] Fate in_worker(const std::function<nlohmann::json()>& body,
                              std::chrono::milliseconds patience = std::chrono::seconds(5));
 
-/// Throws std::system_error of errno unless `done`.
-void require(bool done, const char* call);
+using bench::require;
 
 /// Makes a value that stays when the worker that writes it dies. It is never freed, because this
 /// process ends with the experiment.

@@ -1,5 +1,7 @@
 #include "run/child.hpp"
 
+#include "parts/errors.hpp"
+
 #include <fmt/format.h>
 
 #include <fcntl.h>
@@ -11,7 +13,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
@@ -20,19 +21,14 @@
 #include <cstring>
 #include <exception>
 #include <string_view>
-#include <system_error>
 
 namespace growstack::compare {
 namespace {
 
-constexpr std::string_view child_mark = "--child";
+constexpr const char* child_mark = "--child";
 
-[[noreturn]] void fail(const char* call) {
-  throw std::system_error(errno, std::generic_category(), call);
-}
-
-/// Between fork and exec. The terminal moves to another descriptor, out of the way of the child's
-/// standard error.
+/// Runs in the child between fork and exec. The terminal moves to another descriptor, because
+/// standard error becomes a file.
 [[noreturn]] void become_child(const char* task, const std::string& request, int terminal,
                                const Scratch& out, const Scratch& err) {
   constexpr int exec_failed = 127;
@@ -41,21 +37,17 @@ constexpr std::string_view child_mark = "--child";
                      dup2(out.descriptor(), STDOUT_FILENO) >= 0 &&
                      dup2(err.descriptor(), STDERR_FILENO) >= 0;
   if (ready) {
-    const std::string mark(child_mark);
-    const std::string descriptor = std::to_string(kept_terminal);
-    execl("/proc/self/exe", "growstack_compare", mark.c_str(), task, request.c_str(),
-          descriptor.c_str(), nullptr);
+    execl("/proc/self/exe", "growstack_compare", child_mark, task, request.c_str(),
+          std::to_string(kept_terminal).c_str(), nullptr);
   }
   _exit(exec_failed);
 }
 
-/// False if it took too long and was killed.
+/// Returns false if the child took too long and was killed.
 bool ended_in_time(pid_t child, std::chrono::milliseconds patience) {
-  const auto process = static_cast<int>(
-      syscall(SYS_pidfd_open, child, 0));  // glibc 2.36 declares it wrongly for C++
-  if (process < 0) {
-    fail("pidfd_open");
-  }
+  // By its number, because glibc 2.36 declares pidfd_open wrongly for C++.
+  const auto process = static_cast<int>(syscall(SYS_pidfd_open, child, 0));
+  bench::require(process >= 0, "pidfd_open");
   pollfd ended{.fd = process, .events = POLLIN, .revents = 0};
   int ready = 0;
   do {
@@ -72,9 +64,7 @@ bool ended_in_time(pid_t child, std::chrono::milliseconds patience) {
 int status_of(pid_t child) {
   int status = 0;
   while (waitpid(child, &status, 0) < 0) {
-    if (errno != EINTR) {
-      fail("waitpid");
-    }
+    bench::require(errno == EINTR, "waitpid");
   }
   return status;
 }
@@ -93,7 +83,7 @@ Answer read_answer(int status, const std::string& out, const std::string& err) {
             .last_words = first_line(err)};
   }
   if (answer.contains("failure")) {
-    return {.failure = answer.at("failure").get<std::string>()};
+    return {.failure = answer.at("failure").get<std::string>(), .last_words = first_line(err)};
   }
   return {.result = std::move(answer.at("result"))};
 }
@@ -110,27 +100,16 @@ nlohmann::json answer(const Task& task, const char* request, int terminal) {
 }  // namespace
 
 Scratch::Scratch(const char* name) : descriptor_(memfd_create(name, MFD_CLOEXEC)) {
-  if (descriptor_ < 0) {
-    fail("memfd_create");
-  }
+  bench::require(descriptor_ >= 0, "memfd_create");
 }
 
 Scratch::~Scratch() { close(descriptor_); }
 
 std::string Scratch::text() const {
-  std::string all;
-  std::array<char, 4096> part;
-  for (;;) {
-    const ssize_t bytes =
-        pread(descriptor_, part.data(), part.size(), static_cast<off_t>(all.size()));
-    if (bytes < 0) {
-      fail("pread");
-    }
-    if (bytes == 0) {
-      return all;
-    }
-    all.append(part.data(), static_cast<std::size_t>(bytes));
-  }
+  std::string all(static_cast<std::size_t>(lseek(descriptor_, 0, SEEK_END)), '\0');
+  bench::require(pread(descriptor_, all.data(), all.size(), 0) == static_cast<ssize_t>(all.size()),
+                 "pread");
+  return all;
 }
 
 std::optional<int> status_within(pid_t child, std::chrono::milliseconds patience) {
@@ -150,27 +129,24 @@ Answer ask_child(const char* task, const nlohmann::json& request, const Progress
   const Scratch err("errors");
   const std::string text = request.dump();
   const pid_t child = fork();
-  if (child < 0) {
-    fail("fork");
-  }
+  bench::require(child >= 0, "fork");
   if (child == 0) {
     become_child(task, text, progress.terminal(), out, err);
   }
   const std::optional<int> status = status_within(child, patience);
   if (!status) {
-    return {
-        .failure = fmt::format("did not end within {} s",
-                               std::chrono::duration_cast<std::chrono::seconds>(patience).count()),
-        .last_words = first_line(err.text())};
+    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(patience);
+    return {.failure = fmt::format("did not end within {} s", seconds.count()),
+            .last_words = first_line(err.text())};
   }
   return read_answer(*status, out.text(), err.text());
 }
 
 bool serve_as_child(int argc, char** argv, std::span<const Task> tasks, int& exit_code) {
-  if (argc != 5 || argv[1] != child_mark) {
+  if (argc != 5 || argv[1] != std::string_view(child_mark)) {
     return false;
   }
-  const rlimit no_core{};  // dying is a result here
+  const rlimit no_core{};  // a child that dies is a result here
   exit_code = EXIT_FAILURE;
   if (setrlimit(RLIMIT_CORE, &no_core) != 0 || prctl(PR_SET_NAME, "compare") != 0) {
     return true;
@@ -178,10 +154,8 @@ bool serve_as_child(int argc, char** argv, std::span<const Task> tasks, int& exi
   for (const Task& task : tasks) {
     if (std::string_view(argv[2]) == task.name) {
       const std::string text = answer(task, argv[3], std::atoi(argv[4])).dump();
-      exit_code = std::fwrite(text.data(), 1, text.size(), stdout) == text.size() &&
-                          std::fflush(stdout) == 0
-                      ? EXIT_SUCCESS
-                      : EXIT_FAILURE;
+      const bool written = std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0;
+      exit_code = written ? EXIT_SUCCESS : EXIT_FAILURE;
     }
   }
   return true;

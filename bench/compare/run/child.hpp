@@ -1,5 +1,5 @@
-// Every measurement runs in a process of its own: a clean state for each, and one that dies is a
-// result like any other.
+// Every measurement runs in a process of its own. Each then starts from a clean state, and a
+// process that dies is a result like any other.
 #pragma once
 
 #include "run/progress.hpp"
@@ -15,8 +15,7 @@
 
 namespace growstack::compare {
 
-/// What a child does: answers a request. It may throw: then the parent gets the message as a
-/// failure.
+/// What a child does: it answers a request. If it throws, the parent gets the message as a failure.
 struct Task {
   const char* name;
   nlohmann::json (*answer)(const nlohmann::json& request, Progress& progress);
@@ -24,30 +23,29 @@ struct Task {
 
 struct Answer {
   nlohmann::json result{};
-  std::string
-      failure{};  ///< empty if there is a result; otherwise what was thrown, or "killed by SIGSEGV"
-  std::string last_words{};  ///< of one that failed: the first line of its standard error
-  bool died = false;         ///< by a signal
+  std::string failure{};     ///< empty if there is a result; otherwise what was thrown, or for
+                             ///< example "killed by SIGSEGV"
+  std::string last_words{};  ///< the first line that a failed child wrote to standard error
+  bool died = false;         ///< a signal ended it
 
-  /// Both, for a note.
+  /// Returns the failure and the last words, for a note.
   [[nodiscard]] std::string whole_failure() const {
     return failure + (last_words.empty() ? "" : ": " + last_words);
   }
 };
 
-/// Starts this program again for one task and waits for it; it is killed after `patience`. The
-/// child draws its progress on the same terminal. Throws std::system_error if there can be no
-/// child.
+/// Starts this program again for one task, and waits for its answer. Kills it after `patience`. The
+/// child shows its progress on the same terminal. Throws std::system_error if no process can be
+/// started.
 [[nodiscard]] Answer ask_child(const char* task, const nlohmann::json& request,
                                const Progress& progress,
                                std::chrono::milliseconds patience = std::chrono::minutes(15));
 
-/// For main(): true if this process is such a child; then everything is done, and `exit_code` is
-/// set.
+/// For main(): serves if this process is such a child, and sets `exit_code`. Returns whether it is.
 [[nodiscard]] bool serve_as_child(int argc, char** argv, std::span<const Task> tasks,
                                   int& exit_code);
 
-/// A file in memory, for what a child writes: nobody need read it while the child runs.
+/// A file in memory for what a child writes. Nobody needs to read it while the child runs.
 class Scratch {
  public:
   explicit Scratch(const char* name);
@@ -62,10 +60,11 @@ class Scratch {
   int descriptor_;
 };
 
-/// Waits for a child's wait(2) status; none if it took too long and was killed.
+/// Waits for a child and returns its wait(2) status. Kills it and returns nothing if it takes
+/// longer than `patience`.
 [[nodiscard]] std::optional<int> status_within(pid_t child, std::chrono::milliseconds patience);
 
-/// "SIGSEGV"
+/// Returns a signal's name, "SIGSEGV".
 [[nodiscard]] std::string signal_name(int signal);
 
 }  // namespace growstack::compare

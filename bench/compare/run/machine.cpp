@@ -1,23 +1,17 @@
-// The machine: what a reader must know before comparing these figures with another machine's.
-#include "run/group.hpp"
+// The machine: what a reader must know before comparing these figures with those of another one.
+#include "run/reports.hpp"
 
+#include "parts/errors.hpp"
 #include "parts/memory.hpp"
 
 #include <growstack/handler/pages.hpp>
-
-#include <fmt/format.h>
 
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include <array>
-#include <cerrno>
-#include <cstdint>
 #include <fstream>
-#include <iterator>
-#include <system_error>
 
 namespace growstack::compare {
 namespace {
@@ -27,6 +21,12 @@ std::string first_line_of(const char* path) {
   std::string line;
   std::getline(file, line);
   return line;
+}
+
+std::string kernel() {
+  utsname name{};
+  bench::require(uname(&name) == 0, "uname");
+  return fmt::format("{} {} {}", name.sysname, name.release, name.machine);
 }
 
 std::string processor() {
@@ -44,98 +44,75 @@ int usable_processors() {
   return sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : 0;
 }
 
-std::string kernel() {
-  utsname name{};
-  if (uname(&name) != 0) {
-    throw std::system_error(errno, std::generic_category(), "uname");
-  }
-  return fmt::format("{} {} {}", name.sysname, name.release, name.machine);
-}
-
-/// "always [madvise] never" as "madvise".
-std::string chosen(const std::string& choices) {
-  const std::size_t begin = choices.find('[');
-  const std::size_t end = choices.find(']');
-  return begin == std::string::npos || end == std::string::npos
-             ? "none"
-             : choices.substr(begin + 1, end - begin - 1);
-}
-
-std::string in_words(rlim_t limit) {
-  return limit == RLIM_INFINITY ? "unlimited" : in_units(limit);
-}
-
-/// Two columns of facts, and the same as rows.
-class Facts {
- public:
-  explicit Facts(Session& session) : session_(session) {}
-
-  void add(const std::string& title, const std::string& metric, const std::string& text,
-           std::optional<double> value = std::nullopt, const std::string& unit = "") {
-    table_.add({title, text});
-    session_.add(
-        {.subject = "machine", .metric = metric, .value = value, .unit = unit, .note = text});
-  }
-
-  void add_limit(const std::string& name, const std::string& metric, __rlimit_resource_t resource) {
-    rlimit limit{};
-    if (getrlimit(resource, &limit) != 0) {
-      throw std::system_error(errno, std::generic_category(), "getrlimit");
-    }
-    const std::string text = limit.rlim_cur == limit.rlim_max
-                                 ? in_words(limit.rlim_cur)
-                                 : fmt::format("{} (can be raised: {})", in_words(limit.rlim_cur),
-                                               in_words(limit.rlim_max));
-    add(name, metric, text,
-        limit.rlim_cur == RLIM_INFINITY ? std::nullopt
-                                        : std::optional(static_cast<double>(limit.rlim_cur)),
-        "bytes");
-  }
-
-  [[nodiscard]] const Table& table() const noexcept { return table_; }
-
- private:
-  Session& session_;
-  Table table_{{"of this process", "value"}, 2};
+/// A line of the table, and a row for the JSON file.
+struct Fact {
+  std::string title;
+  std::string metric;
+  std::string text;
+  std::optional<double> value{};
+  std::string unit{};
 };
 
-void add_setting(Facts& facts, const std::string& name, const std::string& metric, const char* path,
-                 const std::string& meaning) {
+Fact setting(const char* title, const char* metric, const char* path, const char* meaning) {
   const std::string text = first_line_of(path);
-  const bool known = !text.empty();
-  facts.add(name, metric, known ? grouped(std::uint64_t{std::stoull(text)}) + meaning : "unknown",
-            known ? std::optional(std::stod(text)) : std::nullopt);
+  if (text.empty()) {
+    return {title, metric, "unknown"};
+  }
+  const double value = std::stod(text);
+  return {title, metric, grouped(value) + meaning, value};
+}
+
+Fact limit(const char* title, const char* metric, __rlimit_resource_t resource) {
+  rlimit limit{};
+  bench::require(getrlimit(resource, &limit) == 0, "getrlimit");
+  const auto in_words = [](rlim_t bytes) {
+    return bytes == RLIM_INFINITY ? "unlimited" : in_units(bytes);
+  };
+  const std::string raised = limit.rlim_cur == limit.rlim_max
+                                 ? ""
+                                 : fmt::format(" (can be raised: {})", in_words(limit.rlim_max));
+  const auto value = limit.rlim_cur == RLIM_INFINITY
+                         ? std::nullopt
+                         : std::optional(static_cast<double>(limit.rlim_cur));
+  return {title, metric, in_words(limit.rlim_cur) + raised, value, "bytes"};
 }
 
 }  // namespace
 
 void report_machine(Session& session) {
-  Facts facts(session);
-  const auto cores = static_cast<double>(sysconf(_SC_NPROCESSORS_ONLN));
-  const auto page = static_cast<double>(handler::page_size());
+  constexpr double gibibyte = 1024.0 * mebibyte;
+  const auto processors = static_cast<double>(sysconf(_SC_NPROCESSORS_ONLN));
+  const auto page_size = static_cast<double>(handler::page_size());
   const auto memory = static_cast<double>(bench::meminfo_bytes("MemTotal"));
-  constexpr double gibibyte = 1024.0 * 1024 * 1024;
-  facts.add("kernel", "kernel", kernel());
-  facts.add("processor", "processor", processor());
-  facts.add("processors", "processors",
-            fmt::format("{} online, {} for this process", cores, usable_processors()), cores);
-  facts.add("memory", "memory",
-            fmt::format("{:.1f} GiB, {:.1f} available", memory / gibibyte,
-                        static_cast<double>(bench::meminfo_bytes("MemAvailable")) / gibibyte),
-            memory, "bytes");
-  facts.add("page size", "page_size", in_units(handler::page_size()), page, "bytes");
-  facts.add("huge pages", "huge_pages",
-            chosen(first_line_of("/sys/kernel/mm/transparent_hugepage/enabled")));
-  add_setting(facts, "vm.max_map_count", "max_map_count", "/proc/sys/vm/max_map_count",
-              " mappings in one process");
-  add_setting(facts, "vm.overcommit_memory", "overcommit_memory", "/proc/sys/vm/overcommit_memory",
-              "");
-  facts.add_limit("RLIMIT_STACK", "rlimit_stack", RLIMIT_STACK);
-  facts.add_limit("RLIMIT_AS", "rlimit_as", RLIMIT_AS);
-  facts.add_limit("RLIMIT_DATA", "rlimit_data", RLIMIT_DATA);
-  facts.add_limit("RLIMIT_MEMLOCK", "rlimit_memlock", RLIMIT_MEMLOCK);
-  session.print_title("MACHINE", "What the figures below hold for.");
-  session.print(facts.table());
+  const auto available = static_cast<double>(bench::meminfo_bytes("MemAvailable"));
+  const std::vector<Fact> facts{
+      {"kernel", "kernel", kernel()},
+      {"processor", "processor", processor()},
+      {"processors", "processors",
+       fmt::format("{} online, {} for this process", processors, usable_processors()), processors},
+      {"memory", "memory",
+       fmt::format("{:.1f} GiB, {:.1f} available", memory / gibibyte, available / gibibyte), memory,
+       "bytes"},
+      {"page size", "page_size", in_units(handler::page_size()), page_size, "bytes"},
+      {"huge pages", "huge_pages", bench::huge_pages()},
+      setting("vm.max_map_count", "max_map_count", "/proc/sys/vm/max_map_count",
+              " mappings in one process"),
+      setting("vm.overcommit_memory", "overcommit_memory", "/proc/sys/vm/overcommit_memory", ""),
+      limit("RLIMIT_STACK", "rlimit_stack", RLIMIT_STACK),
+      limit("RLIMIT_AS", "rlimit_as", RLIMIT_AS),
+      limit("RLIMIT_DATA", "rlimit_data", RLIMIT_DATA),
+      limit("RLIMIT_MEMLOCK", "rlimit_memlock", RLIMIT_MEMLOCK)};
+  Table table({"of this process", "value"}, 2);
+  for (const Fact& fact : facts) {
+    table.add({fact.title, fact.text});
+    session.add({.subject = "machine",
+                 .metric = fact.metric,
+                 .value = fact.value,
+                 .unit = fact.unit,
+                 .note = fact.text});
+  }
+  session.print_title("MACHINE", "The figures below hold for this machine and these limits.");
+  session.print(table);
 }
 
 }  // namespace growstack::compare

@@ -1,10 +1,8 @@
 #include "run/session.hpp"
 
-#include <fmt/format.h>
-
 #include <algorithm>
-#include <cctype>
 #include <cstdio>
+#include <iterator>
 #include <utility>
 
 namespace growstack::compare {
@@ -17,30 +15,28 @@ bool Session::includes(std::string_view name) const {
          std::find(options_.only.begin(), options_.only.end(), name) != options_.only.end();
 }
 
-std::vector<Subject> Session::strategies() const {
-  return strategies([](Strategy) { return true; });
-}
-
-std::vector<Subject> Session::strategies(const std::function<bool(Strategy)>& takes_part) const {
+template <class Condition>
+std::vector<Subject> Session::included(const Condition& condition) const {
   std::vector<Subject> chosen;
   std::copy_if(subjects_.begin(), subjects_.end(), std::back_inserter(chosen),
-               [&](const Subject& each) {
-                 return each.strategy && takes_part(*each.strategy) && includes(each.name);
-               });
+               [&](const Subject& each) { return includes(each.name) && condition(each); });
   return chosen;
+}
+
+std::vector<Subject> Session::strategies(bool (*takes_part)(Strategy)) const {
+  return included([&](const Subject& each) {
+    return each.strategy && (takes_part == nullptr || takes_part(*each.strategy));
+  });
 }
 
 std::vector<Subject> Session::stacks() const {
-  std::vector<Subject> chosen;
-  std::copy_if(subjects_.begin(), subjects_.end(), std::back_inserter(chosen),
-               [&](const Subject& each) { return each.makes_stacks && includes(each.name); });
-  return chosen;
+  return included([](const Subject& each) { return each.makes_stacks; });
 }
 
 std::optional<Subject> Session::peer(std::string_view name) const {
-  const auto found = std::find_if(subjects_.begin(), subjects_.end(),
-                                  [&](const Subject& each) { return each.name == name; });
-  return found != subjects_.end() && includes(name) ? std::optional(*found) : std::nullopt;
+  const std::vector<Subject> found =
+      included([&](const Subject& each) { return each.name == name; });
+  return found.empty() ? std::nullopt : std::optional(found.front());
 }
 
 std::string Session::lacking(Strategy strategy) const {
@@ -58,13 +54,6 @@ std::size_t Session::stacks_at_once(std::size_t full, std::size_t quick) const {
   return std::min(wished, options_.most_stacks.value_or(wished));
 }
 
-void Session::add_missing(const std::string& subject, std::span<const std::string> metrics,
-                          const std::string& reason) {
-  for (const std::string& metric : metrics) {
-    add({.subject = subject, .metric = metric, .value = std::nullopt, .unit = "", .note = reason});
-  }
-}
-
 void Session::print_title(std::string_view title, std::string_view what) {
   progress_.clear();
   fmt::print("\n{}\n{}\n\n", title, folded(what));
@@ -76,10 +65,10 @@ void Session::print(const Table& table) {
 }
 
 void Session::print_sentences(const std::vector<std::string>& sentences) {
-  fmt::print("\n");
+  bool first = true;
   for (const std::string& each : sentences) {
     if (!each.empty()) {
-      fmt::print("{}\n", folded(each, 2));
+      fmt::print("{}{}\n", std::exchange(first, false) ? "\n" : "", folded(each, 2));
     }
   }
   std::fflush(stdout);

@@ -1,4 +1,4 @@
-// One run of the comparison: what was asked, who takes part, what came out so far.
+// One run of the comparison: what was asked for, who takes part, and what was measured so far.
 #pragma once
 
 #include "run/options.hpp"
@@ -8,9 +8,7 @@
 #include "subjects/subject.hpp"
 
 #include <cstddef>
-#include <functional>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,42 +21,40 @@ class Session {
 
   [[nodiscard]] const Options& options() const noexcept { return options_; }
   [[nodiscard]] Progress& progress() const noexcept { return progress_; }
-  [[nodiscard]] const std::vector<Row>& rows() const noexcept { return rows_; }
+  [[nodiscard]] const Rows& rows() const noexcept { return rows_; }
 
-  /// Those that --only names, or all: strategies, whatever make_stack knows, and a peer by its
-  /// name.
-  [[nodiscard]] std::vector<Subject> strategies() const;
-  /// Of the strategies those of which it is true.
-  [[nodiscard]] std::vector<Subject> strategies(
-      const std::function<bool(Strategy)>& takes_part) const;
-  [[nodiscard]] std::vector<Subject> stacks() const;
-  [[nodiscard]] std::optional<Subject> peer(std::string_view name) const;
+  /// Returns whether --only names the subject, or there is no --only.
   [[nodiscard]] bool includes(std::string_view name) const;
+  /// Returns the included strategies; only those of which `takes_part` is true, if it is given.
+  [[nodiscard]] std::vector<Subject> strategies(bool (*takes_part)(Strategy) = nullptr) const;
+  /// Returns the included subjects that make_stack knows.
+  [[nodiscard]] std::vector<Subject> stacks() const;
+  /// Returns the subject of that name if it is included.
+  [[nodiscard]] std::optional<Subject> peer(std::string_view name) const;
 
-  /// What a strategy lacks here though it works, whether or not --only names it; empty for nothing.
+  /// Returns what a strategy lacks here although it works, included or not; empty for nothing.
   [[nodiscard]] std::string lacking(Strategy strategy) const;
 
-  /// How often to measure: --rounds, or one of these two.
+  /// Returns how often to measure: --rounds, or one of these two.
   [[nodiscard]] unsigned rounds(unsigned full, unsigned quick) const;
-
-  /// How many stacks at once: one of these two, and no more than --stacks.
+  /// Returns how many stacks to have at once: one of these two, and at most --stacks.
   [[nodiscard]] std::size_t stacks_at_once(std::size_t full, std::size_t quick) const;
 
-  void add(Row row) { rows_.push_back(std::move(row)); }
-  /// A value that could not be measured, for each of the metrics.
-  void add_missing(const std::string& subject, std::span<const std::string> metrics,
-                   const std::string& reason);
+  void add(Row row) { rows_.add(std::move(row)); }
 
-  /// Prints to standard output.
+  // These print to standard output.
   void print_title(std::string_view title, std::string_view what);
   void print(const Table& table);
   void print_sentences(const std::vector<std::string>& sentences);
 
  private:
+  template <class Condition>
+  [[nodiscard]] std::vector<Subject> included(const Condition& condition) const;
+
   Options options_;
   std::vector<Subject> subjects_;
   Progress& progress_;
-  std::vector<Row> rows_;
+  Rows rows_;
 };
 
 }  // namespace growstack::compare

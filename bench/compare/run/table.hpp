@@ -1,66 +1,72 @@
-// Aligned text for a terminal of 100 columns.
+// Text in columns, and the ways in which figures are written.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 namespace growstack::compare {
 
+inline constexpr std::size_t kibibyte = 1024;
+inline constexpr std::size_t mebibyte = 1024 * kibibyte;
+
+/// The longest line of prose, in characters. A table may be wider.
 inline constexpr std::size_t text_width = 100;
 
-/// The first columns are words and lean left, the others figures and lean right. ASCII only: a byte
-/// is a column.
+using Cells = std::vector<std::string>;
+
+/// A table. Its first columns are words, aligned on the left; the others are figures, aligned on
+/// the right. All text is ASCII, so that one byte takes one column.
 class Table {
  public:
-  /// A title may have several lines.
-  Table(std::vector<std::string> titles, std::size_t word_columns);
+  explicit Table(Cells titles, std::size_t word_columns = 1)
+      : word_columns_(word_columns), lines_{std::move(titles)} {}
 
-  void add(std::vector<std::string> cells);
-  /// A row that ends with a sentence: it runs on over the columns after the words, folded where the
-  /// line ends.
-  void add_sentence(std::vector<std::string> words, std::string sentence);
-  /// A heading over the rows that follow.
-  void add_heading(std::string heading);
+  void add(Cells cells) { lines_.push_back(std::move(cells)); }
+  /// Adds a heading for the rows that follow.
+  void add_heading(std::string heading) { lines_.push_back({std::move(heading)}); }
 
   [[nodiscard]] std::string text() const;
 
  private:
-  struct Line {
-    enum class Kind { cells, sentence, heading };
-    Kind kind;
-    std::vector<std::string> cells;
-  };
-
-  [[nodiscard]] std::vector<std::size_t> widths() const;
-  [[nodiscard]] std::string laid_out(const Line& line,
-                                     const std::vector<std::size_t>& widths) const;
-
   std::size_t word_columns_;
-  std::size_t title_lines_ = 0;
-  std::vector<Line> lines_;
+  std::vector<Cells> lines_;  // one cell is a heading
 };
 
-/// 1234567 as "1,234,567".
+/// Writes 1234567 as "1,234,567". A number with a fraction is rounded.
 [[nodiscard]] std::string grouped(std::uint64_t number);
-[[nodiscard]] std::string grouped(double number);  ///< rounded
+[[nodiscard]] std::string grouped(double number);
 
-/// With about three significant digits: "0.42", "13.5", "1,234".
+/// Writes about three significant digits: "0.42", "13.5", "1,234".
 [[nodiscard]] std::string short_number(double number);
 
-/// How far a ratio is from 1: "2.8 %".
+/// Writes so many digits after the point.
+template <int digits>
+[[nodiscard]] std::string decimals(double number) {
+  return fmt::format("{:.{}f}", number, digits);
+}
+
+/// Writes "yes" for 1 and "NO" for 0.
+[[nodiscard]] std::string yes_or_no(double number);
+
+/// Writes a figure in one of the ways above; "-" if there is none.
+[[nodiscard]] std::string cell(const std::optional<double>& figure, std::string (*format)(double));
+
+/// Writes how far a ratio is from 1: "2.8 %".
 [[nodiscard]] std::string in_percent(double ratio);
 
-/// Bytes in the largest unit that divides them: "64 MiB".
+/// Writes bytes in the largest unit that divides them: "64 MiB".
 [[nodiscard]] std::string in_units(std::uint64_t bytes);
 
-/// "a, b and c"
+/// Writes "a, b and c".
 [[nodiscard]] std::string listed(const std::vector<std::string>& words);
 
-/// Folds at spaces so that no line is longer than text_width; the lines after the first begin with
-/// `indent` spaces.
-[[nodiscard]] std::string folded(std::string_view text, std::size_t indent = 0,
-                                 std::size_t first_column = 0);
+/// Breaks text at spaces so that no line is longer than text_width. All lines but the first begin
+/// with `indent` spaces.
+[[nodiscard]] std::string folded(std::string_view text, std::size_t indent = 0);
 
 }  // namespace growstack::compare

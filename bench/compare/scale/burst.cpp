@@ -1,32 +1,26 @@
-// The group scale: what a pool keeps of a burst of deep stacks, once that is over.
-#include "run/group.hpp"
-
+// What does a pool keep of a burst of deep stacks, once the burst is over?
+#include "parts/clock.hpp"
 #include "parts/descent.hpp"
-#include "run/child.hpp"
+#include "run/measurement.hpp"
 #include "run/process_memory.hpp"
-#include "subjects/pool_subject.hpp"
+#include "subjects/pools.hpp"
 
 #include <growstack/growstack.hpp>
 #include <growstack/handler/pages.hpp>
 
-#include <fmt/format.h>
-
 #include <algorithm>
+#include <array>
 #include <chrono>
-#include <optional>
-#include <string>
 #include <thread>
-#include <vector>
 
 namespace growstack::compare {
 namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::size_t kibibyte = 1024;
-constexpr std::size_t mebibyte = 1024 * kibibyte;
 constexpr std::size_t depth = 64 * kibibyte;
 constexpr std::size_t reserve = 2 * depth;
+constexpr auto retention = 100ms;
 
 /// What follows the burst: a stack at a time, once in a while.
 constexpr auto calm = 1s;
@@ -34,28 +28,9 @@ constexpr auto pause = 1ms;
 
 // ---- in the child -------------------------------------------------------------------------------
 
-PoolOptions options() {
-  return {.reserve = reserve,
-          .guard = handler::page_size(),
-          .strategy = many,
-          .name = "burst",
-          .retention = 100ms};
-}
-
-/// All of them deep at the same time.
-std::vector<Stack> deep_stacks(StackPool& pool, std::size_t count) {
-  std::vector<Stack> stacks;
-  stacks.reserve(count);
-  for (std::size_t each = 0; each < count; ++each) {
-    Stack& stack = stacks.emplace_back(pool.acquire());
-    call(stack, [&] { bench::descend(reinterpret_cast<std::uintptr_t>(stack.base()) - depth); });
-  }
-  return stacks;
-}
-
 void be_calm(StackPool& pool) {
-  const auto end = std::chrono::steady_clock::now() + calm;
-  while (std::chrono::steady_clock::now() < end) {
+  const auto end = bench::Clock::now() + calm;
+  while (bench::Clock::now() < end) {
     pair(pool);
     std::this_thread::sleep_for(pause);
   }
@@ -65,124 +40,84 @@ nlohmann::json memory_now(const StackPool& pool) {
   return {{"stacks", pool.resident()}, {"process", status_bytes("VmRSS")}};
 }
 
-}  // namespace
-
-/// {"stacks"} to {"count", "warm_size", "before", "peak", "returned", "after": {"stacks",
-/// "process"}, "kept", "return_ns", "system_calls": {"count"} or {"refusal"}}.
-nlohmann::json measure_burst(const nlohmann::json& request, Progress& progress) {
-  progress.say("scale: a burst");
+/// Answers {"stacks"} with {"count", "warm_size", "before", "peak", "returned", "after": {"stacks",
+/// "process"}, "kept", "ratio", "return_ns", "system_calls": {"count"} or {"refusal"}}.
+nlohmann::json measure(const nlohmann::json& request, Progress&) {
   const std::size_t count = affordable(request.at("stacks"), depth);
-  StackPool pool(options());
-  nlohmann::json result{{"count", count},
-                        {"warm_size", options().policy.initial_commit},
-                        {"before", memory_now(pool)}};
-  std::vector<Stack> stacks = deep_stacks(pool, count);
+  const PoolOptions options{.reserve = reserve,
+                            .guard = handler::page_size(),
+                            .strategy = many,
+                            .name = "burst",
+                            .retention = retention};
+  StackPool pool(options);
+  nlohmann::json result{
+      {"count", count}, {"warm_size", options.policy.initial_commit}, {"before", memory_now(pool)}};
+  std::vector<Stack> stacks;
+  stacks.reserve(count);
+  while (stacks.size() < count) {
+    Stack& stack = stacks.emplace_back(pool.acquire());
+    call(stack, [&] { bench::descend(bench::address_of(stack.base()) - depth); });
+  }
   result["peak"] = memory_now(pool);
-  const auto begin = std::chrono::steady_clock::now();
+  const auto begin = bench::Clock::now();
   stacks.clear();
-  const std::chrono::duration<double, std::nano> taken = std::chrono::steady_clock::now() - begin;
-  result["return_ns"] = taken.count() / static_cast<double>(count);
+  result["return_ns"] = bench::nanoseconds_since(begin) / static_cast<double>(count);
   result["returned"] = memory_now(pool);
   be_calm(pool);
   const PoolStatistics now = pool.statistics();
-  result["kept"] = now.live + now.cached;
+  const std::size_t kept = now.live + now.cached;
+  // At least one stack may have memory: the next to be acquired.
+  const auto allowed = std::max<std::size_t>(1, kept) * options.policy.initial_commit;
+  result["kept"] = kept;
   result["after"] = memory_now(pool);
+  result["ratio"] = result["after"]["stacks"].get<double>() / static_cast<double>(allowed);
   result["system_calls"] = count_system_calls(pool);
   return result;
 }
 
-namespace {
-
 // ---- in the parent ------------------------------------------------------------------------------
 
-const std::vector<std::string> metrics{"rss_after_burst_ratio", "burst_system_calls"};
-
-/// Against what the stacks that are live or warm may have. One at least, for the ratio: the next to
-/// be acquired.
-double ratio(const nlohmann::json& result) {
-  const double allowed =
-      std::max(1.0, result.at("kept").get<double>()) * result.at("warm_size").get<double>();
-  return result.at("after").at("stacks").get<double>() / allowed;
+std::vector<Row> rows(const Outcome& its, const Outcomes&) {
+  return {its.row("rss_after_burst_ratio", "ratio", "ratio",
+                  fmt::format("resident after a burst of {} and a second, to {} bytes a stack that "
+                              "is live or warm",
+                              its.cell("count", grouped), its.cell("warm_size", grouped))),
+          its.row("burst_system_calls", "system_calls/count", "system calls",
+                  "pairs of 1,000 after it in which the thread made a system call",
+                  its.text("system_calls/refusal"))};
 }
 
-void add_rows(Session& session, const std::string& subject, const nlohmann::json& result) {
-  session.add({.subject = subject,
-               .metric = "rss_after_burst_ratio",
-               .value = ratio(result),
-               .unit = "ratio",
-               .note = fmt::format(
-                   "resident after a burst of {} and a second, to {} a stack that is live or warm",
-                   grouped(result.at("count").get<std::uint64_t>()),
-                   in_units(result.at("warm_size").get<std::uint64_t>()))});
-  const nlohmann::json& calls = result.at("system_calls");
-  session.add(
-      {.subject = subject,
-       .metric = "burst_system_calls",
-       .value =
-           calls.contains("count") ? std::optional(calls.at("count").get<double>()) : std::nullopt,
-       .unit = "system calls",
-       .note = calls.contains("count")
-                   ? fmt::format("pairs of {} after it in which the thread made a system call",
-                                 grouped(std::uint64_t{pairs_counted}))
-                   : calls.at("refusal").get<std::string>()});
-}
+constexpr std::array columns{Column{"stacks", "count", grouped},
+                             Column{"MiB resident: before", "before/stacks", decimals<2>, mebibyte},
+                             Column{"all of them deep", "peak/stacks", decimals<2>, mebibyte},
+                             Column{"all given back", "returned/stacks", decimals<2>, mebibyte},
+                             Column{"a second later", "after/stacks", decimals<2>, mebibyte},
+                             Column{"of the process", "after/process", decimals<2>, mebibyte},
+                             Column{"live or warm", "kept", grouped},
+                             Column{"allowed to those = 1", "ratio", decimals<2>},
+                             Column{"ns to give one back", "return_ns", grouped},
+                             Column{"pairs with system calls", "system_calls/count", grouped}};
 
-std::string in_mebibytes(const nlohmann::json& bytes) {
-  return fmt::format("{:.2f}", bytes.get<double>() / mebibyte);
-}
-
-Table table_of(const nlohmann::json& result) {
-  Table table({"MiB resident", "stacks", "the process"}, 1);
-  for (const auto& [moment, title] :
-       {std::pair{"before", "before"}, std::pair{"peak", "all of them deep"},
-        std::pair{"returned", "all given back"}, std::pair{"after", "a second later"}}) {
-    const nlohmann::json& memory = result.at(moment);
-    table.add({title, in_mebibytes(memory.at("stacks")), in_mebibytes(memory.at("process"))});
-  }
-  return table;
-}
-
-std::vector<std::string> what_to_see(const nlohmann::json& result) {
-  const nlohmann::json& calls = result.at("system_calls");
-  return {fmt::format("{} stacks; one that was deep was given back in {} ns.",
-                      grouped(result.at("count").get<std::uint64_t>()),
-                      grouped(result.at("return_ns").get<double>())),
-          fmt::format("A second later {} stacks are live or warm, and {:.2f} times as much is "
-                      "resident as {} for each.",
-                      grouped(result.at("kept").get<std::uint64_t>()), ratio(result),
-                      in_units(result.at("warm_size").get<std::uint64_t>())),
-          calls.contains("count") ? fmt::format("Of the next {} pairs {} made a system call.",
-                                                grouped(std::uint64_t{pairs_counted}),
-                                                calls.at("count").get<unsigned>())
-                                  : ""};
-}
+const Registered registered(
+    {.name = "burst",
+     .group = "scale",
+     .title = "AFTER A BURST",
+     .what =
+         "Stacks of a pool go down to 64 KiB and stay, as many as have room in half of the memory "
+         "available. Then all are given back to the pool, whose retention is 100 ms, and for a "
+         "second one stack is acquired and given back each millisecond.",
+     .subjects = the_one_for_many,
+     .ask = ask_each,
+     .request = [](const Session& session, const Subject&) -> nlohmann::json {
+       return {{"stacks", session.stacks_at_once(100'000, 10'000)}};
+     },
+     .measure = measure,
+     .rows = rows,
+     .columns = columns,
+     .aims = []() -> std::vector<Aim> {
+       return {{"resident after a burst, warm stacks = 1", value_of("rss_after_burst_ratio"),
+                for_markers(1.1)}};
+     }});
 
 }  // namespace
-
-void compare_burst(Session& session) {
-  for (const Subject& subject :
-       session.strategies([](Strategy strategy) { return strategy == many; })) {
-    const Answer answer =
-        subject.unsupported.empty()
-            ? ask_child("burst", {{"stacks", session.stacks_at_once(100'000, 10'000)}},
-                        session.progress())
-            : Answer{.failure = subject.unsupported};
-    session.print_title(
-        "AFTER A BURST",
-        fmt::format(
-            "So many stacks of {} as half of the memory available has room for go down to {} and "
-            "stay, then all are given back to the pool, whose retention is {} ms, and for a "
-            "second one stack is acquired and given back each millisecond.",
-            subject.name, in_units(depth), options().retention.count()));
-    if (!answer.failure.empty()) {
-      session.add_missing(subject.name, metrics, answer.whole_failure());
-      session.print_sentences({answer.whole_failure()});
-      continue;
-    }
-    add_rows(session, subject.name, answer.result);
-    session.print(table_of(answer.result));
-    session.print_sentences(what_to_see(answer.result));
-  }
-}
-
 }  // namespace growstack::compare

@@ -1,7 +1,9 @@
 #include "scale/crowd.hpp"
 
-#include "scale/suspended.hpp"
-#include "subjects/pool_subject.hpp"
+#include "parts/descent.hpp"
+#include "parts/errors.hpp"
+#include "subjects/pools.hpp"
+#include "subjects/threads.hpp"
 
 #include <growstack/growstack.hpp>
 #include <growstack/handler/pages.hpp>
@@ -10,173 +12,112 @@
 #include <boost/context/pooled_fixedsize_stack.hpp>
 #include <boost/context/protected_fixedsize_stack.hpp>
 
-#include <pthread.h>
-
+#include <memory>
 #include <optional>
 #include <semaphore>
-#include <stdexcept>
-#include <system_error>
-#include <utility>
 #include <vector>
 
 namespace growstack::compare {
 namespace {
 
-std::uintptr_t number(const void* address) { return reinterpret_cast<std::uintptr_t>(address); }
+using bench::address_of;
 
-// ---- the library's own --------------------------------------------------------------------------
+// What keeps track of the stacks is resident before the first stack is made, so that it is not
+// counted as memory of the stacks.
 
-class PooledCrowd final : public Crowd {
- public:
-  PooledCrowd(Strategy strategy, const CrowdRequest& request)
-      : pool_({.reserve = request.reserve,
-               .guard = request.guard,
-               .strategy = strategy,
-               .name = "crowd"}),
-        stacks_(request.most),
-        suspended_(request.most) {}
-
-  void add() override {
-    Stack& stack = stacks_.at(count_).emplace(pool_.acquire());
-    suspended_[count_] = Suspended(stack.base(), stack.reserved());
-    ++count_;
-  }
-
-  [[nodiscard]] std::uintptr_t floor(std::size_t index) const override {
-    return number(stacks_.at(index).value().floor());
-  }
-  void run(std::size_t index, const std::function<void()>& errand) override {
-    suspended_.at(index).run(errand);
-  }
-
- private:
-  StackPool pool_;
-  std::vector<std::optional<Stack>> stacks_;
-  std::vector<Suspended> suspended_;
-  std::size_t count_ = 0;
-};
-
-// ---- Boost.Context ------------------------------------------------------------------------------
-
-/// Never gives a stack back: the process ends anyway.
-template <class Allocator>
-class BoostCrowd final : public Crowd {
- public:
-  BoostCrowd(const CrowdRequest& request, std::size_t guard)
-      : allocator_(request.reserve),
-        guard_(guard),
-        floors_(request.most),
-        suspended_(request.most) {}
-
-  void add() override {
-    const boost::context::stack_context stack = allocator_.allocate();
-    floors_.at(count_) = number(stack.sp) - stack.size + guard_;
-    suspended_[count_] = Suspended(stack.sp, stack.size);
-    ++count_;
-  }
-
-  [[nodiscard]] std::uintptr_t floor(std::size_t index) const override { return floors_.at(index); }
-  [[nodiscard]] bool is_guarded() const override { return guard_ != 0; }
-  void run(std::size_t index, const std::function<void()>& errand) override {
-    suspended_.at(index).run(errand);
-  }
-
- private:
-  Allocator allocator_;
-  std::size_t guard_;
-  std::vector<std::uintptr_t> floors_;
-  std::vector<Suspended> suspended_;
-  std::size_t count_ = 0;
-};
-
-// ---- threads ------------------------------------------------------------------------------------
-
-void require(int error, const char* call) {
-  if (error != 0) {
-    throw std::system_error(error, std::generic_category(), call);
-  }
+/// Makes stacks of a pool.
+std::function<Member()> of_pool(const PoolOptions& options, std::size_t most) {
+  struct Stacks {
+    StackPool pool;
+    std::vector<std::optional<Stack>> all;
+    std::size_t count = 0;
+  };
+  const std::shared_ptr<Stacks> stacks(
+      new Stacks{.pool = StackPool(options), .all = std::vector<std::optional<Stack>>(most)});
+  return [stacks]() -> Member {
+    Stack& stack = stacks->all.at(stacks->count++).emplace(stacks->pool.acquire());
+    return {address_of(stack.floor()), Suspended(stack.base(), stack.reserved())};
+  };
 }
 
-class ThreadCrowd final : public Crowd {
+/// Makes stacks of one of Boost's allocators. Never gives one back, because the process ends
+/// anyway.
+template <class Allocator>
+std::function<Member()> of_boost(std::size_t reserve, std::size_t guard) {
+  return [allocator = Allocator(reserve), guard]() mutable -> Member {
+    const boost::context::stack_context stack = allocator.allocate();
+    return {address_of(stack.sp) - stack.size + guard, Suspended(stack.sp, stack.size)};
+  };
+}
+
+/// Threads that wait for their end.
+class Threads {
  public:
-  explicit ThreadCrowd(const CrowdRequest& request)
-      : floors_(request.most), threads_(request.most) {
-    require(pthread_attr_init(&attributes_), "pthread_attr_init");
-    require(pthread_attr_setstacksize(&attributes_, request.reserve), "pthread_attr_setstacksize");
-    require(pthread_attr_setguardsize(&attributes_, request.guard), "pthread_attr_setguardsize");
-  }
-  ~ThreadCrowd() override {
+  Threads(std::size_t most, std::size_t reserve, std::size_t guard)
+      : attributes_(reserve, guard), threads_(most) {}
+  ~Threads() {
     end_.release(static_cast<std::ptrdiff_t>(count_));
     for (std::size_t index = 0; index < count_; ++index) {
       pthread_join(threads_[index], nullptr);
     }
-    pthread_attr_destroy(&attributes_);
   }
-  ThreadCrowd(const ThreadCrowd&) = delete;
-  ThreadCrowd& operator=(const ThreadCrowd&) = delete;
+  Threads(const Threads&) = delete;
+  Threads& operator=(const Threads&) = delete;
 
-  void add() override {
-    require(pthread_create(&threads_.at(count_), &attributes_, wait_for_end, this),
-            "pthread_create");
-    entered_.acquire();
+  /// Returns the floor of a new thread's stack.
+  std::uintptr_t add() {
+    bench::require_no_error(
+        pthread_create(&threads_.at(count_), attributes_.get(), wait_for_end, this),
+        "pthread_create");
     ++count_;
+    entered_.acquire();
+    return floor_;
   }
-
-  [[nodiscard]] std::uintptr_t floor(std::size_t index) const override { return floors_.at(index); }
 
  private:
-  /// The one that is being added writes; who adds waits.
-  static void* wait_for_end(void* crowd) {
-    auto& its = *static_cast<ThreadCrowd*>(crowd);
+  static void* wait_for_end(void* threads) {
+    auto& all = *static_cast<Threads*>(threads);
     use_a_little();
-    its.floors_[its.count_] = floor_here();
-    its.entered_.release();
-    its.end_.acquire();
+    all.floor_ = bounds_of_this_thread().floor;
+    all.entered_.release();
+    all.end_.acquire();
     return nullptr;
   }
 
-  /// 0 if it cannot be known.
-  static std::uintptr_t floor_here() {
-    pthread_attr_t found;
-    void* lowest = nullptr;
-    std::size_t bytes = 0;
-    if (pthread_getattr_np(pthread_self(), &found) == 0) {
-      pthread_attr_getstack(&found, &lowest, &bytes);
-      pthread_attr_destroy(&found);
-    }
-    return number(lowest);
-  }
-
-  pthread_attr_t attributes_{};
-  std::vector<std::uintptr_t> floors_;
+  ThreadAttributes attributes_;
   std::vector<pthread_t> threads_;
+  std::size_t count_ = 0;
+  std::uintptr_t floor_ = 0;  // the new thread writes it while add() waits
   std::binary_semaphore entered_{0};
   std::counting_semaphore<> end_{0};
-  std::size_t count_ = 0;
 };
 
 }  // namespace
 
-void Crowd::run(std::size_t, const std::function<void()>&) {
-  throw std::logic_error("threads take no errands");
-}
-
-std::unique_ptr<Crowd> make_crowd(const std::string& subject, const CrowdRequest& request) {
+std::function<Member()> member_maker(const std::string& subject, std::size_t most,
+                                     std::size_t reserve, std::size_t guard) {
   namespace context = boost::context;
   if (subject == boost_fixedsize_name) {
-    return std::make_unique<BoostCrowd<context::fixedsize_stack>>(request, 0);
+    return of_boost<context::fixedsize_stack>(reserve, 0);
   }
   if (subject == boost_pooled_name) {
-    return std::make_unique<BoostCrowd<context::pooled_fixedsize_stack>>(request, 0);
+    return of_boost<context::pooled_fixedsize_stack>(reserve, 0);
   }
   if (subject == boost_protected_name) {
-    return std::make_unique<BoostCrowd<context::protected_fixedsize_stack>>(request,
-                                                                            handler::page_size());
+    return of_boost<context::protected_fixedsize_stack>(reserve, handler::page_size());
   }
   if (subject == glibc_thread_name) {
-    return std::make_unique<ThreadCrowd>(request);
+    return [threads = std::make_shared<Threads>(most, reserve, guard)]() -> Member {
+      return {threads->add()};
+    };
   }
-  return std::make_unique<PooledCrowd>(strategy_named(subject), request);
+  return of_pool(
+      {.reserve = reserve, .guard = guard, .strategy = strategy_named(subject), .name = "crowd"},
+      most);
+}
+
+bool promises_guards(const std::string& subject) {
+  return subject != boost_fixedsize_name && subject != boost_pooled_name;
 }
 
 }  // namespace growstack::compare

@@ -1,45 +1,28 @@
-// Very many stacks of one subject that are all there at once, each of them entered and left
-// waiting.
+// Very many stacks of one subject that exist at once. Each of them was entered and waits.
 #pragma once
+
+#include "subjects/suspended.hpp"
 
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <memory>
 #include <string>
 
 namespace growstack::compare {
 
-class Crowd {
- public:
-  Crowd() = default;
-  virtual ~Crowd() = default;
-  Crowd(const Crowd&) = delete;
-  Crowd& operator=(const Crowd&) = delete;
-
-  /// One more. Throws what keeps it from being made.
-  virtual void add() = 0;
-
-  /// The lowest address that code on this one may use; the guard, if there is one, lies right
-  /// below.
-  [[nodiscard]] virtual std::uintptr_t floor(std::size_t index) const = 0;
-  /// Whether its maker promises guards.
-  [[nodiscard]] virtual bool is_guarded() const { return true; }
-
-  /// Runs it on this one, and leaves it waiting. It must not throw. Throws std::logic_error where
-  /// that cannot be done.
-  virtual void run(std::size_t index, const std::function<void()>& errand);
+/// One of them.
+struct Member {
+  std::uintptr_t floor = 0;  ///< the lowest address that code may use; the guard lies right below
+  Suspended code{};          ///< waits on the stack; a thread has none that takes errands
 };
 
-struct CrowdRequest {
-  std::size_t most =
-      0;  ///< stacks; what is needed to keep them is there, and resident, from the start
-  std::size_t reserve = 0;  ///< bytes of each
-  std::size_t guard = 0;    ///< bytes; peers of Boost.Context take what they have
-};
+/// Returns a function that makes and enters one more stack at each call, at most `most`. It throws
+/// what keeps the stack from being made. The subject is a strategy, whose stacks come from a
+/// StackPool, or a peer (pools.hpp); Boost's allocators choose their guard by themselves.
+[[nodiscard]] std::function<Member()> member_maker(const std::string& subject, std::size_t most,
+                                                   std::size_t reserve, std::size_t guard);
 
-/// Of a strategy, from a StackPool, or of a peer (pool_subject.hpp).
-[[nodiscard]] std::unique_ptr<Crowd> make_crowd(const std::string& subject,
-                                                const CrowdRequest& request);
+/// Returns whether the subject promises a guard below each stack.
+[[nodiscard]] bool promises_guards(const std::string& subject);
 
 }  // namespace growstack::compare

@@ -1,41 +1,30 @@
-// The group scale: how many stacks can be there at once, what each costs, and which of them really
-// have their guard.
-#include "run/group.hpp"
-
+// How many stacks can exist at once, what does each cost, and which of them really have their
+// guard?
+#include "parts/clock.hpp"
+#include "parts/errors.hpp"
 #include "parts/memory.hpp"
 #include "promises/worker.hpp"
-#include "run/child.hpp"
+#include "run/measurement.hpp"
 #include "run/process_memory.hpp"
 #include "scale/crowd.hpp"
-#include "subjects/pool_subject.hpp"
+#include "subjects/pools.hpp"
 
 #include <growstack/handler/pages.hpp>
 
-#include <fmt/format.h>
-
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <chrono>
-#include <cstdint>
-#include <exception>
-#include <functional>
 #include <map>
-#include <optional>
 #include <random>
 #include <stdexcept>
-#include <string>
-#include <system_error>
-#include <vector>
 
 namespace growstack::compare {
 namespace {
 
-constexpr std::size_t kibibyte = 1024;
-constexpr std::size_t mebibyte = 1024 * kibibyte;
+constexpr std::size_t large_reserve = 8 * mebibyte;
+constexpr std::size_t large_guard = 64 * kibibyte;
 
 // ---- in the child -------------------------------------------------------------------------------
 
@@ -46,81 +35,53 @@ struct Gathering {
   std::string why_no_more{};
 };
 
-struct Patience {
-  std::size_t stacks;
-  std::size_t memory;  // bytes
-  std::chrono::seconds time;
-};
+using Crowd = std::vector<Member>;
 
-/// Empty if there may be more.
-std::string why_to_stop(const Patience& patience, std::size_t memory_before,
-                        std::chrono::steady_clock::duration taken) {
-  if (resident_with_tables() > memory_before + patience.memory) {
-    return fmt::format("stopped at half of the memory available, {} MiB",
-                       patience.memory / mebibyte);
-  }
-  return taken > patience.time ? fmt::format("stopped after {} s", patience.time.count()) : "";
-}
-
-Gathering gather(Crowd& crowd, const Patience& patience) {
+/// Fills the crowd, unless its stacks take more memory or time than allowed.
+Gathering gather(Crowd& crowd, const std::function<Member()>& make, std::size_t memory,
+                 std::chrono::seconds time) {
   constexpr std::size_t look_every = 2048;
   Gathering gathered;
   const std::size_t memory_before = resident_with_tables();
-  const auto begin = std::chrono::steady_clock::now();
-  const auto taken = [&] { return std::chrono::steady_clock::now() - begin; };
+  const auto begin = bench::Clock::now();
   try {
-    while (gathered.count < patience.stacks && gathered.why_no_more.empty()) {
-      crowd.add();
+    while (gathered.count < crowd.size() && gathered.why_no_more.empty()) {
+      crowd[gathered.count] = make();
       ++gathered.count;
-      if (gathered.count % look_every == 0) {
-        gathered.why_no_more = why_to_stop(patience, memory_before, taken());
+      if (gathered.count % look_every != 0) {
+        continue;
+      }
+      if (resident_with_tables() > memory_before + memory) {
+        gathered.why_no_more =
+            fmt::format("stopped at half of the memory available, {} MiB", memory / mebibyte);
+      } else if (bench::Clock::now() - begin > time) {
+        gathered.why_no_more = fmt::format("stopped after {} s", time.count());
       }
     }
   } catch (const std::exception& error) {
     gathered.why_no_more = error.what();
   }
-  gathered.nanoseconds = std::chrono::duration<double, std::nano>(taken()).count() /
+  gathered.nanoseconds = bench::nanoseconds_since(begin) /
                          static_cast<double>(std::max<std::size_t>(1, gathered.count));
   return gathered;
 }
 
-/// Has the kernel read bytes: it tells of memory without access, and raises no signal.
-class Reader {
- public:
-  Reader() : file_(memfd_create("reader", MFD_CLOEXEC)) {
-    if (file_ < 0) {
-      throw std::system_error(errno, std::generic_category(), "memfd_create");
-    }
-  }
-  ~Reader() { close(file_); }
-  Reader(const Reader&) = delete;
-  Reader& operator=(const Reader&) = delete;
-
-  [[nodiscard]] bool can_read(std::uintptr_t address) const {
-    if (pwrite(file_, reinterpret_cast<const void*>(address), 1, 0) == 1) {
-      return true;
-    }
-    if (errno != EFAULT) {
-      throw std::system_error(errno, std::generic_category(), "pwrite");
-    }
-    return false;
-  }
-
- private:
-  int file_;
-};
-
+/// Counts the stacks whose byte below the floor the kernel cannot read. The kernel says so, and
+/// raises no signal.
 std::size_t count_guards(const Crowd& crowd, std::size_t count) {
-  const Reader reader;
+  const Scratch file("guards");
   std::size_t guards = 0;
-  for (std::size_t index = 0; index < count && crowd.is_guarded(); ++index) {
-    guards += reader.can_read(crowd.floor(index) - 1) ? 0 : 1;
+  for (std::size_t index = 0; index < count; ++index) {
+    const auto* const below = reinterpret_cast<const void*>(crowd[index].floor - 1);
+    const bool is_readable = pwrite(file.descriptor(), below, 1, 0) == 1;
+    bench::require(is_readable || errno == EFAULT, "pwrite");
+    guards += is_readable ? 0 : 1;
   }
   return guards;
 }
 
-/// Goes down to the last page above `floor`, frame by frame, and finds on the way back what it
-/// wrote.
+/// Goes down to the last page above `floor`, frame by frame. Returns whether it finds on the way
+/// back what it wrote.
 [[gnu::noinline]] bool keeps_what_is_written(std::uintptr_t floor, unsigned char pattern) {
   constexpr std::size_t last_frames = 2 * kibibyte;
   std::array<volatile unsigned char, 512> room;
@@ -133,27 +94,27 @@ std::size_t count_guards(const Crowd& crowd, std::size_t count) {
                      [&](volatile unsigned char& each) { return each == pattern; });
 }
 
-/// Some of them, drawn at random: all the way down.
+/// Takes 1,000 of them, drawn at random, all the way down.
 bool grow_some(Crowd& crowd, std::size_t count) {
   constexpr std::size_t some = 1000;
-  std::mt19937 random;  // the same ones every time
+  std::mt19937 random;  // the same ones in every run
   std::uniform_int_distribution<std::size_t> any(0, count - 1);
   bool good = true;
   for (std::size_t each = 0; each < std::min(some, count); ++each) {
     const std::size_t index = any(random);
-    crowd.run(index, [&] {
-      good = keeps_what_is_written(crowd.floor(index), static_cast<unsigned char>(index)) && good;
+    crowd[index].code.run([&] {
+      good = keeps_what_is_written(crowd[index].floor, static_cast<unsigned char>(index)) && good;
     });
   }
   return good;
 }
 
-/// In a copy of this process, with all of its stacks.
+/// Lets one overflow in a copy of this process, with all of its stacks.
 bool detects_overflow(Crowd& crowd, std::size_t count) {
   constexpr std::uintptr_t no_floor = 0;
   const promises::Fate fate = promises::in_worker(
       [&] {
-        crowd.run(count / 2, [] { keeps_what_is_written(no_floor, 0); });
+        crowd[count / 2].code.run([] { keeps_what_is_written(no_floor, 0); });
         return nlohmann::json();
       },
       std::chrono::minutes(2));
@@ -161,276 +122,166 @@ bool detects_overflow(Crowd& crowd, std::size_t count) {
          fate.errors.find("growstack: stack overflow") != std::string::npos;
 }
 
-}  // namespace
-
-/// {"bytes"} to nothing.
-nlohmann::json warm_for_stacks(const nlohmann::json& request, Progress& progress) {
-  progress.say("scale: warming the memory");
-  bench::warm_memory(request.at("bytes"));
-  return nlohmann::json::object();
-}
-
-/// {"subject", "stacks", "reserve", "guard", "seconds", "thorough"} to {"count", "why_no_more",
-/// "create_ns", "bytes_each", "mappings", "guards"}; a thorough one's has "grown_ok" and
-/// "overflow_detected" as well.
-nlohmann::json measure_live_stacks(const nlohmann::json& request, Progress& progress) {
+/// Answers {"subject", "stacks", "reserve", "guard", "seconds", "thorough"} with {"count",
+/// "why_no_more", "create_ns", "bytes_each", "mappings", "guards"}; if thorough, also with
+/// "grown_ok" and "overflow_detected". Answers {"warm": bytes} with nothing.
+nlohmann::json measure(const nlohmann::json& request, Progress& progress) {
+  if (request.contains("warm")) {
+    progress.say("scale: warming the memory");
+    bench::warm_memory(request.at("warm"));
+    return nlohmann::json::object();
+  }
   const std::string subject = request.at("subject");
   const std::size_t most = request.at("stacks");
   progress.say(fmt::format("scale: {} stacks, {}", grouped(std::uint64_t{most}), subject));
   raise_limits_for_stacks(request.at("reserve"));
-  const auto crowd = make_crowd(
-      subject, {.most = most, .reserve = request.at("reserve"), .guard = request.at("guard")});
-  const std::size_t mappings_before = mapping_count();
-  const std::size_t memory_before = resident_with_tables();
+  const auto make = member_maker(subject, most, request.at("reserve"), request.at("guard"));
+  Crowd crowd(most);  // resident from the start, so that it is not counted as memory of the stacks
+  const auto mappings_before = static_cast<double>(mapping_count());
+  const auto memory_before = static_cast<double>(resident_with_tables());
   const Gathering gathered =
-      gather(*crowd, {.stacks = most,
-                      .memory = allowed_memory(),
-                      .time = std::chrono::seconds(request.at("seconds").get<int>())});
+      gather(crowd, make, allowed_memory(), std::chrono::seconds(request.at("seconds")));
   if (gathered.count == 0) {
     throw std::runtime_error(gathered.why_no_more);
   }
-  const auto memory =
-      static_cast<double>(resident_with_tables()) - static_cast<double>(memory_before);
+  const double memory = static_cast<double>(resident_with_tables()) - memory_before;
   nlohmann::json result{
       {"count", gathered.count},
       {"why_no_more", gathered.why_no_more},
       {"create_ns", gathered.nanoseconds},
       {"bytes_each", memory / static_cast<double>(gathered.count)},
-      {"mappings", static_cast<double>(mapping_count()) - static_cast<double>(mappings_before)},
-      {"guards", count_guards(*crowd, gathered.count)}};
+      {"mappings", std::max(0.0, static_cast<double>(mapping_count()) - mappings_before)},
+      {"guards", promises_guards(subject) ? count_guards(crowd, gathered.count) : 0}};
   if (request.at("thorough")) {
-    result["grown_ok"] = grow_some(*crowd, gathered.count) ? 1 : 0;
-    result["overflow_detected"] = detects_overflow(*crowd, gathered.count) ? 1 : 0;
+    result["grown_ok"] = grow_some(crowd, gathered.count) ? 1 : 0;
+    result["overflow_detected"] = detects_overflow(crowd, gathered.count) ? 1 : 0;
   }
   return result;
 }
 
-namespace {
-
 // ---- in the parent ------------------------------------------------------------------------------
-
-/// Stacks of one size.
-struct Size {
-  const char* suffix;  // of metrics
-  std::size_t reserve;
-  std::size_t guard;
-};
-
-const Size& small() {
-  static const Size size{.suffix = "", .reserve = pooled_reserve, .guard = handler::page_size()};
-  return size;
-}
-
-constexpr Size large{.suffix = "_8MiB", .reserve = 8 * mebibyte, .guard = 64 * kibibyte};
-
-struct Found {
-  Subject subject;
-  const Size& size;
-  std::size_t wanted;
-  nlohmann::json result{};
-  std::string failure{};
-
-  [[nodiscard]] bool ok() const { return failure.empty(); }
-  [[nodiscard]] bool is_thorough() const {
-    return subject.strategy == many && size.reserve == small().reserve;
-  }
-  [[nodiscard]] double value(const char* member) const { return result.at(member).get<double>(); }
-};
 
 std::size_t wanted(const Session& session) { return session.stacks_at_once(1'000'000, 100'000); }
 
-/// As much as most of them will have, for otherwise it would cost those that come first. It is no
-/// matter if it fails.
-void warm_memory(const Session& session) {
+/// Asks about every subject with small stacks, and about the one for very many with large ones,
+/// too.
+Outcomes ask(const Measurement& self, const Session& session,
+             const std::vector<Subject>& subjects) {
+  constexpr std::size_t most_threads = 10'000;  // each also has a stack of the kernel's
+  Outcomes all;
+  const auto ask_for = [&](const Subject& subject, std::size_t reserve, std::size_t guard) {
+    const bool is_thread = subject.name == glibc_thread_name;
+    Outcome& outcome = all.emplace_back(
+        ask_one(self.name, session, subject,
+                {{"subject", subject.name},
+                 {"stacks", is_thread ? std::min(most_threads, wanted(session)) : wanted(session)},
+                 {"reserve", reserve},
+                 {"guard", guard},
+                 {"seconds", session.options().quick ? 10 : 60},
+                 {"thorough", subject.strategy == many && reserve == pooled_reserve}}));
+    outcome.section = fmt::format("{} and a guard of {}", in_units(reserve), in_units(guard));
+  };
+  // As much memory as most of them will have. Otherwise it would cost those that come first. It
+  // does not matter if this fails.
   const std::size_t bytes = wanted(session) * 2 * handler::page_size();
-  static_cast<void>(ask_child("warm_for_stacks", {{"bytes", bytes}}, session.progress()));
-}
-
-Found ask(const Session& session, const Subject& subject, const Size& size) {
-  constexpr std::size_t most_threads = 10'000;  // each has a stack of the kernel's, too
-  const std::size_t most = subject.name == glibc_thread_name ? most_threads : SIZE_MAX;
-  Found found{.subject = subject, .size = size, .wanted = std::min(most, wanted(session))};
-  if (!subject.unsupported.empty()) {
-    found.failure = subject.unsupported;
-    return found;
+  static_cast<void>(ask_child(self.name, {{"warm", bytes}}, session.progress()));
+  for (const Subject& subject : subjects) {
+    ask_for(subject, pooled_reserve, handler::page_size());
   }
-  const Answer answer = ask_child("live_stacks",
-                                  {{"subject", subject.name},
-                                   {"stacks", found.wanted},
-                                   {"reserve", size.reserve},
-                                   {"guard", size.guard},
-                                   {"seconds", session.options().quick ? 10 : 60},
-                                   {"thorough", found.is_thorough()}},
-                                  session.progress());
-  found.result = answer.result;
-  found.failure = answer.whole_failure();
-  return found;
-}
-
-struct Metric {
-  const char* name;
-  const char* member;
-  const char* unit;
-  const char* note;
-};
-
-std::vector<Metric> metrics_of(const Found& found) {
-  std::vector<Metric> all{
-      {"live_stacks", "count", "stacks", ""},
-      {"guards", "guards", "stacks", "whose byte below the floor the kernel could not read"},
-      {"create_ns", "create_ns", "ns", "to get one and enter it"},
-      {"bytes_per_stack", "bytes_each", "bytes", "VmRSS and VmPTE"}};
-  if (found.subject.strategy == many) {
-    all.push_back({"vmas", "mappings", "mappings", "of all stacks together"});
-  }
-  if (found.is_thorough()) {
-    all.push_back(
-        {"scale_grown_ok", "grown_ok", "1/0", "1,000 of them, drawn at random, grown to the end"});
-    all.push_back(
-        {"overflow_detected", "overflow_detected", "1/0", "of one among all others, and reported"});
+  for (const Subject& subject : the_one_for_many(session)) {
+    ask_for(subject, large_reserve, large_guard);
   }
   return all;
 }
 
-/// Why there are not as many as were wanted; without the name of who says so.
-std::string why_no_more(const Found& found) {
-  const std::string why = found.result.at("why_no_more");
-  const std::string prefix = fmt::format("growstack: {}: ", found.subject.name);
+bool is_large(const Outcome& its) { return its.request.at("reserve") == large_reserve; }
+
+/// Returns why there are not as many as were wanted; without the name of who says so.
+std::string why_no_more(const Outcome& its) {
+  const std::string why = its.text("why_no_more");
+  const std::string prefix = fmt::format("growstack: {}: ", its.name);
   return why.starts_with(prefix) ? why.substr(prefix.size()) : why;
 }
 
-std::string shortfall(const Found& found) {
-  const std::string why = why_no_more(found);
-  return why.empty() ? "" : fmt::format("of {}: {}", grouped(std::uint64_t{found.wanted}), why);
-}
-
-std::string note_of(const Found& found, const Metric& metric) {
-  const std::string why = shortfall(found);
-  return metric.name == std::string_view("live_stacks") ? why
-         : why.empty()                                  ? metric.note
-                                                        : fmt::format("{}; {}", metric.note, why);
-}
-
-void add_rows(Session& session, const Found& found) {
-  for (const Metric& metric : metrics_of(found)) {
-    session.add({.subject = found.subject.name,
-                 .metric = metric.name + std::string(found.size.suffix),
-                 .value = found.ok() ? std::optional(found.value(metric.member)) : std::nullopt,
-                 .unit = found.ok() ? metric.unit : "",
-                 .note = found.ok() ? note_of(found, metric) : found.failure});
+std::vector<Row> rows(const Outcome& its, const Outcomes&) {
+  const std::uint64_t wanted = its.request.at("stacks");
+  const std::string why = why_no_more(its);
+  const std::string shortfall = why.empty() ? "" : fmt::format("; of {}: {}", grouped(wanted), why);
+  std::vector<Row> rows;
+  const auto add = [&](const std::string& metric, const char* member, const char* unit,
+                       const std::string& note) {
+    rows.push_back(
+        its.row(metric + (is_large(its) ? "_8MiB" : ""), member, unit, note + shortfall));
+  };
+  add("live_stacks", "count", "stacks", "at once");
+  add("guards", "guards", "stacks", "whose byte below the floor the kernel could not read");
+  add("create_ns", "create_ns", "ns", "to get one and enter it");
+  add("bytes_per_stack", "bytes_each", "bytes", "VmRSS and VmPTE");
+  if (its.subject.strategy == many) {
+    add("vmas", "mappings", "mappings", "of all stacks together");
   }
-}
-
-Table table_of(const std::vector<Found>& all) {
-  Table table({"", "stacks", "guarded", "KiB each", "ns each", "mappings"}, 1);
-  const Size* size = nullptr;
-  for (const Found& found : all) {
-    if (size != &found.size) {
-      size = &found.size;
-      table.add_heading(
-          fmt::format("{} and a guard of {}", in_units(size->reserve), in_units(size->guard)));
-    }
-    if (found.ok()) {
-      table.add(
-          {"  " + found.subject.name, grouped(found.value("count")), grouped(found.value("guards")),
-           fmt::format("{:.2f}", found.value("bytes_each") / kibibyte),
-           grouped(found.value("create_ns")), grouped(std::max(0.0, found.value("mappings")))});
-    } else {
-      table.add_sentence({"  " + found.subject.name}, found.failure);
-    }
+  if (its.request.at("thorough")) {
+    add("scale_grown_ok", "grown_ok", "1/0", "1,000 of them, drawn at random, grown to the end");
+    add("overflow_detected", "overflow_detected", "1/0", "of one among all others, and reported");
   }
-  return table;
+  return rows;
 }
 
-/// Of those that promise guards.
-std::string sentence_about_guards(const Found& found) {
-  const bool promises_some =
-      found.subject.name != boost_fixedsize_name && found.subject.name != boost_pooled_name;
-  const double lost = found.value("count") - found.value("guards");
-  return promises_some && lost > 0
-             ? fmt::format("{} said nothing when {} of its {} stacks got no guard.",
-                           found.subject.name, grouped(lost), grouped(found.value("count")))
-             : "";
-}
+constexpr std::array columns{Column{"stacks", "count", grouped},
+                             Column{"guarded", "guards", grouped},
+                             Column{"KiB each", "bytes_each", decimals<2>, kibibyte},
+                             Column{"ns each", "create_ns", grouped},
+                             Column{"mappings", "mappings", grouped},
+                             Column{"some grow", "grown_ok", yes_or_no},
+                             Column{"one overflows, reported", "overflow_detected", yes_or_no}};
 
-std::string sentence_about_cost(const Found& found) {
-  return found.subject.strategy == many
-             ? fmt::format("{} stacks of {} of {} take {} mappings together and {:.2f} KiB each.",
-                           grouped(found.value("count")), in_units(found.size.reserve),
-                           found.subject.name, grouped(std::max(0.0, found.value("mappings"))),
-                           found.value("bytes_each") / kibibyte)
-             : "";
-}
-
-std::string sentence_about_use(const Found& found) {
-  if (!found.is_thorough()) {
-    return {};
-  }
-  return fmt::format(
-      "Of {}, stacks drawn at random {} to their ends with all others there, and an overflow of "
-      "one {}.",
-      found.subject.name, found.value("grown_ok") == 1 ? "grew" : "did NOT grow",
-      found.value("overflow_detected") == 1 ? "was reported" : "was NOT reported");
-}
-
-/// One for each reason: who ended of it.
-std::vector<std::string> sentences_about_ends(const std::vector<Found>& all) {
-  std::map<std::string, std::vector<std::string>> ended_of;
-  for (const Found& found : all) {
-    if (found.ok() && !why_no_more(found).empty()) {
-      ended_of[why_no_more(found)].push_back(
-          fmt::format("{} after {}", found.subject.name, grouped(found.value("count"))));
-    }
-  }
+std::vector<std::string> remarks(const Outcomes& all) {
   std::vector<std::string> sentences;
-  for (const auto& [why, who] : ended_of) {
-    sentences.push_back(fmt::format("What ended {}: {}.", listed(who), why));
+  std::map<std::string, std::vector<std::string>> ended_because_of;
+  for (const Outcome& its : all) {
+    const double count = its.number("count").value_or(0);
+    const double lost = count - its.number("guards").value_or(0);
+    if (!why_no_more(its).empty()) {
+      ended_because_of[why_no_more(its)].push_back(
+          fmt::format("{} ({})", its.name, grouped(count)));
+    }
+    if (promises_guards(its.name) && lost > 0) {
+      sentences.push_back(fmt::format("{} silently left {} of its {} stacks without a guard.",
+                                      its.name, grouped(lost), grouped(count)));
+    }
+  }
+  for (const auto& [why, who] : ended_because_of) {
+    sentences.push_back(
+        fmt::format("Fewer stacks than asked for: {}. Reason: {}.", listed(who), why));
   }
   return sentences;
 }
 
-std::vector<std::string> what_to_see(const std::vector<Found>& all) {
-  std::vector<std::string> sentences = sentences_about_ends(all);
-  for (const Found& found : all) {
-    if (found.ok()) {
-      sentences.push_back(sentence_about_guards(found));
-      sentences.push_back(sentence_about_cost(found));
-      sentences.push_back(sentence_about_use(found));
-    }
-  }
-  return sentences;
+std::vector<Aim> aims() {
+  return {
+      {"bytes for a stack of 64 KiB", value_of("bytes_per_stack"), for_markers(4.3 * kibibyte)},
+      {"bytes for a stack of 8 MiB", value_of("bytes_per_stack_8MiB"), for_markers(8.4 * kibibyte)},
+      {"mappings of all stacks of 64 KiB", value_of("vmas"), for_markers(8)},
+      {"mappings of all stacks of 8 MiB", value_of("vmas_8MiB"), for_markers(8)}};
 }
+
+const Registered registered(
+    {.name = "live_stacks",
+     .group = "scale",
+     .title = "MANY STACKS",
+     .what =
+         "Stacks that exist at once. Each was entered, 256 bytes of it were written, and it waits. "
+         "There are as many as asked for, unless a limit or half of the memory available ends them "
+         "earlier. guarded: the kernel could not read the byte below the floor of so many; all "
+         "were tried. KiB each: what the process has more in memory and in page tables, without "
+         "what the kernel has for a thread.",
+     .subjects = pooled_and_peers,
+     .ask = ask,
+     .measure = measure,
+     .rows = rows,
+     .columns = columns,
+     .remarks = remarks,
+     .aims = aims});
 
 }  // namespace
-
-void compare_live_stacks(Session& session) {
-  const std::vector<Subject> subjects = pooled_and_peers(session);
-  if (subjects.empty()) {
-    return;
-  }
-  warm_memory(session);
-  std::vector<Found> all;
-  for (const Subject& subject : subjects) {
-    all.push_back(ask(session, subject, small()));
-  }
-  for (const Subject& subject :
-       session.strategies([](Strategy strategy) { return strategy == many; })) {
-    all.push_back(ask(session, subject, large));
-  }
-  for (const Found& found : all) {
-    add_rows(session, found);
-  }
-  session.print_title(
-      "MANY STACKS",
-      "Stacks that are all there at once, each entered, 256 bytes of it written to, and left "
-      "waiting: as "
-      "many as can be had, at most as many as asked for, within half of the memory available. "
-      "Guarded: the "
-      "kernel could not read the byte below the floor, asked for each. KiB each: what the process "
-      "has "
-      "more in memory and in page tables; of threads without what the kernel has for them.");
-  session.print(table_of(all));
-  session.print_sentences(what_to_see(all));
-}
-
 }  // namespace growstack::compare

@@ -1,204 +1,344 @@
-// The group spawn: the life of a fiber that does next to nothing, on stacks of pools and of
-// everybody else.
-#include "spawn/spawn.hpp"
+// What does the whole life of a fiber cost that does next to nothing, and how much of that is its
+// stack?
+#include "parts/at_once.hpp"
+#include "parts/clock.hpp"
+#include "parts/errors.hpp"
+#include "run/measurement.hpp"
+#include "run/turns.hpp"
+#include "subjects/pools.hpp"
+#include "subjects/suspended.hpp"
+#include "subjects/threads.hpp"
 
-#include "parts/samples.hpp"
-#include "run/group.hpp"
-#include "run/side_by_side.hpp"
-#include "subjects/pool_subject.hpp"
+#include <growstack/growstack.hpp>
+#include <growstack/handler/pages.hpp>
 
-#include <fmt/format.h>
+#include <boost/context/fiber.hpp>
+#include <boost/context/fixedsize_stack.hpp>
+#include <boost/context/pooled_fixedsize_stack.hpp>
+#include <boost/context/protected_fixedsize_stack.hpp>
 
-#include <optional>
-#include <string>
+#include <array>
+#include <functional>
+#include <memory>
 #include <thread>
-#include <vector>
 
 namespace growstack::compare {
 namespace {
 
-std::optional<double> value(const nlohmann::json& result, const char* member) {
-  const auto found = result.find(member);
-  return found == result.end() ? std::nullopt : std::optional(found->get<double>());
-}
+namespace context = boost::context;
 
-bool has_two_processors() { return std::thread::hardware_concurrency() >= 2; }
+const std::string base_name(boost_pooled_name);
 
-std::string why_no_threads_ratio() {
-  return has_two_processors() ? "threads could not be measured"
-                              : "one processor: threads only take turns";
-}
+/// Whether a strategy is also measured without a pool: those that people use today, and the one for
+/// very many stacks.
+constexpr auto is_made_fresh = grows_in_huge_pages;
 
-std::vector<std::string> metrics_of(const Subject& subject) {
-  std::vector<std::string> all{"spawn_ns", "spawn_ratio"};
-  if (subject.strategy) {
-    all.insert(all.end(), {"spawn_pair_ns", "spawn_threads_ratio", "spawn_system_calls"});
+// ---- in the child: what is timed ----------------------------------------------------------------
+
+/// Does something so often, and returns the nanoseconds of each.
+using Timing = std::function<double(unsigned times)>;
+
+template <class Body>
+double time_each(unsigned times, const Body& body) {
+  const auto before = bench::Clock::now();
+  for (unsigned each = 0; each < times; ++each) {
+    body();
   }
-  if (is_made_fresh(subject.name)) {
-    all.emplace_back("spawn_fresh_ns");
-  }
-  if (subject.name == boost_pooled_name) {
-    all.emplace_back("spawn_noise");
-  }
-  return all;
+  return bench::nanoseconds_since(before) / times;
 }
 
-std::optional<double> threads_ratio(const Outcome& outcome) {
-  return has_two_processors() ? value(outcome.result, "threads_ratio") : std::nullopt;
+/// The allocator of a fiber whose stack belongs to somebody else.
+struct Borrowed {
+  void deallocate(context::stack_context&) const noexcept {}
+};
+
+context::fiber live(context::fiber&& back) {
+  use_a_little();
+  return std::move(back);
 }
 
-/// Of one whose stacks pools have.
-const nlohmann::json& system_calls(const Outcome& outcome) {
-  return outcome.result.at("system_calls");
+/// Is inlined, because a switch leaves the processor's predictions of returns behind and makes each
+/// return after it cost something: every subject's fiber lives in as many functions.
+[[gnu::always_inline]] inline void run_fiber_on(Stack& stack) {
+  context::stack_context whole;
+  whole.sp = stack.base();
+  whole.size = stack.reserved();
+  context::fiber there(std::allocator_arg, context::preallocated(whole.sp, whole.size, whole),
+                       Borrowed{}, live);
+  there = std::move(there).resume();
 }
 
-void add_rows(Session& session, const Outcome& outcome) {
-  const Subject& subject = outcome.subject;
-  if (!outcome.ok()) {
-    session.add_missing(subject.name, metrics_of(subject), outcome.failure);
-    return;
-  }
-  const auto add = [&](const char* metric, const std::optional<double>& figure, const char* unit,
-                       const std::string& note) {
-    session.add(
-        {.subject = subject.name, .metric = metric, .value = figure, .unit = unit, .note = note});
+std::shared_ptr<StackPool> make_pool(const std::string& strategy) {
+  return std::make_shared<StackPool>(small_stacks(strategy));
+}
+
+Timing pooled_fibers(const std::string& strategy) {
+  return [pool = make_pool(strategy)](unsigned times) {
+    StackPool& its = *pool;
+    return time_each(times, [&] {
+      Stack stack = its.acquire();
+      run_fiber_on(stack);
+    });
   };
-  add("spawn_ns", value(outcome.result, "ns"), "ns",
-      "a fiber's stack, its switch in and out, 256 bytes written");
-  const auto ratio = value(outcome.result, "ratio");
-  add("spawn_ratio", ratio, "ratio",
-      ratio ? fmt::format("to {}", boost_pooled_name) : "the base could not be measured");
-  if (subject.name == boost_pooled_name) {
-    const auto noise = value(outcome.result, "noise");
-    add("spawn_noise", noise, "ratio",
-        noise ? "the same measured twice" : "it could not be measured twice");
-  }
-  if (is_made_fresh(subject.name)) {
-    const auto fresh = value(outcome.result, "fresh_ns");
-    add("spawn_fresh_ns", fresh, "ns",
-        fresh ? "the same on a Stack made for it, beside another one" : "it failed");
-  }
-  if (subject.strategy) {
-    const auto pair = value(outcome.result, "pair_ns");
-    add("spawn_pair_ns", pair, "ns", pair ? "acquire() and the return alone" : "it failed");
-    const auto threads = threads_ratio(outcome);
-    add("spawn_threads_ratio", threads, "ratio",
-        threads ? "pairs a second by two threads together, to those by one"
-                : why_no_threads_ratio());
-    const auto count = value(system_calls(outcome), "count");
-    add("spawn_system_calls", count, "system calls",
-        count ? fmt::format("pairs of {} in which the thread made a system call",
-                            grouped(std::uint64_t{pairs_counted}))
-              : system_calls(outcome).at("refusal").get<std::string>());
-  }
 }
 
-std::string in_ns(const std::optional<double>& figure) { return figure ? grouped(*figure) : ""; }
-std::string as_ratio(const std::optional<double>& figure) {
-  return figure ? short_number(*figure) : "";
+/// Makes each stack beside another one of its kind, as in a program that has stacks: the address
+/// space is there already.
+Timing fresh_fibers(const std::string& strategy) {
+  const PoolOptions alike = small_stacks(strategy);
+  const StackOptions options{.reserve = alike.reserve,
+                             .guard = alike.guard,
+                             .policy = alike.policy,
+                             .strategy = alike.strategy,
+                             .name = alike.name};
+  return [options, beside = std::make_shared<Stack>(options)](unsigned times) {
+    return time_each(times, [&] {
+      Stack stack(options);
+      run_fiber_on(stack);
+    });
+  };
 }
 
-Table table_of(const std::vector<Outcome>& outcomes) {
-  Table table(
-      {"ns", "a fiber", "boost_pooled = 1", "made fresh", "a pair", "two threads", "system calls"},
-      1);
-  for (const Outcome& outcome : outcomes) {
-    if (!outcome.ok()) {
-      table.add_sentence({outcome.subject.name}, outcome.failure);
-      continue;
-    }
-    const bool is_pooled = outcome.subject.strategy.has_value();
-    table.add({outcome.subject.name, in_ns(value(outcome.result, "ns")),
-               as_ratio(value(outcome.result, "ratio")), in_ns(value(outcome.result, "fresh_ns")),
-               as_ratio(value(outcome.result, "pair_ns")),
-               as_ratio(is_pooled ? threads_ratio(outcome) : std::nullopt),
-               is_pooled ? in_ns(value(system_calls(outcome), "count")) : ""});
-  }
-  return table;
+/// Uses one of Boost's allocators. All copies of one that has a pool share that pool.
+template <class Allocator>
+Timing boost_fibers() {
+  return [allocator = Allocator(pooled_reserve)](unsigned times) {
+    return time_each(times, [&] {
+      context::fiber there(std::allocator_arg, Allocator(allocator), live);
+      there = std::move(there).resume();
+    });
+  };
 }
 
-const Outcome* named(const std::vector<Outcome>& outcomes, std::string_view name) {
-  for (const Outcome& outcome : outcomes) {
-    if (outcome.ok() && outcome.subject.name == name) {
-      return &outcome;
-    }
-  }
+void* live_on_thread(void*) {
+  use_a_little();
   return nullptr;
 }
 
-/// Beside a fresh one, where that was measured, and beside the peer that has guards, too.
-std::string sentence(const Outcome& outcome, const Outcome* guarded) {
-  const auto fresh = outcome.ok() ? value(outcome.result, "fresh_ns") : std::nullopt;
-  if (!fresh) {
-    return {};
-  }
-  const double pooled = value(outcome.result, "ns").value();
-  const auto to_guarded = [&] {
-    return fmt::format(" and 1/{:.0f} of one of {}, which has a guard, too",
-                       value(guarded->result, "ns").value() / pooled, boost_protected_name);
+Timing threads() {
+  return [attributes = std::make_shared<ThreadAttributes>(pooled_reserve, handler::page_size())](
+             unsigned times) {
+    return time_each(times, [&] {
+      pthread_t thread{};
+      bench::require_no_error(pthread_create(&thread, attributes->get(), live_on_thread, nullptr),
+                              "pthread_create");
+      bench::require_no_error(pthread_join(thread, nullptr), "pthread_join");
+    });
   };
-  return fmt::format(
-      "A fiber on a stack of {} costs from a pool 1/{:.0f} of one on a Stack made for it{}.",
-      outcome.subject.name, *fresh / pooled, guarded == nullptr ? "" : to_guarded());
 }
 
-bool makes_system_calls(const Outcome& outcome) {
-  return outcome.ok() && outcome.subject.strategy &&
-         value(system_calls(outcome), "count").value_or(0) > 0;
+Timing pairs(const std::string& strategy) {
+  return [pool = make_pool(strategy)](unsigned times) {
+    return time_each(times, [&] { pair(*pool); });
+  };
 }
 
-std::vector<std::string> what_to_see(const SideBySide& found) {
-  std::vector<std::string> sentences;
-  if (const auto noise = value(found.base, "noise")) {
-    sentences.push_back(
-        fmt::format("{} measured twice differs by {}: smaller differences mean nothing.",
-                    boost_pooled_name, in_percent(*noise)));
-  }
-  std::vector<std::string> with_system_calls;
-  for (const Outcome& outcome : found.outcomes) {
-    sentences.push_back(sentence(outcome, named(found.outcomes, boost_protected_name)));
-    if (makes_system_calls(outcome)) {
-      with_system_calls.push_back(outcome.subject.name);
+/// Times pairs of several threads that are all busy with theirs. Each thread has a processor of its
+/// own: left to itself the scheduler may take longer than a round to part them.
+template <unsigned threads>
+Timing pairs_at_once(const std::string& strategy) {
+  return [pool = make_pool(strategy)](unsigned times) {
+    constexpr unsigned longer = 5;  // a processor that slept is slow for its first milliseconds
+    const auto warm_up = [&](unsigned thread) {
+      bench::stay_on_processor(thread);
+      pair(*pool);
+    };
+    const auto work = [&](unsigned) {
+      for (unsigned each = 0; each < longer * times; ++each) {
+        pair(*pool);
+      }
+    };
+    return bench::time_at_once(threads, warm_up, work) / (longer * times);
+  };
+}
+
+Timing peer_fibers(const std::string& subject) {
+  return subject == boost_fixedsize_name   ? boost_fibers<context::fixedsize_stack>()
+         : subject == boost_pooled_name    ? boost_fibers<context::pooled_fixedsize_stack>()
+         : subject == boost_protected_name ? boost_fibers<context::protected_fixedsize_stack>()
+                                           : threads();
+}
+
+// ---- in the child: rounds -----------------------------------------------------------------------
+
+/// One thing that a subject does. A subject that has pools does several.
+struct Doer : Contender {
+  Timing (*prepare)(const std::string& subject) = nullptr;
+  Timing time{};
+  unsigned times = 0;  // in a round
+};
+
+std::vector<Doer> all_doers(const nlohmann::json& subjects) {
+  std::vector<Doer> all;
+  for (const std::string subject : subjects) {
+    if (!strategy_from_name(subject)) {
+      all.push_back({{subject, subject}, peer_fibers});
+      continue;
+    }
+    all.push_back({{subject, subject}, pooled_fibers});
+    all.push_back({{subject + ", pairs", subject}, pairs});
+    all.push_back({{subject + ", one thread", subject}, pairs_at_once<1>});
+    all.push_back({{subject + ", two threads", subject}, pairs_at_once<2>});
+    if (is_strategy(subject, is_made_fresh)) {
+      all.push_back({{subject + ", fresh", subject}, fresh_fibers});
     }
   }
-  if (!with_system_calls.empty()) {
-    sentences.push_back(
-        fmt::format("A warm pair still makes system calls: {}.", listed(with_system_calls)));
-  }
-  if (!has_two_processors()) {
-    sentences.push_back("Two threads at once are not compared with one: " + why_no_threads_ratio() +
-                        ".");
-  }
-  return sentences;
+  all.push_back({{again(base_name), base_name}, peer_fibers});
+  return all;
 }
+
+/// Returns the nanoseconds of so many. It does them three times, so that other work of the machine
+/// does not decide how often something is done in a round.
+double time_of(const Doer& doer, unsigned times) {
+  const auto once = [&] { return doer.time(times) * times; };
+  return std::min({once(), once(), once()});
+}
+
+/// Prepares, and finds out how often it can be done in the time of a round.
+void warm_up(Doer& doer) {
+  constexpr double round_nanoseconds = 2e6;
+  constexpr unsigned most_times = 1'000'000;
+  constexpr unsigned factor = 4;
+  doer.time = doer.prepare(doer.subject);
+  unsigned times = 16;
+  double nanoseconds = time_of(doer, times);
+  while (times < most_times && nanoseconds * factor < round_nanoseconds) {
+    times *= factor;
+    nanoseconds = time_of(doer, times);
+  }
+  doer.times = std::max(
+      1U, static_cast<unsigned>(times * std::min(1.0 * factor, round_nanoseconds / nanoseconds)));
+}
+
+/// Returns how many times as much two threads do in the same time as one, in the fastest tenth of
+/// the rounds: whenever something else has a processor, two threads share the other one, which has
+/// nothing to do with the pool.
+std::optional<double> gain(const Doer* one, const Doer* two) {
+  constexpr double fastest = 0.1;
+  if (one == nullptr || two == nullptr || std::thread::hardware_concurrency() < 2) {
+    return std::nullopt;
+  }
+  return 2 * bench::percentile(one->nanoseconds, fastest) /
+         bench::percentile(two->nanoseconds, fastest);
+}
+
+nlohmann::json result_of(const std::vector<Doer>& all, const std::string& subject) {
+  const Doer& base = *find(all, base_name);
+  nlohmann::json result = times(*find(all, subject), base);
+  if (result.contains("refusal")) {
+    return result;
+  }
+  if (const Doer* const twin = find(all, again(subject))) {
+    set(result, "noise", bench::median_ratio(twin->nanoseconds, base.nanoseconds));
+  }
+  const auto does = [&](const char* what) {
+    const Doer* const its = find(all, subject + what);
+    return its != nullptr && its->refusal.empty() ? its : nullptr;
+  };
+  if (const Doer* const its = does(", fresh")) {
+    result["fresh_ns"] = bench::median(its->nanoseconds);
+  }
+  if (const Doer* const its = does(", pairs")) {
+    result["pair_ns"] = bench::median(its->nanoseconds);
+    set(result, "threads_ratio", gain(does(", one thread"), does(", two threads")));
+    StackPool pool(small_stacks(subject));
+    pair(pool);
+    result["system_calls"] = count_system_calls(pool);
+  }
+  return result;
+}
+
+/// Answers for each name {"ns", "ratio"} or {"refusal"}. A strategy also has "pair_ns",
+/// "threads_ratio" and "system_calls": {"count"} or {"refusal"}; some have "fresh_ns", and the base
+/// has "noise".
+nlohmann::json measure(const nlohmann::json& request, Progress& progress) {
+  raise_limits_for_stacks(pooled_reserve);
+  std::vector<Doer> all = all_doers(request.at("subjects"));
+  Turns turns(progress);
+  turns.take(1, "spawn:", all, warm_up);
+  turns.take(request.at("rounds"), "spawn:", all,
+             [](Doer& doer) { doer.nanoseconds.push_back(doer.time(doer.times)); });
+  Results results;
+  for (const std::string subject : request.at("subjects")) {
+    results.of({subject, subject}).update(result_of(all, subject));
+  }
+  return results.all();
+}
+
+// ---- in the parent ------------------------------------------------------------------------------
+
+std::string why_no_threads() {
+  return std::thread::hardware_concurrency() < 2
+             ? "this machine has one processor: threads only take turns"
+             : "it failed";
+}
+
+std::vector<Row> rows(const Outcome& its, const Outcomes&) {
+  std::vector<Row> rows{
+      its.row("spawn_ns", "ns", "ns", "a fiber's stack, its switch in and out, 256 bytes written"),
+      its.row("spawn_ratio", "ratio", "ratio", "to " + base_name,
+              base_name + " could not be measured")};
+  if (its.name == base_name) {
+    rows.push_back(its.row("spawn_noise", "noise", "ratio", "the same measured twice"));
+  }
+  if (is_strategy(its.name, is_made_fresh)) {
+    rows.push_back(its.row("spawn_fresh_ns", "fresh_ns", "ns",
+                           "the same on a Stack made for it, beside another one", "it failed"));
+  }
+  if (its.subject.strategy) {
+    rows.push_back(
+        its.row("spawn_pair_ns", "pair_ns", "ns", "acquire() and the return alone", "it failed"));
+    rows.push_back(its.row("spawn_threads_ratio", "threads_ratio", "ratio",
+                           "pairs a second by two threads together, to those by one",
+                           why_no_threads()));
+    rows.push_back(its.row("spawn_system_calls", "system_calls/count", "system calls",
+                           "pairs of 1,000 in which the thread made a system call",
+                           its.text("system_calls/refusal")));
+  }
+  return rows;
+}
+
+constexpr std::array columns{Column{"a fiber", "ns", grouped},
+                             Column{"boost_pooled = 1", "ratio", short_number},
+                             Column{"again", "noise", short_number},
+                             Column{"made fresh", "fresh_ns", grouped},
+                             Column{"a pair", "pair_ns", short_number},
+                             Column{"two threads", "threads_ratio", short_number},
+                             Column{"system calls", "system_calls/count", grouped}};
+
+std::vector<Aim> aims() {
+  const Noise noise = noise_in(base_name, "spawn_noise");
+  const auto one_by_two = [](const Rows& rows, const std::string& subject) {
+    const auto gain = rows.value(subject, "spawn_threads_ratio");
+    return gain ? std::optional(1 / *gain) : std::nullopt;
+  };
+  return {{"spawn, boost_pooled_fixedsize = 1", value_of("spawn_ratio"), for_all(1.10), noise},
+          {"spawn, boost_protected_fixedsize = 1",
+           ratio_to(std::string(boost_protected_name), "spawn_ns"), for_all(0.01), noise},
+          // Two threads are meant to do at least 1.8 times as much as one.
+          {"pairs by one thread, by two together = 1", one_by_two, for_all(1 / 1.8)}};
+}
+
+const Registered registered(
+    {.name = "spawn",
+     .group = "spawn",
+     .title = "SPAWN",
+     .what =
+         "A fiber of Boost.Context gets a warm stack of 64 KiB, with a guard page where there are "
+         "guards, writes 256 bytes there, ends, and the stack goes back: to a StackPool, or to a "
+         "peer's allocator. A thread is created and joined. made fresh: on a Stack made for the "
+         "fiber. A pair is acquire() and the return alone. two threads: how many times as many "
+         "pairs they do together as one does, in the fastest tenth of the rounds; not on one "
+         "processor. system calls: in so many of 1,000 pairs the thread made one. The figures are "
+         "medians of rounds in which all take turns.",
+     .subjects = pooled_and_peers,
+     .base = boost_pooled_name,
+     .rounds = {100, 20},
+     .measure = measure,
+     .rows = rows,
+     .lines = "ns",
+     .columns = columns,
+     .aims = aims});
 
 }  // namespace
-
-void compare_spawn(Session& session) {
-  const std::vector<Subject> subjects = pooled_and_peers(session);
-  if (subjects.empty()) {
-    return;
-  }
-  const SideBySide found =
-      measure_side_by_side(session, "spawn", subjects, boost_pooled_name, session.rounds(100, 20));
-  for (const Outcome& outcome : found.outcomes) {
-    add_rows(session, outcome);
-  }
-  session.print_title("SPAWN",
-                      fmt::format("A fiber of Boost.Context gets a stack of {} that is warm, and a "
-                                  "guard page where there are guards, "
-                                  "writes 256 bytes there, ends, and the stack goes back: to a "
-                                  "StackPool, to a peer's allocator, and as a "
-                                  "thread, which is created and joined. A pair is acquire() and "
-                                  "the return alone; two threads do as many "
-                                  "times as many of them as one, in the fastest tenth of the "
-                                  "rounds; of {} pairs so many made a system call. "
-                                  "Medians of rounds in which all take turns.",
-                                  in_units(pooled_reserve), grouped(std::uint64_t{pairs_counted})));
-  session.print(table_of(found.outcomes));
-  if (found.any_ok()) {
-    session.print_sentences(what_to_see(found));
-  }
-}
-
 }  // namespace growstack::compare

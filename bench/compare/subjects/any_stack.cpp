@@ -1,110 +1,79 @@
 #include "subjects/any_stack.hpp"
 
-#include "subjects/borrowed_stack.hpp"
+#include "parts/descent.hpp"
+#include "parts/errors.hpp"
 #include "subjects/subject.hpp"
+#include "subjects/suspended.hpp"
+#include "subjects/threads.hpp"
 
 #include <growstack/growstack.hpp>
 #include <growstack/handler/pages.hpp>
 
-#include <boost/context/fiber.hpp>
 #include <boost/context/fixedsize_stack.hpp>
 #include <boost/context/pooled_fixedsize_stack.hpp>
 #include <boost/context/protected_fixedsize_stack.hpp>
 
-#include <pthread.h>
 #include <sys/mman.h>
 
-#include <array>
-#include <cerrno>
 #include <exception>
-#include <stdexcept>
 #include <utility>
 
 namespace growstack::compare {
 namespace {
 
-std::uintptr_t number(const void* address) { return reinterpret_cast<std::uintptr_t>(address); }
-
-void require(int error, const char* call) {
-  if (error != 0) {
-    throw std::system_error(error, std::generic_category(), call);
-  }
-}
+using bench::address_of;
 
 // ---- the library's own --------------------------------------------------------------------------
 
 class StrategyStack final : public AnyStack {
  public:
   StrategyStack(Strategy strategy, const StackRequest& request)
-      : stack_(options(strategy, request)) {}
+      : stack_({.reserve = request.reserve,
+                .guard = request.guard,
+                .policy = request.policy,
+                .strategy = strategy,
+                .name = "compared"}) {}
 
-  [[nodiscard]] std::uintptr_t base() const override { return number(stack_.base()); }
-  [[nodiscard]] std::uintptr_t floor() const override { return number(stack_.floor()); }
-  [[nodiscard]] std::uintptr_t limit() const override { return number(stack_.limit()); }
+  [[nodiscard]] std::uintptr_t base() const override { return address_of(stack_.base()); }
+  [[nodiscard]] std::uintptr_t floor() const override { return address_of(stack_.floor()); }
+  [[nodiscard]] std::uintptr_t limit() const override { return address_of(stack_.limit()); }
   [[nodiscard]] std::uint64_t growth_events() const override {
     return stack_.counters().growth_faults;
   }
   [[nodiscard]] std::size_t high_water() const override { return stack_.high_water_mark(); }
   [[nodiscard]] std::size_t guard() const override {
     const std::optional<StackBounds> bounds = stack_bounds(stack_.floor());
-    return bounds ? number(bounds->floor) - number(bounds->guard) : 0;
+    return bounds ? address_of(bounds->floor) - address_of(bounds->guard) : 0;
   }
 
   void run(const std::function<void()>& body) override { call(stack_, body); }
   std::error_code trim() override { return stack_.trim(); }
 
  private:
-  static StackOptions options(Strategy strategy, const StackRequest& request) {
-    StackOptions options{.reserve = request.reserve,
-                         .guard = request.guard,
-                         .policy = request.policy,
-                         .strategy = strategy,
-                         .name = "compared"};
-    if (request.initial_commit) {
-      options.policy.initial_commit = *request.initial_commit;
-    }
-    return options;
-  }
-
   Stack stack_;
 };
 
 // ---- threads ------------------------------------------------------------------------------------
 
-class ThreadAttributes {
- public:
-  ThreadAttributes() { require(pthread_attr_init(&attributes_), "pthread_attr_init"); }
-  ~ThreadAttributes() { pthread_attr_destroy(&attributes_); }
-  ThreadAttributes(const ThreadAttributes&) = delete;
-  ThreadAttributes& operator=(const ThreadAttributes&) = delete;
-
-  [[nodiscard]] pthread_attr_t* get() noexcept { return &attributes_; }
-
- private:
-  pthread_attr_t attributes_;
-};
-
-/// Runs body on a thread of its own to the end; what it throws arrives here.
+/// Runs body on a thread of its own, to its end. Throws what body throws.
 void run_on_thread(ThreadAttributes& attributes, const std::function<void()>& body) {
   struct Errand {
     const std::function<void()>& body;
     std::exception_ptr thrown;
   } errand{body, nullptr};
   pthread_t thread{};
-  require(pthread_create(
-              &thread, attributes.get(),
-              [](void* argument) -> void* {
-                auto& it = *static_cast<Errand*>(argument);
-                try {
-                  it.body();
-                } catch (...) {
-                  it.thrown = std::current_exception();
-                }
-                return nullptr;
-              },
-              &errand),
-          "pthread_create");
-  require(pthread_join(thread, nullptr), "pthread_join");
+  const auto do_errand = [](void* argument) -> void* {
+    auto& it = *static_cast<Errand*>(argument);
+    try {
+      it.body();
+    } catch (...) {
+      it.thrown = std::current_exception();
+    }
+    return nullptr;
+  };
+  bench::require_no_error(pthread_create(&thread, attributes.get(), do_errand, &errand),
+                          "pthread_create");
+  bench::require_no_error(pthread_join(thread, nullptr), "pthread_join");
   if (errand.thrown) {
     std::rethrow_exception(errand.thrown);
   }
@@ -113,54 +82,39 @@ void run_on_thread(ThreadAttributes& attributes, const std::function<void()>& bo
 /// The stack that glibc makes for a thread, and takes away with it.
 class GlibcThread final : public AnyStack {
  public:
-  explicit GlibcThread(const StackRequest& request) : guard_(handler::page_up(request.guard)) {
-    // The guard comes on top of the size, as pthread_getattr_np tells it, too.
-    require(pthread_attr_setguardsize(attributes_.get(), guard_), "pthread_attr_setguardsize");
-    require(pthread_attr_setstacksize(attributes_.get(), handler::page_up(request.reserve)),
-            "pthread_attr_setstacksize");
-  }
+  explicit GlibcThread(const StackRequest& request)
+      : guard_(handler::page_up(request.guard)),
+        attributes_(handler::page_up(request.reserve), guard_) {}
 
-  [[nodiscard]] std::uintptr_t base() const override { return base_; }
-  [[nodiscard]] std::uintptr_t floor() const override { return floor_; }
+  [[nodiscard]] std::uintptr_t base() const override { return bounds_.base; }
+  [[nodiscard]] std::uintptr_t floor() const override { return bounds_.floor; }
   [[nodiscard]] std::size_t guard() const override { return guard_; }
 
   void run(const std::function<void()>& body) override {
     run_on_thread(attributes_, [&] {
-      find_itself();
+      bounds_ = bounds_of_this_thread();
       body();
     });
   }
 
  private:
-  void find_itself() {
-    pthread_attr_t found;
-    require(pthread_getattr_np(pthread_self(), &found), "pthread_getattr_np");
-    void* lowest = nullptr;
-    std::size_t bytes = 0;
-    const int error = pthread_attr_getstack(&found, &lowest, &bytes);
-    pthread_attr_destroy(&found);
-    require(error, "pthread_attr_getstack");
-    floor_ = number(lowest);
-    base_ = floor_ + bytes;
-  }
-
-  ThreadAttributes attributes_;
   std::size_t guard_;
-  std::uintptr_t base_ = 0;
-  std::uintptr_t floor_ = 0;
+  ThreadAttributes attributes_;
+  ThreadBounds bounds_;
 };
 
-/// A thread on memory that its owner mapped: no guard, for pthread_attr_setstack(3) makes none.
+/// A thread on memory that its owner mapped. It has no guard, because pthread_attr_setstack(3)
+/// makes none.
 class GlibcThreadOnOurMemory final : public AnyStack {
  public:
   explicit GlibcThreadOnOurMemory(const StackRequest& request)
       : bytes_(handler::page_up(request.reserve)) {
     memory_ = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK,
                    -1, 0);
-    require(memory_ == MAP_FAILED ? errno : 0, "mmap");
+    bench::require(memory_ != MAP_FAILED, "mmap");
     if (const int error = pthread_attr_setstack(attributes_.get(), memory_, bytes_); error != 0) {
       munmap(memory_, bytes_);
-      require(error, "pthread_attr_setstack");
+      bench::throw_error("pthread_attr_setstack", error);
     }
   }
   ~GlibcThreadOnOurMemory() override { munmap(memory_, bytes_); }
@@ -168,7 +122,7 @@ class GlibcThreadOnOurMemory final : public AnyStack {
   GlibcThreadOnOurMemory& operator=(const GlibcThreadOnOurMemory&) = delete;
 
   [[nodiscard]] std::uintptr_t base() const override { return floor() + bytes_; }
-  [[nodiscard]] std::uintptr_t floor() const override { return number(memory_); }
+  [[nodiscard]] std::uintptr_t floor() const override { return address_of(memory_); }
 
   void run(const std::function<void()>& body) override { run_on_thread(attributes_, body); }
 
@@ -180,7 +134,7 @@ class GlibcThreadOnOurMemory final : public AnyStack {
 
 // ---- Boost.Context ------------------------------------------------------------------------------
 
-/// Of one of the library's allocators, whose guard, if any, is one page.
+/// A stack of one of Boost's allocators.
 template <class Allocator>
 class BoostStack final : public AnyStack {
  public:
@@ -190,23 +144,19 @@ class BoostStack final : public AnyStack {
   BoostStack(const BoostStack&) = delete;
   BoostStack& operator=(const BoostStack&) = delete;
 
-  [[nodiscard]] std::uintptr_t base() const override { return number(whole_.sp); }
+  [[nodiscard]] std::uintptr_t base() const override { return address_of(whole_.sp); }
   [[nodiscard]] std::uintptr_t floor() const override { return base() - whole_.size + guard_; }
   [[nodiscard]] std::size_t guard() const override { return guard_; }
 
   void run(const std::function<void()>& body) override {
-    namespace context = boost::context;
     std::exception_ptr thrown;
-    context::fiber there(std::allocator_arg, context::preallocated(whole_.sp, whole_.size, whole_),
-                         BorrowedStack{}, [&](context::fiber&& back) {
-                           try {
-                             body();
-                           } catch (...) {
-                             thrown = std::current_exception();
-                           }
-                           return std::move(back);
-                         });
-    there = std::move(there).resume();
+    Suspended(whole_.sp, whole_.size).run([&] {
+      try {
+        body();
+      } catch (...) {
+        thrown = std::current_exception();
+      }
+    });
     if (thrown) {
       std::rethrow_exception(thrown);
     }
@@ -218,47 +168,30 @@ class BoostStack final : public AnyStack {
   boost::context::stack_context whole_;
 };
 
-std::unique_ptr<AnyStack> make_fixedsize(const StackRequest& request) {
-  return std::make_unique<BoostStack<boost::context::fixedsize_stack>>(
-      boost::context::fixedsize_stack(request.reserve), 0);
-}
-
-std::unique_ptr<AnyStack> make_protected_fixedsize(const StackRequest& request) {
-  return std::make_unique<BoostStack<boost::context::protected_fixedsize_stack>>(
-      boost::context::protected_fixedsize_stack(request.reserve), handler::page_size());
-}
-
-/// A pool of its own, that asks malloc for one stack: with one shared by all, every stack but the
-/// first would be a used one, and its memory there already.
-std::unique_ptr<AnyStack> make_pooled_fixedsize(const StackRequest& request) {
-  constexpr std::size_t stacks_at_once = 1;
-  return std::make_unique<BoostStack<boost::context::pooled_fixedsize_stack>>(
-      boost::context::pooled_fixedsize_stack(request.reserve, stacks_at_once), 0);
-}
-
-template <class Peer>
-std::unique_ptr<AnyStack> make(const StackRequest& request) {
-  return std::make_unique<Peer>(request);
-}
-
-struct Maker {
-  std::string_view name;
-  std::unique_ptr<AnyStack> (*make)(const StackRequest& request);
-};
-
-constexpr std::array makers{Maker{"glibc_thread", make<GlibcThread>},
-                            Maker{"glibc_thread_setstack", make<GlibcThreadOnOurMemory>},
-                            Maker{"boost_fixedsize", make_fixedsize},
-                            Maker{"boost_protected_fixedsize", make_protected_fixedsize},
-                            Maker{"boost_pooled_fixedsize", make_pooled_fixedsize}};
-
 }  // namespace
 
 std::unique_ptr<AnyStack> make_stack(const std::string& subject, const StackRequest& request) {
-  for (const Maker& maker : makers) {
-    if (maker.name == subject) {
-      return maker.make(request);
-    }
+  namespace context = boost::context;
+  if (subject == glibc_thread_name) {
+    return std::make_unique<GlibcThread>(request);
+  }
+  if (subject == glibc_setstack_name) {
+    return std::make_unique<GlibcThreadOnOurMemory>(request);
+  }
+  if (subject == boost_fixedsize_name) {
+    return std::make_unique<BoostStack<context::fixedsize_stack>>(
+        context::fixedsize_stack(request.reserve), 0);
+  }
+  if (subject == boost_protected_name) {
+    return std::make_unique<BoostStack<context::protected_fixedsize_stack>>(
+        context::protected_fixedsize_stack(request.reserve), handler::page_size());
+  }
+  if (subject == boost_pooled_name) {
+    // A pool of its own, which gets one stack from malloc. In a pool that all share every stack but
+    // the first would be a used one, which has its memory already.
+    constexpr std::size_t stacks_at_once = 1;
+    return std::make_unique<BoostStack<context::pooled_fixedsize_stack>>(
+        context::pooled_fixedsize_stack(request.reserve, stacks_at_once), 0);
   }
   return std::make_unique<StrategyStack>(strategy_named(subject), request);
 }

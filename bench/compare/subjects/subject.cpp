@@ -4,55 +4,54 @@
 #include "run/child.hpp"
 #include "run/table.hpp"
 
-#include <fmt/format.h>
-
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <array>
 #include <stdexcept>
 
 namespace growstack::compare {
 namespace {
 
-Subject stack_peer(const char* name, const char* description) {
-  return {.name = name, .description = description, .least_kernel = "any"};
+Subject stack_peer(std::string_view name, const char* description) {
+  return {.name = std::string(name),
+          .description = description,
+          .least_kernel = "any",
+          .makes_stacks = true};
 }
 
-/// One that is a program of its own, if it was built.
+/// Returns a peer that is a program of its own, which may not have been built.
 Subject program_peer(std::string_view name, const char* description, const char* missing) {
   return {.name = std::string(name),
           .description = description,
           .least_kernel = "any",
           .unsupported = bench::has_neighbour("growstack_" + std::string(name))
                              ? ""
-                             : fmt::format("not built: install {} and build again", missing),
-          .makes_stacks = false};
+                             : fmt::format("not built: install {} and build again", missing)};
 }
 
 std::vector<Subject> peers() {
-  return {
-      stack_peer("glibc_thread",
-                 "a thread, with a stack from glibc of a fixed size (pthread_attr_setstacksize)"),
-      stack_peer("glibc_thread_setstack",
-                 "a thread on memory of its owner's (pthread_attr_setstack): no guard"),
-      stack_peer("boost_fixedsize", "Boost.Context: malloc, and no guard"),
-      stack_peer("boost_protected_fixedsize",
-                 "Boost.Context: mmap and a guard page, or none: that its mprotect failed goes "
-                 "unnoticed under NDEBUG"),
-      stack_peer("boost_pooled_fixedsize", "Boost.Context: malloc through a pool, and no guard"),
-      program_peer(
-          split_stack_name,
-          "gcc -fsplit-stack: functions ask for room, and get it as another piece of stack",
-          "lld, or binutils with ld.gold,"),
-      program_peer(libsigsegv_name,
-                   "GNU libsigsegv: hands a fault to the handler of its region; one fault only",
-                   "libsigsegv-dev"),
-      {.name = std::string(bare_handler_name),
-       .description =
-           "a SIGSEGV handler with nothing in it but mprotect: the floor of a growth by fault",
-       .least_kernel = "any",
-       .makes_stacks = false}};
+  return {stack_peer(glibc_thread_name,
+                     "a thread on a stack of a fixed size that glibc makes "
+                     "(pthread_attr_setstacksize)"),
+          stack_peer(glibc_setstack_name,
+                     "a thread on memory that its owner mapped (pthread_attr_setstack): no guard"),
+          stack_peer(boost_fixedsize_name, "Boost.Context: malloc, no guard"),
+          stack_peer(boost_protected_name,
+                     "Boost.Context: mmap and a guard page; under NDEBUG it does not notice when "
+                     "mprotect fails, and then has no guard"),
+          stack_peer(boost_pooled_name, "Boost.Context: malloc through a pool, no guard"),
+          program_peer(split_stack_name,
+                       "gcc -fsplit-stack: each function asks for room, and gets it as another "
+                       "piece of stack",
+                       "lld, or binutils with ld.gold,"),
+          program_peer(libsigsegv_name,
+                       "GNU libsigsegv: passes a fault to the handler of its region (ONE FAULT "
+                       "only)",
+                       "libsigsegv-dev"),
+          {.name = std::string(bare_handler_name),
+           .description = "a SIGSEGV handler that only calls mprotect: the least that growth by "
+                          "fault can cost",
+           .least_kernel = "any"}};
 }
 
 }  // namespace
@@ -62,18 +61,18 @@ std::vector<Subject> all_subjects(const Progress& progress) {
   for (const StrategyDescription& each : strategies()) {
     const std::string name(each.name);
     const Answer answer = ask_child("try_strategy", {{"strategy", name}}, progress);
-    all.push_back(
-        {.name = name,
-         .description = std::string(each.description),
-         .least_kernel = std::string(each.least_kernel),
-         .strategy = each.strategy,
-         .unsupported = answer.failure.empty() ? answer.result.at("unsupported").get<std::string>()
-                                               : answer.whole_failure(),
-         .lacking = answer.failure.empty() ? answer.result.at("lacking").get<std::string>() : ""});
+    const bool answered = answer.failure.empty();
+    all.push_back({.name = name,
+                   .description = std::string(each.description),
+                   .least_kernel = std::string(each.least_kernel),
+                   .strategy = each.strategy,
+                   .unsupported = answered ? answer.result.at("unsupported").get<std::string>()
+                                           : answer.whole_failure(),
+                   .lacking = answered ? answer.result.at("lacking").get<std::string>() : "",
+                   .makes_stacks = true});
   }
-  for (Subject& peer : peers()) {
-    all.push_back(std::move(peer));
-  }
+  const std::vector<Subject> others = peers();
+  all.insert(all.end(), others.begin(), others.end());
   return all;
 }
 
@@ -82,10 +81,15 @@ std::vector<std::string> all_subject_names() {
   for (const StrategyDescription& each : strategies()) {
     names.emplace_back(each.name);
   }
-  for (Subject& peer : peers()) {
-    names.push_back(std::move(peer.name));
+  for (const Subject& peer : peers()) {
+    names.push_back(peer.name);
   }
   return names;
+}
+
+bool is_strategy(std::string_view name, bool (*trait)(Strategy)) {
+  const std::optional<Strategy> strategy = strategy_from_name(name);
+  return strategy && trait(*strategy);
 }
 
 void raise_limits_for_stacks(std::uint64_t bytes) {
@@ -94,29 +98,25 @@ void raise_limits_for_stacks(std::uint64_t bytes) {
 }
 
 std::string stack_limit_note(const Subject& subject, std::uint64_t bytes) {
+  const auto raised = [](const char* name, const rlimit& limit, rlim_t to) {
+    return fmt::format("{} raised from {} to {}", name, in_units(limit.rlim_cur),
+                       to == RLIM_INFINITY ? "unlimited" : in_units(to));
+  };
   rlimit limit{};
-  if (subject.strategy == Strategy::grows_down && getrlimit(RLIMIT_STACK, &limit) == 0 &&
+  if (is_strategy(subject.name, needs_stack_limit) && getrlimit(RLIMIT_STACK, &limit) == 0 &&
       limit.rlim_cur < bytes) {
-    return fmt::format("RLIMIT_STACK raised from {} to {}", in_units(limit.rlim_cur),
-                       in_units(std::min<rlim_t>(bytes, limit.rlim_max)));
+    return raised("RLIMIT_STACK", limit, std::min<rlim_t>(bytes, limit.rlim_max));
   }
-  if (subject.strategy == Strategy::locked && getrlimit(RLIMIT_MEMLOCK, &limit) == 0 &&
+  if (is_strategy(subject.name, needs_lock_limit) && getrlimit(RLIMIT_MEMLOCK, &limit) == 0 &&
       limit.rlim_cur < limit.rlim_max) {
-    return fmt::format("RLIMIT_MEMLOCK raised from {} to {}", in_units(limit.rlim_cur),
-                       limit.rlim_max == RLIM_INFINITY ? "unlimited" : in_units(limit.rlim_max));
+    return raised("RLIMIT_MEMLOCK", limit, limit.rlim_max);
   }
   return {};
 }
 
-bool grows_in_huge_pages(std::string_view subject) {
-  constexpr std::array all{Strategy::pipe_helper, Strategy::in_handler, Strategy::guard_markers};
-  return std::any_of(all.begin(), all.end(),
-                     [&](Strategy strategy) { return name(strategy) == subject; });
-}
-
 bench::Pages pages_taken_by(std::string_view subject, std::uint64_t depth,
                             const GrowthPolicy& policy) {
-  const bool may_be_huge = policy.huge_from != 0 && (grows_in_huge_pages(subject) ||
+  const bool may_be_huge = policy.huge_from != 0 && (is_strategy(subject, grows_in_huge_pages) ||
                                                      subject == name(Strategy::demand_paging_huge));
   return may_be_huge && depth > policy.huge_from ? bench::Pages::huge : bench::Pages::single;
 }

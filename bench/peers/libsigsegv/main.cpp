@@ -1,6 +1,8 @@
-// growstack_libsigsegv: the peer libsigsegv of growstack_compare: what one fault costs that GNU
-// libsigsegv dispatches to the handler of a region, which makes the page readable and writable.
+// growstack_libsigsegv: the peer libsigsegv of growstack_compare. It measures what one fault costs
+// if GNU libsigsegv passes it to the handler of a region, which makes the page readable and
+// writable.
 #include "parts/bare_handler.hpp"
+#include "parts/descent.hpp"
 #include "parts/memory.hpp"
 #include "parts/neighbour.hpp"
 
@@ -24,13 +26,13 @@ using handler::page_size;
 sigsegv_dispatcher dispatcher;  // NOLINT: the library's global handler gets no argument
 
 int open_page(void* address, void*) {
-  void* const page = reinterpret_cast<void*>(page_down(reinterpret_cast<std::uintptr_t>(address)));
+  void* const page = reinterpret_cast<void*>(page_down(address_of(address)));
   return mprotect(page, page_size(), PROT_READ | PROT_WRITE) == 0 ? 1 : 0;
 }
 
 int dispatch(void* address, int) { return sigsegv_dispatch(&dispatcher, address); }
 
-/// While it lives, faults there open their pages.
+/// As long as it exists, faults in these pages open them.
 class Region {
  public:
   explicit Region(const ReservedPages& pages)
@@ -57,7 +59,8 @@ std::vector<double> time_faults(std::size_t count, std::chrono::nanoseconds idle
   return nanoseconds;
 }
 
-/// {"burst", "rests", "rest_ns"} to the times in nanoseconds.
+/// Answers {"burst", "rests", "rest_ns"} with the times in nanoseconds: {"burst", "cold", "ours",
+/// "kernel"}.
 nlohmann::json answer(const nlohmann::json& request) {
   static_cast<void>(page_size());  // asked for here, remembered for the handler
   sigsegv_init(&dispatcher);
@@ -66,8 +69,7 @@ nlohmann::json answer(const nlohmann::json& request) {
   }
   const std::size_t burst = request.at("burst");
   warm_memory(burst * page_size());
-  time_faults(
-      1, std::chrono::nanoseconds(1));  // so that no function's first call falls into the figures
+  time_faults(1, std::chrono::nanoseconds(1));  // no function's first call is in the figures then
   const std::vector<double> in_burst = time_faults(burst, std::chrono::nanoseconds(0));
   const std::vector<double> cold =
       time_faults(request.at("rests"), std::chrono::nanoseconds(request.at("rest_ns")));

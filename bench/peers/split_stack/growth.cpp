@@ -1,4 +1,4 @@
-// Growth: calls to a depth on a fresh stack, split and not, in turn.
+// Growth: calls down to a depth on a fresh stack, with split stacks and without in turn.
 #include "growth/depths.hpp"
 
 #include "answers.hpp"

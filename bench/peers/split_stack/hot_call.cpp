@@ -1,6 +1,6 @@
-// The hot split: a call that does not fit on the piece of stack its caller runs on gets another
-// piece each time, and gives it back each time. In a loop that costs what the call alone never
-// does; where it happens depends on the depth.
+// The hot split: a call that does not fit on its caller's piece of stack gets another piece each
+// time, and gives it back each time. In a loop that costs far more than the call alone. The depth
+// decides where it happens.
 #include "answers.hpp"
 #include "parts/samples.hpp"
 #include "recursion.hpp"
@@ -15,10 +15,10 @@ namespace {
 
 constexpr std::size_t calls = 2000;
 constexpr std::size_t beyond_first_piece = 4096;  // small frames
-constexpr unsigned tries = 5;  // of which the quickest counts: an interruption is no hot split
+constexpr unsigned tries = 5;  // the quickest counts, because an interruption is no hot split
 
-/// Compiled without split stacks, and called on them: the piece has 1 KiB more than its functions
-/// know of, and this needs less.
+/// Times calls. It is compiled without split stacks but runs on one. That is safe because a piece
+/// has 1 KiB more than its functions know of, and this function needs less.
 void time_calls(const Recursion& recursion, double& nanoseconds) {
   nanoseconds = std::numeric_limits<double>::infinity();
   for (unsigned each = 0; each < tries; ++each) {
@@ -30,7 +30,7 @@ void time_calls(const Recursion& recursion, double& nanoseconds) {
   }
 }
 
-/// At depths that are one small frame apart, from `first` on: more than 16 KiB together.
+/// Times calls at depths that are one small frame apart, from `first` on: over more than 16 KiB.
 std::vector<double> scan(const Recursion& recursion, std::size_t first) {
   constexpr std::size_t depths = 600;
   struct Visit {
@@ -58,7 +58,7 @@ nlohmann::json measure_hot_call(const nlohmann::json&) {
   std::vector<double> with;
   std::vector<double> without;
   on_fresh_stack([&] {
-    without = scan(plain, 0);  // less deep than the first piece, which is all that this code has
+    without = scan(plain, 0);  // this code has only the first piece, and does not leave it
     with = scan(split, beyond_first_piece);
   });
   const double usual = bench::median(with);

@@ -1,6 +1,7 @@
-// growstack_split_stack: the peer split_stack of growstack_compare, in a program of its own because
-// it needs its own linker.
+// growstack_split_stack: the peer split_stack of growstack_compare. It is a program of its own
+// because it needs another linker.
 #include "answers.hpp"
+#include "parts/errors.hpp"
 #include "parts/neighbour.hpp"
 
 #include <pthread.h>
@@ -8,16 +9,9 @@
 #include <array>
 #include <stdexcept>
 #include <string>
-#include <system_error>
 
 namespace growstack::split_stack {
 namespace {
-
-void require(int error, const char* call) {
-  if (error != 0) {
-    throw std::system_error(error, std::generic_category(), call);
-  }
-}
 
 struct Question {
   const char* name;
@@ -43,8 +37,9 @@ nlohmann::json answer(const nlohmann::json& request) {
 void on_fresh_stack(const std::function<void()>& body) {
   constexpr std::size_t first_piece = std::size_t{64} * 1024;
   pthread_attr_t attributes;
-  require(pthread_attr_init(&attributes), "pthread_attr_init");
-  require(pthread_attr_setstacksize(&attributes, first_piece), "pthread_attr_setstacksize");
+  bench::require_no_error(pthread_attr_init(&attributes), "pthread_attr_init");
+  bench::require_no_error(pthread_attr_setstacksize(&attributes, first_piece),
+                          "pthread_attr_setstacksize");
   pthread_t thread{};
   const int error = pthread_create(
       &thread, &attributes,
@@ -54,8 +49,8 @@ void on_fresh_stack(const std::function<void()>& body) {
       },
       const_cast<std::function<void()>*>(&body));
   pthread_attr_destroy(&attributes);
-  require(error, "pthread_create");
-  require(pthread_join(thread, nullptr), "pthread_join");
+  bench::require_no_error(error, "pthread_create");
+  bench::require_no_error(pthread_join(thread, nullptr), "pthread_join");
 }
 
 }  // namespace growstack::split_stack

@@ -1,5 +1,5 @@
-// Real programs, compiled with split stacks where they recurse: std::regex and RapidJSON are
-// templates.
+// Real programs. std::regex and RapidJSON are templates, so their recursion is compiled here, with
+// split stacks.
 #include "real/programs.hpp"
 
 #include "answers.hpp"
@@ -17,14 +17,17 @@ nlohmann::json run_real_program(const nlohmann::json& request) {
   for (unsigned round = 0; round < request.at("rounds"); ++round) {
     on_fresh_stack([&] {
       const auto before = std::chrono::steady_clock::now();
-      ok = program->run() && ok;
+      ok = program() && ok;
       milliseconds.push_back(
           std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - before)
               .count());
     });
   }
-  return {
-      {"ok", ok}, {"ms", bench::median(milliseconds)}, {"given", 0}, {"deepest", 0}, {"faults", 0}};
+  return {{"ok", ok ? 1 : 0},
+          {"ms", bench::median(milliseconds)},
+          {"given", 0},
+          {"deepest", 0},
+          {"faults", 0}};
 }
 
 }  // namespace growstack::split_stack

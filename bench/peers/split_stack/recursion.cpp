@@ -1,4 +1,5 @@
-// Compiled twice: as growstack::split_stack::split with -fsplit-stack, and as ::plain without.
+// This file is compiled twice: with -fsplit-stack it defines growstack::split_stack::split, and
+// without it defines growstack::split_stack::plain.
 #include "recursion.hpp"
 
 namespace growstack::split_stack {
@@ -6,9 +7,9 @@ namespace {
 
 constexpr std::size_t room = 192;  // bytes, of an ordinary frame
 constexpr std::size_t small_room = 16;
-constexpr std::size_t large_room = 512;  // of a function that formats a line, or that calls others
+constexpr std::size_t large_room = 512;  // as of a function that formats a line or calls others
 
-// Not inlined, and something is done after the calls: each must be a call with a frame.
+// These are not inlined, and do something after their calls, so that each is a call with a frame.
 
 [[gnu::noinline]] int descend(std::size_t frames) {
   volatile char here[room];
@@ -17,8 +18,8 @@ constexpr std::size_t large_room = 512;  // of a function that formats a line, o
   return below + here[0];
 }
 
-/// The distance of the frames of two calls, one inside the other. Code with split stacks could find
-/// a gap there.
+/// Returns the distance between the frames of a call and of a call inside it. With split stacks
+/// there could be a gap between them.
 [[gnu::noinline]] std::size_t distance(std::uintptr_t above, std::size_t frames) {
   volatile char here[room];
   here[0] = 1;

@@ -1,16 +1,15 @@
-#include "subjects/pool_subject.hpp"
+#include "subjects/pools.hpp"
 
 #include "parts/system_calls.hpp"
 
 #include <growstack/handler/pages.hpp>
 
-#include <array>
 #include <exception>
 
 namespace growstack::compare {
 
-bool has_pools(Strategy strategy) {
-  return strategy != Strategy::grows_down && strategy != Strategy::heap;
+std::vector<Subject> the_one_for_many(const Session& session) {
+  return session.strategies([](Strategy strategy) { return strategy == many; });
 }
 
 std::vector<Subject> pooled_and_peers(const Session& session) {
@@ -37,12 +36,6 @@ nlohmann::json count_system_calls(StackPool& pool) {
   } catch (const std::exception& error) {
     return {{"refusal", error.what()}};
   }
-}
-
-void use_a_little() {
-  std::array<char, 256> room;
-  room.fill(1);
-  asm volatile("" : : "r"(room.data()) : "memory");
 }
 
 }  // namespace growstack::compare
