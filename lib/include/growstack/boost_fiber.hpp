@@ -1,8 +1,9 @@
 // Workers of Boost.Fiber on growable stacks. Any worker may resume a fiber, so each worker must be
 // attached.
 //
-//     boost::fibers::use_scheduling_algorithm<growstack::attached<boost::fibers::algo::work_stealing>>(4);
-//     boost::fibers::fiber(std::allocator_arg, growstack::pooled_stack_allocator(), [] {}).join();
+//     namespace fibers = boost::fibers;
+//     fibers::use_scheduling_algorithm<growstack::attached<fibers::algo::work_stealing>>(4);
+//     fibers::fiber(std::allocator_arg, growstack::pooled_stack_allocator(), [] {}).join();
 //
 // Header-only; link Boost.Fiber (the CMake target growstack::boost_fiber does).
 #pragma once
