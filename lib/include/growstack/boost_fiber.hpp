@@ -1,9 +1,9 @@
 // Workers of Boost.Fiber on growable stacks. Any worker may resume a fiber, so each worker must be
 // attached.
 //
-//     using namespace boost::fibers;
-//     use_scheduling_algorithm<growstack::attached<algo::work_stealing>>(4);
-//     fiber(std::allocator_arg, growstack::pooled_stack_allocator(), [] {}).join();
+//     namespace fibers = boost::fibers;
+//     fibers::use_scheduling_algorithm<growstack::attached<fibers::algo::work_stealing>>(4);
+//     fibers::fiber(std::allocator_arg, growstack::pooled_stack_allocator(), [] {}).join();
 //
 // Header-only; link Boost.Fiber (the CMake target growstack::boost_fiber does).
 #pragma once

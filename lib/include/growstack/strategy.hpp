@@ -125,7 +125,8 @@ struct Support {
   explicit operator bool() const noexcept { return works; }
 };
 
-/// Tries a strategy by making a small stack. Any thread; not from a signal handler.
+/// Returns whether a strategy works on this machine: makes a small stack to find out. Any thread;
+/// not from a signal handler.
 [[nodiscard]] GROWSTACK_EXPORT Support supported(Strategy strategy);
 
 }  // namespace growstack
