@@ -30,6 +30,10 @@ set(DOXYGEN_DISABLE_INDEX YES)
 set(DOXYGEN_VERBATIM_HEADERS NO)
 set(DOXYGEN_HTML_TIMESTAMP NO)
 set(DOXYGEN_HIDE_FRIEND_COMPOUNDS YES)
+# A signature is what a caller writes: not what a shared library exports.
+set(DOXYGEN_MACRO_EXPANSION YES)
+set(DOXYGEN_EXPAND_ONLY_PREDEF YES)
+set(DOXYGEN_PREDEFINED GROWSTACK_EXPORT= GROWSTACK_LOCAL=)
 set(DOXYGEN_FILTER_PATTERNS "*=sed -E -f ${CMAKE_CURRENT_SOURCE_DIR}/cmake/reference.sed")
 doxygen_add_docs(growstack_reference README.md lib/include handler/include
   COMMENT "API reference: ${DOXYGEN_OUTPUT_DIRECTORY}/html/index.html")

@@ -1,5 +1,7 @@
 #include "errors.hpp"
 
+#include <growstack/strategy.hpp>
+
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -15,7 +17,8 @@ namespace {
 
 constexpr std::string_view prefix = "growstack: ";
 
-/// The value of a line "Name:   123 kB" of /proc/self/status, in bytes; 0 when it is not there.
+/// Returns the value of a line "Name:   123 kB" of /proc/self/status in bytes, or 0 if there is no
+/// such line.
 std::uint64_t status_bytes(std::string_view name) {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);) {
@@ -47,8 +50,18 @@ bool exceeds(int resource, std::uint64_t used, std::size_t wanted, std::uint64_t
   return used + wanted > allowed;
 }
 
-/// ENOMEM has half a dozen causes, and EAGAIN stands for some of them and one more: which one is
-/// it?
+std::string strategies_that_commit_as_they_grow() {
+  std::string names;
+  for (const StrategyDescription& each : strategies()) {
+    if (each.charge == DataCharge::as_it_grows) {
+      names += (names.empty() ? "" : " and ") + std::string(each.name);
+    }
+  }
+  return names;
+}
+
+/// Finds the cause of ENOMEM, which has half a dozen, or of EAGAIN, which stands for some of them
+/// and for one more.
 std::string limit_hit(int error, std::size_t bytes, const char* meaning_of_eagain) {
   constexpr std::uint64_t mappings_at_once = 8;  // making one stack takes no more
   std::uint64_t allowed = 0;
@@ -63,8 +76,8 @@ std::string limit_hit(int error, std::size_t bytes, const char* meaning_of_eagai
   }
   if (exceeds(RLIMIT_DATA, status_bytes("VmData:"), bytes, allowed)) {
     return "RLIMIT_DATA is reached (" + in_bytes(allowed) +
-           "; ulimit -d): raise it or commit less; "
-           "pipe_helper and in_handler commit as they grow, others all of the reserve at once";
+           "; ulimit -d): raise it or commit less; " + strategies_that_commit_as_they_grow() +
+           " commit as they grow, others all of the reserve at once";
   }
   const std::uint64_t locked = status_bytes("VmLck:");
   if (locked != 0 && exceeds(RLIMIT_MEMLOCK, locked, bytes, allowed)) {
@@ -112,15 +125,13 @@ std::string reason_of(const std::system_error& error) {
 void fail_for_memory(int error, const std::string& what, std::size_t bytes) {
   fail_naming_limit(error, what, bytes,
                     "RLIMIT_MEMLOCK is reached (ulimit -l): after mlockall(MCL_FUTURE) every "
-                    "reservation counts, touched or "
-                    "not");
+                    "reservation counts, touched or not");
 }
 
 void fail_for_thread(int error, const std::string& what, std::size_t bytes) {
   fail_naming_limit(error, what, bytes,
                     "no more threads: RLIMIT_NPROC (ulimit -u), kernel.threads-max or the pids.max "
-                    "of the control group is "
-                    "reached");
+                    "of the control group is reached");
 }
 
 std::string in_bytes(std::uint64_t bytes) {

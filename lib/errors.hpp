@@ -1,4 +1,4 @@
-// Errors that name the limit that was hit and what to do about it.
+// Errors whose messages name the limit that was hit, and the cure.
 #pragma once
 
 #include <cstddef>
@@ -11,24 +11,26 @@ namespace growstack {
 /// Throws std::system_error with `error` (an errno) and the message.
 [[noreturn]] void fail(int error, const std::string& message);
 
-/// Throws for memory that could not be had: an operation failed with `error` while `bytes` were
-/// wanted. For ENOMEM and EAGAIN it looks up which limit was hit.
+/// Throws std::system_error for an operation that wanted `bytes` bytes of memory and failed with
+/// `error`. For ENOMEM, EAGAIN and EMFILE looks up which limit was hit.
 [[noreturn]] void fail_for_memory(int error, const std::string& what, std::size_t bytes);
 
-/// The same where threads are started, too.
+/// Throws std::system_error for an operation that also starts a thread; otherwise as
+/// fail_for_memory() does. EAGAIN then means that there can be no more threads.
 [[noreturn]] void fail_for_thread(int error, const std::string& what, std::size_t bytes);
 
-/// What such an error says, without the name of the library before and the standard's word for the
-/// errno after it.
+/// Returns the message that these functions were given: without the name of the library before it,
+/// and without the standard's words for the errno after it.
 [[nodiscard]] std::string reason_of(const std::system_error& error);
 
-/// For interfaces that do not throw. Of the category of a default-constructed one, so that success
-/// compares equal to it.
+/// Returns an errno as an error code, for functions that do not throw. It has the category of a
+/// default-constructed error code, so that success compares equal to that.
 [[nodiscard]] inline std::error_code error_code(int error) noexcept {
   return {error, std::system_category()};
 }
 
-/// As "8 MiB", exact: the largest unit that divides it.
+/// Returns a text such as "8 MiB". It is exact: the unit is the largest one that divides the
+/// number.
 [[nodiscard]] std::string in_bytes(std::uint64_t bytes);
 
 }  // namespace growstack

@@ -1,5 +1,5 @@
-// AddressSanitizer and ThreadSanitizer must be told when a thread changes stacks. Nothing of this
-// is left without them.
+// What AddressSanitizer and ThreadSanitizer must be told: when a thread switches stacks, and which
+// memory nobody may touch. Without a sanitizer these functions are empty.
 #pragma once
 
 #include <cstddef>
@@ -30,26 +30,27 @@
 
 namespace growstack::sanitizers {
 
-/// Frames that were left by a switch, and never returned, stay poisoned: clear them before the
-/// addresses are used anew.
+/// Forgets the frames that a stack had. A frame that was left by a switch, and never returned,
+/// stays poisoned until its addresses are cleared for their next use.
 inline void forget_stack_contents([[maybe_unused]] std::uintptr_t begin,
                                   [[maybe_unused]] std::size_t size) noexcept {
 #ifdef GROWSTACK_ASAN
-  constexpr std::size_t sensible = std::size_t{1}
-                                   << 30;  // shadow of terabytes would be touched for nothing
+  // Not more, because clearing terabytes would touch their shadow for nothing.
+  constexpr std::size_t sensible = std::size_t{1} << 30;
   const std::size_t cleared = size < sensible ? size : sensible;
   __asan_unpoison_memory_region(reinterpret_cast<void*>(begin + (size - cleared)), cleared);
 #endif
 }
 
-/// Memory that no block of a memory_resource has: a touch is an error (use-after-poison), until it
-/// is allowed again. Sizes in bytes, addresses at multiples of 8.
+/// Forbids memory: a touch is an error (use-after-poison) until the memory is allowed again. For
+/// memory that no block of a memory_resource has. `begin` is a multiple of 8.
 inline void forbid([[maybe_unused]] std::uintptr_t begin,
                    [[maybe_unused]] std::size_t size) noexcept {
 #ifdef GROWSTACK_ASAN
   __asan_poison_memory_region(reinterpret_cast<void*>(begin), size);
 #endif
 }
+/// Allows memory that was forbidden. `begin` is a multiple of 8.
 inline void allow([[maybe_unused]] std::uintptr_t begin,
                   [[maybe_unused]] std::size_t size) noexcept {
 #ifdef GROWSTACK_ASAN
@@ -57,8 +58,9 @@ inline void allow([[maybe_unused]] std::uintptr_t begin,
 #endif
 }
 
-/// One visit to another stack: enter() on the old stack, entered() as the first thing on the new,
-/// leave() as the last thing there, left() back on the old one.
+/// Tells the sanitizers about one visit to another stack. Call enter() on the old stack, entered()
+/// as the first thing on the new stack, leave() as the last thing there, and left() back on the old
+/// one.
 class StackVisit {
  public:
   StackVisit() noexcept = default;
@@ -85,8 +87,8 @@ class StackVisit {
 
   void leave() noexcept {
 #ifdef GROWSTACK_ASAN
-    __sanitizer_start_switch_fiber(nullptr, old_bottom_,
-                                   old_size_);  // nullptr: this stack will not be resumed
+    // nullptr: this stack will not be resumed.
+    __sanitizer_start_switch_fiber(nullptr, old_bottom_, old_size_);
 #endif
 #ifdef GROWSTACK_TSAN
     __tsan_switch_to_fiber(old_fiber_, 0);

@@ -1,9 +1,11 @@
+// memory_resource: blocks in a region that grows.
 #include <growstack/memory_resource.hpp>
 
+#include "arenas/arena.hpp"
 #include "errors.hpp"
+#include "memory/vm.hpp"
 #include "sanitizers.hpp"
 #include "stacks/stack_access.hpp"
-#include "memory/vm.hpp"
 
 #include <growstack/handler/commit_ahead.hpp>
 
@@ -14,21 +16,21 @@
 namespace growstack {
 namespace {
 
-/// Of every block's size and address.
+/// The size and the address of every block are multiples of this.
 constexpr std::size_t unit = alignof(std::max_align_t);
 
-/// Of a size that fits in the region. A block of no bytes has an address of its own, too.
+/// Rounds a size that fits into the region up. A block of 0 bytes has an address of its own, too.
 std::size_t in_units(std::size_t bytes) noexcept {
   return bytes == 0 ? unit : vm::round_up(bytes, unit);
 }
 
-/// What is written into the room that alignment leaves above a block, so that deallocate() finds
-/// the way back over it.
+/// Written into the room that alignment leaves above a block, so that deallocate() finds the way
+/// back over that room.
 struct Padding {
-  std::uintptr_t next;    ///< the lowest block before this one
-  std::uintptr_t padded;  ///< and of those with such a room the lowest
+  std::uintptr_t next;    ///< the lowest block when this one was allocated
+  std::uintptr_t padded;  ///< the lowest block with such room when this one was allocated
 };
-static_assert(sizeof(Padding) <= unit, "there is a unit of room, or none");
+static_assert(sizeof(Padding) <= unit, "the room is a multiple of a unit");
 
 Padding take_padding(std::uintptr_t address) noexcept {
   sanitizers::allow(address, sizeof(Padding));
@@ -44,16 +46,15 @@ void write_padding(std::uintptr_t address, Padding padding) noexcept {
 }
 
 StackOptions as_region(StackOptions options) {
-  if (options.strategy == Strategy::grows_down) {
-    fail(EINVAL,
-         "memory_resource: grows_down holds no address space, other mappings may land where it is "
-         "to grow: use another "
-         "strategy");
+  const StrategyDescription* const strategy = describe(options.strategy);  // null for automatic
+  if (strategy != nullptr && !strategy->keeps_reservation) {
+    fail(EINVAL, "memory_resource: " + std::string(strategy->name) +
+                     " holds no address space, other mappings may land where it is to grow: use "
+                     "another strategy");
   }
-  if (options.strategy == Strategy::heap) {
-    fail(EINVAL,
-         "memory_resource: heap has all of it from malloc and gives nothing back: use another "
-         "strategy");
+  if (strategy != nullptr && !strategy->own_address_space) {
+    fail(EINVAL, "memory_resource: " + std::string(strategy->name) +
+                     " has all of it from malloc and gives nothing back: use another strategy");
   }
   if (options.name == StackOptions{}.name) {
     options.name = "memory resource";
@@ -74,6 +75,9 @@ memory_resource::memory_resource(const StackOptions& options)
       poisoned_(base_) {}
 
 memory_resource::~memory_resource() { sanitizers::allow(poisoned_, base_ - poisoned_); }
+
+std::size_t memory_resource::committed() const noexcept { return stack_.committed(); }
+std::size_t memory_resource::resident() const noexcept { return stack_.resident(); }
 
 void* memory_resource::do_allocate(std::size_t bytes, std::size_t alignment) {
   if (bytes > next_ - floor_) [[unlikely]] {
@@ -109,37 +113,39 @@ void memory_resource::do_deallocate(void* pointer, std::size_t bytes, std::size_
   }
 }
 
-/// Commits down to the block. Ready is then what is committed, but no more than as much again as is
-/// in use: where all of a reserve is committed, AddressSanitizer need not be told of all of it at
-/// once.
+/// Commits down to the block. Memory is then ready as far as it is committed, but no further than
+/// as much again as is in use: if all of a reserve is committed, AddressSanitizer need not be told
+/// about all of it at once.
 void memory_resource::make_ready(std::uintptr_t block) {
   if (block < floor_ || handler::commit_ahead(floor_, block) != 0) {
     throw std::bad_alloc();
   }
-  const Place place = StackAccess::place(stack_);
-  // Not Stack::limit(), which for guard_markers passes over markers that a trim left. In a forked
-  // child of userfaultfd's the kernel fills what is missing, and nobody lowers the limit.
+  const OpenSlot slot = StackAccess::slot(stack_);
+  // Not Stack::limit(), which for guard_markers ignores markers that a trim left. With userfaultfd,
+  // in a forked child, the kernel fills what is missing and nobody lowers the limit: hence
+  // std::min.
   const std::uintptr_t limit =
-      std::min(place.slot().limit.load(std::memory_order_acquire), vm::page_down(block));
-  ready_ = std::max(limit, kept_limit(place.policy(), base_, floor_, block, 0, vm::page_size()));
+      std::min(slot.record().limit.load(std::memory_order_acquire), vm::page_down(block));
+  ready_ = std::max(limit, kept_limit(slot.policy(), base_, floor_, block, 0, vm::page_size()));
   if (ready_ < poisoned_) {
     sanitizers::forbid(ready_, poisoned_ - ready_);
     poisoned_ = ready_;
   }
 }
 
-/// The rule by which Stack::trim_current() keeps memory: who swings within a factor of two never
-/// loses any.
+/// Keeps memory by the rule of Stack::trim_current(): if the use varies within a factor of two, no
+/// memory is given back.
 void memory_resource::release() noexcept {
   sanitizers::forbid(next_, base_ - next_);
   deepest_ = std::min(deepest_, next_);
   reached_ = std::min(reached_, deepest_);
-  const GrowthPolicy& policy = StackAccess::place(stack_).policy();
+  const GrowthPolicy& policy = StackAccess::slot(stack_).policy();
   if (reached_ < base_ - policy.initial_commit) {
     const std::uintptr_t keep_from =
         kept_limit(policy, base_, floor_, deepest_, 0, vm::page_size());
     if (reached_ < keep_from) [[unlikely]] {
-      static_cast<void>(give_back_below(keep_from));  // what stays is found when it is needed
+      // A failure does no harm: memory that was not given back is used when it is needed.
+      static_cast<void>(trim_below(keep_from));
     }
   }
   next_ = base_;
@@ -148,13 +154,13 @@ void memory_resource::release() noexcept {
 }
 
 std::error_code memory_resource::trim() noexcept {
-  return error_code(give_back_below(vm::page_down(next_)));
+  return error_code(trim_below(vm::page_down(next_)));
 }
 
-int memory_resource::give_back_below(std::uintptr_t keep_from) noexcept {
-  const Place place = StackAccess::place(stack_);
-  const int error = place.trim(keep_from);
-  ready_ = std::max(ready_, place.slot().limit.load(std::memory_order_acquire));
+int memory_resource::trim_below(std::uintptr_t keep_from) noexcept {
+  const OpenSlot slot = StackAccess::slot(stack_);
+  const int error = slot.trim(keep_from);
+  ready_ = std::max(ready_, slot.record().limit.load(std::memory_order_acquire));
   deepest_ = keep_from;
   reached_ = keep_from;
   return error;

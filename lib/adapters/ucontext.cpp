@@ -1,3 +1,4 @@
+// makecontext(3) on a growable stack.
 #include <growstack/ucontext.hpp>
 
 #include "errors.hpp"
@@ -22,7 +23,8 @@ unsigned upper_of(std::uintptr_t word) noexcept {
 }
 unsigned lower_of(std::uintptr_t word) noexcept { return static_cast<unsigned>(word); }
 
-/// makecontext(3) passes nothing but numbers of type int on.
+/// Calls the function with its argument. makecontext(3) passes only numbers of type int, so each
+/// pointer comes in two halves.
 void enter(unsigned function_upper, unsigned function_lower, unsigned argument_upper,
            unsigned argument_lower) {
   const auto function = reinterpret_cast<Function>(joined(function_upper, function_lower));

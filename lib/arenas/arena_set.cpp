@@ -12,10 +12,10 @@ std::unique_ptr<Arena> ArenaSet::new_arena() const {
   const std::size_t wished =
       slots_ == 0 ? std::min(sizes_.first, sizes_.first_bytes / slot_size) : slots_ * sizes_.factor;
   std::size_t slots = std::min({wished, sizes_.most, sizes_.most_bytes / slot_size});
-  while (slots > 1 && kind_.implementation->keeps_reservation()) {
+  while (slots > 1 && kind_.description().keeps_reservation) {
     try {
       return std::make_unique<Arena>(kind_, account_, slots);
-    } catch (const std::exception&) {  // no address space, or no memory for its records
+    } catch (const std::exception&) {  // no address space, or no memory for the records
       slots /= smaller_by;
     }
   }

@@ -1,4 +1,4 @@
-// Arenas of one kind: those with room, and how large the next one is.
+// Sets of arenas of one kind: which have room, and how large the next one is.
 #pragma once
 
 #include "arenas/arena.hpp"
@@ -8,17 +8,17 @@
 
 namespace growstack {
 
-/// How large arenas are made, in slots and in bytes of address space. Where so much is not to be
-/// had (RLIMIT_AS), smaller ones are tried, down to the least: 64 MiB.
+/// How large arenas are made. If so much address space is not available (RLIMIT_AS), smaller ones
+/// are tried, down to the smallest: 64 MiB.
 struct ArenaSizes {
-  std::size_t first = 1;
-  std::size_t first_bytes = 1;
-  std::size_t factor = 1;  ///< the next has so many times the slots of all before together
-  std::size_t most = 65536;
+  std::size_t first = 1;        ///< slots of the first arena
+  std::size_t first_bytes = 1;  ///< the first arena has no more bytes than this
+  std::size_t factor = 1;       ///< the next arena has this many times the slots of all others
+  std::size_t most = 65536;     ///< slots of an arena at most
   std::size_t most_bytes = std::size_t{1} << 40;
 };
 
-/// Used by one thread at a time.
+/// One thread uses a set at a time.
 class ArenaSet {
  public:
   ArenaSet(const Kind& kind, Account& account, const ArenaSizes& sizes)
@@ -30,14 +30,15 @@ class ArenaSet {
   }
 
   [[nodiscard]] bool has_room() const noexcept { return !with_room_.empty(); }
-  /// One with a free slot: an old one, or a new one. Throws std::system_error, std::bad_alloc.
+  /// Returns an arena with a free slot; makes one if there is none. Throws std::system_error,
+  /// std::bad_alloc.
   Arena& with_room();
 
-  /// After open() of one of them, or close(): whether it has room may have changed. Never
-  /// allocates.
+  /// Must be called after open() or close() of an arena of this set, because these may change
+  /// whether it has room. Does not allocate.
   void note_room(Arena& arena) noexcept;
 
-  /// Takes an arena away, which destroys it unless it is kept.
+  /// Takes an arena out of the set. It is destroyed unless the caller keeps it.
   std::unique_ptr<Arena> remove(Arena& arena) noexcept;
 
  private:
@@ -47,7 +48,7 @@ class ArenaSet {
   Account& account_;
   ArenaSizes sizes_;
   std::vector<std::unique_ptr<Arena>> arenas_;
-  std::vector<Arena*> with_room_;  ///< has room for all, so that giving a slot back needs no memory
+  std::vector<Arena*> with_room_;  ///< has capacity for all arenas: note_room() needs no memory
   std::size_t slots_ = 0;
 };
 

@@ -1,4 +1,4 @@
-// Committed bytes, counted and bounded: those of a pool, and those of the process.
+// Accounts of committed bytes, each with a budget: one for each pool, and one for the process.
 #pragma once
 
 #include <algorithm>
@@ -9,17 +9,17 @@
 
 namespace growstack {
 
-/// Any thread, signal handlers included.
+/// Any thread may call any function, also in a signal handler, unless a function says otherwise.
 class Account {
  public:
   static constexpr std::size_t unlimited = SIZE_MAX;
 
-  /// What is charged here is charged to `whole`, too. `option` is how its budget is set, for error
-  /// messages.
+  /// Makes an account that charges everything to `whole` as well (null: to nobody). `option` names
+  /// the option that sets the budget, for error messages.
   constexpr Account(const char* option, Account* whole, std::size_t budget = unlimited) noexcept
       : option_(option), whole_(whole), budget_(budget) {}
 
-  /// All of it or nothing.
+  /// Charges all of the bytes, or returns false and charges nothing if a budget does not allow it.
   [[nodiscard]] bool charge(std::size_t bytes) noexcept {
     std::size_t used = used_.load(std::memory_order_relaxed);
     do {
@@ -48,14 +48,14 @@ class Account {
   }
   void set_budget(std::size_t bytes) noexcept { budget_.store(bytes, std::memory_order_relaxed); }
 
-  /// What may still be charged, as of now.
+  /// Returns how many bytes may still be charged now.
   [[nodiscard]] std::size_t left() const noexcept {
     const std::size_t here = budget() - std::min(budget(), used());
     return whole_ == nullptr ? here : std::min(here, whole_->left());
   }
 
-  /// Of the two budgets the one that leaves less, and what to do about it: for a message. Not from
-  /// a signal handler.
+  /// Returns, for a message, which of the two budgets leaves less, and what to do about it. Not
+  /// from a signal handler.
   [[nodiscard]] std::string explanation() const;
 
  private:
@@ -65,7 +65,7 @@ class Account {
   std::atomic<std::size_t> budget_;
 };
 
-/// Every stack of the process.
+/// Returns the account of all stacks of this process.
 [[nodiscard]] Account& process_account() noexcept;
 
 }  // namespace growstack

@@ -7,12 +7,12 @@
 namespace growstack {
 namespace {
 
-/// `address - bytes`, but not below `floor`.
+/// Returns `address - bytes`, but not less than `floor`.
 std::uintptr_t down_to(std::uintptr_t floor, std::uintptr_t address, std::size_t bytes) noexcept {
   return address - floor < bytes ? floor : address - bytes;
 }
 
-/// As deep as `grown`, but where huge pages begin only whole ones.
+/// Returns `grown`, or a lower address if huge pages begin above it: then only whole huge pages.
 std::uintptr_t in_whole_pages(const GrowthPolicy& policy, std::uintptr_t base, std::uintptr_t floor,
                               std::uintptr_t grown) noexcept {
   if (policy.huge_from == 0 || base - grown <= policy.huge_from) {
@@ -27,7 +27,7 @@ std::uintptr_t in_whole_pages(const GrowthPolicy& policy, std::uintptr_t base, s
 std::uintptr_t grown_limit(const GrowthPolicy& policy, std::uintptr_t base, std::uintptr_t floor,
                            std::uintptr_t limit, std::uintptr_t address,
                            std::size_t page) noexcept {
-  // The touched page and the headroom are needed; the step is wished for.
+  // The touched page and the headroom are necessary; the step is a wish.
   const std::uintptr_t needed = down_to(floor, address & ~(page - 1), policy.headroom);
   const auto geometric =
       static_cast<std::size_t>(static_cast<double>(base - limit) * (policy.factor - 1.0));

@@ -1,5 +1,6 @@
-// A set of small numbers: the slots of an arena that are free, or idle. Least and greatest member,
-// insertion and removal cost a look at one word for each factor of 64 that the arena has slots.
+// A set of small numbers, such as the free or the idle slots of an arena. Finding the least or the
+// greatest member, inserting and erasing cost a look at one word for each factor of 64 in the
+// capacity.
 #pragma once
 
 #include <bit>
@@ -10,7 +11,8 @@ namespace growstack {
 
 class IndexSet {
  public:
-  /// For numbers below `capacity`. Throws std::bad_alloc; nothing else here does.
+  /// Makes an empty set for numbers below `capacity`. Throws std::bad_alloc. No other function of
+  /// this class allocates.
   explicit IndexSet(std::uint32_t capacity) {
     for (std::uint32_t words = capacity; levels_.empty() || words > 1;) {
       words = (words + bits - 1) / bits;
@@ -25,7 +27,7 @@ class IndexSet {
     return (levels_.front()[index / bits] >> (index % bits) & 1U) != 0;
   }
 
-  /// Of one that is not a member.
+  /// `index` must not be a member.
   void insert(std::uint32_t index) noexcept {
     for (Words& words : levels_) {
       words[index / bits] |= bit(index);
@@ -34,7 +36,7 @@ class IndexSet {
     ++size_;
   }
 
-  /// Of a member.
+  /// `index` must be a member.
   void erase(std::uint32_t index) noexcept {
     --size_;
     for (Words& words : levels_) {
@@ -46,17 +48,18 @@ class IndexSet {
     }
   }
 
-  /// Of a set that is not empty.
+  /// The set must not be empty.
   [[nodiscard]] std::uint32_t least() const noexcept {
     return member([](std::uint64_t word) { return std::countr_zero(word); });
   }
+  /// The set must not be empty.
   [[nodiscard]] std::uint32_t greatest() const noexcept {
     return member(
         [](std::uint64_t word) { return static_cast<int>(bits) - 1 - std::countl_zero(word); });
   }
 
-  /// The first of the numbers in a row that are all members, up to `last`, which is one: at most
-  /// `most` of them.
+  /// Returns where the run of consecutive members that ends with the member `last` begins, or where
+  /// its last `most` numbers begin if the run is longer.
   [[nodiscard]] std::uint32_t first_in_row(std::uint32_t last, std::uint32_t most) const noexcept {
     std::uint32_t first = last;
     while (first > 0 && last - first + 1 < most && contains(first - 1)) {
@@ -82,8 +85,9 @@ class IndexSet {
     return index;
   }
 
-  std::vector<Words>
-      levels_;  ///< a bit of each but the first says that a word of the one before is not 0
+  /// The first level has a bit for each number. A bit of any other level says that a word of the
+  /// level before it is not 0.
+  std::vector<Words> levels_;
   std::uint32_t size_ = 0;
 };
 

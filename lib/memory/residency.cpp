@@ -14,13 +14,15 @@
 namespace growstack {
 namespace {
 
-/// A stretch of pages that are all resident, or all not.
-struct Stretch {
+/// A run of pages that are all resident.
+struct PageRun {
   std::uintptr_t begin;
   std::uintptr_t end;
 };
 
-// ---- PAGEMAP_SCAN, as in <linux/fs.h> since 6.7: older headers lack it --------------------------
+// ---- PAGEMAP_SCAN -------------------------------------------------------------------------------
+
+// As in <linux/fs.h> since Linux 6.7; older headers lack it.
 
 struct PageRegion {
   std::uint64_t start;
@@ -47,8 +49,8 @@ constexpr unsigned long pagemap_scan = _IOWR('f', 16, ScanArguments);
 constexpr std::uint64_t page_is_present = 1U << 3U;
 constexpr std::uint64_t page_is_zero_page = 1U << 5U;
 
-/// Visits resident stretches from low to high until one visit says false. False if the kernel
-/// cannot tell.
+/// Calls visit(PageRun) for resident runs, from low addresses to high, until a call returns false.
+/// Returns false if the kernel does not have PAGEMAP_SCAN.
 template <class Visit>
 bool scan_pagemap(std::uintptr_t begin, std::size_t size, Visit visit) noexcept {
   const int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
@@ -76,7 +78,7 @@ bool scan_pagemap(std::uintptr_t begin, std::size_t size, Visit visit) noexcept 
     told = found >= 0;
     for (int index = 0; wanted && index < found; ++index) {
       const PageRegion& region = regions[static_cast<std::size_t>(index)];
-      wanted = visit(Stretch{region.start, region.end});
+      wanted = visit(PageRun{region.start, region.end});
     }
     at = std::max<std::uintptr_t>(at + vm::page_size(), arguments.walk_end);
   }
@@ -86,6 +88,7 @@ bool scan_pagemap(std::uintptr_t begin, std::size_t size, Visit visit) noexcept 
 
 // ---- mincore ------------------------------------------------------------------------------------
 
+/// Calls visit(PageRun) for resident pages, from low addresses to high, until a call returns false.
 template <class Visit>
 void scan_by_mincore(std::uintptr_t begin, std::size_t size, Visit visit) noexcept {
   const std::size_t page = vm::page_size();
@@ -93,8 +96,8 @@ void scan_by_mincore(std::uintptr_t begin, std::size_t size, Visit visit) noexce
   for (std::uintptr_t at = begin; at < begin + size; at += flags.size() * page) {
     const std::size_t bytes = std::min(begin + size - at, flags.size() * page);
     if (mincore(reinterpret_cast<void*>(at), bytes, flags.data()) != 0) {
-      std::fill(flags.begin(), flags.end(),
-                static_cast<unsigned char>(0));  // ENOMEM: not all of it is mapped
+      // ENOMEM: not all of it is mapped. So ask for each page.
+      std::fill(flags.begin(), flags.end(), static_cast<unsigned char>(0));
       for (std::size_t index = 0; index < bytes / page; ++index) {
         if (mincore(reinterpret_cast<void*>(at + index * page), page, &flags[index]) != 0) {
           flags[index] = 0;
@@ -102,7 +105,7 @@ void scan_by_mincore(std::uintptr_t begin, std::size_t size, Visit visit) noexce
       }
     }
     for (std::size_t index = 0; index < bytes / page; ++index) {
-      if ((flags[index] & 1U) != 0 && !visit(Stretch{at + index * page, at + (index + 1) * page})) {
+      if ((flags[index] & 1U) != 0 && !visit(PageRun{at + index * page, at + (index + 1) * page})) {
         return;
       }
     }
@@ -113,8 +116,8 @@ void scan_by_mincore(std::uintptr_t begin, std::size_t size, Visit visit) noexce
 
 std::size_t resident(std::uintptr_t begin, std::size_t size) noexcept {
   std::size_t bytes = 0;
-  const auto add = [&](Stretch stretch) {
-    bytes += stretch.end - stretch.begin;
+  const auto add = [&](PageRun run) {
+    bytes += run.end - run.begin;
     return true;
   };
   if (!scan_pagemap(begin, size, add)) {
@@ -126,8 +129,8 @@ std::size_t resident(std::uintptr_t begin, std::size_t size) noexcept {
 
 std::uintptr_t lowest_resident(std::uintptr_t begin, std::size_t size) noexcept {
   std::uintptr_t lowest = begin + size;
-  const auto first = [&](Stretch stretch) {
-    lowest = stretch.begin;
+  const auto first = [&](PageRun run) {
+    lowest = run.begin;
     return false;
   };
   if (!scan_pagemap(begin, size, first)) {

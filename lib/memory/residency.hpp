@@ -1,8 +1,9 @@
-// Which pages have physical memory now. For observers: takes time in proportion to what is there,
-// opens a file, and is not for signal handlers.
+// Which pages have physical memory now. For observers: these functions take time in proportion to
+// what is there, open a file, and are not for signal handlers.
 //
-// PAGEMAP_SCAN (Linux 6.7) is asked first: it leaves out the zero page, which costs no memory, and
-// skips what is empty at once. Before it, mincore(2) is: it counts the zero page as any other.
+// PAGEMAP_SCAN (Linux 6.7) is asked first. It leaves out the zero page, which costs no memory, and
+// skips empty memory at once. On older kernels mincore(2) is asked, which counts the zero page like
+// any other page.
 #pragma once
 
 #include <cstddef>
@@ -10,11 +11,12 @@
 
 namespace growstack {
 
-/// Bytes of [begin, begin + size), page aligned, that have a physical page; what is not mapped has
-/// none.
+/// Returns how many bytes of [begin, begin + size) have a physical page. Both are page aligned.
+/// Memory that is not mapped has none.
 [[nodiscard]] std::size_t resident(std::uintptr_t begin, std::size_t size) noexcept;
 
-/// The lowest such page, or begin + size.
+/// Returns the lowest page of [begin, begin + size) that has a physical page, or begin + size if
+/// none has. Both are page aligned.
 [[nodiscard]] std::uintptr_t lowest_resident(std::uintptr_t begin, std::size_t size) noexcept;
 
 }  // namespace growstack

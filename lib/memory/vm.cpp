@@ -17,9 +17,9 @@ namespace {
 
 void* pointer(std::uintptr_t address) noexcept { return reinterpret_cast<void*>(address); }
 
-/// MAP_STACK says "no huge pages" on new kernels; the advice says what we want on all. Without it
-/// old and new pieces of a stack would be two kinds of mapping that the kernel cannot merge.
-/// EINVAL: a kernel without huge pages.
+/// Advises the kernel about huge pages. New kernels take MAP_STACK for "no huge pages"; this advice
+/// says what we want on all kernels. Without it the old and the new pieces of a stack would be two
+/// kinds of mapping, which the kernel cannot join. EINVAL means a kernel without huge pages.
 int advise(std::uintptr_t begin, std::size_t size, Pages pages) noexcept {
   const int advice = pages == Pages::small ? MADV_NOHUGEPAGE : MADV_HUGEPAGE;
   return madvise(pointer(begin), size, advice) == 0 || errno == EINVAL ? 0 : errno;
@@ -35,9 +35,8 @@ int map_fixed(std::uintptr_t begin, std::size_t size, int flags, Pages pages) no
     return errno;
   }
   const int error = advise(begin, size, pages);
-  // Fresh memory has no name. Its neighbours keep theirs for the life of the reservation, through
-  // every commit; so here, and only here, it has to be given again for the kernel to join them as
-  // before.
+  // Fresh memory has no name, and its neighbours have one, which survives every commit. The kernel
+  // joins only mappings of the same name, so fresh memory gets it here. No other place needs to.
   handler::name_memory(begin, size, handler::stacks_name);
   return error;
 }
@@ -85,9 +84,9 @@ int decommit(std::uintptr_t begin, std::size_t size, Pages pages) noexcept {
 }
 
 int commit_uncharged(std::uintptr_t begin, std::size_t size, Pages pages) noexcept {
-  // In two steps, for RLIMIT_DATA is not asked about a writable mapping that takes the place of
-  // another (mmap_region in the kernel's mm/vma.c counts what it replaces as if it were data); once
-  // over the limit, every malloc of the program fails.
+  // In two steps, because the kernel does not ask RLIMIT_DATA about a writable mapping that takes
+  // the place of another one (mmap_region in mm/vma.c counts what it replaces as if it were data).
+  // Once the process is over that limit, every malloc of the program fails.
   int error = map_fixed(begin, size, MAP_NORESERVE, pages);
   if (error == 0) {
     error = munlock(pointer(begin), size) == 0 ? commit(begin, size) : errno;
@@ -108,8 +107,8 @@ int leave_out_of_core(std::uintptr_t begin, std::size_t size) noexcept {
 }
 
 int discard(std::uintptr_t begin, std::size_t size) noexcept {
-  constexpr int dontneed_locked =
-      24;  // MADV_DONTNEED_LOCKED, Linux 5.18: DONTNEED is refused on locked memory
+  // MADV_DONTNEED_LOCKED, Linux 5.18. MADV_DONTNEED is refused on locked memory.
+  constexpr int dontneed_locked = 24;
   return size == 0 || madvise(pointer(begin), size, MADV_DONTNEED) == 0 ||
                  (errno == EINVAL && madvise(pointer(begin), size, dontneed_locked) == 0)
              ? 0
@@ -126,7 +125,7 @@ int lock(std::uintptr_t begin, std::size_t size, bool on_fault) noexcept {
 
 namespace {
 
-// Debian 12's headers lack them.
+// MADV_GUARD_INSTALL and MADV_GUARD_REMOVE, which the headers of Debian 12 lack.
 constexpr int guard_install = 102;
 constexpr int guard_remove = 103;
 
@@ -178,7 +177,7 @@ std::uintptr_t mapping_start(std::uintptr_t address) noexcept {
   if (maps == nullptr) {
     return 0;
   }
-  std::array<char, 4352> line;  // a path may be 4,096 bytes long
+  std::array<char, 4352> line;  // a path may have 4,096 bytes
   while (std::fgets(line.data(), line.size(), maps.get()) != nullptr) {
     std::uintptr_t start = 0;
     std::uintptr_t end = 0;

@@ -1,16 +1,18 @@
-// Address space and memory: what every strategy maps with (grows_down adds its own kind of
-// mapping).
+// Address space and memory. Every strategy maps with these functions; grows_down adds a kind of
+// mapping of its own.
 //
 // A page of ours is in one of three states, and four verbs move it:
 //
-//     reserve    None      -> Reserved    address space is ours; no memory, no charge; a touch
-//     faults commit     Reserved  -> Committed   readable and writable, charged; physical memory
-//     comes at first touch decommit   Committed -> Reserved    memory and charge are given back
+//     reserve    None      -> Reserved     the address space is ours; no memory, no charge;
+//                                          a touch faults
+//     commit     Reserved  -> Committed    readable and writable, charged; physical memory comes at
+//                                          the first touch
+//     decommit   Committed -> Reserved     memory and charge are given back
 //     release    any       -> None
 //
-// Contract of all of them: addresses and sizes are multiples of the page size, [begin, begin +
-// size) lies in one reservation of ours, size 0 does nothing, the result is 0 or an errno. None
-// allocates or locks but mapping_start; commit may run in a signal handler.
+// The contract of all functions: addresses and sizes are multiples of the page size, [begin, begin
+// + size) lies in one reservation of ours, a size of 0 does nothing, and the result is 0 or an
+// errno. Only mapping_start() allocates or locks. commit() may run in a signal handler.
 #pragma once
 
 #include <growstack/handler/pages.hpp>
@@ -27,72 +29,75 @@ using handler::page_down;
 using handler::page_size;
 using handler::page_up;
 
-/// Of x86-64 and, with pages of 4 KiB, aarch64: what one page of page tables describes.
+/// Bytes of a huge page on x86-64 and, with pages of 4 KiB, on aarch64: as many as one page of page
+/// tables describes.
 inline constexpr std::size_t huge_page = std::size_t{2} << 20;
 
 constexpr std::size_t round_up(std::size_t size, std::size_t multiple) noexcept {
   return (size + multiple - 1) / multiple * multiple;
 }
 
-/// What physical memory may come in. The advice belongs to the mapping, and the kernel joins only
-/// mappings that are alike: all of a reservation has the same, or each stack would cost a mapping
-/// more.
+/// In which pages physical memory may come. This is advice for a mapping, and the kernel joins only
+/// mappings that are alike. So a whole reservation has the same, or each stack would cost one
+/// mapping more.
 enum class Pages : std::uint8_t {
   small,
-  huge_too,  ///< where 2 MiB, at a multiple of that, are Committed, and none of it is in use yet
+  huge_too,  ///< huge pages where aligned 2 MiB are Committed and none of them is in use yet
 };
 
-/// None -> Reserved, at a multiple of `alignment` (itself a multiple of the page size) which the
-/// kernel chooses.
+/// Moves None to Reserved. The kernel chooses the place, which is a multiple of `alignment`; that
+/// is a multiple of the page size.
 [[nodiscard]] int reserve(std::size_t size, std::size_t alignment, Pages pages,
                           std::uintptr_t& begin) noexcept;
 
-/// Reserved -> Committed. Idempotent; what is committed already keeps its contents.
+/// Moves Reserved to Committed. Idempotent; pages that are Committed already keep their contents.
+/// May run in a signal handler.
 [[nodiscard]] int commit(std::uintptr_t begin, std::size_t size) noexcept;
 
-/// Committed -> Reserved. Maps fresh memory over the old: taking the permission away alone would
-/// keep the charge. Where that fails, for it may need a mapping more than are allowed, permission
-/// and memory are taken away, and the charge stays. `pages` as the reservation has it.
+/// Moves Committed to Reserved. Maps fresh memory over the old, because taking the permission away
+/// would keep the charge. That may need one mapping more than are allowed; if it fails, permission
+/// and memory are taken away, and the charge stays. `pages` is the same as for the reservation.
 [[nodiscard]] int decommit(std::uintptr_t begin, std::size_t size, Pages pages) noexcept;
 
-/// Any -> None.
+/// Moves any state to None.
 [[nodiscard]] int release(std::uintptr_t begin, std::size_t size) noexcept;
 
-/// Reserved -> Committed, uncharged (MAP_NORESERVE) but counted by RLIMIT_DATA: for strategies that
-/// let the kernel decide what is needed. Never locked: after mlockall(MCL_FUTURE) all of it would
-/// become resident at once. When it fails, all is Reserved.
+/// Moves Reserved to Committed, uncharged (MAP_NORESERVE) but counted by RLIMIT_DATA. For
+/// strategies that let the kernel decide what is needed. The memory is never locked, because after
+/// mlockall(MCL_FUTURE) all of it would become resident at once. After a failure all is Reserved.
 [[nodiscard]] int commit_uncharged(std::uintptr_t begin, std::size_t size, Pages pages) noexcept;
 
-/// Committed stays committed, but becomes a mapping apart from its neighbours: the advice
-/// MADV_RANDOM, which for anonymous memory only lets reclaim take its pages a little earlier, is
-/// what the kernel then finds to differ.
+/// Makes Committed memory a mapping apart from its neighbours. It gets the advice MADV_RANDOM, by
+/// which it then differs from them. For anonymous memory that advice only lets reclaim take pages a
+/// little earlier.
 [[nodiscard]] int set_apart(std::uintptr_t begin, std::size_t size) noexcept;
 
-/// A core dump does without it (MADV_DONTDUMP), which also makes it a mapping apart.
+/// Leaves memory out of core dumps (MADV_DONTDUMP). That also makes it a mapping apart.
 [[nodiscard]] int leave_out_of_core(std::uintptr_t begin, std::size_t size) noexcept;
 
-/// Committed stays committed, but physical memory is given back (MADV_DONTNEED): the next touch
-/// finds zeros.
+/// Gives the physical memory of Committed memory back (MADV_DONTNEED). It stays Committed, and the
+/// next touch finds zeros.
 [[nodiscard]] int discard(std::uintptr_t begin, std::size_t size) noexcept;
 
-/// Committed stays committed; from now on the kernel may back it with huge pages (MADV_HUGEPAGE). 0
-/// on kernels without any.
+/// Lets the kernel back Committed memory with huge pages from now on (MADV_HUGEPAGE). Returns 0 on
+/// kernels without huge pages, too.
 [[nodiscard]] int want_huge_pages(std::uintptr_t begin, std::size_t size) noexcept;
 
-/// Committed stays committed, and in physical memory: all of it at once, or each page from its
-/// first touch on (MLOCK_ONFAULT).
+/// Locks Committed memory in physical memory: all of it at once, or each page from its first touch
+/// on (MLOCK_ONFAULT).
 [[nodiscard]] int lock(std::uintptr_t begin, std::size_t size, bool on_fault) noexcept;
 
-/// Committed -> Reserved without a mapping of its own: guard markers (MADV_GUARD_INSTALL,
-/// Linux 6.13). A touch raises SIGSEGV with SEGV_MAPERR. Drops what is there; idempotent; survives
-/// MADV_DONTNEED and fork. EINVAL on older kernels, and on locked memory.
+/// Moves Committed to Reserved without a mapping of its own, by guard markers (MADV_GUARD_INSTALL,
+/// Linux 6.13). A touch then raises SIGSEGV with SEGV_MAPERR. Drops the contents. Idempotent;
+/// markers survive MADV_DONTNEED and fork. The kernel refuses them on locked memory, so that is
+/// unlocked first. EINVAL on older kernels.
 [[nodiscard]] int install_markers(std::uintptr_t begin, std::size_t size) noexcept;
 
-/// The same for many ranges: collected, and installed many at a time where the kernel lets a
+/// Installs markers on many ranges: collects them, and installs many at a time if the kernel lets a
 /// process advise itself so (process_madvise(2) with PIDFD_SELF, Linux 6.14).
 class MarkerList {
  public:
-  /// Some time before the end of finish().
+  /// Installs markers on a range, at the latest in finish().
   [[nodiscard]] int install(std::uintptr_t begin, std::size_t size) noexcept;
   [[nodiscard]] int finish() noexcept;
 
@@ -101,12 +106,12 @@ class MarkerList {
   std::size_t count_ = 0;
 };
 
-/// The way back (MADV_GUARD_REMOVE). What has no markers stays as it is. May run in a signal
-/// handler.
+/// Moves pages with markers from Reserved to Committed (MADV_GUARD_REMOVE). Pages without markers
+/// stay as they are. May run in a signal handler.
 [[nodiscard]] int remove_markers(std::uintptr_t begin, std::size_t size) noexcept;
 
-/// Start of the mapping that contains `address` (/proc/self/maps); 0 when there is none. Not from a
-/// signal handler.
+/// Returns where the mapping that contains `address` starts (/proc/self/maps), or 0 if there is
+/// none or the file cannot be read. Not from a signal handler.
 [[nodiscard]] std::uintptr_t mapping_start(std::uintptr_t address) noexcept;
 
 }  // namespace growstack::vm

@@ -8,7 +8,7 @@
 namespace growstack {
 namespace {
 
-/// Children of a fork stay registered.
+/// Registers this process. A forked child stays registered.
 bool register_for_barriers() noexcept {
   return syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
 }
@@ -29,8 +29,8 @@ bool BiasedLock::try_enter_with_care() noexcept {
 void BiasedLock::seize() noexcept {
   state_.store(seized, std::memory_order_seq_cst);
   if (others_make_barrier) {
-    static_cast<void>(syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0,
-                              0));  // registered: cannot fail
+    // Cannot fail, because the process is registered.
+    static_cast<void>(syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0));
   }
   while (busy_.load(std::memory_order_seq_cst) != 0) {
     sched_yield();

@@ -1,7 +1,7 @@
-// A lock for what one thread uses all the time and others very rarely. The owner pays two plain
-// stores and a load; another thread pays a system call (membarrier(2), Linux 4.14) that makes every
-// processor on which this process runs pass a memory barrier. Where there is no such call, the
-// owner pays for a barrier each time.
+// A lock for data that one thread, the owner, uses all the time and other threads use very rarely.
+// The owner pays two plain stores and a load. Another thread pays a system call (membarrier(2),
+// Linux 4.14), which makes every processor on which this process runs pass a memory barrier. If
+// that call is not available, the owner pays for a barrier each time.
 #pragma once
 
 #include <atomic>
@@ -11,12 +11,12 @@ namespace growstack {
 
 class BiasedLock {
  public:
-  /// For the owner: false while somebody else has it, or wants it, or where the owner has to pay.
-  /// Never waits.
+  /// Enters if that is cheap. For the owner. Returns false while another thread has the lock or
+  /// wants it, and always if the owner has to pay for the barrier. Never waits.
   [[nodiscard]] bool try_enter_at_once() noexcept {
     busy_.store(1, std::memory_order_relaxed);
-    // The load must not overtake the store. For the compiler this is enough, and for the processor
-    // the other side takes care.
+    // The load must not overtake the store. This fence is for the compiler only; the barrier for
+    // the processor is the other thread's.
     std::atomic_signal_fence(std::memory_order_seq_cst);
     if (state_.load(std::memory_order_acquire) == biased) [[likely]] {
       return true;
@@ -24,31 +24,38 @@ class BiasedLock {
     leave();
     return false;
   }
-  /// Also where the owner has to pay.
+  /// Enters, and pays for a barrier if necessary. For the owner. Returns false while another thread
+  /// has the lock or wants it. Never waits.
   [[nodiscard]] bool try_enter() noexcept { return try_enter_at_once() || try_enter_with_care(); }
   void leave() noexcept { busy_.store(0, std::memory_order_release); }
 
-  /// For anybody else, one at a time: waits until the owner has left, and keeps it from entering.
+  /// Waits until the owner has left, and keeps it from entering. For any other thread, one at a
+  /// time.
   void seize() noexcept;
+  /// Ends what seize() began.
   void release() noexcept {
     state_.store(others_make_barrier ? biased : fair, std::memory_order_release);
   }
 
-  /// In a forked child: the owner may have been inside, and is no more.
+  /// Lets a lock be free in a forked child: its owner may have been inside, and does not exist
+  /// there.
   void reset() noexcept { busy_.store(0, std::memory_order_relaxed); }
 
  private:
   enum State : std::uint32_t {
-    biased,  ///< who seizes it sees to the barrier
-    fair,    ///< the owner does
-    seized,
+    biased,  ///< free; the thread that seizes it makes the barrier
+    fair,    ///< free; the owner makes the barrier
+    seized,  ///< another thread has it, or waits for the owner to leave
   };
 
   [[nodiscard]] bool try_enter_with_care() noexcept;
 
   static const bool others_make_barrier;
 
+  /// 1 while the owner is inside or tries to enter. Only the owner writes it; seize() reads it.
   alignas(8) std::atomic<std::uint32_t> busy_{0};
+  /// Only the thread that seizes the lock writes it. The owner may read a stale `biased` until the
+  /// barrier of seize() has run, and seize() waits for `busy_` only after that.
   alignas(8) std::atomic<State> state_{others_make_barrier ? biased : fair};
 };
 

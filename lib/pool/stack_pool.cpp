@@ -1,9 +1,12 @@
+// StackPool: the public face of a PoolCore. Its two functions that acquire a stack are in
+// warm_pair.cpp.
 #include <growstack/stack_pool.hpp>
 
 #include "pool/core.hpp"
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <numeric>
 
 namespace growstack {
@@ -40,10 +43,6 @@ void StackPool::Close::operator()(PoolCore* core) const noexcept { core->abandon
 StackPool::StackPool(const PoolOptions& options) : core_(new PoolCore(options)) {}
 StackPool::~StackPool() = default;
 StackPool& StackPool::operator=(StackPool&&) noexcept = default;
-
-handler::SlotRecord* StackPool::acquire_slot(std::string_view name) {
-  return core_->acquire(name).record();
-}
 
 void StackPool::trim() noexcept { core_->trim(); }
 

@@ -1,3 +1,4 @@
+// Threads that run on growable stacks.
 #include <growstack/attach.hpp>
 
 #include "errors.hpp"

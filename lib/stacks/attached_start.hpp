@@ -1,5 +1,5 @@
-// The first instructions of a thread that somebody else's code starts: attach it, then run what it
-// was made for.
+// A start routine that attaches its thread, and then runs the function that the thread was made
+// for.
 #pragma once
 
 #include <growstack/handler/handler.hpp>
@@ -13,24 +13,25 @@
 
 namespace growstack {
 
-/// Made by the thread that starts another, so that lack of memory is its error. Given up to the new
-/// thread.
+/// The function of a new thread, and memory for its alternate signal stack. The thread that starts
+/// the new one makes it, so that lack of memory is an error there. The new thread then owns it.
 template <class Result>
 class AttachedStart {
  public:
   using Function = Result (*)(void*);
 
-  /// Null if there is no memory.
+  /// Returns null if there is no memory.
   static std::unique_ptr<AttachedStart> make(Function start, void* argument) noexcept {
     std::unique_ptr<AttachedStart> made(new (std::nothrow) AttachedStart(start, argument));
     return made != nullptr && made->memory_.reserve() == 0 ? std::move(made) : nullptr;
   }
 
-  /// The start routine for pthread_create(3); its argument is an AttachedStart, released.
+  /// The start routine for pthread_create(3). Its argument is an AttachedStart, which it takes
+  /// over.
   static Result run(void* made) {
     std::unique_ptr<AttachedStart> self(static_cast<AttachedStart*>(made));
     if (const int error = handler::attach_thread(self->memory_); error != 0) {
-      // Running on would be death without a word at the first growth.
+      // Otherwise the process would die without a report at the first growth.
       static_cast<void>(std::fprintf(stderr,
                                      "growstack: cannot set up an alternate signal stack: %s\n",
                                      std::strerror(error)));
@@ -38,7 +39,7 @@ class AttachedStart {
     }
     const Function start = self->start_;
     void* const argument = self->argument_;
-    self.reset();  // the thread may end by pthread_exit
+    self.reset();  // now, because the thread may end by pthread_exit
     return start(argument);
   }
 

@@ -1,10 +1,13 @@
-#include <growstack/attach.hpp>
+// Running a function on a stack.
 #include <growstack/call.hpp>
+
+#include "arenas/open_slot.hpp"
 
 #include "errors.hpp"
 #include "sanitizers.hpp"
 #include "stacks/stack_access.hpp"
 
+#include <growstack/attach.hpp>
 #include <growstack/handler/commit_ahead.hpp>
 #include <growstack/handler/machine.hpp>
 
@@ -15,13 +18,14 @@
 namespace growstack::detail {
 namespace {
 
-/// The stack belongs to a Stack; Boost.Context wants somebody to give it back to.
+/// The allocator that Boost.Context wants to give the stack back to. It does nothing, because the
+/// stack belongs to a Stack.
 struct BorrowedStack {
   [[nodiscard]] boost::context::stack_context allocate() const noexcept { return {}; }
   void deallocate(boost::context::stack_context&) const noexcept {}
 };
 
-/// Marks a stack as running for the time of a call.
+/// Marks a stack as running while it exists.
 class Running {
  public:
   explicit Running(std::atomic<std::uint32_t>& marks) : marks_(marks) {
@@ -37,11 +41,12 @@ class Running {
   std::atomic<std::uint32_t>& marks_;
 };
 
-/// A signal without SA_ONSTACK may come at the first instruction there. A stack too small for that
-/// is the caller's choice. GROWSTACK_INITIAL_COMMIT does not spare it: that variable tries what
-/// programs assume, and this is what we promise.
+/// Commits room for a signal's frame, because a signal without SA_ONSTACK may come at the first
+/// instruction on the stack. If the stack is too small for that, it is the caller's choice.
+/// GROWSTACK_INITIAL_COMMIT does not prevent this commit: the variable tests what programs assume,
+/// and this is what we promise.
 void keep_room_for_a_signal(const Stack& stack) noexcept {
-  constexpr std::size_t first_frames = 1024;  // of the switch and of what calls f
+  constexpr std::size_t first_frames = 1024;  // bytes for the switch and for what calls f
   const auto base = reinterpret_cast<std::uintptr_t>(stack.base());
   static_cast<void>(
       handler::commit_ahead(base - 1, base - first_frames - handler::signal_frame_bytes()));
@@ -52,7 +57,7 @@ void keep_room_for_a_signal(const Stack& stack) noexcept {
 void run_on(Stack& stack, void (*body)(void*) noexcept, void* argument) {
   attach_thread();
   keep_room_for_a_signal(stack);
-  const Running running(StackAccess::place(stack).slot().marks);
+  const Running running(StackAccess::slot(stack).record().marks);
 
   namespace context = boost::context;
   context::stack_context whole;

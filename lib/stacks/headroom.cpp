@@ -1,3 +1,4 @@
+// Memory before it is needed.
 #include <growstack/headroom.hpp>
 
 #include "errors.hpp"

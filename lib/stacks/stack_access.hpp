@@ -1,16 +1,16 @@
 // The library's own way into a Stack.
 #pragma once
 
-#include <growstack/stack.hpp>
+#include "arenas/open_slot.hpp"
 
-#include "arenas/arena.hpp"
+#include <growstack/stack.hpp>
 
 namespace growstack {
 
 class StackAccess {
  public:
-  static Place place(const Stack& stack) noexcept { return Place(stack.slot_); }
-  static Stack stack_at(Place place) noexcept { return Stack(place.record()); }
+  static OpenSlot slot(const Stack& stack) noexcept { return OpenSlot(stack.slot_); }
+  static Stack stack_in(OpenSlot slot) noexcept { return Stack(&slot.record()); }
 };
 
 }  // namespace growstack

@@ -1,8 +1,9 @@
+// Threads on growable stacks: started, joined, detached.
 #include <growstack/thread.hpp>
 
-#include "stacks/attached_start.hpp"
 #include "errors.hpp"
 #include "memory/vm.hpp"
+#include "stacks/attached_start.hpp"
 
 #include <growstack/handler/commit_ahead.hpp>
 #include <growstack/handler/init_order.hpp>
@@ -18,18 +19,18 @@
 namespace growstack {
 namespace {
 
-/// What the C library takes at the base, and the frames below it until the thread is attached, must
-/// be there before: a fault would kill. The descriptor is read and written by the kernel, too,
-/// which calls no handler.
+/// Commits what the C library takes at the base, and the frames below it until the thread is
+/// attached, because a fault there would kill the process. The kernel also reads and writes the
+/// descriptor, and for its accesses no handler is called.
 int commit_for_thread(const Stack& stack, std::size_t bytes) noexcept {
   const auto base = reinterpret_cast<std::uintptr_t>(stack.base());
   return bytes > stack.reserved() ? EINVAL : handler::commit_ahead(base - 1, base - bytes);
 }
 
-/// Threads that were detached. A stack can only go when the C library is through with the
-/// descriptor that lies on it, and nothing tells but pthread_tryjoin_np(3): so they are looked at
-/// now and then, and never really detached.
-class Departed {
+/// Threads that were detached. A stack can only be released when the C library no longer needs the
+/// descriptor that lies on it, and only pthread_tryjoin_np(3) tells. So these threads are not
+/// really detached: sweep() looks at them now and then.
+class DetachedThreads {
  public:
   void add(std::unique_ptr<detail::ThreadState> state) noexcept {
     const std::lock_guard guard(lock_);
@@ -37,6 +38,7 @@ class Departed {
     first_ = state.release();
   }
 
+  /// Releases the stacks of threads that have ended.
   void sweep() noexcept {
     const std::lock_guard guard(lock_);
     for (detail::ThreadState** link = &first_; *link != nullptr;) {
@@ -52,7 +54,7 @@ class Departed {
 
   void before_fork() noexcept { lock_.lock(); }
   void after_fork_in_parent() noexcept { lock_.unlock(); }
-  /// The child has none of these threads, and its C library forgot them.
+  /// The child has none of these threads, and its C library has forgotten them.
   void after_fork_in_child() noexcept {
     for (detail::ThreadState* state = first_; state != nullptr; state = state->next) {
       state->gone = true;
@@ -65,31 +67,32 @@ class Departed {
   detail::ThreadState* first_ = nullptr;
 };
 
-/// Made when the program is loaded, because a child forked while another thread makes it would find
-/// it half made for ever; after the registry, whose lock is taken under this one. Never destroyed:
-/// detached threads outlive it all.
-class TheDeparted {
+/// Made when the program is loaded, because a child that is forked while another thread makes it
+/// would find it half made forever. Made after the registers of stacks, because their locks are
+/// taken under this one. Never destroyed, because detached threads may outlive everything else.
+class TheDetachedThreads {
  public:
-  TheDeparted() : departed_(*new Departed) {
+  TheDetachedThreads() : threads_(*new DetachedThreads) {
     static_cast<void>(pthread_atfork(before_fork, in_parent, in_child));
   }
-  Departed& operator*() const noexcept { return departed_; }
+  DetachedThreads& operator*() const noexcept { return threads_; }
 
  private:
   static void before_fork() noexcept;
   static void in_parent() noexcept;
   static void in_child() noexcept;
 
-  Departed& departed_;
+  DetachedThreads& threads_;
 };
 
-[[gnu::init_priority(handler::init_dependents)]] const TheDeparted the_departed;
+[[gnu::init_priority(handler::init_dependents)]] const TheDetachedThreads detached_threads;
 
-void TheDeparted::before_fork() noexcept { (*the_departed).before_fork(); }
-void TheDeparted::in_parent() noexcept { (*the_departed).after_fork_in_parent(); }
-void TheDeparted::in_child() noexcept { (*the_departed).after_fork_in_child(); }
+void TheDetachedThreads::before_fork() noexcept { (*detached_threads).before_fork(); }
+void TheDetachedThreads::in_parent() noexcept { (*detached_threads).after_fork_in_parent(); }
+void TheDetachedThreads::in_child() noexcept { (*detached_threads).after_fork_in_child(); }
 
-/// What pthread_create(3) itself wants. Only this symbol of glibc's own (since 2.15) tells.
+/// Asks how large a stack pthread_create(3) requires. Only a private symbol of glibc (since 2.15)
+/// tells.
 std::size_t ask_for_least_stack() noexcept {
   using Ask = std::size_t (*)(const pthread_attr_t*);
   constexpr std::size_t without_knowing = std::size_t{256} * 1024;
@@ -104,7 +107,7 @@ std::size_t ask_for_least_stack() noexcept {
 }
 
 void take_name_of(const Stack& stack) noexcept {
-  constexpr std::size_t most = 15;  // of Linux
+  constexpr std::size_t most = 15;  // Linux keeps no more
   char name[most + 1] = {};
   stack.name().copy(name, most);
   pthread_setname_np(pthread_self(), name);
@@ -115,8 +118,8 @@ void* run_body(void* given) {
   if (state.stack.name() != StackOptions().name) {
     take_name_of(state.stack);
   }
-  const std::unique_ptr<detail::ThreadBody> body =
-      std::move(state.body);  // ends on this thread, pthread_exit(3) or not
+  // It is destroyed in this thread, also if the thread ends by pthread_exit(3).
+  const std::unique_ptr<detail::ThreadBody> body = std::move(state.body);
   body->run();
   return nullptr;
 }
@@ -124,8 +127,8 @@ void* run_body(void* given) {
 }  // namespace
 
 std::size_t least_thread_stack() noexcept {
-  // No static with a guard, which a child forked while another thread computes it would find taken
-  // for ever. Any thread may write it, and all write the same.
+  // An atomic, because a child that is forked while another thread computes a static variable would
+  // find its guard taken forever. Any thread may write it, and all write the same value.
   static constinit std::atomic<std::size_t> known{0};
   if (known.load(std::memory_order_relaxed) == 0) {
     known.store(ask_for_least_stack(), std::memory_order_relaxed);
@@ -145,8 +148,9 @@ int create_thread(pthread_t* thread, const Stack& stack, const pthread_attr_t* a
     if (detached != PTHREAD_CREATE_JOINABLE) {
       return EINVAL;
     }
-    // POSIX has no way to copy attributes; in the C libraries of Linux they are plain data, and
-    // what these point to is only read here. A fresh one owns nothing yet that would be lost.
+    // POSIX has no way to copy attributes. In the C libraries of Linux they are plain data, and
+    // what they point to is only read here. The fresh attributes own nothing yet that could be
+    // lost.
     with_stack = *attributes;
   }
   if (const int error = pthread_attr_setstack(&with_stack, stack.floor(), stack.reserved());
@@ -162,7 +166,7 @@ int create_thread(pthread_t* thread, const Stack& stack, const pthread_attr_t* a
   }
   const int error = pthread_create(thread, &with_stack, &AttachedStart<void*>::run, made.get());
   if (error == 0) {
-    static_cast<void>(made.release());  // the thread's now
+    static_cast<void>(made.release());  // the thread owns it now
   }
   return error;
 }
@@ -170,7 +174,7 @@ int create_thread(pthread_t* thread, const Stack& stack, const pthread_attr_t* a
 namespace detail {
 
 void start_thread(ThreadState& state) {
-  (*the_departed).sweep();
+  (*detached_threads).sweep();
   const std::size_t least = least_thread_stack();
   if (state.stack.reserved() < least) {
     fail(EINVAL, "StackOptions::reserve must be at least " + in_bytes(least) +
@@ -191,15 +195,15 @@ void join_thread(std::unique_ptr<ThreadState>& state) {
     fail(error, error == EDEADLK ? "a thread cannot join itself" : "cannot join a thread");
   }
   state.reset();
-  (*the_departed).sweep();
+  (*detached_threads).sweep();
 }
 
 void detach_thread(std::unique_ptr<ThreadState>& state) {
   if (state == nullptr) {
     fail(EINVAL, "no thread to detach");
   }
-  (*the_departed).sweep();
-  (*the_departed).add(std::move(state));
+  (*detached_threads).sweep();
+  (*detached_threads).add(std::move(state));
 }
 
 }  // namespace detail

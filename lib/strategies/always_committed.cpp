@@ -1,6 +1,7 @@
 #include "strategies/always_committed.hpp"
 
 #include "memory/residency.hpp"
+#include "memory/vm.hpp"
 
 namespace growstack {
 

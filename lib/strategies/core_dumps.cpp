@@ -1,5 +1,7 @@
 #include "strategies/core_dumps.hpp"
 
+#include "memory/vm.hpp"
+
 #include <algorithm>
 
 namespace growstack {
@@ -12,12 +14,12 @@ void split_for_core_dumps(const Bounds& bounds) noexcept {
   for (std::size_t above = first_piece; above < reserve; above *= ratio, apart = !apart) {
     const std::size_t below = std::min(reserve, above * ratio);
     if (apart && vm::set_apart(bounds.base - below, below - above) != 0) {
-      return;  // no mappings left: only the size of a core is at stake
+      return;  // no mappings are left; only the size of a core dump suffers
     }
   }
   if (reserve > first_piece) {
-    static_cast<void>(vm::leave_out_of_core(
-        bounds.guard, bounds.floor - bounds.guard));  // its markers count as written
+    // Its markers would count as written.
+    static_cast<void>(vm::leave_out_of_core(bounds.guard, bounds.floor - bounds.guard));
   }
 }
 

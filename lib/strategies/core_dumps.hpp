@@ -1,15 +1,17 @@
-// What a stack that is one large read-write mapping does to a core dump.
+// Core dumps of stacks that are one large read-write mapping.
 #pragma once
 
-#include "strategies/implementation.hpp"
+#include "strategies/layout.hpp"
 
 namespace growstack {
 
-/// Into a core dump go the mappings that were ever written to, each in its full length: of 256 GiB
-/// in one piece the kernel walks every page, which takes seconds, and makes a file of that apparent
-/// size. So a stack larger than usual is several mappings, each reaching 16 times as deep as the
-/// one above, and those too deep to have been used are left out. Before any page or marker is
-/// there, for all the pieces of what was written to count as written to.
+/// Splits a large stack into several mappings, so that a core dump leaves the deep, unused ones
+/// out.
+///
+/// A core dump contains each mapping that was ever written to, in its full length. For 256 GiB in
+/// one mapping the kernel walks every page, which takes seconds, and makes a file of that apparent
+/// size. So each mapping reaches 16 times as deep as the one above it. Must be called before the
+/// stack has any page or marker: otherwise every piece counts as written to.
 void split_for_core_dumps(const Bounds& bounds) noexcept;
 
 }  // namespace growstack

@@ -1,20 +1,21 @@
-// demand_paging: what everybody does today. The whole stack is readable and writable from the
-// start, uncharged (MAP_NORESERVE), and the kernel fills a page with zeros at its first touch. No
-// fault of ours, no growth event.
+// demand_paging: what most programs do today. The whole stack is readable and writable from the
+// start, uncharged (MAP_NORESERVE), and the kernel fills a page with zeros at its first touch.
+// There is no fault of ours and no growth event.
 #include "strategies/always_committed.hpp"
 #include "strategies/core_dumps.hpp"
 
 namespace growstack {
 namespace {
 
+constexpr StrategyDescription demand_paging{
+    .strategy = Strategy::demand_paging,
+    .name = "demand_paging",
+    .description = "a read-write mapping, filled by the kernel at first touch",
+    .least_kernel = "5.9"};
+
 class DemandPaging final : public AlwaysCommitted {
  public:
-  [[nodiscard]] const StrategyDescription& description() const noexcept override {
-    static constexpr StrategyDescription text{
-        Strategy::demand_paging, "demand_paging",
-        "a read-write mapping, filled by the kernel at first touch", "5.9"};
-    return text;
-  }
+  constexpr DemandPaging() noexcept : AlwaysCommitted(demand_paging) {}
 
   [[nodiscard]] int open(const Bounds& bounds, const Layout&, const StackOptions&,
                          std::uintptr_t& limit) const noexcept override {
@@ -28,10 +29,12 @@ class DemandPaging final : public AlwaysCommitted {
   }
 };
 
+constinit const DemandPaging instance;
+
 }  // namespace
 
-const Implementation& demand_paging_strategy() noexcept {
-  static const DemandPaging instance;
+template <>
+const Implementation& implementation_of<Strategy::demand_paging>() noexcept {
   return instance;
 }
 

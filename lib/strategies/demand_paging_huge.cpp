@@ -1,7 +1,7 @@
-// demand_paging_huge: demand paging's best case. The uppermost part in small pages, so that a
-// shallow stack costs what it touches, and huge pages below, from the depth that the policy says:
-// one page fault for 2 MiB. Costs a third mapping: all of the stack is readable and writable from
-// the start, so its uppermost part has to decline huge pages.
+// demand_paging_huge: the best case of demand paging. The uppermost part of the stack has small
+// pages, so that a shallow stack costs what it touches. From the depth that the policy says, pages
+// are huge: one page fault for 2 MiB. This costs a third mapping, because the whole stack is
+// readable and writable from the start, so that its uppermost part has to decline huge pages.
 #include "strategies/always_committed.hpp"
 #include "strategies/core_dumps.hpp"
 
@@ -10,6 +10,14 @@
 
 namespace growstack {
 namespace {
+
+constexpr StrategyDescription demand_paging_huge{
+    .strategy = Strategy::demand_paging_huge,
+    .name = "demand_paging_huge",
+    .description =
+        "demand paging with huge pages, below the uppermost 2 MiB or where the policy says",
+    .least_kernel = "5.9",
+    .huge_pages = true};
 
 /// The kernel marks the setting in force with brackets: "always [madvise] never".
 bool huge_pages_are_off() {
@@ -21,21 +29,12 @@ bool huge_pages_are_off() {
 
 class DemandPagingHuge final : public AlwaysCommitted {
  public:
-  [[nodiscard]] const StrategyDescription& description() const noexcept override {
-    static constexpr StrategyDescription text{
-        Strategy::demand_paging_huge, "demand_paging_huge",
-        "demand paging with huge pages, below the uppermost 2 MiB or where the policy says", "5.9"};
-    return text;
-  }
+  constexpr DemandPagingHuge() noexcept : AlwaysCommitted(demand_paging_huge) {}
 
   [[nodiscard]] std::string missing_here() const override {
     return huge_pages_are_off() ? "no huge pages: /sys/kernel/mm/transparent_hugepage/enabled says "
                                   "never, or is not there"
                                 : std::string();
-  }
-
-  [[nodiscard]] Layout layout(const StackOptions& options) const noexcept override {
-    return layout_with_huge_pages(options);
   }
 
   [[nodiscard]] int open(const Bounds& bounds, const Layout& layout, const StackOptions&,
@@ -56,10 +55,12 @@ class DemandPagingHuge final : public AlwaysCommitted {
   }
 };
 
+constinit const DemandPagingHuge instance;
+
 }  // namespace
 
-const Implementation& demand_paging_huge_strategy() noexcept {
-  static const DemandPagingHuge instance;
+template <>
+const Implementation& implementation_of<Strategy::demand_paging_huge>() noexcept {
   return instance;
 }
 

@@ -1,12 +1,9 @@
 #include "strategies/fault_grown.hpp"
 
 #include "memory/vm.hpp"
+#include "strategies/limit_raised.hpp"
 
 namespace growstack {
-
-Layout FaultGrown::layout(const StackOptions& options) const noexcept {
-  return layout_with_huge_pages(options);
-}
 
 int FaultGrown::open(const Bounds& bounds, const Layout&, const StackOptions& options,
                      std::uintptr_t& limit) const noexcept {
@@ -18,14 +15,14 @@ int FaultGrown::open(const Bounds& bounds, const Layout&, const StackOptions& op
 int FaultGrown::trim(handler::SlotRecord& slot, const Layout& layout,
                      std::uintptr_t keep_from) const noexcept {
   const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
-  return keep_from <= limit ? 0 : give_back(slot, keep_from, [&] {
+  return keep_from <= limit ? 0 : with_limit_raised(slot, keep_from, [&] {
     return vm::decommit(limit, keep_from - limit, layout.pages());
   });
 }
 
 int FaultGrown::close(const handler::SlotRecord& slot, const Layout& layout) const noexcept {
   // Down to the floor, whatever the limit says: a growth that raced with a trim may have committed
-  // below it.
+  // below the limit.
   const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
   return vm::decommit(floor, slot.base.load(std::memory_order_relaxed) - floor, layout.pages());
 }

@@ -1,13 +1,13 @@
-// grows_down: the kernel's own variant, MAP_GROWSDOWN, beside ours for comparison.
+// grows_down: the kernel's own variant, MAP_GROWSDOWN, for comparison with ours.
 //
-// The mapping starts small at the top, and the kernel moves its start down when the hole below is
-// touched. The hole must be a hole: nothing can hold that address space, so other mappings of the
-// process may land in it and end the growth. How far it grew is known to the kernel alone, hence
-// the look into /proc/self/maps. RLIMIT_STACK bounds each mapping, and is read at the time of the
+// The mapping starts small at the top, and the kernel moves its start down when the hole below it
+// is touched. That address space must stay unmapped, so nothing can hold it: other mappings of the
+// process may land there and end the growth. Only the kernel knows how far a mapping grew, so we
+// read /proc/self/maps. RLIMIT_STACK bounds each mapping; the kernel reads it at the time of the
 // fault.
 #include "errors.hpp"
-#include "strategies/implementation.hpp"
 #include "memory/vm.hpp"
+#include "strategies/implementation.hpp"
 
 #include <growstack/handler/name_memory.hpp>
 
@@ -21,9 +21,17 @@
 namespace growstack {
 namespace {
 
-/// Start of the mapping now; nothing of it lies below the stack's own floor. Where /proc/self/maps
-/// cannot be read (no descriptor left), the start it had at first, which is all that is known to be
-/// ours.
+constexpr StrategyDescription grows_down{
+    .strategy = Strategy::grows_down,
+    .name = "grows_down",
+    .description = "MAP_GROWSDOWN: the kernel moves the mapping's start, as for the main thread",
+    .least_kernel = "5.9",
+    .keeps_reservation = false,
+    .charge = DataCharge::nothing};
+
+/// Returns where the mapping starts now, but no address below the stack's floor. If /proc/self/maps
+/// cannot be read (no descriptor is left), returns the first start: only memory above that is known
+/// to be ours.
 std::uintptr_t mapping_start(const handler::SlotRecord& slot) noexcept {
   const std::uintptr_t start = vm::mapping_start(slot.base.load(std::memory_order_relaxed) - 1);
   return start == 0 ? slot.limit.load(std::memory_order_relaxed)
@@ -32,16 +40,7 @@ std::uintptr_t mapping_start(const handler::SlotRecord& slot) noexcept {
 
 class GrowsDown final : public Implementation {
  public:
-  [[nodiscard]] const StrategyDescription& description() const noexcept override {
-    static constexpr StrategyDescription text{
-        Strategy::grows_down, "grows_down",
-        "MAP_GROWSDOWN: the kernel moves the mapping's start, as for the main thread", "5.9"};
-    return text;
-  }
-  [[nodiscard]] handler::Growth growth() const noexcept override {
-    return handler::Growth::by_kernel;
-  }
-  [[nodiscard]] bool keeps_reservation() const noexcept override { return false; }
+  constexpr GrowsDown() noexcept : Implementation(grows_down) {}
 
   void check(const StackOptions& options) const override {
     rlimit stack_limit{};
@@ -65,8 +64,8 @@ class GrowsDown final : public Implementation {
     }
     int error =
         madvise(mapped, initial_commit, MADV_NOHUGEPAGE) == 0 || errno == EINVAL ? 0 : errno;
-    handler::name_memory(limit, initial_commit,
-                         handler::stacks_name);  // the kernel keeps it as the mapping grows
+    // The kernel keeps the name as the mapping grows.
+    handler::name_memory(limit, initial_commit, handler::stacks_name);
     if (error == 0) {
       error = vm::release(bounds.floor, limit - bounds.floor);  // the hole to grow into
     }
@@ -76,7 +75,7 @@ class GrowsDown final : public Implementation {
     return error;
   }
 
-  /// Unmaps the lower part: that gives back memory and charge, and leaves a hole to grow into
+  /// Unmaps the lower part. That gives memory and charge back, and the mapping can grow there
   /// again.
   [[nodiscard]] int trim(handler::SlotRecord& slot, const Layout&,
                          std::uintptr_t keep_from) const noexcept override {
@@ -107,10 +106,12 @@ class GrowsDown final : public Implementation {
   }
 };
 
+constinit const GrowsDown instance;
+
 }  // namespace
 
-const Implementation& grows_down_strategy() noexcept {
-  static const GrowsDown instance;
+template <>
+const Implementation& implementation_of<Strategy::grows_down>() noexcept {
   return instance;
 }
 

@@ -1,13 +1,14 @@
 // A guard in the page tables, for strategies whose slots are all one mapping.
 #pragma once
 
-#include "strategies/implementation.hpp"
+#include "memory/vm.hpp"
+#include "strategies/layout.hpp"
 
 namespace growstack {
 
-/// Markers on the guard of a slot that is read-write from guard to base. They cost page tables, so
-/// of a large guard only the part next to the stack has them, and the rest becomes PROT_NONE again,
-/// which takes a mapping. 0 or an errno.
+/// Installs markers on the guard of a slot that is read-write from guard to base. Markers cost page
+/// tables; so in a large guard only the 4 MiB next to the stack get them, and the rest becomes
+/// PROT_NONE again, which costs a mapping. Returns 0 or an errno.
 [[nodiscard]] int install_guard(const Bounds& bounds, vm::Pages pages) noexcept;
 
 }  // namespace growstack

@@ -1,27 +1,32 @@
-// guard_markers: a guard for every stack, and no mapping for any. All slots of an arena are one
-// read-write mapping; what may not be touched carries markers in the page tables
-// (MADV_GUARD_INSTALL, Linux 6.13), which the fault handler removes as the stack grows.
+// guard_markers: every stack has a guard, and no stack has a mapping of its own. All slots of an
+// arena are one read-write mapping. Memory that may not be touched carries markers in the page
+// tables (MADV_GUARD_INSTALL, Linux 6.13), which the fault handler removes as the stack grows.
 //
-//     base      first pages, no markers
-//     limit       window: markers from here down to the end of base's page-table page; each touch
-//     is a growth fault window's end  no markers: the kernel fills these pages at first touch,
-//     without an event floor       guard: markers from the first stack of the slot to the end of
-//     the arena
+//     base
+//                       first pages: no markers
+//     limit
+//                       window: markers; each touch is a growth fault
+//     end of window     (the end of the page-table page that base lies in)
+//                       no markers: the kernel fills these pages at first touch, without an event
+//     floor
+//                       guard: markers, from the first stack of the slot to the end of the arena
+//     guard
 //
-// Markers cost page tables, one page of them for 2 MiB: that is why the window ends where it does,
-// and why the guard lies in the same 2 MiB as the base of the slot below, which needs that page
-// anyway. A stack of 8 MiB then costs two pages, one of data and one of page tables, however deep
-// its reserve.
+// Markers cost page tables: one page of them for 2 MiB. Therefore the window ends with the
+// page-table page of base, and the guard lies in the same 2 MiB as the base of the slot below,
+// which needs that page-table page anyway. So a stack of 8 MiB costs two pages, one of data and one
+// of page tables, and a deeper reserve costs no more.
 //
-// A frame that is larger than the window jumps over it: it is served, by the kernel, but nobody
-// hears of it. So below the window nothing that the limit says is relied on, and trim gives
-// everything below the stack pointer back. Where huge pages are wished for, a trim to below the
-// window leaves markers on the rest of the last 2 MiB kept; a touch there is growth again.
+// A frame that is larger than the window jumps over it. The kernel supplies the memory, and the
+// library gets no event. So below the window nothing relies on the limit, and trim gives back
+// everything below the stack pointer. If the policy wants huge pages, a trim to below the window
+// leaves markers on the rest of the last 2 MiB that it keeps; a touch there is growth again.
 #include "memory/residency.hpp"
+#include "memory/vm.hpp"
 #include "strategies/core_dumps.hpp"
 #include "strategies/guard.hpp"
 #include "strategies/implementation.hpp"
-#include "memory/vm.hpp"
+#include "strategies/limit_raised.hpp"
 
 #include <growstack/handler/machine.hpp>
 
@@ -31,14 +36,25 @@
 namespace growstack {
 namespace {
 
-/// Of a window at least, also where base lies close above the end of its page-table page.
+constexpr StrategyDescription guard_markers{
+    .strategy = Strategy::guard_markers,
+    .name = "guard_markers",
+    .description =
+        "markers in the page tables, which the fault handler removes; no mapping a stack",
+    .least_kernel = "6.13",
+    .event = GrowthEvent::segmentation_fault,
+    .huge_pages = true,
+    .automatic_rank = 1};
+
+/// The smallest window in bytes, also if base lies close above the end of its page-table page.
 constexpr std::size_t least_window = std::size_t{128} * 1024;
 
-/// Markers take time when a stack is made, 35 ns and more each: those who begin small, because they
-/// are many, get fewer. (Where huge pages begin depends on where the window ends.)
+/// A window has at most this many times the size of the initial commit if huge pages are off.
+/// Installing a marker takes 35 ns or more when a stack is made, and stacks that begin small are
+/// many. (With huge pages the window's end decides where these begin.)
 constexpr std::size_t most_window_to_initial_commit = 32;
 
-/// Stacks too small to have a page-table page of their own are window from top to bottom.
+/// A stack too small to have a page-table page of its own is window from top to bottom.
 bool is_small(std::size_t with_guard) noexcept {
   return with_guard < 2 * handler::page_table_span();
 }
@@ -49,28 +65,20 @@ std::uintptr_t window_end(const handler::SlotRecord& slot, const Layout& layout)
 
 class GuardMarkers final : public Implementation {
  public:
-  [[nodiscard]] const StrategyDescription& description() const noexcept override {
-    static constexpr StrategyDescription text{
-        Strategy::guard_markers, "guard_markers",
-        "markers in the page tables, which the fault handler removes; no mapping a stack", "6.13"};
-    return text;
-  }
-  [[nodiscard]] handler::Growth growth() const noexcept override {
-    return handler::Growth::by_fault;
-  }
+  constexpr GuardMarkers() noexcept : Implementation(guard_markers) {}
 
-  /// Slots of some size are multiples of 2 MiB, and the stack gets what that is too much.
+  /// Rounds slots that are not small up to a multiple of 2 MiB. The stack gets the excess.
   [[nodiscard]] Layout layout(const StackOptions& options) const noexcept override {
     const std::size_t span = handler::page_table_span();
     const std::size_t guard = options.guard;
     if (is_small(options.reserve + guard)) {
-      Layout small = Implementation::layout(options);
+      Layout small = layout_with_small_pages(options);
       small.window = options.reserve;
       return small;
     }
     const std::size_t huge_from = options.policy.huge_from;
-    // Of the page-table page that base shares with the guard above it: so much of the stack, all
-    // that there is room for unless huge pages shall begin sooner.
+    // Base shares its page-table page with the guard above it. `uppermost` is the part of the stack
+    // that lies in that page: as much as there is room for, unless huge pages begin sooner.
     const std::size_t room = span - guard % span;
     const std::size_t uppermost =
         huge_from == 0 ? room : std::min(room, std::max(huge_from, least_window));
@@ -106,7 +114,7 @@ class GuardMarkers final : public Implementation {
                          std::uintptr_t& limit) const noexcept override {
     limit = bounds.base - options.policy.initial_commit;
     const std::uintptr_t end = bounds.base - layout.window;
-    const int error = vm::remove_markers(limit, bounds.base - limit);  // of close()
+    const int error = vm::remove_markers(limit, bounds.base - limit);  // those that close() left
     return error == 0 && limit > end ? vm::install_markers(end, limit - end) : error;
   }
 
@@ -132,7 +140,7 @@ class GuardMarkers final : public Implementation {
     return vm::discard(begin, end - begin);
   }
 
-  /// Below the window there are markers only where a trim left some.
+  /// Removes markers. Below the window there are only those that a trim left.
   [[nodiscard]] int commit(const handler::SlotRecord& slot, const Layout& layout,
                            handler::Step step) const noexcept override {
     const std::uintptr_t begin = std::max(step.begin, lowest_marker(slot, layout, step.end));
@@ -145,12 +153,12 @@ class GuardMarkers final : public Implementation {
     const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
     const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
     const std::uintptr_t end = window_end(slot, layout);
-    if (const int error = forget_markers_of_trim(slot, layout); error != 0) {
+    if (const int error = remove_markers_of_trim(slot, layout); error != 0) {
       return error;
     }
-    // Kept to below the window: the rest of the last 2 MiB kept gets markers, or khugepaged would
-    // fill it. Not where the window was jumped over, and the limit is still within it: it cannot be
-    // in two places.
+    // If memory is kept to below the window, the rest of the last 2 MiB that are kept gets markers,
+    // because khugepaged would fill it otherwise. But not if a frame jumped over the window, and
+    // the limit is still within the window: the limit cannot be in two places.
     const bool marks_below =
         layout.pages() == vm::Pages::huge_too && keep_from < end && limit <= end;
     const std::uintptr_t marked = marks_below ? std::max(begin_of_span(keep_from), floor) : end;
@@ -158,17 +166,17 @@ class GuardMarkers final : public Implementation {
     if (error != 0 || keep_from <= marked || (keep_from <= limit && !marks_below)) {
       return error;  // the markers of the window are still there
     }
-    return give_back(slot, keep_from,
-                     [&] { return vm::install_markers(marked, keep_from - marked); });
+    return with_limit_raised(slot, keep_from,
+                             [&] { return vm::install_markers(marked, keep_from - marked); });
   }
 
-  /// Between stacks a slot carries markers in its window and over its first pages; the guard is
-  /// never touched.
+  /// Installs the markers that a slot has between two stacks: in its window and over its first
+  /// pages. The markers of the guard stay.
   [[nodiscard]] int close(const handler::SlotRecord& slot,
                           const Layout& layout) const noexcept override {
     const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
     const std::uintptr_t end = window_end(slot, layout);
-    int error = forget_markers_of_trim(slot, layout);
+    int error = remove_markers_of_trim(slot, layout);
     if (error == 0) {
       error = vm::discard(floor, end - floor);
     }
@@ -176,8 +184,7 @@ class GuardMarkers final : public Implementation {
                       : error;
   }
 
-  /// Once the window is used up there is nothing between it and the floor that could not be
-  /// touched.
+  /// Once the window is used up, every address down to the floor can be touched.
   [[nodiscard]] std::uintptr_t committed_from(const handler::SlotRecord& slot, const Layout& layout,
                                               std::uintptr_t limit) const noexcept override {
     return limit <= window_end(slot, layout) ? slot.floor.load(std::memory_order_relaxed) : limit;
@@ -199,14 +206,15 @@ class GuardMarkers final : public Implementation {
     return std::min({most, wished, reserve});
   }
 
-  /// What prepare() does to a guard or for a core dump where stacks or guards are large.
+  /// True if prepare() does more to such a slot than to install markers: for a large guard, or for
+  /// the core dump of a large stack.
   static bool needs_more_than_markers(const Layout& layout) noexcept {
     constexpr std::size_t large = std::size_t{4} << 20;
     constexpr std::size_t deep = std::size_t{256} << 20;
     return layout.guard > large || layout.reserve > deep;
   }
 
-  /// Guards and windows, which in small slots lie side by side.
+  /// Installs the markers of guards and windows. In small slots the two are adjacent.
   static int mark_in_row(const Bounds& lowest, std::uint32_t count, const Layout& layout,
                          std::size_t initial_commit) noexcept {
     vm::MarkerList markers;
@@ -229,8 +237,8 @@ class GuardMarkers final : public Implementation {
     return address / handler::page_table_span() * handler::page_table_span();
   }
 
-  /// Of the markers that end at the limit, which is at the begin of a span unless a trim left some
-  /// there.
+  /// Returns the lowest address of the markers that end at the limit. Below the window that is the
+  /// limit itself, unless a trim left markers there.
   static std::uintptr_t lowest_marker(const handler::SlotRecord& slot, const Layout& layout,
                                       std::uintptr_t limit) noexcept {
     const std::uintptr_t end = window_end(slot, layout);
@@ -242,7 +250,7 @@ class GuardMarkers final : public Implementation {
                : std::max(begin_of_span(limit), slot.floor.load(std::memory_order_relaxed));
   }
 
-  static int forget_markers_of_trim(const handler::SlotRecord& slot,
+  static int remove_markers_of_trim(const handler::SlotRecord& slot,
                                     const Layout& layout) noexcept {
     const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
     const std::uintptr_t begin = lowest_marker(slot, layout, limit);
@@ -259,7 +267,7 @@ class GuardMarkers final : public Implementation {
     return lowest == end ? slot.base.load(std::memory_order_relaxed) : lowest;
   }
 
-  /// Before a trim takes the evidence away.
+  /// Records how deep the stack is, before a trim takes the evidence away.
   static void note_depth(handler::SlotRecord& slot, const Layout& layout) noexcept {
     const std::uintptr_t deepest = deepest_below_window(slot, layout);
     const std::uintptr_t end = window_end(slot, layout);
@@ -273,10 +281,12 @@ class GuardMarkers final : public Implementation {
   }
 };
 
+constinit const GuardMarkers instance;
+
 }  // namespace
 
-const Implementation& guard_markers_strategy() noexcept {
-  static const GuardMarkers instance;
+template <>
+const Implementation& implementation_of<Strategy::guard_markers>() noexcept {
   return instance;
 }
 

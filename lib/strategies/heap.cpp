@@ -1,21 +1,23 @@
-// heap: the naive baseline. Memory from malloc, and nothing below it that would notice an overflow:
-// the bytes that lie there are somebody's, and are overwritten in silence. Neither grown by us nor
-// known to the fault handler.
+// heap: the naive baseline. The memory comes from malloc, and nothing below it notices an overflow:
+// the bytes there belong to something else and are silently overwritten. The library does not grow
+// such a stack, and the fault handler does not know it.
 #include "strategies/always_committed.hpp"
-
-#include <cerrno>
 
 namespace growstack {
 namespace {
 
+constexpr StrategyDescription heap{
+    .strategy = Strategy::heap,
+    .name = "heap",
+    .description = "malloc, no guard: an overflow corrupts memory in silence",
+    .least_kernel = "any",
+    .guarded = false,
+    .own_address_space = false,
+    .trims = false};
+
 class Heap final : public AlwaysCommitted {
  public:
-  [[nodiscard]] const StrategyDescription& description() const noexcept override {
-    static constexpr StrategyDescription text{
-        Strategy::heap, "heap", "malloc, no guard: an overflow corrupts memory in silence", "any"};
-    return text;
-  }
-  [[nodiscard]] bool from_heap() const noexcept override { return true; }
+  constexpr Heap() noexcept : AlwaysCommitted(heap) {}
 
   [[nodiscard]] Layout layout(const StackOptions& options) const noexcept override {
     return {.first = 0, .slot_size = options.reserve, .reserve = options.reserve, .guard = 0};
@@ -25,19 +27,17 @@ class Heap final : public AlwaysCommitted {
     limit = bounds.floor;
     return 0;
   }
-  [[nodiscard]] int trim(handler::SlotRecord&, const Layout&,
-                         std::uintptr_t) const noexcept override {
-    return ENOTSUP;
-  }
   [[nodiscard]] int close(const handler::SlotRecord&, const Layout&) const noexcept override {
     return 0;
   }
 };
 
+constinit const Heap instance;
+
 }  // namespace
 
-const Implementation& heap_strategy() noexcept {
-  static const Heap instance;
+template <>
+const Implementation& implementation_of<Strategy::heap>() noexcept {
   return instance;
 }
 

@@ -1,25 +1,27 @@
-// in_handler: the honest counterpart of pipe_helper. The fault handler calls mprotect(2) by itself,
-// which POSIX does not list as safe there and Linux does not mind; the difference between the two
-// is what the pipe costs.
+// in_handler: the counterpart of pipe_helper. The fault handler calls mprotect(2) by itself, which
+// POSIX does not list as safe there and Linux allows. The difference between the two strategies is
+// what the pipe costs.
 #include "strategies/fault_grown.hpp"
 
 namespace growstack {
 namespace {
 
-class InHandler final : public FaultGrown {
- public:
-  [[nodiscard]] const StrategyDescription& description() const noexcept override {
-    static constexpr StrategyDescription text{Strategy::in_handler, "in_handler",
-                                              "PROT_NONE; the fault handler commits by itself",
-                                              "5.9"};
-    return text;
-  }
-};
+constexpr StrategyDescription in_handler{
+    .strategy = Strategy::in_handler,
+    .name = "in_handler",
+    .description = "PROT_NONE; the fault handler commits by itself",
+    .least_kernel = "5.9",
+    .event = GrowthEvent::segmentation_fault,
+    .limit_is_exact = true,
+    .huge_pages = true,
+    .charge = DataCharge::as_it_grows};
+
+constinit const FaultGrown instance{in_handler};
 
 }  // namespace
 
-const Implementation& in_handler_strategy() noexcept {
-  static const InHandler instance;
+template <>
+const Implementation& implementation_of<Strategy::in_handler>() noexcept {
   return instance;
 }
 

@@ -1,7 +1,8 @@
 // locked: for code that may not wait for a page fault. Every page of the stack is in physical
-// memory from the start and stays there (mlock2); with StackOptions::lock_on_fault, from its first
-// touch on.
+// memory from the start and stays there (mlock2). With StackOptions::lock_on_fault it is there from
+// its first touch on.
 #include "errors.hpp"
+#include "memory/vm.hpp"
 #include "strategies/always_committed.hpp"
 
 #include <sys/mman.h>
@@ -12,20 +13,23 @@
 namespace growstack {
 namespace {
 
+constexpr StrategyDescription locked{
+    .strategy = Strategy::locked,
+    .name = "locked",
+    .description = "prefaulted and locked in memory: no page fault while it runs",
+    .least_kernel = "5.9",
+    .trims = false,
+    .locks_memory = true};
+
 class Locked final : public AlwaysCommitted {
  public:
-  [[nodiscard]] const StrategyDescription& description() const noexcept override {
-    static constexpr StrategyDescription text{
-        Strategy::locked, "locked", "prefaulted and locked in memory: no page fault while it runs",
-        "5.9"};
-    return text;
-  }
+  constexpr Locked() noexcept : AlwaysCommitted(locked) {}
 
   void check(const StackOptions& options) const override {
     rlimit allowed{};
     getrlimit(RLIMIT_MEMLOCK, &allowed);
-    // A process with CAP_IPC_LOCK may exceed it; mlock itself knows. What no unprivileged process
-    // may is told better here.
+    // A process with CAP_IPC_LOCK may exceed the limit, and only mlock itself knows whether this
+    // process may. For a process that may not, the message here is better than the kernel's errno.
     if (allowed.rlim_cur != RLIM_INFINITY && options.reserve > allowed.rlim_cur &&
         !may_lock(options.reserve)) {
       fail(ENOMEM, "locked: " + in_bytes(options.reserve) +
@@ -50,23 +54,18 @@ class Locked final : public AlwaysCommitted {
     if (error == 0) {
       error = vm::lock(bounds.floor, reserve, options.lock_on_fault);
       if (error != 0) {
-        error = error == ENOMEM
-                    ? EAGAIN
-                    : error;  // one of its two words for "no more"; the mapping itself is there
+        // The kernel reports "no more" as ENOMEM or as EAGAIN. It cannot mean the mapping, which is
+        // there.
+        error = error == ENOMEM ? EAGAIN : error;
         static_cast<void>(vm::decommit(bounds.floor, reserve, vm::Pages::small));
       }
     }
     return error;
   }
 
-  [[nodiscard]] int trim(handler::SlotRecord&, const Layout&,
-                         std::uintptr_t) const noexcept override {
-    return ENOTSUP;
-  }
-
  private:
-  /// Asks the kernel with address space that costs nothing: an onfault lock is counted like any,
-  /// and touches no page.
+  /// Asks the kernel by locking address space that costs nothing: a lock with MLOCK_ONFAULT counts
+  /// like any other lock, and touches no page.
   static bool may_lock(std::size_t bytes) noexcept {
     void* const probe =
         mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -79,10 +78,12 @@ class Locked final : public AlwaysCommitted {
   }
 };
 
+constinit const Locked instance;
+
 }  // namespace
 
-const Implementation& locked_strategy() noexcept {
-  static const Locked instance;
+template <>
+const Implementation& implementation_of<Strategy::locked>() noexcept {
   return instance;
 }
 

@@ -64,7 +64,7 @@ void put_on_trial(void (*body)()) {
   verdicts = 0;
   body();
   CHECK_MESSAGE((verdicts == 1 || (verdicts == 0 && skipped())),
-                "a claim wants one verdict, or a reason why not");
+                "a claim needs one verdict, or a reason why there is none");
 }
 
 }  // namespace growstack::testing
@@ -80,7 +80,7 @@ TEST_CASE("all 43 claims are on trial, each once") {
   CHECK(next == 44);
 }
 
-// For claims_table: a line each, fields separated by tabs.
+// What claims_table reads: a line for each, with its fields separated by tabs.
 
 GROWSTACK_SCENARIO("claims") {
   for (const Claim& each : claims()) {

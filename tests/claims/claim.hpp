@@ -1,17 +1,15 @@
 // A claim that people make about stacks and memory, put on trial on the reader's own machine.
 //
-//     CLAIM(1, "P", "A thread's stack is one anonymous mapping of the configured size, with a guard
-//     below it.",
-//           "a thread's stack is one mapping of the size asked for, with the guard at its lower
-//           end") {
+//     CLAIM(1, "P", "A thread's stack is one anonymous mapping, with a guard below it.",
+//           "a thread's stack is one mapping of the size asked for, with a guard below it") {
 //       ...look...
 //       CHECK(what must be so here);
 //       found(Verdict::holds, "{} KiB, of which {} KiB are the guard", ...);
 //     }
 //
-// First what is claimed, by which of the sources in claim.cpp; then the name of the test, which
-// says what is so. Each runs as a ctest test in a process of its own, so it may change limits and
-// leave memory behind; what must die, or needs a fresh process, is a scenario
+// First comes what is claimed, and by which of the sources in claim.cpp. Then comes the name of the
+// test, which says what is true. Each claim runs as a ctest test in a process of its own, so it may
+// change limits and leave memory behind. What must die, or needs a fresh process, is a scenario
 // (support/scenario.hpp) or a forked child (support/forked.hpp).
 #pragma once
 
@@ -47,16 +45,17 @@ struct Claim {
   int line;
 };
 
-/// All of them, by number.
+/// Returns all claims, in the order of their numbers.
 [[nodiscard]] std::vector<Claim> claims();
 
-/// What the names of the tests begin with: "07 ".
+/// Returns the name of the test of a claim: its number of two digits and its sentence.
 [[nodiscard]] std::string test_name(const Claim& claim);
 
-/// The outcome, once for each claim, with the figures that it rests on. Prints a line that
-/// claims_table reads.
+/// Prints the outcome of a claim and the figures on which it rests, in lines that claims_table
+/// reads. Is called once for each claim.
 void found_in_words(Verdict verdict, const std::string& measured);
 
+/// Formats the figures, and calls found_in_words().
 template <class... Arguments>
 void found(Verdict verdict, fmt::format_string<Arguments...> measured, Arguments&&... arguments) {
   found_in_words(verdict, fmt::format(measured, std::forward<Arguments>(arguments)...));

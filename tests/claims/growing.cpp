@@ -1,12 +1,14 @@
-// Growing by fault: a stack that gets its memory when it is touched, by a program that is told so.
+// Growing by fault: a stack that gets its memory when it is touched, from a program that is told of
+// each touch.
 //
 // Address space without permissions (PROT_NONE) costs nothing, but a touch of it is SIGSEGV. A
-// program may handle that signal: give the page its permissions, and return. The instruction that
-// touched is then executed again, and finds memory. This is how most of growstack's strategies
-// work. Here it is done with a few lines each, to see what holds of it and what does not; what they
-// leave out, the library is for.
+// program may handle that signal: it gives the page its permissions and returns. Then the
+// instruction is executed again, and finds memory. This is how most of growstack's strategies work.
+// Here a few lines do it, to see what is true of it and what is not. The library is there for all
+// that these lines leave out.
 #include "claims/claim.hpp"
 #include "claims/look.hpp"
+#include "claims/median.hpp"
 #include "support/descend.hpp"
 #include "support/forked.hpp"
 
@@ -41,7 +43,7 @@ namespace {
 
 // ---- a handler that grows -----------------------------------------------------------------------
 
-// A signal handler gets no argument of ours: what it needs lies in variables of the program.
+// A signal handler gets no argument of ours, so what it needs is in variables of the program.
 char* reserved = nullptr;  // address space without permissions
 std::size_t reserved_size = 0;
 std::size_t page_size = 0;
@@ -68,9 +70,8 @@ void open_page_of(const void* address) {
 void grow_in_handler(int signal, siginfo_t* info, void*) {
   const auto* const address = static_cast<const char*>(info->si_addr);
   if (address < reserved || address >= reserved + reserved_size) {
-    std::signal(
-        signal,
-        SIG_DFL);  // not ours: the instruction faults again, and the process dies as it should
+    // Not ours: the instruction faults again, and the process dies as it should.
+    std::signal(signal, SIG_DFL);
     return;
   }
   open_page_of(address);
@@ -85,8 +86,8 @@ void handle_faults_with(SignalHandler handler) {
   REQUIRE(sigaction(SIGSEGV, &action, nullptr) == 0);
 }
 
-/// The handler cannot run on the stack that has no room: it gets one of its own, for this thread.
-/// (SA_ONSTACK above.)
+/// Gives this thread a stack for the handler (SA_ONSTACK above), because the handler cannot run on
+/// the stack that has no room.
 void use_alternate_stack() {
   constexpr std::size_t size = 64 * KiB;
   static std::array<char, size> room;
@@ -107,7 +108,7 @@ void run_on_reserved(void (*body)()) {
 
 std::size_t wrong_bytes = 0;
 
-/// Down to the last page but one: a pattern in each frame, read again on the way back.
+/// Goes down to the last page but one, with a pattern in each frame that is read on the way back.
 void descend_through_reserved() {
   wrong_bytes = descend_to(reinterpret_cast<std::uintptr_t>(reserved) + page_size, 2 * KiB);
 }
@@ -141,8 +142,8 @@ void interrupt_with_every_call(int) {
 
 CLAIM(29, "S", "mmap and mprotect cannot be called in a signal handler.",
       "mmap and mprotect work in a signal handler, although POSIX does not list them") {
-  // A whole stack that is made of nothing but address space, each page by the handler's mprotect.
-  // In a child, which keeps the handler to itself; its exit code is 0 if all went well.
+  // A whole stack is made of nothing but address space, page by page, by the handler's mprotect. It
+  // is made in a child, which keeps the handler to itself. Its exit code is 0 if all went well.
   constexpr std::size_t size = MiB;
   const std::size_t pages = size / page_bytes();
   const int stack_in_child = end_of_child([&] {
@@ -155,11 +156,11 @@ CLAIM(29, "S", "mmap and mprotect cannot be called in a signal handler.",
   });
   CHECK(stack_in_child == 0);
 
-  // That handler ran where the program touched memory. Now one that interrupts anywhere, again and
-  // again, while the program makes the same calls, and takes and frees memory. The kernel runs a
-  // handler only on its way back to the program, so never in the middle of the thread's own mmap,
-  // with its locks held; and in the C library these calls are a single instruction, without a lock.
-  // (malloc is another matter: that has locks, and must not be called in a handler.)
+  // That handler ran where the program touched memory. The next one interrupts anywhere, again and
+  // again, while the program makes the same calls, and allocates and frees memory. The kernel runs
+  // a handler only on its way back to the program, and so never in the middle of the thread's own
+  // mmap while that holds locks. In the C library these calls are a single instruction, without a
+  // lock. (malloc is different: it has locks, and must not be called in a handler.)
   constexpr int wanted = 200;
   const int interrupted_in_child = end_of_child([&] {
     page_size = page_bytes();
@@ -173,8 +174,8 @@ CLAIM(29, "S", "mmap and mprotect cannot be called in a signal handler.",
     });
     while (interruptions < wanted) {
       use_every_call();
-      void* volatile block =
-          std::malloc(300 * KiB);  // comes from mmap, or from the heap, which brk enlarges
+      // Comes from mmap, or from the heap, which brk enlarges.
+      void* volatile block = std::malloc(300 * KiB);
       std::free(block);
     }
     interrupting.join();
@@ -194,8 +195,8 @@ namespace {
 std::array<int, 2> requests{};
 std::array<int, 2> replies{};
 
-/// What may be called in a signal handler, POSIX lists; read and write are on that list. So it
-/// writes the address to a pipe, and waits until another thread has done the rest.
+/// Writes the address to a pipe, and waits until another thread has done the rest. POSIX lists what
+/// a signal handler may call, and read and write are on that list.
 void ask_helper(int, siginfo_t* info, void*) {
   const int saved = errno;
   char done = 0;
@@ -206,7 +207,7 @@ void ask_helper(int, siginfo_t* info, void*) {
   errno = saved;
 }
 
-/// That thread, which runs no handler, and may call what it likes.
+/// Is what the other thread runs. It is no handler, so it may call any function.
 void help() {
   void* address = nullptr;
   while (read(requests[0], &address, sizeof address) == sizeof address) {
@@ -215,11 +216,6 @@ void help() {
       _exit(104);
     }
   }
-}
-
-double median(std::vector<double> samples) {
-  std::sort(samples.begin(), samples.end());
-  return samples.at(samples.size() / 2);
 }
 
 double nanoseconds_of_touch(char* place) {
@@ -234,9 +230,9 @@ double nanoseconds_of_touch(char* place) {
 CLAIM(30, "S", "A pipe and a helper thread make a stack grow with listed functions only.",
       "a pipe and a helper thread make a stack grow with "
       "listed functions only, for a multiple of the cost") {
-  // Both of these are bare minima. The real ones are growstack's strategies pipe_helper and
-  // in_handler, which know whose page it is, take more than a page at a time, and survive fork,
-  // full pipes and a helper that ended.
+  // Both ways are bare minima here. growstack's strategies pipe_helper and in_handler are the real
+  // ones. They know whose page it is, take more than a page at a time, and survive fork, full pipes
+  // and a helper that has ended.
   constexpr std::size_t size = MiB;
   const std::size_t pages = size / page_bytes();
   std::array<int, 2> ratio{};
@@ -253,7 +249,7 @@ CLAIM(30, "S", "A pipe and a helper thread make a stack grow with listed functio
     const auto opened = static_cast<std::size_t>(growths.load());
     const bool right = wrong_bytes == 0 && opened >= pages - 2 && opened <= pages;
 
-    // One page this way, one page that way, in turns.
+    // The two ways serve pages in turns.
     reserve(size);
     std::vector<double> asking;
     std::vector<double> directly;
@@ -263,7 +259,7 @@ CLAIM(30, "S", "A pipe and a helper thread make a stack grow with listed functio
       handle_faults_with(grow_in_handler);
       directly.push_back(nanoseconds_of_touch(reserved + (page + 1) * page_size));
     }
-    close(requests[1]);  // the helper's end
+    close(requests[1]);  // ends the helper
     helper.join();
     const double found_ratio = median(asking) / median(directly);
     return right && write(ratio[1], &found_ratio, sizeof found_ratio) == sizeof found_ratio ? 0 : 1;
@@ -290,9 +286,9 @@ void count_and_open(int, siginfo_t* info, void*) {
   open_page_of(info->si_addr);
 }
 
-/// A system call that is to put data somewhere: `fetch` returns what it returns. First it fails,
-/// for it is given an address without permissions; is the data still there, for an address that is
-/// in order?
+/// Calls fetch(address), which makes a system call that puts data at the address. First the call
+/// fails, because the address has no permissions. Returns whether the data is still there for an
+/// address that has them.
 template <class Fetch>
 bool survives(const Fetch& fetch) {
   errno = 0;
@@ -311,16 +307,16 @@ CLAIM(31, "S",
   void* const memory = mmap(nullptr, page_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   REQUIRE(memory != MAP_FAILED);
   without_permissions = static_cast<char*>(memory);
-  in_order = map_memory(page_size);  // nobody has touched this either, but it may be written: the
-                                     // kernel fills it for itself
+  // Nobody has touched this either. But it may be written, so the kernel fills it for itself.
+  in_order = map_memory(page_size);
   use_alternate_stack();
   struct sigaction before {};
   sigaction(SIGSEGV, nullptr, &before);
   handle_faults_with(count_and_open);
 
-  // A signal is for a program that does what it may not. A system call is not the program any more:
-  // it can be told by a return value. So the kernel notices and says EFAULT. Some calls have taken
-  // by then what they were to deliver.
+  // A signal tells a program that it did what it may not do. In a system call the kernel touches
+  // the memory, and it can say so by a return value: EFAULT. By then some calls have already taken
+  // what they were to deliver.
   std::array<int, 2> ends{};
   REQUIRE(pipe(ends.data()) == 0);
   REQUIRE(write(ends[1], "data", 4) == 4);
@@ -331,12 +327,12 @@ CLAIM(31, "S",
   REQUIRE(write(stream[1], "data", 4) == 4);
   CHECK(survives([&](char* place) { return read(stream[0], place, 4); }));
 
-  // Streams keep what they could not hand over. What comes as a whole is gone:
+  // Streams keep what they could not deliver. What comes as a whole is lost.
   std::array<int, 2> datagrams{};
   REQUIRE(socketpair(AF_UNIX, SOCK_DGRAM, 0, datagrams.data()) == 0);
   REQUIRE(write(datagrams[1], "data", 4) == 4);
   CHECK(!survives([&](char* place) { return recv(datagrams[0], place, 4, MSG_DONTWAIT); }));
-  CHECK(errno == EAGAIN);  // nothing there
+  CHECK(errno == EAGAIN);  // nothing is there
 
   const int count = eventfd(7, EFD_NONBLOCK);
   REQUIRE(count >= 0);
@@ -348,7 +344,7 @@ CLAIM(31, "S",
     _exit(0);
   }
   CHECK(!survives([&](char* place) { return waitpid(child, reinterpret_cast<int*>(place), 0); }));
-  CHECK(errno == ECHILD);  // how it ended, nobody will know
+  CHECK(errno == ECHILD);  // nobody will know how it ended
 
   sigset_t awaited;
   sigemptyset(&awaited);
@@ -363,13 +359,13 @@ CLAIM(31, "S",
   CHECK(errno == EAGAIN);
   pthread_sigmask(SIG_SETMASK, &blocked_before, nullptr);
 
-  // All of this without one call of the handler, which is in force: it runs as soon as the program
-  // itself touches.
+  // The handler was not called once, although it is installed: it runs as soon as the program
+  // itself touches the memory.
   CHECK(handler_calls == 0);
   *static_cast<volatile char*>(without_permissions) = 1;
   CHECK(handler_calls == 1);
-  // So memory must be there before the call. The touch was one way; growstack::ensure_committed is
-  // the library's.
+  // So memory must be there before the call. A touch is one way, and growstack::ensure_committed is
+  // the library's way.
   REQUIRE(write(ends[1], "data", 4) == 4);
   CHECK(read(ends[0], without_permissions, 4) == 4);
   sigaction(SIGSEGV, &before, nullptr);
@@ -381,13 +377,15 @@ CLAIM(31, "S",
 CLAIM(
     36, "S", "Split stacks cost at every call, and much more at a hot split.",
     "split stacks compare at every call, and a call where a piece of stack ends costs a multiple") {
-  // Another way to grow: the compiler (gcc -fsplit-stack) has each function ask first whether its
-  // frame still fits, and get another piece of stack elsewhere if it does not. When the function
-  // returns, it is back on the piece before. In a loop a call that just does not fit changes pieces
-  // every time: the hot split. How deep a program is when that happens, nobody sees in its source.
+  // This is another way to grow: the compiler (gcc -fsplit-stack) has each function ask first
+  // whether its frame still fits, and get another piece of stack elsewhere if it does not. When the
+  // function returns, the thread is back on the piece before. In a loop, a call that just does not
+  // fit changes pieces every time: the hot split. Nobody sees in the source how deep a program is
+  // when that happens.
   //
-  // That is why Go gave it up, and copies the stack to a larger place instead. A C++ program
-  // cannot: any pointer may lead to a variable on the stack, and nobody knows which.
+  // That is why Go gave split stacks up, and copies a stack to a larger place instead. A C++
+  // program cannot do that, because any pointer may lead to a variable on the stack, and nobody
+  // knows which.
   const std::string program =
       (std::filesystem::read_symlink("/proc/self/exe").parent_path() / "claims_split_stack")
           .string();
@@ -405,8 +403,8 @@ CLAIM(
   REQUIRE(std::fscanf(output.get(), "%d %d %d %lf %lf", &compares, &depths, &hot, &usual, &worst) ==
           5);
   CHECK(compares == 1);  // the function reads where its piece ends, before it does anything else
-  // A function of one frame was called at many depths, one small frame apart. At some its frame was
-  // not beside its caller's.
+  // A function was called at many depths, one small frame apart. At some depths its frame was not
+  // beside its caller's.
   CHECK(hot > 0);
   CHECK(hot < depths / 2);
   found(Verdict::holds,
@@ -417,7 +415,8 @@ CLAIM(
 
 namespace {
 
-/// What is resident of one stack before an excursion, after it, and when its memory was given back.
+/// How much of a stack is resident before an excursion, after it, and when its memory was given
+/// back.
 struct Excursion {
   std::size_t before = 0;
   std::size_t after = 0;
@@ -428,15 +427,14 @@ struct Excursion {
 
 constexpr std::size_t excursion_bytes = 4 * MiB;
 
-/// On the stack of an ordinary thread, whose lowest address and size are given.
+/// Makes an excursion on the stack of an ordinary thread.
 Excursion excursion_of_thread(char* lowest, std::size_t size) {
   Excursion seen;
   seen.before = resident_bytes(lowest, size);
   seen.wrong_bytes = descend(excursion_bytes);
   seen.after = resident_bytes(lowest, size);
-  // Everything that lies well below the frame of this function is of no more use. MADV_DONTNEED
-  // takes the pages away, and leaves the mapping: the next excursion gets new ones, filled with
-  // zeros.
+  // Nobody needs what lies well below the frame of this function. MADV_DONTNEED takes the pages
+  // away and leaves the mapping. The next excursion gets new pages, filled with zeros.
   constexpr std::size_t headroom = 64 * KiB;
   const std::uintptr_t useless_end = (GROWSTACK_HERE - headroom) / page_bytes() * page_bytes();
   seen.succeeded =
@@ -458,7 +456,7 @@ void check(const Excursion& seen) {
 
 CLAIM(37, "S", "Deep stacks can give memory back when the excursion is over.",
       "a stack can give back what an excursion left below it, if somebody asks for it") {
-  // Pages of 4 KiB only. Where the system gives huge pages to everybody, a touch may fill 2 MiB.
+  // Small pages only. Where the system gives huge pages to everybody, a touch may fill 2 MiB.
   prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
   Excursion thread;
   pthread_attr_t attributes;
@@ -466,13 +464,8 @@ CLAIM(37, "S", "Deep stacks can give memory back when the excursion is over.",
   pthread_attr_setstacksize(&attributes, 2 * excursion_bytes);
   pthread_t running{};
   const auto in_thread = [](void* result) -> void* {
-    pthread_attr_t own;
-    void* lowest = nullptr;
-    std::size_t size = 0;
-    pthread_getattr_np(pthread_self(), &own);
-    pthread_attr_getstack(&own, &lowest, &size);
-    pthread_attr_destroy(&own);
-    *static_cast<Excursion*>(result) = excursion_of_thread(static_cast<char*>(lowest), size);
+    const StackPlace stack = running_stack();
+    *static_cast<Excursion*>(result) = excursion_of_thread(stack.begin, stack.size());
     return nullptr;
   };
   REQUIRE(pthread_create(&running, &attributes, in_thread, &thread) == 0);
@@ -480,8 +473,8 @@ CLAIM(37, "S", "Deep stacks can give memory back when the excursion is over.",
   pthread_attr_destroy(&attributes);
   check(thread);
 
-  // With a stack of growstack's it is one call, and what counted against the limits of the process
-  // is given back as well.
+  // On a stack of growstack's one call does it, and also gives back what counted against the limits
+  // of the process.
   growstack::Stack stack(
       {.reserve = 2 * excursion_bytes, .strategy = growstack::Strategy::in_handler});
   Excursion growable;
@@ -527,7 +520,8 @@ CLAIM(40, "L",
   std::vector<growstack::Stack> first_slab;
   first_slab.emplace_back(options);
   CHECK(arenas() == 1);
-  // Partial: it has a place for the next one. It is full when the next one needs another slab.
+  // A slab is partial as long as it has a place for the next stack. It is full when the next stack
+  // needs another slab.
   while (arenas() == 1 && first_slab.size() < 10'000) {
     first_slab.emplace_back(options);
   }
@@ -537,7 +531,7 @@ CLAIM(40, "L",
   first_slab.pop_back();
   const std::size_t places = first_slab.size();
   CHECK(places > 1);
-  // Each slab is in one piece: the stacks of the first one lie beside each other.
+  // Each slab is in one piece, so the stacks of the first one lie beside each other.
   std::vector<const char*> bases;
   for (const growstack::Stack& stack : first_slab) {
     bases.push_back(static_cast<const char*>(stack.base()));
@@ -546,7 +540,7 @@ CLAIM(40, "L",
   CHECK(static_cast<std::size_t>(*highest - *lowest) ==
         (places - 1) * (options.reserve + options.guard));
 
-  // From full to partial: a place that is given back gets the next stack, and no further slab is
+  // From full to partial: the next stack gets a place that was given back, and no further slab is
   // needed.
   const void* const given_back = first_slab.front().base();
   first_slab.erase(first_slab.begin());
@@ -555,14 +549,14 @@ CLAIM(40, "L",
   while (arenas() == 2 && more.size() < 2 * places) {
     more.emplace_back(options);
   }
-  CHECK(more.size() ==
-        places + 1);  // one place in the first, all but one in the second, and one in a third slab
+  // One place in the first slab, all but one in the second, and one in a third.
+  CHECK(more.size() == places + 1);
   CHECK(arenas() == 3);
   CHECK(std::ranges::any_of(
       more, [&](const growstack::Stack& stack) { return stack.base() == given_back; }));
 
-  // From partial to empty: where a slab cache keeps some of those for the next object, here the
-  // address space goes back.
+  // From partial to empty: a slab cache keeps some empty slabs for the next object, but growstack
+  // gives their address space back.
   const char* const third = static_cast<const char*>(more.back().base());
   more.pop_back();
   CHECK(arenas() == 2);

@@ -6,7 +6,7 @@ namespace growstack::testing {
 
 void GROWSTACK_LARGE_FRAME() {
   volatile char room[large_frame_bytes];
-  asm volatile("" : : "r"(room) : "memory");  // for all the compiler knows all of it is used
+  asm volatile("" : : "r"(room) : "memory");  // the compiler must think that all of it is used
   room[0] = 1;
 }
 

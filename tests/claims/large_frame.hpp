@@ -7,8 +7,8 @@ namespace growstack::testing {
 
 inline constexpr std::size_t large_frame_bytes = std::size_t{512} * 1024;
 
-/// Takes that much of the stack, and writes one byte at its lower end. The second one is compiled
-/// with -fstack-clash-protection.
+/// Take large_frame_bytes of the stack, and write one byte at the lower end. The second one is
+/// compiled with -fstack-clash-protection.
 void large_frame();
 void large_frame_that_probes();
 

@@ -1,5 +1,7 @@
 #include "claims/look.hpp"
 
+#include "support/address_of.hpp"
+
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -12,8 +14,8 @@
 namespace growstack::testing {
 namespace {
 
-[[noreturn]] void fail(const char* what) {
-  throw std::system_error(errno, std::generic_category(), what);
+[[noreturn]] void fail(const char* what, int error = errno) {
+  throw std::system_error(error, std::generic_category(), what);
 }
 
 }  // namespace
@@ -22,7 +24,7 @@ std::size_t page_bytes() { return static_cast<std::size_t>(sysconf(_SC_PAGESIZE)
 
 Mapping mapping_of(const void* address) {
   const std::vector<Mapping> found = mappings();
-  const auto wanted = reinterpret_cast<std::uintptr_t>(address);
+  const std::uintptr_t wanted = address_of(address);
   for (const Mapping& each : found) {
     if (each.begin <= wanted && wanted < each.end) {
       return each;
@@ -36,8 +38,7 @@ std::size_t resident_bytes(const void* begin, std::size_t size) {
   const std::size_t pages = size / page_bytes();
   std::vector<std::uint64_t> entries(pages);
   const int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-  const auto offset = static_cast<off_t>(reinterpret_cast<std::uintptr_t>(begin) / page_bytes() *
-                                         sizeof(std::uint64_t));
+  const auto offset = static_cast<off_t>(address_of(begin) / page_bytes() * sizeof(std::uint64_t));
   const auto wanted = static_cast<ssize_t>(pages * sizeof(std::uint64_t));
   const bool is_read = pagemap >= 0 && pread(pagemap, entries.data(),
                                              static_cast<std::size_t>(wanted), offset) == wanted;
@@ -93,5 +94,23 @@ void touch_each_page(void* begin, std::size_t size) {
     bytes[offset - page_bytes()] = 1;
   }
 }
+
+bool StackPlace::contains(const void* address) const {
+  return address_of(begin) <= address_of(address) && address_of(address) < address_of(end);
+}
+
+StackPlace stack_of(pthread_t thread) {
+  pthread_attr_t attributes;
+  if (const int error = pthread_getattr_np(thread, &attributes); error != 0) {
+    fail("pthread_getattr_np", error);
+  }
+  void* begin = nullptr;
+  std::size_t size = 0;
+  pthread_attr_getstack(&attributes, &begin, &size);
+  pthread_attr_destroy(&attributes);
+  return {.begin = static_cast<char*>(begin), .end = static_cast<char*>(begin) + size};
+}
+
+StackPlace running_stack() { return stack_of(pthread_self()); }
 
 }  // namespace growstack::testing

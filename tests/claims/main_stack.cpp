@@ -1,14 +1,14 @@
-// The main thread's stack: the one that the kernel makes, and grows by itself.
+// The main thread's stack, which the kernel makes and grows by itself.
 //
-// The stacks of all other threads are mapped in full by the C library (thread_stacks.cpp). That of
-// the main thread is made by the kernel when it starts the program: execve(2) puts the arguments
-// and the environment at the upper end of a small mapping, [stack] in /proc/self/smaps. When the
-// processor is told to touch memory that is not there, it stops and asks the kernel: a page fault.
-// If that was below this mapping, the kernel decides whether to extend it.
+// The C library maps the stacks of all other threads in full (thread_stacks.cpp). The kernel makes
+// the main thread's stack when it starts the program: execve(2) puts the arguments and the
+// environment at the upper end of a small mapping, [stack] in /proc/self/smaps. When the processor
+// is told to touch memory that is not there, it stops and asks the kernel: a page fault. If the
+// touch was below this mapping, the kernel decides whether to extend it.
 //
-// How a main thread's stack begins, and how it ends, can be seen in a fresh process only. So most
-// of what is looked at here happens in scenarios: functions that this executable runs when it is
-// started anew. They print numbers, and the claims read them.
+// Only a fresh process shows how a main thread's stack begins and how it ends. So most of this
+// happens in scenarios: functions that this executable runs when it is started anew. They print
+// numbers, and the claims read them.
 #include "claims/claim.hpp"
 #include "claims/look.hpp"
 #include "support/descend.hpp"
@@ -36,7 +36,7 @@ using namespace growstack::testing;
 
 namespace {
 
-/// What a scenario printed, number by number.
+/// Returns the numbers that a scenario printed.
 std::vector<std::size_t> numbers_in(const Ended& ended, std::size_t how_many) {
   REQUIRE_MESSAGE(ended.exit_code == 0, ended.err);
   std::istringstream out(ended.out);
@@ -48,8 +48,8 @@ std::vector<std::size_t> numbers_in(const Ended& ended, std::size_t how_many) {
   return numbers;
 }
 
-/// The main thread's stack as it is now. Another thread reads /proc/self/smaps, so that this stack
-/// is not touched by that.
+/// Returns the main thread's stack as it is now. Another thread reads /proc/self/smaps, so that the
+/// reading does not touch this stack.
 Mapping main_stack() {
   Mapping stack;
   const char here = 0;
@@ -57,25 +57,25 @@ Mapping main_stack() {
   return stack;
 }
 
-/// Sets the soft limit, which is the one that counts.
+/// Sets the soft RLIMIT_STACK. Throws if the hard limit is lower.
 void limit_stack_to(rlim_t bytes) {
   if (!set_soft_limit(RLIMIT_STACK, bytes)) {
     throw std::system_error(errno, std::generic_category(), "setrlimit");
   }
 }
 
-/// Whether the soft limit may be set to that.
+/// Returns whether limit_stack_to() can set the limit.
 bool may_limit_stack_to(std::size_t bytes) { return bytes <= limits_of(RLIMIT_STACK).rlim_max; }
 
-/// Where huge pages are switched on for everything, the kernel may fill 2 MiB at a touch. Not in
-/// this process.
+/// Has this process use small pages only. Where huge pages are switched on for everything, the
+/// kernel may otherwise fill 2 MiB at a touch.
 void small_pages_only() { prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0); }
 
 void touch(std::uintptr_t address) { *reinterpret_cast<volatile char*>(address) = 1; }
 
 std::uintptr_t page_of(std::uintptr_t address) { return address / page_bytes() * page_bytes(); }
 
-/// Bytes that are resident in [begin, end).
+/// Returns how many bytes of [begin, end) are resident.
 std::size_t resident_between(std::uintptr_t begin, std::uintptr_t end) {
   return resident_bytes(reinterpret_cast<const void*>(begin), end - begin);
 }
@@ -157,15 +157,16 @@ namespace {
 
 constexpr std::size_t array_bytes = 200 * KiB;
 
-/// Only whole pages of the array are counted, so that they hold nothing else.
+/// Writes the first byte of the array, and returns how many bytes of it are resident. Only whole
+/// pages are counted, so that nothing else is in them.
 std::size_t resident_after_one_touch(char* array) {
   static_cast<volatile char*>(array)[0] = 1;
   const auto begin = reinterpret_cast<std::uintptr_t>(array);
   return resident_between(page_of(begin), page_of(begin + array_bytes));
 }
 
-// GCC can compile single functions with an option, or without it where a distribution has made it
-// the default.
+// GCC can compile a single function with an option, or without one that a distribution has made the
+// default.
 #if defined(__clang__)
 constexpr bool options_for_functions = false;
 #define WITH_OPTION(option) gnu::noinline
@@ -174,7 +175,7 @@ constexpr bool options_for_functions = true;
 #define WITH_OPTION(option) gnu::noipa, gnu::optimize(option)
 #endif
 
-/// The array begins at its lowest address, where the stack pointer is: the rest of it lies above.
+/// Has an array that begins where the stack pointer is. The rest of the array lies above.
 [[WITH_OPTION("no-stack-clash-protection")]] std::size_t with_large_array() {
   std::array<char, array_bytes> array;
   asm volatile("" : : "r"(array.data()) : "memory");
@@ -203,7 +204,7 @@ GROWSTACK_SCENARIO("main stack: a large array") {
 CLAIM(15, "R", "A local array of 200 KB whose first byte is touched is resident as a whole.",
       "of a local array of 200 KiB whose first byte is touched, one page is resident") {
   // A function makes room for its local variables by moving the stack pointer, which touches
-  // nothing. So of the array there is what is written to. Different when it is compiled with
+  // nothing. So only that part of the array is there that was written. This is different with
   // -fstack-clash-protection, a default of some distributions: then the function touches each page
   // on the way down, so that it cannot jump over a guard.
   if (!may_limit_stack_to(4 * MiB)) {
@@ -233,10 +234,10 @@ GROWSTACK_SCENARIO("main stack: what stays") {
   const std::size_t deep = main_stack().size();
   const std::uintptr_t begin = main_stack().begin;
   const std::size_t after_return = resident_between(begin, above);
-  // Nothing of what a program may do in its everyday life changes that.
+  // Nothing that a program usually does changes that.
   usleep(20'000);
   const std::size_t later = resident_between(begin, above);
-  // But it can give these pages back. What frames above still need must not be among them.
+  // But it can give these pages back, except what frames above still need.
   madvise(reinterpret_cast<void*>(begin), above - begin, MADV_DONTNEED);
   const std::size_t given_back = resident_between(begin, above);
   fmt::print("{} {} {} {} {} {} {}\n", at_first, deep, above - begin, after_return, later,
@@ -249,9 +250,9 @@ CLAIM(16, "R, L",
       "function returns. L: the stack shrinks by itself.",
       "the main thread's stack keeps its size and its pages "
       "after the function returns and never shrinks by itself") {
-  // A return moves the stack pointer up, and the kernel does not look at that register but when
-  // there is a fault. So what the stack has grown to, it keeps until the process ends. The memory
-  // can be given back by madvise(2), the address space stays part of the mapping even then.
+  // A return moves the stack pointer up, and the kernel looks at that register only at a fault. So
+  // the stack keeps the size that it has grown to until the process ends. madvise(2) can give the
+  // memory back, but even then the address space stays part of the mapping.
   if (!may_limit_stack_to(4 * MiB)) {
     return skip(low_hard_limit);
   }
@@ -278,7 +279,8 @@ namespace {
 
 constexpr int segmentation_fault = killed_by(SIGSEGV);
 
-/// How a child ends that has that limit and touches the lowest byte of a stack of that size.
+/// Returns how a child ends that sets that limit and touches the lowest byte of a stack of that
+/// size.
 int end_of_stack(std::uintptr_t end, std::size_t limit, std::size_t size) {
   return end_of_child([=] {
     no_core();
@@ -372,8 +374,8 @@ void handle_segmentation_fault(int flags) {
   sigaction(SIGSEGV, &action, nullptr);
 }
 
-/// Whether a core dump would become a file in the current directory: core_pattern is a plain name
-/// then, neither a path nor a program to run.
+/// Returns whether a core dump becomes a file in the current directory: then core_pattern is a
+/// plain name, and neither a path nor a program to run.
 bool core_is_a_plain_file() {
   std::ifstream file("/proc/sys/kernel/core_pattern");
   std::string pattern;
@@ -406,7 +408,7 @@ GROWSTACK_SCENARIO("main stack: overflow with a handler on an alternate stack") 
   sigaltstack(&alternate, nullptr);
   handle_segmentation_fault(SA_ONSTACK);
   static int volatile times = 0;
-  sigsetjmp(back_in_main, 1);  // comes back here from the handler, with the signals unblocked again
+  sigsetjmp(back_in_main, 1);  // the handler jumps here, which unblocks the signals again
   if (times < 2) {
     times = times + 1;
     overflow();
@@ -417,9 +419,9 @@ GROWSTACK_SCENARIO("main stack: overflow with a handler on an alternate stack") 
 CLAIM(18, "L", "Overflow means SIGSEGV and a core dump; on an alternate stack it can be caught.",
       "overflow is SIGSEGV, with a core dump if the limit allows one, "
       "and can be caught on an alternate stack only") {
-  // Where growth is refused, the fault becomes SIGSEGV, whose default is to end the process with a
-  // core dump. RLIMIT_CORE decides about the latter: most systems set it to 0, or hand the dump to
-  // a program.
+  // If growth is refused, the fault becomes SIGSEGV, which by default ends the process with a core
+  // dump. RLIMIT_CORE decides about the core dump: most systems set it to 0, or hand the dump to a
+  // program.
   if (!may_limit_stack_to(4 * MiB)) {
     return skip(low_hard_limit);
   }

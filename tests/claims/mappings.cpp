@@ -1,14 +1,15 @@
-// Mappings, guards and their limits: what stands between a stack and its neighbours, and how much
-// of it there may be.
+// Mappings, guards and their limits: what lies between a stack and its neighbours, and how many
+// mappings there may be.
 //
 // A mapping is a range of addresses with the same permissions and flags, one line in
 // /proc/self/maps. A stack with a guard takes two: what may be used, and below it the guard,
-// without permissions (PROT_NONE). Two things follow that the reader learns here: mappings are
-// counted, so many stacks are many mappings, and what becomes of an address just below a stack
-// depends on which mapping lies there, if any.
+// without permissions (PROT_NONE). Two things follow from this. The kernel counts mappings, so many
+// stacks need many mappings. And what a touch just below a stack does depends on which mapping lies
+// there, if any.
 #include "claims/claim.hpp"
 #include "claims/large_frame.hpp"
 #include "claims/look.hpp"
+#include "claims/median.hpp"
 #include "support/descend.hpp"
 #include "support/forked.hpp"
 #include "support/limits.hpp"
@@ -47,11 +48,6 @@ double nanoseconds_since(Clock::time_point before) {
   return std::chrono::duration<double, std::nano>(Clock::now() - before).count();
 }
 
-double median(std::vector<double> samples) {
-  std::sort(samples.begin(), samples.end());
-  return samples.at(samples.size() / 2);
-}
-
 bool kernel_is_at_least(int major, int minor) {
   utsname names{};
   int found_major = 0;
@@ -63,15 +59,15 @@ bool kernel_is_at_least(int major, int minor) {
 
 // ---- many mappings ------------------------------------------------------------------------------
 
-/// The smallest stack with a guard, as a thread library makes one: two mappings. False if the
-/// kernel refuses.
+/// Maps the smallest stack with a guard, as a thread library does: two mappings. Returns false if
+/// the kernel refuses.
 bool map_stack_with_guard() {
   void* const memory =
       mmap(nullptr, 2 * page_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   return memory != MAP_FAILED && mprotect(memory, page_bytes(), PROT_NONE) == 0;
 }
 
-/// What one page fault takes, and one mmap with its munmap.
+/// The time of one page fault, and of one mmap with its munmap.
 struct Costs {
   double fault = 0;
   double map_and_unmap = 0;
@@ -79,15 +75,15 @@ struct Costs {
 
 Costs measure_costs(char* memory, std::size_t pages) {
   Costs costs;
-  madvise(memory, pages * page_bytes(),
-          MADV_DONTNEED);  // so that each touch is a first touch again
+  // So that each touch is a first touch again.
+  madvise(memory, pages * page_bytes(), MADV_DONTNEED);
   Clock::time_point before = Clock::now();
   touch_each_page(memory, pages * page_bytes());
   costs.fault = nanoseconds_since(before) / static_cast<double>(pages);
   before = Clock::now();
   for (std::size_t round = 0; round < pages; ++round) {
-    // Readable only: unlike its neighbours, so that the kernel cannot just make one of them a page
-    // larger.
+    // It can only be read, unlike its neighbours, so that the kernel cannot just make one of them a
+    // page larger.
     munmap(mmap(nullptr, page_bytes(), PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
            page_bytes());
   }
@@ -103,8 +99,8 @@ CLAIM(32, "S, L",
   const std::size_t most = number_in("/proc/sys/vm/max_map_count");
   REQUIRE(most > 2000);
 
-  // First the end. A child of fork() begins with the mappings of its parent, and takes with it what
-  // it adds.
+  // First the limit. A child of fork() begins with the mappings of its parent, and what it adds
+  // ends with it.
   constexpr std::size_t enough = 300'000;
   auto* const stacks = static_cast<std::size_t*>(
       mmap(nullptr, page_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
@@ -120,18 +116,18 @@ CLAIM(32, "S, L",
     return 0;
   });
   if (most < 2 * enough) {
-    CHECK(refused == ENOMEM);  // "out of memory", of which there is enough
-    // Two for each stack. Give or take a few: the last stack may have got its memory, but not its
-    // guard; and [vsyscall], which the list of mappings ends with, is no mapping of the process.
+    CHECK(refused == ENOMEM);  // "out of memory", although there is enough
+    // Two for each stack, give or take a few. The last stack may have got its memory and no guard.
+    // And [vsyscall], which ends the list of mappings, is no mapping of the process.
     CHECK(before + 2 * *stacks <= most + 4);
     CHECK(before + 2 * *stacks + 4 >= most);
   } else {
     CHECK(refused == 0);  // a limit that somebody has raised far
   }
 
-  // Then the cost of those that one may have. To find the mapping of an address the kernel walks a
-  // tree: with 60,000 that is a few levels deep, with 100 one or two. The same is done in turns by
-  // a child that has them and by this process.
+  // Then the cost. To find the mapping of an address the kernel walks a tree, which has a few
+  // levels for 60,000 mappings and one or two for 100. A child that has so many and this process do
+  // the same in turns.
   const std::size_t many = std::min(std::size_t{60'000}, most - 1000);
   constexpr std::size_t pages = 128;
   constexpr int rounds = 40;
@@ -167,7 +163,8 @@ CLAIM(32, "S, L",
   close(turn[1]);
   waitpid(child, nullptr, 0);
 
-  // The maple tree cannot be asked for, but its nodes are a kind of object that the kernel counts.
+  // Nothing tells of the maple tree itself, but its nodes are a kind of object that the kernel
+  // counts.
   const bool kinds_are_listed = access("/sys/kernel/slab", R_OK) == 0;
   if (kinds_are_listed && kernel_is_at_least(6, 1)) {
     CHECK(access("/sys/kernel/slab/maple_node", F_OK) == 0);
@@ -187,7 +184,7 @@ namespace {
 // address down. The main thread's stack is one, and mmap makes others with the flag MAP_GROWSDOWN.
 // Below such a mapping lies nothing: no reservation.
 
-/// Addresses at which nothing is mapped.
+/// Returns addresses at which nothing is mapped.
 char* find_hole(std::size_t size) {
   void* const place =
       mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -196,15 +193,15 @@ char* find_hole(std::size_t size) {
   return static_cast<char*>(place);
 }
 
-/// Maps something exactly there.
+/// Maps memory exactly at that place.
 void map_at(char* place, std::size_t size, int protection, int further_flags = 0) {
   const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | further_flags;
   REQUIRE(mmap(place, size, protection, flags, -1, 0) == place);
 }
 
-/// Has the kernel write a byte there, as part of a system call. It answers EFAULT where a write of
-/// our own would be SIGSEGV. The system call is bare, because getrandom() of glibc 2.41 writes
-/// without the kernel (vDSO, Linux 6.11).
+/// Has the kernel write a byte, as part of a system call. Returns false where the kernel answers
+/// EFAULT and a write of our own would be SIGSEGV. The system call is bare, because getrandom() of
+/// glibc 2.41 writes without the kernel (vDSO, Linux 6.11).
 bool can_be_written(char* place) { return syscall(SYS_getrandom, place, 1, 0) == 1; }
 
 /// Grows the mapping whose lowest address is `lowest` page by page, until the kernel refuses or
@@ -216,8 +213,8 @@ char* grow(char* lowest, const char* end) {
   return lowest;
 }
 
-/// The distance that a growing stack keeps from others: 256 pages, unless the kernel was booted
-/// with another number.
+/// Returns the distance that a growing stack keeps from other mappings: 256 pages, unless the
+/// kernel was booted with another number.
 std::size_t stack_guard_gap() {
   std::ifstream file("/proc/cmdline");
   std::string options;
@@ -252,12 +249,12 @@ CLAIM(33, "S",
   const std::size_t above_its_like = grown_above_neighbour(PROT_READ | PROT_WRITE, MAP_GROWSDOWN);
 
   // The kernel keeps a gap to memory that may be used, so that a frame which reaches over the end
-  // is noticed...
+  // is noticed.
   CHECK(above_memory == room - stack_guard_gap());
-  // ...none to memory without permissions, which is taken for a guard...
+  // It keeps none to memory without permissions, which it takes for a guard.
   CHECK(above_no_permissions == room);
-  // ...and none to a mapping that grows down as well: the next frame would lie in the neighbour's
-  // memory, without any fault.
+  // And it keeps none to a mapping that grows down as well. The next frame would lie in the
+  // neighbour's memory, without any fault.
   CHECK(above_its_like == room);
   found(Verdict::holds,
         "of {} KiB between it and a neighbour it gets {} KiB above read-write memory, "
@@ -279,17 +276,16 @@ CLAIM(34, "S", "To unmap a MAP_GROWSDOWN stack one must find out how far it grew
   char* const lowest = grow(stack, stack - deep);
   REQUIRE(lowest == stack - deep);
 
-  // With the address and the size that mmap was called with, munmap succeeds, and leaves all the
+  // munmap with the address and the size that mmap was called with succeeds, and leaves all the
   // rest.
   CHECK(munmap(stack, page_bytes()) == 0);
   const std::size_t left = mapped_bytes(hole, stack + page_bytes());
   CHECK(left == deep);
-  // How far it grew is told by the list of mappings, and by nothing else: there is no system call
-  // that asks for it.
+  // Only the list of mappings tells how far it grew. There is no system call that asks for it.
   CHECK(mapping_of(stack - 1).begin == reinterpret_cast<std::uintptr_t>(lowest));
 
-  // munmap does not mind holes, so one could unmap all of the room, however much is used. But
-  // nobody owns the room: what other code mapped there in the meantime goes as well.
+  // munmap does not mind holes, so a program could unmap all of the room, however much of it is
+  // used. But nobody owns the room, so what other code has mapped there goes as well.
   char* const stranger = hole + MiB;
   map_at(stranger, page_bytes(), PROT_READ | PROT_WRITE);
   CHECK(munmap(hole, room + page_bytes()) == 0);
@@ -305,8 +301,9 @@ CLAIM(35, "L", "MAP_GROWSDOWN obeys RLIMIT_STACK.",
   if (!set_soft_limit(RLIMIT_STACK, 2 * limit)) {
     return skip("RLIMIT_STACK allows less than this test needs");
   }
-  // Three that grow down, each with room below it. They share one hole: were each to look for one
-  // of its own, it would find the room of the one before, which is free as far as the kernel knows.
+  // Three mappings grow down, each with room below it. They share one hole. If each looked for a
+  // hole of its own, it would find the room of the one before, which is free as far as the kernel
+  // knows.
   char* const hole = find_hole(3 * room);
   const auto map_growing = [&](std::size_t place, std::size_t size) {
     char* const lowest = hole + (place + 1) * room - size;
@@ -318,16 +315,17 @@ CLAIM(35, "L", "MAP_GROWSDOWN obeys RLIMIT_STACK.",
   char* const second = map_growing(1, page_bytes());
   char* const first_lowest = grow(first, first - room + page_bytes());
   grow(second, second - room + page_bytes());
-  // The limit is for each of them alone, not for all stacks together.
+  // The limit is for each of them alone, and not for all together.
   CHECK(mapping_of(first).size() == limit);
   CHECK(mapping_of(second).size() == limit);
 
-  // It is read when a touch asks for more, so that one that was stopped can go on.
+  // The kernel reads the limit when a touch asks for more, so a mapping that was stopped can go on.
   set_soft_limit(RLIMIT_STACK, 2 * limit);
   grow(first_lowest, first - room + page_bytes());
   CHECK(mapping_of(first).size() == 2 * limit);
 
-  // It bounds growth, not mmap: a mapping may begin larger than that, but then it grows no further.
+  // It bounds growth and not mmap. A mapping may begin larger than the limit, but then it grows no
+  // further.
   set_soft_limit(RLIMIT_STACK, limit);
   char* const large = map_growing(2, 2 * limit);
   CHECK(grow(large, large - page_bytes()) == large);
@@ -347,9 +345,9 @@ constexpr std::size_t stack_bytes = large_frame_bytes / 2;
 constexpr int nothing_noticed = 0;
 constexpr int neighbour_overwritten = 7;
 
-/// Runs body() in a thread whose stack lies so, from high to low addresses: the stack, a guard of
-/// one page, memory that belongs to somebody else. Tells whether that was overwritten. For a child:
-/// it may die.
+/// Runs body() in a thread. Below its stack is a guard of one page, and below the guard is memory
+/// that belongs to somebody else. Returns whether that memory was overwritten. To be called in a
+/// child, because it may die.
 int run_above_a_neighbour(void* (*body)(void*)) {
   no_core();
   char* const neighbour = map_memory(neighbour_bytes + page_bytes() + stack_bytes);
@@ -373,7 +371,7 @@ int run_above_a_neighbour(void* (*body)(void*)) {
 CLAIM(38, "S", "A guard page makes overflow a fault.",
       "a guard page makes overflow a fault, but a frame larger "
       "than the guard lands beyond it, unless the compiler probes") {
-  // Many small frames, 64 KiB too far: one of them touches the guard.
+  // Many small frames go 64 KiB too far. One of them touches the guard.
   const int small_frames = end_of_child([] {
     return run_above_a_neighbour([](void* stack) -> void* {
       descend_to(reinterpret_cast<std::uintptr_t>(stack) - 64 * KiB);
@@ -382,8 +380,8 @@ CLAIM(38, "S", "A guard page makes overflow a fault.",
   });
   CHECK(small_frames == killed_by(SIGSEGV));
 
-  // One frame twice as large as the stack, of which only the far end is written: nothing in between
-  // is touched, the guard neither. The thread returns as if nothing had been.
+  // One frame is twice as large as the stack, and only its far end is written. Nothing in between
+  // is touched, not even the guard. The thread returns as if nothing had happened.
   const int one_large_frame = end_of_child([] {
     return run_above_a_neighbour([](void*) -> void* {
       large_frame();
@@ -409,32 +407,6 @@ CLAIM(38, "S", "A guard page makes overflow a fault.",
 
 namespace {
 
-/// Where the calling thread's stack lies, as the C library knows it.
-struct Bounds {
-  const char* lowest = nullptr;
-  const char* end = nullptr;
-
-  [[nodiscard]] bool contain(const void* address) const {
-    const auto wanted = reinterpret_cast<std::uintptr_t>(address);
-    return reinterpret_cast<std::uintptr_t>(lowest) <= wanted &&
-           wanted < reinterpret_cast<std::uintptr_t>(end);
-  }
-  [[nodiscard]] std::size_t size() const { return static_cast<std::size_t>(end - lowest); }
-};
-
-Bounds bounds_of_this_thread() {
-  pthread_attr_t attributes;
-  void* lowest = nullptr;
-  std::size_t size = 0;
-  if (pthread_getattr_np(pthread_self(), &attributes) != 0) {
-    return {};
-  }
-  pthread_attr_getstack(&attributes, &lowest, &size);
-  pthread_attr_destroy(&attributes);
-  return {.lowest = static_cast<const char*>(lowest),
-          .end = static_cast<const char*>(lowest) + size};
-}
-
 const char not_on_any_stack = 0;
 
 }  // namespace
@@ -448,18 +420,18 @@ CLAIM(39, "R",
   CHECK(dlsym(RTLD_DEFAULT, "stack_getbounds") == nullptr);
   CHECK(dlsym(RTLD_DEFAULT, "stack_inbounds") == nullptr);
 
-  // The main thread: glibc looks for the mapping in /proc/self/maps and takes RLIMIT_STACK for the
-  // size, each time anew. So the bounds are those the stack may have, not those it has. (The
-  // arguments and the environment lie above it.)
+  // The main thread: each time glibc looks for the mapping in /proc/self/maps, and takes
+  // RLIMIT_STACK for the size. So these are the bounds that the stack may have, and not those that
+  // it has. (The arguments and the environment lie above it.)
   const char here = 0;
   if (!set_soft_limit(RLIMIT_STACK, 8 * MiB)) {
     return skip("RLIMIT_STACK allows less than this test needs");
   }
-  const Bounds main_thread = bounds_of_this_thread();
+  const StackPlace main_thread = running_stack();
   set_soft_limit(RLIMIT_STACK, 4 * MiB);
-  const Bounds under_lower_limit = bounds_of_this_thread();
-  CHECK(main_thread.contain(&here));
-  CHECK(!main_thread.contain(&not_on_any_stack));
+  const StackPlace under_lower_limit = running_stack();
+  CHECK(main_thread.contains(&here));
+  CHECK(!main_thread.contains(&not_on_any_stack));
   CHECK(main_thread.size() <= 8 * MiB);
   CHECK(main_thread.size() > mapping_of(&here).size());
   CHECK(under_lower_limit.end == main_thread.end);
@@ -467,30 +439,30 @@ CLAIM(39, "R",
 
   // Another thread: glibc made the stack and remembers it. It is all there from the start, down to
   // the guard.
-  Bounds thread;
+  StackPlace thread;
   bool thread_is_inside = false;
   bool main_is_inside = true;
   std::string below;
   std::thread([&] {
     const char here_in_thread = 0;
-    thread = bounds_of_this_thread();
-    thread_is_inside = thread.contain(&here_in_thread);
-    main_is_inside = thread.contain(&here);
-    below = mapping_of(thread.lowest - 1).protection;
+    thread = running_stack();
+    thread_is_inside = thread.contains(&here_in_thread);
+    main_is_inside = thread.contains(&here);
+    below = mapping_of(thread.begin - 1).protection;
   }).join();
   CHECK(thread_is_inside);
   CHECK(!main_is_inside);
   CHECK(below == "---p");
 
-  // A stack that the program switched to by itself: glibc does not notice, and goes on naming the
-  // thread's own. Who made the stack must tell.
+  // A stack to which the program has switched by itself: glibc does not notice it, and still names
+  // the thread's own. Only the maker of the stack can tell its bounds.
   growstack::Stack stack({.reserve = MiB, .strategy = growstack::Strategy::in_handler});
   bool glibc_says_inside = true;
   std::optional<growstack::StackBounds> growable;
   bool growable_says_inside = false;
   growstack::call(stack, [&] {
     const char here_on_growable = 0;
-    glibc_says_inside = bounds_of_this_thread().contain(&here_on_growable);
+    glibc_says_inside = running_stack().contains(&here_on_growable);
     growable = growstack::current_stack_bounds();
     growable_says_inside = growable && growable->contains(&here_on_growable);
   });
@@ -508,7 +480,7 @@ CLAIM(39, "R",
 
 namespace {
 
-/// The flags of a mapping, as smaps shows them, that was made with further flags of mmap.
+/// Returns the flags, as smaps shows them, of a mapping that was made with further flags of mmap.
 std::string flags_of_mapping_with(int further_flags) {
   char* const memory = map_memory(page_bytes(), further_flags);
   const std::string flags = mapping_of(memory).flags;
@@ -535,7 +507,7 @@ CLAIM(41, "S", "MAP_STACK does nothing on Linux.",
   std::ranges::copy_if(without, std::back_inserter(lost),
                        [&](const auto& each) { return std::ranges::count(with, each) == 0; });
 
-  // Neither growth nor a guard nor a lock: nothing goes, and nothing comes but "nh", the same as
+  // No growth, no guard, no lock: no flag goes, and only "nh" comes, the same as with
   // madvise(MADV_NOHUGEPAGE). A huge page is 2 MiB in one piece. It would be filled at the first
   // touch of a stack that needs 8 KiB.
   CHECK(lost.empty());
@@ -559,8 +531,9 @@ std::size_t all_memory_and_swap() {
 
 constexpr int needs_privileges = 200;
 
-/// In a child that has no privileges and may lock `limit` bytes: how many stacks of `size` bytes
-/// can `make` make, until errno is `expected`? Exit codes: the number, or more than 200.
+/// Makes stacks with make() until that fails, in a child that has no privileges and may lock
+/// `limit` bytes. Returns how many it made, or 200 and more if privileges cannot be given up or
+/// errno is not `expected`.
 template <class Make>
 int locked_stacks(std::size_t limit, int expected, const Make& make) {
   return end_of_child([&] {
@@ -601,7 +574,7 @@ CLAIM(42, "S",
   }
   CHECK(by_mmap == 4);
 
-  // To lock pages only when they are touched, and to touch none, is no way around: all of the range
+  // It does not help to lock pages only when they are touched, and to touch none: all of the range
   // counts at once. mlock2 says ENOMEM where mmap says EAGAIN.
   const int on_fault = locked_stacks(limit, ENOMEM, [&] {
     void* const memory =
@@ -610,8 +583,8 @@ CLAIM(42, "S",
   });
   CHECK(on_fault == 4);
 
-  // With mlockall(MCL_FUTURE) every mapping is a locked one, even address space without
-  // permissions, which no memory is behind. MCL_ONFAULT, so that only what is touched is filled.
+  // With mlockall(MCL_FUTURE) every mapping is locked, even address space without permissions,
+  // which has no memory behind it. With MCL_ONFAULT only what is touched is filled.
   const int reserved = locked_stacks(limit, EAGAIN, [&] {
     static const bool all_are_locked = mlockall(MCL_FUTURE | MCL_ONFAULT) == 0;
     return all_are_locked &&
@@ -630,10 +603,10 @@ CLAIM(42, "S",
   });
   CHECK((as_this_user == 4 || as_this_user == 20));
 
-  // "What there is": one mapping larger than all memory and swap is refused, locked or not, unless
-  // the system is told to promise anything (vm.overcommit_memory is 1). Many small ones that exceed
-  // it together are not: each is small enough. They get a process killed when their pages are
-  // filled, which is not tried here.
+  // "What there is": one mapping that is larger than all memory and swap is refused, locked or not,
+  // unless the system is told to promise anything (vm.overcommit_memory is 1). Many small ones that
+  // exceed it together are not refused, because each is small enough. When their pages are filled,
+  // a process is killed, which is not tried here.
   if (number_in("/proc/sys/vm/overcommit_memory") != 1) {
     const std::size_t too_much = all_memory_and_swap() + GiB;
     CHECK(mmap(nullptr, too_much, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) ==
@@ -649,7 +622,7 @@ CLAIM(42, "S",
 
 namespace {
 
-/// As letters, one for each page: R for resident, . for not.
+/// Returns a letter for each page: R if it is resident, and . if not.
 std::string letters(const std::vector<bool>& pages) {
   std::string text;
   for (const bool resident : pages) {
@@ -667,35 +640,34 @@ CLAIM(43, "R", "mincore tells which pages of a stack are resident.",
   char* const memory = map_memory(8 * page);
   madvise(memory, 8 * page, MADV_NOHUGEPAGE);
   CHECK(letters(mincore_pages(memory, 8 * page)) == "........");
-  // From the top, as a stack does: three pages are touched, one is left out, one is only read.
+  // From the top, as on a stack, three pages are touched, one is left out, and one is only read.
   touch_each_page(memory + 5 * page, 3 * page);
   const char only_read = *static_cast<const volatile char*>(memory + 3 * page);
   CHECK(only_read == 0);
-  // A page that was read is said to be resident: the one page of zeros, which all processes share,
+  // A page that was only read is said to be resident: the page of zeros, which all processes share,
   // stands in for it.
   const std::string touched = letters(mincore_pages(memory, 8 * page));
   CHECK(touched == "...R.RRR");
 
-  // PROT_NONE takes permissions away, not memory: a page that was filled stays, one that was not
-  // stays empty.
+  // PROT_NONE takes permissions away, and no memory. A page that was filled stays filled, and an
+  // empty one stays empty.
   REQUIRE(mprotect(memory + 4 * page, 2 * page, PROT_NONE) == 0);
   CHECK(letters(mincore_pages(memory, 8 * page)) == touched);
 
   // A guard marker (Linux 6.13) is a note in the page table that a touch shall be SIGSEGV. It drops
   // what was there, and to mincore it looks like a page that nobody has touched.
-  constexpr int guard_install =
-      102;  // MADV_GUARD_INSTALL, which C libraries of that time do not name
+  constexpr int guard_install = 102;  // MADV_GUARD_INSTALL, which older C libraries do not name
   const bool markers = madvise(memory + 6 * page, page, guard_install) == 0;
   const std::string with_marker = letters(mincore_pages(memory, 8 * page));
   CHECK(with_marker == (markers ? "...R.R.R" : "...R.RRR"));
   CHECK((markers || errno == EINVAL || !kernel_is_at_least(6, 13)));
 
-  // A hole is an error, not an empty page.
+  // A hole is an error, and no empty page.
   REQUIRE(munmap(memory, page) == 0);
   CHECK_THROWS_AS(static_cast<void>(mincore_pages(memory, 8 * page)), std::system_error);
 
-  // A huge page, where there are any, is resident as a whole after one touch. It must begin at a
-  // multiple of its size.
+  // If there are huge pages, one touch makes a whole one resident. A huge page begins at a multiple
+  // of its size.
   constexpr std::size_t huge = 2 * MiB;
   const auto begin =
       (reinterpret_cast<std::uintptr_t>(map_memory(2 * huge)) + huge - 1) / huge * huge;

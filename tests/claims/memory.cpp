@@ -1,4 +1,5 @@
-// Reserving, committing, giving back: address space, physical memory, and what counts when.
+// Reserving, committing, giving back: address space, physical memory, and what the kernel counts
+// when.
 //
 // The addresses that a program may use, and the memory behind them, are two things. mmap(2) gives
 // addresses: the kernel writes down a mapping (from, to, permissions), no more. At the first touch
@@ -33,8 +34,8 @@ using namespace growstack::testing;
 
 namespace {
 
-/// Where huge pages are switched on for everybody, one touch may fill 2 MiB: not in this process,
-/// while this lives.
+/// Has this process use small pages only as long as this lives. Where huge pages are switched on
+/// for everybody, one touch may otherwise fill 2 MiB.
 class SinglePages {
  public:
   SinglePages() { prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0); }
@@ -43,8 +44,8 @@ class SinglePages {
   SinglePages& operator=(const SinglePages&) = delete;
 };
 
-/// The kernel makes one mapping of neighbours that are alike. This memory has a page without
-/// permissions on either side, so that the mapping which holds it holds nothing else.
+/// Maps memory with a page without permissions on either side. The kernel makes one mapping of
+/// neighbours that are alike, and here nothing else becomes part of the mapping.
 char* lone_memory(std::size_t size) {
   char* const with_neighbours = map_memory(page_bytes() + size + page_bytes());
   mprotect(with_neighbours, page_bytes(), PROT_NONE);
@@ -61,7 +62,8 @@ bool is_zero(const char* begin, std::size_t size) {
   return std::all_of(begin, begin + size, [](char byte) { return byte == 0; });
 }
 
-/// One write: killed_by(SIGSEGV) where that is forbidden, otherwise 0. In a child, which may die.
+/// Writes one byte in a child. Returns how the child ends: killed_by(SIGSEGV) where the write is
+/// forbidden, otherwise 0.
 int end_of_write_to(char* address) {
   return end_of_child([&] {
     no_core();
@@ -81,8 +83,8 @@ CLAIM(19, "L, S",
       "at the first touch, but all of it is charged at once") {
   constexpr std::size_t size = 10 * MiB;
   const SinglePages single_pages;
-  // From this size on, its default, malloc maps memory for each request, which is new memory; and
-  // new calls malloc. Said explicitly, because malloc raises it when such memory is freed.
+  // From this size on malloc maps new memory for each request, and new calls malloc. It is the
+  // default, but it is set here because malloc raises it when such memory is freed.
   mallopt(M_MMAP_THRESHOLD, 128 * KiB);
   const std::size_t charged_before = charged_bytes();
   const std::size_t data_before = status_bytes("VmData");
@@ -92,7 +94,7 @@ CLAIM(19, "L, S",
   const std::size_t charged = charged_bytes() - charged_before;
   const std::size_t data = status_bytes("VmData") - data_before;
 
-  // malloc writes its own word, the size, before what it returns: one page.
+  // malloc writes a word of its own, the size, in front of what it returns: one page.
   const std::size_t resident_of_mmap = resident_bytes(from_mmap, size);
   const std::size_t resident_of_malloc = resident_bytes(begin_of_page(from_malloc), size);
   const std::size_t resident_of_new = resident_bytes(begin_of_page(from_new), size);
@@ -108,19 +110,19 @@ CLAIM(19, "L, S",
     CHECK(resident_bytes(begin, size) == resident + 2 * page_bytes());
   }
 
-  // What it costs at once are promises, whether anybody touches the memory or not. The kernel
-  // charges it: with vm.overcommit_memory = 2 there is a bound for all processes together
-  // (CommitLimit in /proc/meminfo). And it counts as data of this process (VmData), which
-  // RLIMIT_DATA bounds.
+  // The memory costs a promise at once, whether anybody touches it or not. The kernel charges it:
+  // with vm.overcommit_memory = 2 there is a bound for all processes together (CommitLimit in
+  // /proc/meminfo). And it counts as data of this process (VmData), which RLIMIT_DATA bounds.
   CHECK(charged >= 3 * size);
   CHECK(data >= 3 * size);
 
-  // Two ways to touch all of it without noticing. Parentheses ask for zeros, which new writes,
-  // although they are there:
+  // There are two ways to touch all of it without noticing. Parentheses ask for zeros, which new
+  // writes although they are there already.
   char* const zeros = new char[size]();
   const std::size_t resident_of_zeros = resident_bytes(begin_of_page(zeros), size);
   CHECK(resident_of_zeros == size);
-  // And what was used before, freed, and comes from malloc's own stock again, was touched long ago.
+  // And memory that was used and freed before comes from malloc's own stock. It was touched long
+  // ago.
   constexpr std::size_t small = 64 * KiB;
   void* const used = std::malloc(small);
   touch_each_page(used, small);
@@ -142,8 +144,8 @@ CLAIM(19, "L, S",
 
 namespace {
 
-/// One page of page tables holds an entry of 8 bytes for each page, and so speaks of this many
-/// bytes: 2 MiB on x86-64.
+/// Returns how many bytes one page of page tables describes: it has an entry of 8 bytes for each
+/// page. 2 MiB on x86-64.
 std::size_t bytes_of_one_page_table() {
   return page_bytes() / sizeof(std::uint64_t) * page_bytes();
 }
@@ -153,9 +155,10 @@ struct Cost {
   std::size_t page_tables;
 };
 
-/// Of stacks that are reserved one below the other, each of which uses its uppermost 500 bytes.
+/// Returns the cost of stacks that are reserved one below the other, and use their uppermost 500
+/// bytes.
 Cost cost_of_stacks(std::size_t count, std::size_t stack_bytes) {
-  // Where one page table begins: otherwise a stack might share one with something else.
+  // It begins where a page table begins. Otherwise a stack might share one with something else.
   const std::size_t alignment = bytes_of_one_page_table();
   const std::size_t size = count * stack_bytes;
   void* begin = map_memory(size + alignment, MAP_NORESERVE);
@@ -175,10 +178,10 @@ CLAIM(20, "S", "A lazily mapped stack of 8 MiB that uses 500 bytes costs one pag
       "bytes costs one page, and one more of page tables") {
   constexpr std::size_t count = 32;
   const SinglePages single_pages;
-  // An empty part of the address space has no page tables either: they come with the first page. A
-  // stack of 8 MiB is far from the next one, so its one page needs a page table that serves nobody
-  // else. No figure of RSS shows it: it is VmPTE in /proc/self/status. Small stacks, close
-  // together, share.
+  // An empty part of the address space has no page tables. They come with the first page. A stack
+  // of 8 MiB is far from the next one, so its one page needs a page table that serves nobody else.
+  // RSS does not show it, but VmPTE in /proc/self/status does. Small stacks that are close together
+  // share page tables.
   const Cost large = cost_of_stacks(count, 8 * MiB);
   const Cost small = cost_of_stacks(count, 64 * KiB);
   const auto page_tables_for = [](std::size_t stack_bytes) {
@@ -186,8 +189,8 @@ CLAIM(20, "S", "A lazily mapped stack of 8 MiB that uses 500 bytes costs one pag
                     count * stack_bytes / std::max(stack_bytes, bytes_of_one_page_table())) *
            page_bytes();
   };
-  // Page tables lie in a tree: for every GiB, and every 512 GiB, there may be another page higher
-  // up in it.
+  // Page tables form a tree. There may be another page higher up in it for every GiB, and for every
+  // 512 GiB.
   const std::size_t higher_up = 4 * page_bytes();
   CHECK(large.memory == count * page_bytes());
   CHECK(large.page_tables >= page_tables_for(8 * MiB));
@@ -210,9 +213,9 @@ CLAIM(21, "S", "A guard page costs no physical memory.",
   constexpr std::size_t size = count * stack_bytes;
   const auto mappings_of = [](char* stacks) { return mappings_in(stacks, stacks + size).size(); };
 
-  // The guard that everybody uses is a page without permissions. Permissions belong to a mapping:
-  // so each guard is one, and what lies between two guards is another. A process may have
-  // vm.max_map_count of them.
+  // The usual guard is a page without permissions. Permissions belong to a mapping, so each guard
+  // is one, and what lies between two guards is another. A process may have vm.max_map_count of
+  // them.
   char* const stacks = lone_memory(size);
   CHECK(mappings_of(stacks) == 1);
   std::size_t page_tables = page_table_bytes();
@@ -227,9 +230,9 @@ CLAIM(21, "S", "A guard page costs no physical memory.",
   CHECK(end_of_write_to(stacks + stack_bytes + page_bytes()) == 0);
   munmap(stacks, size);
 
-  // Since Linux 6.13 there are guard markers: an entry in the page table which says that a touch is
-  // SIGSEGV. The mapping stays whole, and where there was no page table yet, there is one now.
-  constexpr int madv_guard_install = 102;  // too new for the headers of many
+  // Linux 6.13 has guard markers: an entry in the page table says that a touch is SIGSEGV. The
+  // mapping stays whole. If there was no page table yet, there is one now.
+  constexpr int madv_guard_install = 102;  // newer than many headers
   char* const marked = lone_memory(size);
   page_tables = page_table_bytes();
   std::size_t markers = 0;
@@ -242,8 +245,8 @@ CLAIM(21, "S", "A guard page costs no physical memory.",
     CHECK(markers == count);
     CHECK(resident_bytes(marked, size) == 0);
     CHECK(mappings_of(marked) == 1);
-    CHECK(for_markers >= (size / bytes_of_one_page_table() - 1) *
-                             page_bytes());  // at either end one may have been there
+    // At either end there may have been one before.
+    CHECK(for_markers >= (size / bytes_of_one_page_table() - 1) * page_bytes());
     CHECK(end_of_write_to(marked + stack_bytes) == killed_by(SIGSEGV));
     CHECK(end_of_write_to(marked + stack_bytes + page_bytes()) == 0);
   }
@@ -275,9 +278,9 @@ CLAIM(22, "M",
   CHECK(after.begin == before.begin);
   CHECK(after.end == before.end);
   CHECK(after.protection == "rw-p");
-  CHECK(after.has_flag("ac"));  // charged as before: the kernel still owes us this memory
+  CHECK(after.has_flag("ac"));  // still charged, because the kernel still owes us this memory
 
-  // The pages are gone and with them what was written; the next touch is a first touch again.
+  // The pages are gone, and so is what was written. The next touch is a first touch again.
   const std::size_t faults_before = minor_faults();
   CHECK(is_zero(memory, size));
   const std::size_t faults = minor_faults() - faults_before;
@@ -306,16 +309,15 @@ CLAIM(23, "M", "posix_madvise(POSIX_MADV_DONTNEED) returns success and does noth
   constexpr std::size_t size = 64 * KiB;
   char* const memory = map_memory(size);
   std::memset(memory, 'x', size);
-  // The advice of POSIX leaves the data as it is, that of Linux drops it, and both have the name
-  // DONTNEED. glibc asks the kernel for what the name says in POSIX, for which the kernel has no
-  // such advice: so for nothing.
+  // The advice of POSIX leaves the data as it is, the advice of Linux drops it, and both are called
+  // DONTNEED. glibc does what the name means in POSIX. The kernel has no such advice, so glibc does
+  // nothing.
   static_assert(POSIX_MADV_DONTNEED == MADV_DONTNEED, "even the number is the same");
   CHECK(posix_madvise(memory, size, POSIX_MADV_DONTNEED) == 0);
   const std::size_t resident = resident_bytes(memory, size);
   CHECK(resident == size);
   CHECK(memory[0] == 'x');
-  // That the kernel is not even asked shows where it would have refused: nothing is mapped here any
-  // more.
+  // The kernel is not even asked. It would refuse here, because nothing is mapped any more.
   munmap(memory, size);
   const int of_dontneed = posix_madvise(memory, size, POSIX_MADV_DONTNEED);
   const int of_another = posix_madvise(memory, size, POSIX_MADV_WILLNEED);
@@ -347,19 +349,19 @@ CLAIM(24, "M", "MADV_DONTNEED is refused on locked memory.",
   CHECK(errno == EINVAL);
   CHECK(resident_bytes(memory + half, half) == half);
 
-  // The kernel goes from mapping to mapping, upwards, and meets the locked one second: refused does
-  // not mean that nothing happened.
+  // The kernel goes upwards from mapping to mapping, and the locked one is the second. So a refusal
+  // does not mean that nothing happened.
   CHECK(madvise(memory, 2 * half, MADV_DONTNEED) == -1);
   CHECK(errno == EINVAL);
   CHECK(resident_bytes(memory, half) == 0);
   CHECK(resident_bytes(memory + half, half) == half);
 
-  // Linux 5.18 has advice for those who mean it. What is touched next is locked again.
+  // Linux 5.18 has an advice that also drops locked pages. What is touched next is locked again.
   constexpr int madv_dontneed_locked = 24;
   const bool dropped = madvise(memory + half, half, madv_dontneed_locked) == 0;
   CHECK(resident_bytes(memory + half, half) == (dropped ? 0 : half));
   CHECK(mapping_of(memory + half).has_flag("lo"));  // locked
-  // For the others: unlock it first.
+  // Without it the memory must be unlocked first.
   touch_each_page(memory + half, half);
   REQUIRE(munlock(memory + half, half) == 0);
   CHECK(madvise(memory, 2 * half, MADV_DONTNEED) == 0);
@@ -391,8 +393,8 @@ CLAIM(25, "S", "mlock2(MLOCK_ONFAULT) keeps touched pages in memory without touc
   const std::size_t after_touch = resident_bytes(memory, size);
   CHECK(after_touch == 2 * page);
 
-  // What is in memory stays there: every way to ask for the opposite is open for `plain`, and
-  // closed for this. (MADV_PAGEOUT puts pages into swap at once, where there is swap.)
+  // What is in memory stays there. Each way to take pages away works for `plain`, and fails for
+  // this memory. (MADV_PAGEOUT puts pages into swap at once, where there is swap.)
   for (const int advice : {MADV_DONTNEED, MADV_PAGEOUT}) {
     CAPTURE(advice);
     CHECK(madvise(plain, size, advice) == 0);
@@ -402,7 +404,7 @@ CLAIM(25, "S", "mlock2(MLOCK_ONFAULT) keeps touched pages in memory without touc
   CHECK(resident_bytes(plain, size) == 0);
   CHECK(resident_bytes(memory, size) == 2 * page);
   const std::size_t counted = status_bytes("VmLck") - locked_before;
-  CHECK(counted == size);  // what RLIMIT_MEMLOCK bounds
+  CHECK(counted == size);  // RLIMIT_MEMLOCK bounds this number
   found(Verdict::holds,
         "of {} KiB resident: {} after mlock2, {} after a touch more; RLIMIT_MEMLOCK counts {}",
         size / KiB, after_lock / KiB, after_touch / KiB, counted / KiB);
@@ -414,14 +416,15 @@ namespace {
 constexpr std::size_t critical_depth = 128 * KiB;
 constexpr std::size_t prepared_depth = 256 * KiB;  // with room to spare
 
-/// All page faults of this thread so far.
+/// Returns how many page faults this thread has had so far.
 std::size_t page_faults() {
   rusage used{};
   getrusage(RUSAGE_THREAD, &used);
   return static_cast<std::size_t>(used.ru_minflt + used.ru_majflt);
 }
 
-/// The section goes deep into the stack and writes to every page on the way.
+/// Runs a critical section, which goes deep into the stack and writes to every page on the way.
+/// Returns its page faults.
 std::size_t faults_of_critical_section() {
   const std::size_t before = page_faults();
   descend(critical_depth);
@@ -435,19 +438,19 @@ struct CriticalSections {
   std::size_t after_fork = 0;
 };
 
-/// On whatever stack the caller runs.
+/// Runs critical sections on the stack of the caller.
 CriticalSections run_critical_sections() {
   CriticalSections faults;
   faults.unprepared = faults_of_critical_section();
 
   char* const here = begin_of_page(__builtin_frame_address(0));
-  descend(prepared_depth);  // touch: the main thread's stack does not even reach so far down before
+  descend(prepared_depth);  // touches. The main thread's stack did not even reach so far before
   faults.locked = mlock(here - prepared_depth, prepared_depth + page_bytes()) == 0;
   faults.prepared = faults_of_critical_section();
 
-  // A fork undoes it: parent and child share all pages, which may only be read from now on, and the
-  // first write to each is a fault that makes a copy. It is a fault as well when, as here, the
-  // child is gone again and there is nothing to copy for.
+  // A fork undoes it. Parent and child share all pages, which can only be read from now on, and the
+  // first write to each is a fault that makes a copy. It is a fault even if, as here, the child has
+  // ended and nothing needs to be copied.
   end_of_child([] { return 0; });
   faults.after_fork = faults_of_critical_section();
   munlock(here - prepared_depth, prepared_depth + page_bytes());
@@ -466,7 +469,7 @@ CLAIM(26, "R",
   CriticalSections of_thread;
   std::thread([&] { of_thread = run_critical_sections(); }).join();
 
-  // Memory of our own as the stack of a thread.
+  // Here memory of our own is the stack of a thread.
   constexpr std::size_t size = MiB;
   char* const memory = map_memory(size);
   CriticalSections of_own;
@@ -512,25 +515,25 @@ CLAIM(27, "L", "VIRT and RES differ by exactly what has not been touched.",
   // resident, over its mappings. Here they are looked at for one mapping of four quarters.
   const std::size_t virt_before = status_bytes("VmSize");
   char* const memory = lone_memory(4 * quarter);
-  CHECK(status_bytes("VmSize") ==
-        virt_before + 4 * quarter + 2 * page_bytes());  // with the page on either side
+  // The page on either side is counted, too.
+  CHECK(status_bytes("VmSize") == virt_before + 4 * quarter + 2 * page_bytes());
   const auto missing = [&] { return 4 * quarter - mapping_of(memory).resident; };
   CHECK(missing() == 4 * quarter);
 
-  // Two quarters are written: so far it is as claimed.
+  // Two quarters are written. So far the claim is right.
   touch_each_page(memory, 2 * quarter);
   const std::size_t after_writing = missing();
   CHECK(after_writing == 2 * quarter);
 
-  // A quarter is read. That is a touch, with a fault for each page; but the kernel answers it with
-  // its one page of zeros, which is shared by all processes and counted for none.
+  // A quarter is read. That is a touch, with a fault for each page. But the kernel answers with its
+  // one page of zeros, which all processes share and which is counted for none.
   const std::size_t faults_before = minor_faults();
   CHECK(is_zero(memory + 2 * quarter, quarter));
   CHECK(minor_faults() - faults_before >= pages);
   const std::size_t after_reading = missing();
-  CHECK(after_reading == 2 * quarter);  // of which only one is untouched
+  CHECK(after_reading == 2 * quarter);  // only one of these is untouched
 
-  // And what was touched, but given back, is missing again.
+  // And what was touched and then given back is missing again.
   REQUIRE(madvise(memory, quarter, MADV_DONTNEED) == 0);
   const std::size_t after_giving_back = missing();
   CHECK(after_giving_back == 3 * quarter);
@@ -544,8 +547,8 @@ CLAIM(27, "L", "VIRT and RES differ by exactly what has not been touched.",
 
 namespace {
 
-/// mincore(2) knows pages that are mapped, resident or not. A vector for its answer could move the
-/// heap.
+/// Returns whether the page is mapped, resident or not. mincore(2) knows that. Here is no vector
+/// for its answer, because that could move the heap.
 bool is_mapped(char* address) {
   unsigned char answer = 0;
   return mincore(begin_of_page(address), 1, &answer) == 0;
@@ -555,16 +558,14 @@ bool is_mapped(char* address) {
 
 CLAIM(28, "L", "brk moves the end of the heap by the page.",
       "brk moves the end of the heap by the byte, and the kernel maps the pages that it reaches") {
-  // sbrk(n) is brk(2) with the old end plus n. Nothing here may call malloc, which moves the same
-  // end: so all is done first and looked at later.
+  // sbrk(n) is brk(2) with the old end plus n, and returns the old end. Nothing here may call
+  // malloc, which moves the same end. So first everything is done, and then it is looked at.
   const std::size_t page = page_bytes();
-  const auto grow = [](std::ptrdiff_t bytes) {
-    return static_cast<char*>(sbrk(bytes));
-  };  // returns the old end
+  const auto grow = [](std::ptrdiff_t bytes) { return static_cast<char*>(sbrk(bytes)); };
   char* const odd_end = grow(0);
   const auto to_next_page =
       static_cast<std::ptrdiff_t>((page - reinterpret_cast<std::uintptr_t>(odd_end) % page) % page);
-  grow(to_next_page);  // none with glibc, which keeps the end at a page
+  grow(to_next_page);  // with glibc this is 0, because it keeps the end at a page
 
   char* const end = grow(0);
   const bool mapped_before = is_mapped(end);
@@ -572,7 +573,7 @@ CLAIM(28, "L", "brk moves the end of the heap by the page.",
   const auto moved = grow(0) - end;
   const bool page_is_mapped = is_mapped(end);
   const bool next_page_is_mapped = is_mapped(end + page);
-  *static_cast<volatile char*>(end + page - 1) = 1;  // beyond the end, and nobody minds
+  *static_cast<volatile char*>(end + page - 1) = 1;  // beyond the end, but it works
   grow(static_cast<std::ptrdiff_t>(page));
   const bool next_page_is_mapped_then = is_mapped(end + page);
   grow(-static_cast<std::ptrdiff_t>(page) - 1);
@@ -586,7 +587,7 @@ CLAIM(28, "L", "brk moves the end of the heap by the page.",
   CHECK_FALSE(next_page_is_mapped);
   CHECK(next_page_is_mapped_then);
   CHECK(back == 0);
-  CHECK_FALSE(mapped_after);  // and what the end moves down over is given back at once
+  CHECK_FALSE(mapped_after);  // what lies above the new end is given back at once
   found(Verdict::never_did,
         "moved by 1 byte: the end moved by {}, and {} bytes more can be written", moved, page);
 }

@@ -1,4 +1,4 @@
-// Lines by which the test of a claim tells its outcome to whoever runs it.
+// Lines by which the test of a claim tells its outcome to claims_table.
 #pragma once
 
 #include <string_view>

@@ -4,7 +4,7 @@
 namespace growstack::testing {
 namespace {
 
-// Not inlined, and something is done after the calls: each must be a call with a frame.
+// They are not inlined, and do something after the calls, so that each is a call with a frame.
 
 [[gnu::noinline]] int at_depth(std::size_t frames, void (*body)(void*), void* argument) {
   volatile char here[16];
@@ -18,7 +18,7 @@ namespace {
 
 [[gnu::noinline]] std::uintptr_t leaf() {
   volatile char here[512];
-  asm volatile("" : : "r"(here) : "memory");  // for all the compiler knows all of it is used
+  asm volatile("" : : "r"(here) : "memory");  // the compiler must think that all of it is used
   return reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
 }
 

@@ -7,11 +7,11 @@
 namespace growstack::testing {
 
 struct SplitCode {
-  /// Calls body(argument) below so many small frames.
+  /// Calls body(argument) below `frames` small frames.
   int (*at_depth)(std::size_t frames, void (*body)(void*), void* argument);
-  /// A function that does next to nothing; where its frame lies.
+  /// Returns where its frame lies, and does nothing else.
   std::uintptr_t (*leaf)();
-  /// Calls it so many times.
+  /// Calls leaf() `times` times.
   void (*call_leaf)(std::size_t times);
 };
 

@@ -1,14 +1,15 @@
-// claims_split_stack: what the claim about split stacks is told. A program of its own, because it
-// needs its own linker. Prints
+// claims_split_stack: the program that the claim about split stacks runs, because it needs a linker
+// of its own. It prints
 //
-//     compares DEPTHS HOT USUAL_RATIO HOT_RATIO
+//     COMPARES DEPTHS HOT USUAL_RATIO HOT_RATIO
 //
-// whether split code compares the stack pointer at the beginning of a function (1) and plain code
-// does not; at how many depths a call was tried, and at how many of these its frame was elsewhere;
-// what a call costs at the usual depth as a ratio to plain code, and what at the worst as a ratio
-// to the usual.
+// COMPARES is 1 if split code compares the stack pointer at the beginning of a function and plain
+// code does not. A call was tried at DEPTHS depths, and at HOT of these its frame was elsewhere.
+// USUAL_RATIO is the cost of a call at the usual depth, as a ratio to plain code. HOT_RATIO is its
+// cost at the worst depth, as a ratio to the usual one.
 #include "split_code.hpp"
 
+#include "claims/median.hpp"
 #include "support/machine/machine.hpp"
 
 #include <fmt/format.h>
@@ -28,7 +29,8 @@ struct Visit {
   double nanoseconds = std::numeric_limits<double>::infinity();
 };
 
-/// Of several tries the quickest counts: what interrupts a program only ever adds.
+/// Returns the time of a call. The quickest of several tries counts, because an interruption only
+/// adds time.
 double time_calls(const SplitCode& code) {
   constexpr std::size_t calls = 200;
   double quickest = std::numeric_limits<double>::infinity();
@@ -42,27 +44,22 @@ double time_calls(const SplitCode& code) {
   return quickest;
 }
 
-/// On an unsplit stack the frame of a function that is called lies right below that of its caller.
-/// This runs on what is left of a piece, 1 KiB at least, without asking for more: it is not split
-/// code.
+/// Looks where the frame of a called function lies. On an unsplit stack it lies right below the
+/// frame of its caller. This is not split code, so it runs on what is left of a piece, 1 KiB at
+/// least.
 void visit(void* argument) {
   constexpr std::uintptr_t beside = 1024;
   auto& it = *static_cast<Visit*>(argument);
   const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
-  it.is_elsewhere = here - it.code.leaf() > beside;  // unsigned: above is far as well
+  it.is_elsewhere = here - it.code.leaf() > beside;  // unsigned, so above is far as well
   it.nanoseconds = time_calls(it.code);
-}
-
-double median(std::vector<double> samples) {
-  std::sort(samples.begin(), samples.end());
-  return samples.at(samples.size() / 2);
 }
 
 }  // namespace
 
 int main() {
-  constexpr std::size_t depths =
-      1500;  // one small frame apart: more than the 16 KiB that the first piece has
+  // They are one small frame apart, and reach beyond the 16 KiB of the first piece.
+  constexpr std::size_t depths = 1500;
   std::vector<double> with;
   std::vector<double> without;
   std::size_t hot = 0;

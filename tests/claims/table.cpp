@@ -1,5 +1,5 @@
-// claims_table: runs every claim of the executable `claims` beside it, and prints what came out;
-// --notes FILE writes the same as Markdown.
+// claims_table: runs every claim of the executable `claims` beside it, and prints the outcomes.
+// With --notes FILE it also writes them as Markdown.
 #include "claims/outcome_lines.hpp"
 
 #include <fmt/format.h>
@@ -58,7 +58,7 @@ Fields split(const std::string& text, char separator) {
   return parts;
 }
 
-/// What a scenario of the program prints: lines of fields.
+/// Returns what a scenario of the program prints: lines of fields.
 std::vector<Fields> list_of(const std::string& program, const char* scenario) {
   std::vector<Fields> lines;
   for (const std::string& line :
@@ -73,7 +73,7 @@ std::vector<Fields> list_of(const std::string& program, const char* scenario) {
   return lines;
 }
 
-/// The rest of the line that begins so; empty if none does.
+/// Returns the rest of the line that begins so. Empty if no line does.
 std::string line_of(const std::string& output, std::string_view beginning) {
   for (const std::string& line : split(output, '\n')) {
     if (line.starts_with(beginning)) {

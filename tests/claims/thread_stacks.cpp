@@ -44,8 +44,8 @@ void throw_if(int error) {
   }
 }
 
-/// Runs body() with a stack of that size, and a guard of that size below it. The destructor waits
-/// for its end.
+/// A thread that runs body() on a stack of that size, with a guard of that size below it. The
+/// destructor waits for its end.
 class Thread {
  public:
   Thread(std::size_t stack_bytes, std::size_t guard_bytes, std::function<void()> body)
@@ -56,7 +56,7 @@ class Thread {
     pthread_attr_setguardsize(&attributes, guard_bytes);
     start(attributes);
   }
-  /// As the attributes say.
+  /// Runs body() as the attributes say.
   Thread(pthread_attr_t& attributes, std::function<void()> body) : body_(std::move(body)) {
     start(attributes);
   }
@@ -82,37 +82,14 @@ class Thread {
   pthread_t id_{};
 };
 
-/// Runs body() in a thread with a stack of that size and the guard that everybody gets, and waits
-/// for its end.
+/// Runs body() in a thread with a stack of that size and the default guard, and waits for its end.
 void in_thread(std::size_t stack_bytes, const std::function<void()>& body) {
   const Thread thread(stack_bytes, page_bytes(), body);
 }
 
-/// Where a stack lies, without its guard. Stacks grow downwards: a thread begins near `end`.
-struct Stack {
-  char* begin = nullptr;
-  char* end = nullptr;
-
-  [[nodiscard]] std::size_t size() const { return static_cast<std::size_t>(end - begin); }
-};
-
-/// As the C library says it.
-Stack stack_of(pthread_t thread) {
-  pthread_attr_t attributes;
-  throw_if(pthread_getattr_np(thread, &attributes));
-  void* begin = nullptr;
-  std::size_t size = 0;
-  pthread_attr_getstack(&attributes, &begin, &size);
-  pthread_attr_destroy(&attributes);
-  return {.begin = static_cast<char*>(begin), .end = static_cast<char*>(begin) + size};
-}
-
-/// Of the thread that calls this.
-Stack running_stack() { return stack_of(pthread_self()); }
-
-/// How a child ends that writes one byte there: 0, or killed_by() of a signal. A child has
-/// a copy of this process's memory, with the same addresses and permissions, so nothing is written
-/// here.
+/// Writes one byte to an address in a child. Returns how the child ends: 0, or killed_by() of a
+/// signal. A child has a copy of this process's memory, with the same addresses and permissions, so
+/// nothing is written here.
 int end_of_touch(char* address) {
   return end_of_child([=] {
     no_core();
@@ -123,7 +100,7 @@ int end_of_touch(char* address) {
 
 constexpr int segmentation_fault = killed_by(SIGSEGV);
 
-/// The user may have told glibc how many stacks to keep.
+/// Returns whether the user has told glibc how many stacks to keep.
 bool cache_is_tuned() {
   const char* const tunables = std::getenv("GLIBC_TUNABLES");
   return tunables != nullptr && contains(tunables, "glibc.pthread.stack_cache_size");
@@ -137,7 +114,7 @@ CLAIM(1, "P",
       "A thread's stack is one anonymous mapping of the configured size, with a guard below it.",
       "a thread's stack is one anonymous mapping of the size asked for, with a guard below it") {
   constexpr std::size_t asked = 8 * MiB;
-  Stack stack;
+  StackPlace stack;
   std::vector<Mapping> pieces;
   Mapping below;
   int touch_of_lowest_byte = -1;
@@ -171,7 +148,7 @@ CLAIM(2, "P",
       "returning from the function gives nothing back.",
       "touching all of a thread's stack makes all of it resident, "
       "and returning from the function gives nothing back") {
-  Stack stack;
+  StackPlace stack;
   std::size_t at_first = 0;
   std::size_t after_return = 0;
   in_thread(8 * MiB, [&] {
@@ -198,7 +175,7 @@ CLAIM(3, "P",
   if (cache_is_tuned()) {
     return skip(tuned);
   }
-  Stack stack;
+  StackPlace stack;
   std::size_t when_running = 0;
   in_thread(8 * MiB, [&] {
     stack = running_stack();
@@ -226,16 +203,16 @@ CLAIM(4, "L, R",
   if (cache_is_tuned()) {
     return skip(tuned);
   }
-  constexpr std::size_t depth = 12 * KiB;  // among the pages that are kept
+  constexpr std::size_t depth = 12 * KiB;  // in the pages that are kept
   constexpr char secret = 42;
-  Stack first;
-  Stack second;
+  StackPlace first;
+  StackPlace second;
   std::size_t resident_at_start = 0;
   char what_is_there = 0;
   // A thread whose stack is new, to compare with: its size is not that of any stack that was kept.
   std::size_t resident_when_new = 0;
   in_thread(32 * MiB, [&] {
-    const Stack stack = running_stack();
+    const StackPlace stack = running_stack();
     resident_when_new = resident_bytes(stack.begin, stack.size());
   });
   in_thread(8 * MiB, [&] {
@@ -263,10 +240,10 @@ CLAIM(4, "L, R",
 
 namespace {
 
-/// So many threads at once with stacks of that size: of how many is the stack still mapped when all
-/// have ended?
+/// Runs `threads` threads at once with stacks of that size. Returns how many of their stacks are
+/// still mapped when all have ended.
 std::size_t stacks_kept(std::size_t threads, std::size_t stack_bytes) {
-  std::vector<Stack> stacks;
+  std::vector<StackPlace> stacks;
   {
     std::barrier all_run(static_cast<std::ptrdiff_t>(threads + 1));
     std::list<Thread> running;
@@ -280,7 +257,7 @@ std::size_t stacks_kept(std::size_t threads, std::size_t stack_bytes) {
   }
   std::size_t kept = 0;
   const std::vector<Mapping> still_mapped = mappings();
-  for (const Stack& stack : stacks) {
+  for (const StackPlace& stack : stacks) {
     const auto begin = reinterpret_cast<std::uintptr_t>(stack.begin);
     for (const Mapping& mapping : still_mapped) {
       kept += mapping.begin <= begin && begin < mapping.end ? 1 : 0;
@@ -324,7 +301,7 @@ CLAIM(
     6, "L",
     "The thread's descriptor (struct pthread) and its static TLS live at the top of its own stack.",
     "a thread's descriptor and its thread_local variables lie at the top of its own stack") {
-  Stack stack;
+  StackPlace stack;
   const char* descriptor = nullptr;
   const char* variable = nullptr;
   const char* first_frame = nullptr;
@@ -361,7 +338,7 @@ CLAIM(
   std::size_t given = 0;
   int touch_of_lowest_byte = -1;
   in_thread(large, [&] {
-    const Stack stack = running_stack();
+    const StackPlace stack = running_stack();
     given = stack.size();
     touch_of_lowest_byte = end_of_touch(stack.begin);
   });
@@ -388,7 +365,7 @@ CLAIM(
 
 namespace {
 
-/// The size of the stack of a thread that nobody asked anything for.
+/// Returns the size of the stack of a thread that was made with default attributes.
 std::size_t default_stack_bytes() {
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
@@ -399,7 +376,7 @@ std::size_t default_stack_bytes() {
   return size;
 }
 
-/// The same in a program that starts with that limit: before it changes the limit, and after.
+/// The default sizes in a program that starts with a limit: before it changes the limit, and after.
 struct Defaults {
   std::size_t at_start = 0;
   std::size_t later = 0;
@@ -438,8 +415,8 @@ CLAIM(8, "L", "A thread's default stack size is the soft RLIMIT_STACK at the sta
   const Defaults six = defaults_under(6 * MiB);
   CHECK(six.at_start == 6 * MiB);
   CHECK(six.later == 6 * MiB);
-  // No limit is no size. glibc has one of its own for this case, another one for each kind of
-  // processor.
+  // "Unlimited" is no size. glibc has a size of its own for this case, a different one for each
+  // kind of processor.
   std::string unlimited = "not tried, as the hard limit is not";
   if (limit.rlim_max == RLIM_INFINITY) {
     const Defaults none = defaults_under(RLIM_INFINITY);
@@ -484,7 +461,7 @@ CLAIM(10, "R",
   std::size_t resident = 0;
   std::size_t charged_for_guard = 0;
   in_thread(asked, [&] {
-    const Stack stack = running_stack();
+    const StackPlace stack = running_stack();
     size = stack.size();
     charged = charged_bytes(stack.begin, stack.end);
     resident = resident_bytes(stack.begin, stack.size());
@@ -509,11 +486,11 @@ CLAIM(10, "R",
 
 namespace {
 
-/// Two stacks with nothing but the guard of the upper one between them: how a child of the thread
-/// on the upper one ends that writes a byte so far below its stack.
+/// Looks for two stacks with nothing between them but the guard of the upper one. Returns how a
+/// child of the thread on the upper one ends that writes a byte `distance` below its stack.
 int end_of_touch_below(std::size_t guard_bytes, std::size_t distance) {
   constexpr std::size_t threads = 8;
-  std::array<Stack, threads> stacks;
+  std::array<StackPlace, threads> stacks;
   std::size_t upper = threads;
   int end = -1;
   std::barrier step(threads + 1);
@@ -522,8 +499,8 @@ int end_of_touch_below(std::size_t guard_bytes, std::size_t distance) {
     running.emplace_back(1 * MiB, guard_bytes, [&, index] {
       step.arrive_and_wait();
       if (index == upper) {
-        // Such a write does a function whose local variables are larger than the guard, if it
-        // writes first to the lowest of them.
+        // A function does such a write if its local variables are larger than the guard and it
+        // writes to the lowest of them first.
         end = end_of_touch(stacks[index].begin - distance);
       }
       step.arrive_and_wait();
@@ -535,7 +512,7 @@ int end_of_touch_below(std::size_t guard_bytes, std::size_t distance) {
     ++index;
   }
   for (std::size_t above = 0; above < threads; ++above) {
-    for (const Stack& below : stacks) {
+    for (const StackPlace& below : stacks) {
       if (below.end == stacks[above].begin - guard_bytes) {
         upper = above;
       }
@@ -552,10 +529,10 @@ CLAIM(11, "R",
       "A guard larger than one page is wasted, because mmap leaves a red zone around mappings.",
       "mmap puts mappings side by side without a red zone, "
       "so what lies beyond a guard may be another thread's stack") {
-  // The kernel puts a new mapping right below the one before, if there is room. It keeps distance
-  // from one kind only, that which grows down: the main thread's stack has 1 MiB below it (the
-  // kernel's parameter stack_guard_gap) where nothing that can be touched will let it grow. A
-  // thread's stack has its guard, and right below that whatever came next.
+  // The kernel puts a new mapping right below the one before, if there is room. Only mappings that
+  // grow down keep a distance: the main thread's stack stops growing 1 MiB (the kernel's parameter
+  // stack_guard_gap) above memory that can be touched. A thread's stack has its guard, and right
+  // below the guard comes whatever was mapped next.
   const std::size_t distance = page_bytes() + 1;
   constexpr std::size_t wide = 64 * KiB;
   const int in_the_guard = end_of_touch_below(page_bytes(), page_bytes());
@@ -585,7 +562,7 @@ CLAIM(12, "R",
   pthread_attr_init(&attributes);
   pthread_attr_setguardsize(&attributes, 16 * page_bytes());
   REQUIRE(pthread_attr_setstack(&attributes, given, size) == 0);
-  Stack stack;
+  StackPlace stack;
   int touch_below = -1;
   std::size_t when_running = 0;
   {

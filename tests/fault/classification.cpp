@@ -5,7 +5,6 @@
 #include <growstack/handler/classify.hpp>
 #include <growstack/handler/machine.hpp>
 
-#include "machine/machine.hpp"
 #include "support/units.hpp"
 
 #include <csignal>
@@ -69,7 +68,7 @@ TEST_CASE(
     "a touch a little below the stack pointer is growth, and a touch far below it is a wild "
     "pointer") {
   const std::uintptr_t sp = slot.limit - 10 * MiB;
-  CHECK(outcome(touch(sp - machine::red_zone_bytes, sp)) == Outcome::growth);
+  CHECK(outcome(touch(sp - red_zone_bytes(), sp)) == Outcome::growth);
   CHECK(outcome(touch(sp - reach_below_stack_pointer, sp)) == Outcome::growth);
   CHECK(outcome(touch(sp - reach_below_stack_pointer - 1, sp)) == Outcome::foreign);
 }
@@ -165,5 +164,5 @@ TEST_CASE(
 }
 
 TEST_CASE("the kernel needs more than the red zone to deliver a signal") {
-  CHECK(signal_frame_bytes() > machine::red_zone_bytes + 1024);
+  CHECK(signal_frame_bytes() > red_zone_bytes() + 1024);
 }

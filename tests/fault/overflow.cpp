@@ -20,7 +20,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <latch>
-#include <regex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -32,10 +31,6 @@ namespace {
 
 StackOptions doomed(std::size_t reserve = MiB, Strategy strategy = Strategy::pipe_helper) {
   return {.reserve = reserve, .strategy = strategy, .name = "doomed"};
-}
-
-bool matches(const std::string& text, const std::string& pattern) {
-  return std::regex_search(text, std::regex(pattern));
 }
 
 void block_sigsegv() {

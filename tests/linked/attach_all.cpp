@@ -1,4 +1,5 @@
-// growstack::attach_all: a program that links it has every thread attached, whoever starts it.
+// growstack::attach_all: every thread of a program that links it is attached, whoever starts the
+// thread.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -31,7 +32,7 @@ namespace context = boost::context;
 
 namespace {
 
-/// Made by this thread, and for any to resume.
+/// Makes a fiber that any thread can resume.
 context::fiber fiber_that_goes_deep(std::size_t& wrong) {
   return {std::allocator_arg, stack_allocator(16 * MiB), [&wrong](context::fiber&& back) {
             wrong = descend(8 * MiB);
@@ -48,7 +49,7 @@ TEST_CASE("a thread of the standard library is attached from its first instructi
   CHECK(wrong == 0);
 }
 
-TEST_CASE("so are std::async, and pthread_create with attributes") {
+TEST_CASE("threads of std::async, and of pthread_create with attributes, are attached, too") {
   std::size_t wrong = 1;
   context::fiber fiber = fiber_that_goes_deep(wrong);
   std::async(std::launch::async, [&] { fiber = std::move(fiber).resume(); }).get();
@@ -75,7 +76,7 @@ TEST_CASE("so are std::async, and pthread_create with attributes") {
   CHECK(wrong == 0);
 }
 
-TEST_CASE("so is thrd_create") {
+TEST_CASE("a thread of thrd_create is attached, too") {
   if (under_thread_sanitizer) {
     return skip("ThreadSanitizer knows nothing of thrd_create, and its threads crash");
   }
@@ -97,7 +98,7 @@ TEST_CASE("so is thrd_create") {
 }
 
 TEST_CASE(
-    "a thread that is started with every signal blocked can grow, and keeps the others blocked") {
+    "a thread that is started with every signal blocked can grow, and other signals stay blocked") {
   std::size_t wrong = 1;
   context::fiber fiber = fiber_that_goes_deep(wrong);
   sigset_t all;
@@ -117,8 +118,8 @@ TEST_CASE(
 }
 
 TEST_CASE("the library's own threads stay as they are, with every signal blocked") {
-  static_cast<void>(
-      call({.reserve = 16 * MiB}, [] { return descend(8 * MiB); }));  // there is a helper now
+  // Starts the helper.
+  static_cast<void>(call({.reserve = 16 * MiB}, [] { return descend(8 * MiB); }));
   std::size_t of_ours = 0;
   for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
     std::ifstream status(task.path() / "status");
@@ -136,13 +137,13 @@ TEST_CASE("the library's own threads stay as they are, with every signal blocked
 }
 
 TEST_CASE(
-    "where there is no memory for a thread's signal "
-    "stack it is not started, and the error says so") {
+    "if there is no memory for a thread's signal stack, the thread is not started and there is an "
+    "error") {
   if (sanitized) {
     return skip("sanitizers need mmap when a thread starts");
   }
   InjectedError::in_a_thread([](InjectedError& injected) {
-    std::thread([] {}).join();  // its stack is in the C library's cache now
+    std::thread([] {}).join();  // leaves its stack in the C library's cache
     injected.refuse(SYS_mmap, ENOMEM);
     CHECK(error_of([] { std::thread([] {}).join(); }) != "");
   });

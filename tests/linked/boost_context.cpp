@@ -16,9 +16,11 @@
 #include <boost/context/fiber.hpp>
 #include <boost/coroutine2/all.hpp>
 
+#include <algorithm>
 #include <csignal>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
@@ -32,8 +34,8 @@ namespace {
 
 using Numbers = boost::coroutines2::coroutine<std::size_t>;
 
-volatile bool always =
-    true;  // or the compiler knows that what is below never comes back, and warns
+// Not constant, because a compiler warns of a function that never returns.
+volatile bool always = true;
 
 bool has_alternate_stack() {
   stack_t current{};
@@ -71,7 +73,8 @@ EITHER_ALLOCATOR("a fiber of Boost.Context goes as deep as it needs, and its sta
   CHECK(process_counters().stacks <= std::max(with_allocator, before));
 }
 
-EITHER_ALLOCATOR("a coroutine recurses deep between two values, unchanged but for its allocator") {
+EITHER_ALLOCATOR(
+    "a coroutine recurses deep between two values, and only its allocator was changed") {
   Numbers::pull_type numbers(Allocator(256 * MiB), [](Numbers::push_type& yield) {
     for (std::size_t frames = 1000; frames <= deep; frames *= 10) {
       yield(recurse(frames));
@@ -116,7 +119,7 @@ EITHER_ALLOCATOR("exceptions cross from a coroutine to its caller") {
   CHECK_THROWS_WITH_AS(numbers(), "from below", std::runtime_error);
 }
 
-EITHER_ALLOCATOR("allocating attaches the thread that does it") {
+EITHER_ALLOCATOR("to allocate a stack attaches the thread") {
   const Allocator allocator(16 * MiB);
   std::size_t wrong = 1;
   std::thread([&] {
@@ -184,7 +187,7 @@ GROWSTACK_SCENARIO("fiber overflows") { return overflows(false); }
 GROWSTACK_SCENARIO("pooled fiber overflows") { return overflows(true); }
 
 TEST_CASE(
-    "a thread that was not attached dies at the first growth, by SIGSEGV and without a word") {
+    "a thread that was not attached dies of SIGSEGV at the first growth, without a word from us") {
   const Ended ended = run_scenario("resumed by a thread that is not attached");
   CHECK(ended.signal == SIGSEGV);
   CHECK(ended.err == "");
@@ -199,7 +202,7 @@ TEST_CASE("a fiber that overflows is reported") {
   }
 }
 
-TEST_CASE("an allocator takes options, and strategies by name") {
+TEST_CASE("an allocator can be given options and a strategy") {
   std::size_t wrong = 1;
   for (const Strategy strategy :
        {Strategy::pipe_helper, Strategy::in_handler, Strategy::demand_paging}) {
@@ -231,8 +234,7 @@ TEST_CASE("an allocator from the heap is refused, and no stack is left behind") 
 }
 
 TEST_CASE(
-    "copies of a pooled allocator share the pool, "
-    "and stacks come back to it without a system call between them") {
+    "copies of a pooled allocator share the pool, and a stack that comes back is allocated again") {
   const pooled_stack_allocator allocator(MiB);
   pooled_stack_allocator copy = allocator;
   context::stack_context stack = copy.allocate();

@@ -1,4 +1,4 @@
-// Boost.Fiber on growable stacks: many of them, and on whichever thread they find themselves.
+// Boost.Fiber on growable stacks: very many fibers, on whichever thread they run.
 #include <doctest/doctest.h>
 
 #include <growstack/boost_fiber.hpp>
@@ -36,13 +36,13 @@ namespace fibers = boost::fibers;
 
 namespace {
 
-/// Not std::this_thread::get_id(), which compilers take for the same wherever a function finds
-/// itself.
+/// Returns the thread that runs here. Compilers assume that std::this_thread::get_id() stays the
+/// same in a function.
 pid_t thread_here() { return static_cast<pid_t>(syscall(SYS_gettid)); }
 
-/// On two threads that this one starts: the first makes a fiber and then keeps busy until that has
-/// moved, the other has nothing to do but to take it. Tells how many bytes were wrong after the
-/// fiber went deep at its new place.
+/// Starts two threads. The first makes a fiber and keeps busy until that fiber has moved. The
+/// second has nothing to do except to take it. Returns how many bytes were wrong after the fiber
+/// went deep at its new place.
 template <class Algorithm, class... Args>
 std::size_t descend_where_stolen(const Args&... args) {
   std::atomic<bool> moved = false;
@@ -61,8 +61,9 @@ std::size_t descend_where_stolen(const Args&... args) {
     both_are_workers.arrive_and_wait();
     const pid_t home = thread_here();
     const pooled_stack_allocator allocator;
-    // In front of the other in the queue, so that what can be stolen is that. If this one is stolen
-    // first it must wait: a worker that has something to run takes nothing from others.
+    // This fiber is in front of the other one in the queue, so that the other one can be stolen. If
+    // this one is stolen first it must wait, because a worker that has something to run takes
+    // nothing.
     fibers::promise<void> has_moved;
     fibers::fiber busy(fibers::launch::post, std::allocator_arg, allocator,
                        [&, told = has_moved.get_future()] {
@@ -126,7 +127,7 @@ GROWSTACK_SCENARIO("worker that is not attached") {
   std::atomic<bool> done = false;
   std::thread second([&] {
     take_alternate_stack_away();
-    fibers::use_scheduling_algorithm<fibers::algo::shared_work>();  // not growstack::attached of it
+    fibers::use_scheduling_algorithm<fibers::algo::shared_work>();  // without attached<>
     while (!done) {
       boost::this_fiber::sleep_for(std::chrono::milliseconds(1));
     }
@@ -149,8 +150,7 @@ GROWSTACK_SCENARIO("worker that is not attached") {
   return 0;
 }
 
-TEST_CASE(
-    "without growstack::attached a worker that resumes somebody's fiber dies where it grows") {
+TEST_CASE("without growstack::attached a worker dies when a fiber of another thread grows there") {
   const Ended ended = run_scenario("worker that is not attached");
   CHECK(ended.signal == SIGSEGV);
   CHECK(ended.err == "");
@@ -165,8 +165,8 @@ constexpr std::size_t many = 100'000;
 }  // namespace
 
 TEST_CASE(
-    "a hundred thousand fibers wait at once under default limits, "
-    "each guarded, and any of them can go deep") {
+    "a hundred thousand fibers wait at once under default limits, each has a guard, and each can "
+    "go deep") {
   constexpr std::size_t needed = 2048 * MiB;
   if (sanitized) {
     return skip("a sanitizer's shadow memory would be as large again");
@@ -184,7 +184,7 @@ TEST_CASE(
   fibers::mutex mutex;
   fibers::condition_variable all_may_go;
   bool go = false;
-  std::vector<const void*> places;  // one in each
+  std::vector<const void*> places;  // an address in each stack
   places.reserve(many);
   std::size_t ended = 0;
   std::size_t wrong = 0;
@@ -211,7 +211,7 @@ TEST_CASE(
   const PoolStatistics figures = allocator.pool().statistics();
   CHECK(figures.live == many);
   CHECK(mapping_count() - mappings_before < 100);
-  CHECK(number_in("/proc/sys/vm/max_map_count") < 2 * many);  // else this would prove little
+  CHECK(number_in("/proc/sys/vm/max_map_count") < 2 * many);  // otherwise this proves little
 
   Probe probe;
   std::size_t guarded = 0;

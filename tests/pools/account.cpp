@@ -1,4 +1,4 @@
-// Accounts: committed bytes, charged to a pool and to the whole process, all of them or none.
+// Accounts: committed bytes are charged to a pool and to the whole process, all of them or none.
 #include <doctest/doctest.h>
 
 #include "memory/account.hpp"
@@ -17,7 +17,7 @@ using namespace growstack::testing;
 
 // ---- one account --------------------------------------------------------------------------------
 
-TEST_CASE("an account is charged up to its budget, to the last byte, and no further") {
+TEST_CASE("an account can be charged up to the last byte of its budget, and no further") {
   Account account("the option", nullptr, 100);
   CHECK(account.charge(60));
   CHECK(account.left() == 40);
@@ -32,7 +32,7 @@ TEST_CASE("an account is charged up to its budget, to the last byte, and no furt
   CHECK(account.left() == 100);
 }
 
-TEST_CASE("without a budget there is no charge too large, but one that no number can hold") {
+TEST_CASE("without a budget a charge is too large only if no number can hold the sum") {
   Account account("the option", nullptr);
   CHECK(account.budget() == Account::unlimited);
   CHECK(account.charge(SIZE_MAX - 1));
@@ -41,8 +41,7 @@ TEST_CASE("without a budget there is no charge too large, but one that no number
 }
 
 TEST_CASE(
-    "a budget may become less than what is used: "
-    "then nothing is charged until enough was given back") {
+    "if a budget becomes less than what is used, nothing is charged until enough was given back") {
   Account account("the option", nullptr);
   CHECK(account.charge(100));
   account.set_budget(50);
@@ -57,7 +56,8 @@ TEST_CASE(
 // ---- a part of a whole --------------------------------------------------------------------------
 
 TEST_CASE(
-    "what a part is charged, the whole is charged, too, and the tighter of both budgets holds") {
+    "what is charged to a part is also charged to the whole, and the tighter budget of the two "
+    "holds") {
   Account whole("the whole", nullptr, 100);
   Account part("the part", &whole, 80);
   Account other("another part", &whole, 80);
@@ -77,7 +77,7 @@ TEST_CASE(
   CHECK(part.charge(70));
 }
 
-TEST_CASE("the explanation names the budget that leaves less, and what it is") {
+TEST_CASE("the explanation names the budget that leaves less, and its size") {
   Account whole("the whole", nullptr, 4096);
   Account part("the part", &whole, MiB);
   CHECK(part.charge(1024));
@@ -94,8 +94,8 @@ TEST_CASE(
   constexpr std::size_t budget = 1000;
   Account whole("the whole", nullptr, budget);
   Account parts[] = {{"a part", &whole, budget * 3 / 4}, {"a part", &whole, budget * 3 / 4}};
-  // Counted by the threads themselves: up only after a charge, down before it is given back, so
-  // never more than is charged.
+  // The threads count themselves: up after a charge, and down before they give it back. So they
+  // never count more than is charged.
   std::atomic<std::size_t> held_of_parts[2] = {};
   std::atomic<std::size_t> held{0};
   std::atomic<int> wrong{0};

@@ -1,5 +1,5 @@
-// Which slots are free, and which stacks idle: a set of small numbers, as plain as std::set and
-// much faster. It is held against that one.
+// Which slots are free, and which stacks are idle: a set of small numbers that answers like
+// std::set, and much faster. std::set is its model here.
 #include <doctest/doctest.h>
 
 #include "memory/index_set.hpp"
@@ -14,10 +14,10 @@ using growstack::IndexSet;
 
 namespace {
 
-/// Where one level of words becomes two, and two three.
+/// Among them are the capacities at which one level of words becomes two, and two become three.
 constexpr std::uint32_t capacities[] = {1, 2, 63, 64, 65, 4096, 4097, 300'000};
 
-/// Down from `last`, one by one.
+/// Finds the first member of a row as the set should, by looking at each number down from `last`.
 std::uint32_t first_in_row(const std::set<std::uint32_t>& set, std::uint32_t last,
                            std::uint32_t most) {
   std::uint32_t first = last;
@@ -30,7 +30,7 @@ std::uint32_t first_in_row(const std::set<std::uint32_t>& set, std::uint32_t las
 }  // namespace
 
 TEST_CASE(
-    "a set of small numbers begins empty, and holds the lowest and the highest it has room for") {
+    "a set of small numbers begins empty, and has room for the lowest and the highest number") {
   for (const std::uint32_t capacity : capacities) {
     CAPTURE(capacity);
     IndexSet set(capacity);
@@ -54,7 +54,8 @@ TEST_CASE(
 }
 
 TEST_CASE(
-    "filled and emptied from either end, it tells its least and greatest member at every step") {
+    "a set that is filled and emptied from either end knows its least and greatest member at every "
+    "step") {
   for (const std::uint32_t capacity : capacities) {
     CAPTURE(capacity);
     IndexSet set(capacity);
@@ -77,7 +78,7 @@ TEST_CASE(
   }
 }
 
-TEST_CASE("whatever is put in and taken out, it answers as std::set does") {
+TEST_CASE("a set answers as std::set does, whatever is put in and taken out") {
   for (const std::uint32_t capacity : capacities) {
     CAPTURE(capacity);
     IndexSet set(capacity);
@@ -85,14 +86,13 @@ TEST_CASE("whatever is put in and taken out, it answers as std::set does") {
     std::mt19937 random(capacity);
     std::uint32_t wrong = 0;
     for (int step = 0; step < 20'000; ++step) {
-      // Near each other half of the time: members in one word, words in one word of the level
-      // above.
+      // Half of the time the numbers are near each other, so that members are in one word, and
+      // words in one word of the level above.
       const std::uint32_t span = step % 2 == 0 ? capacity : std::min<std::uint32_t>(capacity, 130);
       const std::uint32_t index = static_cast<std::uint32_t>(random() % span);
       if (model.insert(index).second) {
         set.insert(index);
-      } else if (random() % 8 <
-                 (step / 2000 % 2 == 0 ? 3U : 7U)) {  // growing and shrinking by turns
+      } else if (random() % 8 < (step / 2000 % 2 == 0 ? 3U : 7U)) {  // grows and shrinks in turns
         model.erase(index);
         set.erase(index);
       }
@@ -106,14 +106,14 @@ TEST_CASE("whatever is put in and taken out, it answers as std::set does") {
   }
 }
 
-TEST_CASE("members in a row are found from the last one down, not more than were asked for") {
+TEST_CASE("members in a row are found from the last one down, and not more than asked for") {
   for (const std::uint32_t capacity : capacities) {
     CAPTURE(capacity);
     IndexSet set(capacity);
     std::set<std::uint32_t> model;
     std::mt19937 random(capacity);
     for (std::uint32_t index = 0; index < std::min<std::uint32_t>(capacity, 5000); ++index) {
-      if (random() % 32 != 0) {  // rows of some thirty
+      if (random() % 32 != 0) {  // makes rows of some thirty
         set.insert(index);
         model.insert(index);
       }

@@ -1,5 +1,5 @@
-// Very many stacks at once, under the limits that every system has: each with a guard, none with a
-// mapping.
+// Very many stacks at once, under default limits: each has a guard, and none has a mapping of its
+// own.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -15,7 +15,6 @@
 #include "support/units.hpp"
 
 #include <cstdio>
-#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -29,12 +28,12 @@ constexpr std::size_t many = 100'000;
 
 const PoolOptions options{.strategy = Strategy::guard_markers, .name = "one of many"};
 
-/// Why so many cannot be tried here; empty if they can.
+/// Returns why so many cannot be tried here. Empty if they can.
 std::string obstacle() {
   if (sanitized) {
     return "a sanitizer's shadow memory would be as large again";
   }
-  // A page or two of data each, two of page tables, and some that go deep.
+  // Each needs a page or two of data and two of page tables, and some go deep.
   constexpr std::size_t needed = 4 * GiB;
   if (available_memory() < needed) {
     return "this takes up to 4 GiB of memory, and there are " +
@@ -45,7 +44,7 @@ std::string obstacle() {
 
 unsigned char token(std::size_t index) { return static_cast<unsigned char>(1 + index % 251); }
 
-/// All of them entered, each by a call that leaves something there.
+/// Acquires many stacks, and enters each by a call that leaves something there.
 std::vector<Stack> enter_many(StackPool& pool) {
   std::vector<Stack> stacks;
   stacks.reserve(many);
@@ -71,8 +70,9 @@ std::size_t without_token(const std::vector<Stack>& stacks) {
 
 }  // namespace
 
-ONE_STRATEGY(Strategy::guard_markers,
-             "a hundred thousand stacks live at once: all with guards, and hardly a mapping more") {
+ONE_STRATEGY(
+    Strategy::guard_markers,
+    "a hundred thousand stacks live at once, all with guards and with hardly a mapping more") {
   if (const std::string why = obstacle(); !why.empty()) {
     return skip(why);
   }
@@ -106,9 +106,9 @@ ONE_STRATEGY(Strategy::guard_markers,
   CHECK(mapping_count() <= mappings + 8);
 }
 
-ONE_STRATEGY(Strategy::guard_markers,
-             "what a hundred thousand stacks take beside their "
-             "pages are a few mappings, and all of it comes back") {
+ONE_STRATEGY(
+    Strategy::guard_markers,
+    "a hundred thousand stacks take a few mappings besides their pages, and all of it comes back") {
   if (const std::string why = obstacle(); !why.empty()) {
     return skip(why);
   }
@@ -123,14 +123,14 @@ ONE_STRATEGY(Strategy::guard_markers,
     CHECK(pool.statistics().arenas == 0);
     CHECK(pool.statistics().committed == 0);
     CHECK(mapping_count() <= few + 2);
-    CHECK(status_bytes("VmSize") <= address_space + GiB);  // the records of a hundred thousand stay
+    CHECK(status_bytes("VmSize") <= address_space + GiB);  // the slot records stay
     CHECK(status_bytes("VmRSS") <= GiB / 4);
   }
 }
 
-ONE_STRATEGY(
-    Strategy::guard_markers,
-    "of many stacks those that are still out keep their arena and what is theirs, and only they") {
+ONE_STRATEGY(Strategy::guard_markers,
+             "of many stacks only those that are still in use keep their arena and what was "
+             "written to them") {
   if (const std::string why = obstacle(); !why.empty()) {
     return skip(why);
   }
@@ -138,7 +138,7 @@ ONE_STRATEGY(
   std::vector<Stack> stacks = enter_many(pool);
   const std::size_t arenas = pool.statistics().arenas;
   CHECK(arenas >= 3);
-  // The first arenas become almost empty, the last one empty.
+  // The first arenas become almost empty, and the last one becomes empty.
   std::vector<std::pair<std::size_t, Stack>> survivors;
   for (std::size_t index = 0; index < many / 2; index += 997) {
     survivors.emplace_back(index, std::move(stacks[index]));
@@ -158,7 +158,7 @@ ONE_STRATEGY(
     wrong += has_token(stack, index) && probe.guarded(stack) ? 0 : 1;
   }
   CHECK(wrong == 0);
-  // In between there is room again.
+  // There is room again between them.
   for (const Stack& stack : enter_many(pool)) {
     wrong += probe.guarded(stack) ? 0 : 1;
   }
@@ -184,12 +184,13 @@ GROWSTACK_SCENARIO("one of many overflows") {
   require(end == killed_by(SIGSEGV), "the child dies of it: " + std::to_string(end));
   require(without_token(stacks) == 0, "the others are as they were");
   require(call(doomed, [&] { return descend_to(address_of(doomed.floor())); }) == 0,
-          "and so is the parent's own");
+          "and so is the stack itself in the parent");
   return 7;
 }
 
 ONE_STRATEGY(Strategy::guard_markers,
-             "when one of a hundred thousand overflows it is told which, and no other is touched") {
+             "when one of a hundred thousand stacks overflows, the report names it, and no other "
+             "is touched") {
   if (const std::string why = obstacle(); !why.empty()) {
     return skip(why);
   }

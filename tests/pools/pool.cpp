@@ -1,5 +1,4 @@
-// Pools: stacks that are given back and acquired again. Read from the first stack to the end of a
-// pool.
+// Pools: stacks that are given back and acquired again, from the first stack to the end of a pool.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -14,14 +13,12 @@
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/suspended_fiber.hpp"
 #include "support/units.hpp"
-
-#include <boost/context/fiber.hpp>
 
 #include <pthread.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
@@ -42,7 +39,8 @@ using growstack::handler::page_size;
 
 namespace {
 
-/// Something that runs there and writes as deep as that.
+/// Runs something on the stack that writes `depth` bytes deep. Returns the number of wrong bytes:
+/// 0.
 std::size_t use(Stack& stack, std::size_t depth) {
   return call(stack, [depth] { return descend(depth); });
 }
@@ -51,7 +49,7 @@ std::size_t use(Stack& stack, std::size_t depth) {
 
 // ---- a stack of a pool --------------------------------------------------------------------------
 
-EVERY_POOL("a pool makes stacks of one size, and they are stacks like any other") {
+EVERY_POOL("a pool makes stacks of one size, which are stacks like any other") {
   StackPool pool(options_for(Of::strategy));
   CHECK(pool.strategy() == Of::strategy);
   CHECK(pool.fallback_reason() == "");
@@ -73,11 +71,11 @@ EVERY_POOL("a pool makes stacks of one size, and they are stacks like any other"
 }
 
 EVERY_POOL(
-    "no two stacks of a pool overlap, and below each "
-    "there is a guard that not even the kernel can read") {
+    "no two stacks of a pool overlap, and below each is a guard that not even the kernel can "
+    "read") {
   StackPool pool(options_for(Of::strategy));
-  std::vector<Stack> stacks =
-      acquire(pool, Of::traits.locks_memory ? 5 : 70);  // single ones, and several made at once
+  // Of so many some are made one by one, and others several at once.
+  std::vector<Stack> stacks = acquire(pool, Of::traits.locks_memory ? 5 : 70);
   std::sort(stacks.begin(), stacks.end(), [](const Stack& one, const Stack& other) {
     return address_of(one.base()) < address_of(other.base());
   });
@@ -94,7 +92,7 @@ EVERY_POOL(
   }
 }
 
-TEST_CASE("a pool of stacks that cannot be kept, or have no guard, is refused with the reason") {
+TEST_CASE("a pool is refused with the reason if its stacks cannot be kept or have no guard") {
   CHECK(contains(
       error_of([] { const StackPool pool({.strategy = Strategy::grows_down}); }),
       "grows_down: cannot keep its address space from stack to stack, so it has no pools"));
@@ -123,8 +121,8 @@ TEST_CASE("an option out of range is refused, and the message names it") {
 }
 
 TEST_CASE(
-    "an automatic pool takes the first strategy that works here, "
-    "and says as a stack does why not a better one") {
+    "an automatic pool takes the first strategy that works here, and says like a stack why not a "
+    "better one") {
   StackPool pool(PoolOptions{.reserve = MiB});
   const Stack single({.reserve = MiB, .strategy = Strategy::automatic});
   CHECK(pool.strategy() == single.strategy());
@@ -138,7 +136,7 @@ TEST_CASE(
 
 // ---- given back and acquired again --------------------------------------------------------------
 
-EVERY_POOL("what was given back last is acquired first") {
+EVERY_POOL("the stack that was given back last is acquired first") {
   StackPool pool(options_for(Of::strategy));
   std::optional<Stack> one = pool.acquire();
   std::optional<Stack> other = pool.acquire();
@@ -191,7 +189,7 @@ POOLS_WHERE(traits.growth_events,
 
 POOLS_WHERE(
     traits.growth_events,
-    "a stack that stayed small is not touched: the next tenant finds what the last one left") {
+    "a stack that stayed small is not touched, so the next tenant finds what the last one left") {
   StackPool pool(options_for(Of::strategy));
   std::optional<Stack> stack = pool.acquire();
   warm_byte(*stack) = 42;
@@ -248,7 +246,7 @@ POOLS_WHERE(traits.trims,
 }
 
 POOLS_WHERE(traits.limit_moves, "whatever a tenant trimmed, the next one has the warm size") {
-  // Trimmed to near the base it would have less.
+  // Less stays committed after a trim to near the base.
   PoolOptions options = options_for(Of::strategy);
   options.policy.initial_commit = 64 * KiB;
   options.policy.headroom = 0;
@@ -267,49 +265,24 @@ POOLS_WHERE(
   if (sanitized) {
     return skip("a sanitizer must be told of every switch of stacks, and makes frames larger");
   }
-  namespace context = boost::context;
   StackPool pool(options_for(Of::strategy));
   Stack stack = pool.acquire();
-  struct Borrowed {
-    void deallocate(context::stack_context&) {}
-  };
-  context::stack_context whole;
-  whole.sp = stack.base();
-  whole.size = stack.reserved();
-  std::uintptr_t stack_pointer = 0;
-  std::size_t wrong = 0;
-  context::fiber fiber(std::allocator_arg, context::preallocated(whole.sp, whole.size, whole),
-                       Borrowed{}, [&](context::fiber&& main) {
-                         std::array<volatile unsigned char, 512> live;
-                         for (std::size_t index = 0; index < live.size(); ++index) {
-                           live[index] = static_cast<unsigned char>(index % 251);
-                         }
-                         for (int round = 0; round < 2; ++round) {
-                           wrong += descend(128 * KiB);
-                           stack_pointer =
-                               address_of(const_cast<unsigned char*>(live.data())) - 512;
-                           main = std::move(main).resume();
-                           for (std::size_t index = 0; index < live.size(); ++index) {
-                             wrong += live[index] == index % 251 ? 0 : 1;
-                           }
-                         }
-                         return std::move(main);
-                       });
+  SuspendedFiber<512> fiber(stack, 128 * KiB);
   for (int round = 0; round < 2; ++round) {
     CAPTURE(round);
-    fiber = std::move(fiber).resume();
+    fiber.resume();
     CHECK(stack.resident() >= 128 * KiB);
-    CHECK(!stack.trim_below(reinterpret_cast<const void*>(stack_pointer)));
+    CHECK(!stack.trim_below(reinterpret_cast<const void*>(fiber.stack_pointer())));
     CHECK(stack.resident() >= page_size());
     CHECK(stack.resident() <= 2 * page_size());
   }
-  fiber = std::move(fiber).resume();
-  CHECK(wrong == 0);
+  fiber.resume();
+  CHECK(fiber.wrong() == 0);
 }
 
 ONE_STRATEGY(Strategy::guard_markers,
-             "of a frame larger than the window of markers nobody hears: "
-             "what it left goes when the pool is trimmed") {
+             "a frame larger than the window of markers is not seen, and what it left goes when "
+             "the pool is trimmed") {
   PoolOptions options = options_for(Strategy::guard_markers);
   options.reserve = 8 * MiB;
   StackPool pool(options);
@@ -319,7 +292,7 @@ ONE_STRATEGY(Strategy::guard_markers,
   stack.reset();
   CHECK(pool.statistics().trims == 0);
   stack = pool.acquire();
-  CHECK(stack->high_water_mark() >= 2 * MiB);  // of the last tenant
+  CHECK(stack->high_water_mark() >= 2 * MiB);  // the last tenant's
   CHECK(!stack->trim());
   CHECK(stack->resident() == 0);
   call(*stack, [&] { touch_in_one_jump(address_of(stack->base()) - 2 * MiB); });
@@ -331,7 +304,7 @@ ONE_STRATEGY(Strategy::guard_markers,
 // ---- how deep they went -------------------------------------------------------------------------
 
 POOLS_WHERE(traits.trims,
-            "the pool knows how deep its stacks went: of connections 99 % stayed within 16 KiB") {
+            "a pool knows how deep its stacks went: 99 % of the connections stayed within 16 KiB") {
   StackPool pool(options_for(Of::strategy));
   for (int tenancy = 0; tenancy < 100; ++tenancy) {
     Stack stack = pool.acquire("connection");
@@ -357,7 +330,7 @@ POOLS_WHERE(traits.trims,
   CHECK(all.deepest == sum.deepest);
 }
 
-TEST_CASE("a distribution tells the power of two within which a part of the stacks stayed") {
+TEST_CASE("a distribution tells the power of two within which a given part of the stacks stayed") {
   HighWaterDistribution depths;
   CHECK(depths.count() == 0);
   CHECK(depths.within(0.5) == 0);
@@ -372,7 +345,7 @@ TEST_CASE("a distribution tells the power of two within which a part of the stac
   CHECK(depths.within(1) == MiB);
 }
 
-TEST_CASE("a long name is whole in statistics, and cut where a report shows it") {
+TEST_CASE("statistics have the whole of a long name, and a report shows its first part") {
   StackPool pool({.reserve = MiB, .name = std::string(100, 'p')});
   const std::string long_name(100, 'n');
   CHECK(pool.acquire().name() == std::string(39, 'p'));
@@ -382,7 +355,7 @@ TEST_CASE("a long name is whole in statistics, and cut where a report shows it")
 }
 
 TEST_CASE(
-    "of very many names the first 255 are told apart, and the others counted as the pool's own") {
+    "the first 255 names are told apart, and all further names are counted as the pool's own") {
   StackPool pool(PoolOptions{.reserve = MiB});
   for (int round = 0; round < 2; ++round) {
     for (int number = 0; number < 300; ++number) {
@@ -398,7 +371,7 @@ TEST_CASE(
   CHECK(pool.statistics().high_water.count() == 600);
 }
 
-TEST_CASE("the pool's own name and an empty one are the same as none") {
+TEST_CASE("to ask for the pool's own name or an empty one is the same as to ask for none") {
   StackPool pool({.reserve = MiB, .name = "own"});
   CHECK(pool.acquire("own").name() == "own");
   CHECK(pool.acquire("other").name() == "other");
@@ -423,7 +396,7 @@ EVERY_POOL("a stack may be given back by another thread than the one that acquir
   CHECK(pool.statistics().created == 1);
 }
 
-EVERY_POOL("what a thread has cached is the pool's again when the thread ends") {
+EVERY_POOL("the pool gets back what a thread has cached when the thread ends") {
   StackPool pool(options_for(Of::strategy));
   std::thread([&] { acquire(pool, 5); }).join();
   const PoolStatistics ended = pool.statistics();
@@ -436,13 +409,13 @@ EVERY_POOL("what a thread has cached is the pool's again when the thread ends") 
 }
 
 namespace {
-/// Lives until its thread ends.
+/// Is destroyed when its thread ends.
 thread_local std::optional<Stack> kept;
 }  // namespace
 
 EVERY_POOL(
-    "a stack that a thread_local object owns comes back "
-    "when its thread ends, whichever of both was there first") {
+    "a stack that a thread_local object owns comes back when its thread ends, whichever of the two "
+    "was there first") {
   StackPool pool(options_for(Of::strategy));
   for (const bool object_first : {true, false}) {
     CAPTURE(object_first);
@@ -464,7 +437,8 @@ namespace {
 
 std::optional<Stack> left_to_the_last;
 
-/// Of a key made later than the library's: called when this thread's cache has been given up.
+/// The destructor of a key that is younger than the library's key: it runs when this thread has
+/// given its cache up.
 void use_pool_at_the_very_end(void* pool) {
   left_to_the_last.reset();
   const Stack one_more = static_cast<StackPool*>(pool)->acquire();
@@ -487,7 +461,7 @@ EVERY_POOL("the very last destructors of a thread may give stacks back, and acqu
   CHECK(pool.statistics().high_water.count() == 2);
 }
 
-TEST_CASE("pools may be used by turns, by many threads, and each knows its own stacks") {
+TEST_CASE("many threads may use pools in turns, and each pool knows its own stacks") {
   constexpr int pools = 3;
   std::vector<std::unique_ptr<StackPool>> all;
   for (int index = 0; index < pools; ++index) {
@@ -516,8 +490,9 @@ TEST_CASE("pools may be used by turns, by many threads, and each knows its own s
   }
 }
 
-TEST_CASE("a pool made right after another one ended does not get its stacks, in no thread") {
-  // Both have the same place in the tables of the threads that used the first one.
+TEST_CASE(
+    "a pool that is made right after another one ended gets no stack of the other, in any thread") {
+  // Both pools have the same place in the tables of the threads that used the first one.
   std::optional<StackPool> pool;
   std::atomic<int> round_of_main{0};
   std::atomic<int> round_of_thread{0};
@@ -532,7 +507,7 @@ TEST_CASE("a pool made right after another one ended does not get its stacks, in
       }
       {
         Stack stack = pool->acquire();
-        of_the_last_one.reset();  // into the pool that is no more, after a use of its successor
+        of_the_last_one.reset();  // goes to the pool that has ended, after a use of its successor
         const Stack second = pool->acquire();
         wrong += stack.base() == second.base() ? 1 : 0;
         wrong += stack.name() == "number " + std::to_string(round) ? 0 : 1;
@@ -561,7 +536,7 @@ TEST_CASE("a pool made right after another one ended does not get its stacks, in
   CHECK(process_counters().arenas == 0);
 }
 
-TEST_CASE("a pool may end while threads end that have used it") {
+TEST_CASE("a pool may end while threads that have used it end") {
   for (int round = 0; round < 200; ++round) {
     std::optional<StackPool> pool(options_for(Strategy::automatic));
     StackPool survivor(options_for(Strategy::automatic));
@@ -607,7 +582,7 @@ EVERY_POOL("pools and their stacks can be moved") {
 }
 
 EVERY_POOL(
-    "stacks may outlive their pool: they grow, and the last one takes all that is left with it") {
+    "stacks may outlive their pool: they grow, and the end of the last one gives everything back") {
   for (const bool by_another_thread : {false, true}) {
     CAPTURE(by_another_thread);
     std::optional<StackPool> pool(options_for(Of::strategy));
@@ -632,8 +607,9 @@ EVERY_POOL(
   }
 }
 
-POOLS_WHERE(traits.trims,
-            "when a pool ends the memory of its idle stacks goes, though one is still out") {
+POOLS_WHERE(
+    traits.trims,
+    "when a pool ends, the memory of its idle stacks goes although another stack is still in use") {
   std::optional<StackPool> pool(options_for(Of::strategy));
   std::optional<Stack> survivor;
   std::vector<Stack> stacks = acquire(*pool, 4);
@@ -661,10 +637,10 @@ POOLS_WHERE(traits.trims,
 
 // ---- all of it given back -----------------------------------------------------------------------
 
-EVERY_POOL("trim gives everything back that nobody uses: memory, charge, address space") {
+EVERY_POOL("trim gives back everything that nobody uses: memory, charge, address space") {
   StackPool pool(options_for(Of::strategy));
   acquire(pool, 1);
-  pool.trim();  // what stays for good is there
+  pool.trim();  // leaves what stays for good
   const std::size_t mappings = mapping_count();
   const std::size_t address_space = status_bytes("VmSize");
   for (int round = 0; round < 2; ++round) {
@@ -687,14 +663,14 @@ EVERY_POOL("trim gives everything back that nobody uses: memory, charge, address
     CHECK(trimmed.committed == 0);
     CHECK(pool.resident() == 0);
     CHECK(process_counters().arenas == 0);
-    if (!sanitized) {  // whose shadow memory is mapped piece by piece
+    if (!sanitized) {  // a sanitizer's shadow memory is mapped piece by piece
       CHECK(mapping_count() <= mappings);
       CHECK(status_bytes("VmSize") <= address_space + MiB);
     }
   }
 }
 
-EVERY_POOL("trim leaves what is in use as it is") {
+EVERY_POOL("trim does not touch stacks that are in use") {
   StackPool pool(options_for(Of::strategy));
   std::vector<Stack> stacks = acquire(pool, 6);
   for (Stack& stack : stacks) {
@@ -711,14 +687,14 @@ EVERY_POOL("trim leaves what is in use as it is") {
     CHECK(use(stack, 500 * KiB) == 0);
     CHECK(probe.guarded(stack));
   }
-  for (Stack& stack : acquire(pool, 6)) {  // of those that were trimmed, and new ones
+  for (Stack& stack : acquire(pool, 6)) {  // in slots that were trimmed, and in new ones
     CHECK(use(stack, 500 * KiB) == 0);
     CHECK(probe.guarded(stack));
   }
 }
 
 POOLS_WHERE(!traits.locks_memory,
-            "trim takes also what threads have cached that go on acquiring, and no stack is lost") {
+            "trim also takes what running threads have cached, and no stack is lost") {
   StackPool pool(options_for(Of::strategy));
   constexpr int threads = 3;
   const int rounds = sanitized || Of::traits.by_userfaultfd ? 1000 : 3000;
@@ -737,7 +713,7 @@ POOLS_WHERE(!traits.locks_memory,
           std::this_thread::yield();
         }
         for (Stack& stack : stacks) {
-          wrong += warm_byte(stack) == mine ? 0 : 1;  // it is nobody else's
+          wrong += warm_byte(stack) == mine ? 0 : 1;  // no other thread has it
         }
       }
       --at_work;
@@ -763,9 +739,8 @@ POOLS_WHERE(!traits.locks_memory,
   CHECK(pool.statistics().committed == 0);
 }
 
-POOLS_WHERE(
-    traits.grows_by != 0,
-    "a pool that has no stacks left lets the handler go, and installs it again when it needs it") {
+POOLS_WHERE(traits.grows_by != 0,
+            "a pool without stacks lets the handler go, and installs it again when it needs it") {
   StackPool pool(options_for(Of::strategy));
   CHECK(handler::uninstall() == EBUSY);
   CHECK(use(*std::make_unique<Stack>(pool.acquire()), 400 * KiB) == 0);
@@ -780,7 +755,8 @@ POOLS_WHERE(
 
 namespace {
 
-/// Acquires and gives back until the pool is as `is_so` says, or very often.
+/// Acquires and gives back until is_so() is true. Returns false if it does not become true after
+/// very many times.
 bool soon(StackPool& pool, const std::function<bool(const PoolStatistics&)>& is_so) {
   for (int pair = 0; pair < 20'000'000; ++pair) {
     const Stack stack = pool.acquire();
@@ -793,44 +769,44 @@ bool soon(StackPool& pool, const std::function<bool(const PoolStatistics&)>& is_
 
 }  // namespace
 
-POOLS_WHERE(!traits.locks_memory,
-            "as demand falls the memory of idle stacks is given back, "
-            "by nothing but acquiring and giving back") {
+POOLS_WHERE(
+    !traits.locks_memory,
+    "as demand falls, acquiring and giving back suffice to give back the memory of idle stacks") {
   PoolOptions options = options_for(Of::strategy);
   options.retention = std::chrono::milliseconds(1);
   StackPool pool(options);
   constexpr std::size_t peak = 300;
   acquire(pool, peak);
   CHECK(pool.statistics().created >= peak);
-  CHECK(soon(pool, [](const PoolStatistics& now) {
-    return now.cached <= 40;
-  }));  // what a thread keeps for itself
+  // A thread keeps some for itself.
+  CHECK(soon(pool, [](const PoolStatistics& now) { return now.cached <= 40; }));
   const PoolStatistics calm = pool.statistics();
   CHECK(calm.live == 0);
   CHECK(calm.arenas == 1);
   CHECK(pool.resident() <= 41 * warm_size);
-  for (Stack& stack : acquire(pool, peak)) {  // and the next peak finds stacks that work
+  for (Stack& stack : acquire(pool, peak)) {  // the next peak finds stacks that work
     CHECK(use(stack, 20 * KiB) == 0);
   }
 }
 
 TEST_CASE(
-    "as demand falls arenas go one after the other, "
-    "and their address space is there for other stacks at once") {
+    "as demand falls, arenas go one after the other, and other stacks can have their address space "
+    "at once") {
   if (under_thread_sanitizer) {
     return skip("ThreadSanitizer leaves too little address space");
   }
-  // So large that there is room for few in an arena.
+  // The stacks are so large that an arena has room for few.
   StackPool pool(PoolOptions{.reserve = 4 * GiB, .retention = std::chrono::milliseconds(1)});
   std::vector<Stack> stacks = acquire(pool, 900);
   const std::size_t arenas = pool.statistics().arenas;
   CHECK(arenas >= 3);
   while (stacks.size() > 100) {
-    stacks.pop_back();  // the upper ones first: those given back last stay in this thread's cache,
-                        // wherever they lie
+    // The upper ones first. Those that are given back last stay in this thread's cache, wherever
+    // they lie.
+    stacks.pop_back();
   }
   CHECK(soon(pool, [&](const PoolStatistics& now) {
-    const Stack other({.reserve = 128 * MiB});  // throws if it is not
+    const Stack other({.reserve = 128 * MiB});  // throws if there is no address space
     const Stack of_a_size_of_its_own({.reserve = 512 * MiB});
     return now.arenas < arenas && now.live + now.cached + now.cold < 300;
   }));
@@ -853,7 +829,7 @@ TEST_CASE("with a retention of zero idle stacks stay warm") {
 
 // ---- the whole process --------------------------------------------------------------------------
 
-EVERY_POOL("the counters of the process include pools, their idle stacks, too") {
+EVERY_POOL("the counters of the process include pools and their idle stacks") {
   StackPool pool(options_for(Of::strategy));
   Stack single({.reserve = MiB, .strategy = Of::strategy});
   std::vector<Stack> stacks = acquire(pool, 3);
@@ -873,13 +849,13 @@ EVERY_POOL("the counters of the process include pools, their idle stacks, too") 
   CHECK(now.committed == pool.statistics().committed + single.committed());
 }
 
-TEST_CASE("the budget of the process holds for single stacks and pools together") {
+TEST_CASE("the budget of the process counts single stacks and pools together") {
   CHECK(process_budget() == SIZE_MAX);
   StackPool pool(options_for(Strategy::in_handler));
   const Stack single({.reserve = MiB, .strategy = Strategy::in_handler});
   set_process_budget(process_counters().committed);
   CHECK(process_budget() == process_counters().committed);
-  const Stack last = pool.acquire();  // is there already
+  const Stack last = pool.acquire();  // was made before
   const auto refused = [&](const std::string& message) {
     return contains(message, "the budget of the process (set_process_budget) is");
   };

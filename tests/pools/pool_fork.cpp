@@ -29,7 +29,7 @@ bool grows(Stack& stack) {
   return call(stack, [] { return descend(400 * KiB); }) == 0;
 }
 
-/// In a child: what it acquires, it can use, and give back. 0, or what went wrong.
+/// Acquires in a child, uses and gives back. Returns 0, or a number for what went wrong.
 int trouble_with(StackPool& pool, std::size_t count) {
   {
     std::vector<Stack> stacks = acquire(pool, count);
@@ -51,7 +51,7 @@ int trouble_with(StackPool& pool, std::size_t count) {
 
 }  // namespace
 
-EVERY_POOL("a pool works on in a child of fork, and the parent's stacks are not touched") {
+EVERY_POOL("a pool goes on in a child of fork, and the parent's stacks are not touched") {
   StackPool pool(options_for(Of::strategy));
   std::vector<Stack> stacks = acquire(pool, 3);
   for (Stack& stack : stacks) {
@@ -79,7 +79,8 @@ EVERY_POOL("a pool works on in a child of fork, and the parent's stacks are not 
   CHECK(grows(stacks[0]));
 }
 
-EVERY_POOL("a child has a pool of its own, which ends with all it has, and its own children, too") {
+EVERY_POOL(
+    "a child can have a pool of its own, which ends with all it has, and so can its own child") {
   StackPool pool(options_for(Of::strategy));
   acquire(pool, 2);
   CHECK(end_of_child([&] {
@@ -97,7 +98,7 @@ EVERY_POOL("a child has a pool of its own, which ends with all it has, and its o
         }) == 0);
 }
 
-EVERY_POOL("what other threads had cached is there in the child, where these threads are not") {
+EVERY_POOL("a child has what other threads had cached, although it does not have these threads") {
   StackPool pool(options_for(Of::strategy));
   constexpr std::size_t each_has = 4;
   std::latch cached(2);
@@ -147,8 +148,8 @@ EVERY_POOL("a stack that outlived its pool can be given back in a child") {
 }
 
 EVERY_POOL(
-    "however threads acquire, give back, "
-    "trim and end while the process forks, each child's pool works") {
+    "a child's pool works, whatever the threads of its parent did to it at the moment of the "
+    "fork") {
   if (under_address_sanitizer) {
     return skip(
         "a child inherits the locks of AddressSanitizer's "
@@ -172,8 +173,8 @@ EVERY_POOL(
       }
     });
   }
-  // Deep inside of these functions the others may be: what they had in hand is lost to the child,
-  // nothing else is.
+  // The other threads may be deep inside of these functions. What they had in hand is lost to the
+  // child, and nothing else.
   constexpr std::size_t at_most_in_hand = 64;
   int failed = 0;
   for (int round = 0; round < 60; ++round) {
@@ -198,7 +199,7 @@ EVERY_POOL(
 
 namespace {
 
-/// A thread forks again and again while pools and stacks come to their end.
+/// Forks again and again while pools and stacks end in another thread.
 int outlived_while_forking(const Traits& of) {
   std::atomic<bool> done{false};
   std::thread other([&] {
@@ -226,7 +227,7 @@ const ScenarioOfEach<outlived_while_forking> outlived_while_forking_scenarios(
 
 }  // namespace
 
-EVERY_POOL("pools and what outlives them may end while another thread forks") {
+EVERY_POOL("pools, and stacks that outlive them, may end while another thread forks") {
   if (under_address_sanitizer) {
     return skip(
         "a child inherits the locks of AddressSanitizer's "

@@ -1,6 +1,6 @@
-// Pools at their limits, their own and those of the process: an error that names what was hit,
-// nothing lost, and all is well again once there is room. Limits of a process last as long as that,
-// so each has a child of its own.
+// Pools at their own limits and at those of the process: an error that names the limit, nothing
+// lost, and all is well again once there is room. A limit of a process lasts as long as the
+// process, so each has a child of its own.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -9,9 +9,9 @@
 
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
-#include "support/injected_error.hpp"
 #include "support/limits.hpp"
 #include "support/pools.hpp"
+#include "support/refusals.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
@@ -22,7 +22,6 @@
 #include <cerrno>
 #include <chrono>
 #include <cstdio>
-#include <cstdlib>
 #include <latch>
 #include <optional>
 #include <random>
@@ -43,10 +42,10 @@ PoolOptions hungry(Strategy strategy) {
   return options;
 }
 
-/// What a stack of such a pool is counted with as long as it stays small.
+/// Returns how many bytes are counted for a stack of such a pool as long as it stays small.
 std::size_t at_least(const Traits& of) { return of.limit_moves ? warm_size : MiB; }
 
-/// Acquires up to that many; the message of the error that ended it.
+/// Acquires until there are `most` stacks. Returns the message of the error that came before that.
 std::string acquire_until_refused(StackPool& pool, std::vector<Stack>& stacks,
                                   std::size_t most = SIZE_MAX) {
   return error_of([&] {
@@ -83,8 +82,8 @@ bool works(StackPool& pool, std::size_t depth = 500 * KiB) {
 // ---- a number of stacks -------------------------------------------------------------------------
 
 EVERY_POOL(
-    "a pool makes as many stacks as it may, then says EAGAIN, "
-    "and acquires again after one was given back") {
+    "a pool makes as many stacks as it may, then says EAGAIN, and works again after one was given "
+    "back") {
   PoolOptions options = hungry(Of::strategy);
   options.most_stacks = 7;
   StackPool pool(options);
@@ -106,7 +105,7 @@ EVERY_POOL(
   CHECK(stacks.size() == 7);
 }
 
-TEST_CASE("before a pool refuses it takes what other threads keep for themselves") {
+TEST_CASE("before a pool refuses, it takes what other threads keep for themselves") {
   PoolOptions options = hungry(Strategy::automatic);
   options.most_stacks = 20;
   StackPool pool(options);
@@ -135,8 +134,8 @@ TEST_CASE("before a pool refuses it takes what other threads keep for themselves
 // ---- budgets ------------------------------------------------------------------------------------
 
 EVERY_POOL(
-    "a pool whose budget is used up says ENOMEM and "
-    "what the budget is, until something was given back") {
+    "a pool whose budget is used up says ENOMEM and names the budget, until something was given "
+    "back") {
   PoolOptions options = hungry(Of::strategy);
   options.budget = 5 * at_least(Of::traits);
   StackPool pool(options);
@@ -236,7 +235,7 @@ POOLS_WHERE(traits.grows_by != 0,
   }
 }
 
-TEST_CASE("growth beyond a budget is an overflow also where a monitor thread serves the faults") {
+TEST_CASE("growth beyond a budget is an overflow, also where a monitor thread serves the faults") {
   if (const Support here = supported(Strategy::userfault); !here) {
     return skip(here.reason);
   }
@@ -249,7 +248,7 @@ TEST_CASE("growth beyond a budget is an overflow also where a monitor thread ser
 }
 
 POOLS_WHERE(traits.limit_moves,
-            "what a pool says is committed is what its stacks have, whatever they do") {
+            "a pool counts as committed exactly what its stacks have committed, whatever they do") {
   PoolOptions options = hungry(Of::strategy);
   options.reserve = 8 * MiB;
   StackPool pool(options);
@@ -323,8 +322,8 @@ int data_segment(const Traits& of) {
   for (int round = 0; round < 8; ++round) {
     stacks.clear();
     static_cast<void>(acquire_until_refused(pool, stacks, 1000));
-    // One more or less is room that a thread of the library's took meanwhile, while it started. A
-    // leak would add up.
+    // One more or less is room that a thread of the library took meanwhile for its start. A leak
+    // would add up.
     require(stacks.size() + 1 >= fitted && stacks.size() <= fitted + 1,
             std::to_string(fitted) + " again: " + std::to_string(stacks.size()));
     stacks.clear();
@@ -332,7 +331,7 @@ int data_segment(const Traits& of) {
     static_cast<void>(acquire_until_refused(pool, stacks, fitted - 8));
     require(stacks.size() == fitted - 8, "and after a trim: " + std::to_string(stacks.size()));
     require(call(stacks.back(), [] { return descend(MiB - 100 * KiB); }) == 0,
-            "what is left others can grow into");
+            "stacks can grow into what is left");
   }
   require(pool.statistics().committed == committed_of(stacks), "the account is right");
   return 0;
@@ -403,8 +402,8 @@ const ScenarioOfEach<mappings> mappings_scenarios("mappings");
 }  // namespace
 
 POOLS_WHERE(traits.charged,
-            "at RLIMIT_DATA a pool refuses with the limit and the cure, "
-            "and what was given back is there again") {
+            "at RLIMIT_DATA a pool refuses with the limit and the cure, and what was given back "
+            "can be had again") {
   if (sanitized) {
     return skip("a sanitizer's own memory counts against RLIMIT_DATA");
   }
@@ -441,10 +440,6 @@ POOLS_WHERE(
 
 namespace {
 
-struct Refusal {
-  const char* name;
-  long system_call;
-};
 constexpr Refusal refusals[] = {
     {"mmap", SYS_mmap},
     {"munmap", SYS_munmap},
@@ -459,11 +454,8 @@ constexpr Refusal refusals[] = {
     {"openat", SYS_openat},
 };
 
-/// Acquires, gives back and trims while one system call fails with one error, each from the
-/// environment, in a thread of its own: the filter goes with its thread.
+/// Acquires, gives back and trims while a system call is refused.
 int refused_call(const Traits& of) {
-  const long system_call = std::strtol(std::getenv("GROWSTACK_TEST_CALL"), nullptr, 10);
-  const int error = static_cast<int>(std::strtol(std::getenv("GROWSTACK_TEST_ERROR"), nullptr, 10));
   const std::size_t most = of.locks_memory ? 5 : 60;
   StackPool pool(hungry(of.strategy));
   require(works(pool), "it works without the refusal");
@@ -476,12 +468,8 @@ int refused_call(const Traits& of) {
       require(call(stack, [] { return descend(300 * KiB); }) == 0, "stacks of before grow");
     }
     std::vector<Stack> made;
-    InjectedError::in_a_thread([&](InjectedError& injected) {
-      void* volatile allocated = std::malloc(
-          1024);  // the allocator maps memory for each thread; volatile: or it is elided
-      std::free(allocated);
-      made.reserve(most);
-      injected.refuse(system_call, error);
+    made.reserve(most);
+    with_refusal([&] {
       if (const std::string message = acquire_until_refused(pool, made, most); !message.empty()) {
         refused = message;
       }
@@ -516,7 +504,7 @@ int refused_call(const Traits& of) {
   for (int round = 0; round < 3; ++round) {
     round_with_refusal();
   }
-  if (system_call != SYS_munmap) {  // which nothing can make good
+  if (refused_system_call() != SYS_munmap) {  // nothing can make good for that
     require(mapping_count() <= mappings,
             "no mapping is left: " + std::to_string(mapping_count() - mappings));
     require(status_bytes("VmSize") <= address_space + MiB, "no address space is left");
@@ -529,26 +517,10 @@ const ScenarioOfEach<refused_call> refused_call_scenarios("refused call");
 }  // namespace
 
 EVERY_POOL(
-    "whichever system call of a pool is refused, it stays usable, "
-    "loses nothing, and has no stack without a guard") {
+    "whichever system call of a pool is refused, the pool stays usable, loses nothing, and has no "
+    "stack without a guard") {
   if (sanitized) {
     return skip("a sanitizer dies when its own system calls are refused");
   }
-  int refused = 0;
-  for (const Refusal& refusal : refusals) {
-    for (const int error : {ENOMEM, EPERM, EAGAIN}) {
-      CAPTURE(std::string(refusal.name));
-      CAPTURE(error);
-      setenv("GROWSTACK_TEST_CALL", std::to_string(refusal.system_call).c_str(), 1);
-      setenv("GROWSTACK_TEST_ERROR", std::to_string(error).c_str(), 1);
-      const Ended ended = run_scenario_of("refused call", Of::traits, std::chrono::seconds(20));
-      CAPTURE(ended.err);
-      CHECK((ended.exit_code == 0 || ended.exit_code == 1));
-      if (ended.exit_code == 1) {
-        ++refused;
-        CHECK(ended.err.starts_with("growstack: "));
-      }
-    }
-  }
-  CHECK(refused > 0);
+  refuse_each(refusals, "refused call", Of::traits);
 }

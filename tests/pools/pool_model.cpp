@@ -1,6 +1,6 @@
 // Pools against a model: random sequences of everything that can be done to a pool and its stacks,
-// by one thread and by several. The model knows which stacks are out, where they lie, and what was
-// written to them: no two may ever overlap, and nothing may ever change but by its owner. A failure
+// by one thread and by several. The model knows which stacks are in use, where they lie, and what
+// was written to them. No two may ever overlap, and only its owner may change a stack. A failure
 // tells the seed that leads to it again.
 #include <doctest/doctest.h>
 
@@ -31,18 +31,18 @@ using namespace growstack::testing;
 
 namespace {
 
-/// What is written lies at multiples of this below the base, and stack pointers go half way
-/// between: neither the frames of a call nor those of a jump come near.
+/// Words are written at multiples of this below the base, and stack pointers stop half way between
+/// them, so that the frames of calls and jumps do not come near.
 constexpr std::size_t stride = 16 * KiB;
 
-/// Is written as long as nothing runs there.
+/// The depth of a word that is there as long as nothing runs on the stack.
 constexpr std::size_t in_the_warm_part = warm_size - 64;
 
 std::uint64_t pattern(std::uint64_t tenancy, std::uintptr_t address) {
   return (tenancy * 0x9E37'79B9'7F4A'7C15U) ^ (address * 0xC2B2'AE3D'27D4'EB4FU);
 }
 
-/// The first thing that went wrong.
+/// Keeps the first thing that went wrong.
 class Verdict {
  public:
   void wrong(const std::string& what) {
@@ -58,10 +58,10 @@ class Verdict {
   std::string first_;
 };
 
-/// Where the stacks lie that are out, guards included.
+/// The places of the stacks that are in use, guards included.
 class Territory {
  public:
-  /// False if it overlaps another one.
+  /// Adds a place. Returns false if it overlaps another one.
   bool enter(std::uintptr_t begin, std::uintptr_t end) {
     const std::lock_guard guard(lock_);
     const auto next = taken_.lower_bound(begin);
@@ -83,7 +83,7 @@ class Territory {
   std::map<std::uintptr_t, std::uintptr_t> taken_;
 };
 
-/// A stack that is out, and all that its owner knows of it.
+/// A stack in use, and all that its owner knows of it.
 struct Tenancy {
   Stack stack;
   std::uint64_t number;
@@ -130,11 +130,11 @@ class World {
     }
   }
 
-  /// Once nobody acts any more.
+  /// Compares pool and model once nobody acts any more.
   void end() {
     passed_on_.clear_into(*this);
     const PoolStatistics figures = pool_.statistics();
-    expect(figures.live == 0, "nothing is out");
+    expect(figures.live == 0, "no stack is in use");
     expect(territory_.count() == 0, "the model agrees");
     expect(figures.high_water.count() == acquired_, "each tenancy is counted once");
     expect(figures.hits + figures.misses == acquired_, "each acquisition is a hit or a miss");
@@ -154,10 +154,10 @@ class World {
     expect(process_counters().committed == 0, "also for the process");
   }
 
-  /// What the model knows when nobody acts.
+  /// Compares pool and model while nobody acts.
   void compare(const std::vector<Tenancy>& all) {
     const PoolStatistics figures = pool_.statistics();
-    expect(figures.live == all.size() + passed_on_.size(), "as many are out as the model says");
+    expect(figures.live == all.size() + passed_on_.size(), "as many are in use as the model says");
     if (of_.limit_moves && passed_on_.size() == 0) {
       std::size_t committed = (figures.cached + figures.cold) * warm_;
       for (const Tenancy& each : all) {
@@ -263,7 +263,7 @@ class World {
       expect(!probe.readable(limit - 1) && !probe.readable(limit - warm_),
              "below its limit there is nothing yet");
     }
-    tenancy.write(in_the_warm_part);  // until something runs there
+    tenancy.write(in_the_warm_part);
     mine.push_back(std::move(tenancy));
   }
 
@@ -283,10 +283,9 @@ class World {
     const std::size_t steps = 1 + random() % wished;
     const std::size_t depth = steps * stride + stride / 2;
     call(tenancy.stack, [&] {
-      touch_in_one_jump(
-          tenancy.base() -
-          std::min(depth, (warm_ / stride + 1) * stride +
-                              stride / 2));  // larger frames guard_markers does not see
+      // guard_markers would not see a larger frame.
+      const std::size_t first_step = (warm_ / stride + 1) * stride + stride / 2;
+      touch_in_one_jump(tenancy.base() - std::min(depth, first_step));
       touch_in_one_jump(tenancy.base() - depth);
     });
     verify(tenancy);
@@ -373,7 +372,7 @@ constexpr int fewer = sanitized ? 4 : 1;
 
 }  // namespace
 
-EVERY_POOL("one thread, whatever it does, always finds the pool as the model says") {
+EVERY_POOL("whatever one thread does, the pool is always as the model says") {
   for (unsigned seed = 1; seed <= 4; ++seed) {
     CAPTURE(seed);
     World world(Of::traits, Of::traits.locks_memory ? 5 : 40);
@@ -385,8 +384,8 @@ EVERY_POOL("one thread, whatever it does, always finds the pool as the model say
 }
 
 EVERY_POOL(
-    "several threads, which also pass stacks on, "
-    "find no stack of another changed, and the sums right in the end") {
+    "several threads that also pass stacks on change no stack of another thread, and the sums are "
+    "right in the end") {
   for (unsigned seed = 1; seed <= 2; ++seed) {
     CAPTURE(seed);
     World world(Of::traits, Of::traits.locks_memory ? 3 : 40);
@@ -402,7 +401,7 @@ EVERY_POOL(
   }
 }
 
-EVERY_POOL("threads that come and go, each with a few stacks for a while, leave none behind") {
+EVERY_POOL("threads that come and go, and have a few stacks for a while, leave none behind") {
   World world(Of::traits, Of::traits.locks_memory ? 2 : 10);
   for (unsigned generation = 0; generation < 10; ++generation) {
     std::vector<std::thread> threads;
@@ -418,7 +417,9 @@ EVERY_POOL("threads that come and go, each with a few stacks for a while, leave 
   CHECK(world.verdict() == "");
 }
 
-EVERY_POOL("with huge pages below, and steps as large as single stacks have, it is the same") {
+EVERY_POOL(
+    "a pool with huge pages, and with steps as large as those of single stacks, is as the model "
+    "says") {
   for (const GrowthPolicy& policy : {GrowthPolicy(), GrowthPolicy::throughput()}) {
     CAPTURE(policy.huge_from);
     World world(Of::traits, Of::traits.locks_memory ? 5 : 30, policy);

@@ -1,5 +1,6 @@
-// memory_resource: blocks in a region that grows where it is. A region lives on any strategy that
-// keeps its address space and gives memory back, as the stacks of a pool do: EVERY_REGION.
+// memory_resource: blocks in a region that grows where it is. A region can have the same strategies
+// as a pool, because it needs what a pool needs: they keep their address space and give memory
+// back.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -41,6 +42,7 @@ using growstack::StackOptions;
 using growstack::Strategy;
 using growstack::handler::page_size;
 
+/// Makes a test for a region of each strategy, or of those for which a condition is true.
 #define EVERY_REGION(promise) STRATEGIES_WHERE(traits.pools, promise)
 #define REGIONS_WHERE(condition, promise) STRATEGIES_WHERE(traits.pools && (condition), promise)
 
@@ -65,7 +67,7 @@ bool is_filled(const void* block, std::size_t size, int byte = 42) {
   return std::all_of(bytes, bytes + size, [byte](unsigned char each) { return each == byte; });
 }
 
-/// Null where there is no more.
+/// Returns null if the region has no more.
 void* try_to_allocate(memory_resource& region, std::size_t size, std::size_t alignment = 16) {
   try {
     return region.allocate(size, alignment);
@@ -74,7 +76,7 @@ void* try_to_allocate(memory_resource& region, std::size_t size, std::size_t ali
   }
 }
 
-/// Blocks of that size until there are no more: their number.
+/// Allocates blocks of that size until there is no room for more. Returns their number.
 std::size_t use_up(memory_resource& region, std::size_t size) {
   std::size_t count = 0;
   while (void* const block = try_to_allocate(region, size)) {
@@ -90,7 +92,7 @@ std::size_t use_up(memory_resource& region, std::size_t size) {
 
 REGIONS_WHERE(
     !traits.locks_memory,
-    "a region of 1 GiB is contiguous, and never moves while 200 MiB of it come into use") {
+    "a region of 1 GiB is contiguous, and does not move while 200 MiB of it come into use") {
   constexpr std::size_t size = 100 * KiB;
   constexpr std::size_t count = 200 * MiB / size;
   memory_resource region(options_for(Of::traits, GiB));
@@ -118,7 +120,7 @@ REGIONS_WHERE(
   CHECK(region.stack().counters().growth_faults == 0);
 }
 
-EVERY_REGION("every block is aligned as was asked, to 16 bytes at least, and lies in the region") {
+EVERY_REGION("every block is aligned as asked for, at least to 16 bytes, and lies in the region") {
   memory_resource region(options_for(Of::traits, 32 * MiB));
   std::size_t wrong = 0;
   for (std::size_t alignment = 1; alignment <= 2 * MiB; alignment *= 2) {
@@ -143,8 +145,7 @@ TEST_CASE("blocks of no bytes have addresses of their own") {
 }
 
 TEST_CASE(
-    "the block that lies lowest makes room again, "
-    "one after the other, alignments notwithstanding") {
+    "deallocating blocks from the lowest one up makes room again, whatever their alignments") {
   memory_resource region;
   struct Block {
     void* address;
@@ -182,7 +183,7 @@ TEST_CASE("a block deallocated out of order waits for release") {
   CHECK(region.allocate(64) == first);
 }
 
-TEST_CASE("a pool over a region uses blocks again in any order") {
+TEST_CASE("a std::pmr pool over a region reuses blocks in any order") {
   memory_resource region;
   std::pmr::unsynchronized_pool_resource pool(&region);
   std::mt19937 random(1);
@@ -203,7 +204,7 @@ TEST_CASE("a pool over a region uses blocks again in any order") {
   CHECK(region.used() == used);
 }
 
-EVERY_REGION("containers of std::pmr live in it") {
+EVERY_REGION("containers of std::pmr can live in a region") {
   memory_resource region(options_for(Of::traits, 32 * MiB));
   {
     std::pmr::vector<int> numbers(&region);
@@ -229,7 +230,7 @@ EVERY_REGION("containers of std::pmr live in it") {
   CHECK(region.used() == 0);
 }
 
-TEST_CASE("it is equal to itself alone") {
+TEST_CASE("a memory_resource is equal only to itself") {
   memory_resource region;
   const memory_resource other;
   CHECK(region == region);
@@ -238,11 +239,12 @@ TEST_CASE("it is equal to itself alone") {
   CHECK_FALSE(std::is_move_constructible_v<memory_resource>);
 }
 
-TEST_CASE("a consumer without run-time type information can use it") {
+TEST_CASE("a consumer without run-time type information can use a memory_resource") {
   CHECK(sum_without_rtti(10'000) == 49'995'000);
 }
 
-EVERY_REGION("random sequences of what it can do agree with a map of blocks") {
+EVERY_REGION(
+    "random sequences of allocate, deallocate, trim and release agree with a map of blocks") {
   struct Block {
     std::size_t size;
     std::size_t alignment;
@@ -274,7 +276,7 @@ EVERY_REGION("random sequences of what it can do agree with a map of blocks") {
       }
       const auto above = blocks.lower_bound(address);
       wrong += above == blocks.end() || address + block.size <= above->first ? 0 : 1;
-      wrong += above == blocks.begin() ? 0 : 1;  // the lowest of all
+      wrong += above == blocks.begin() ? 0 : 1;  // it is the lowest of all
       wrong += address_of(address) % block.alignment == 0 ? 0 : 1;
       blocks.emplace(static_cast<unsigned char*>(fill(address, block.size, block.byte)), block);
     } else if (what < 900 && !blocks.empty()) {
@@ -300,7 +302,7 @@ EVERY_REGION("random sequences of what it can do agree with a map of blocks") {
 // ---- its end ------------------------------------------------------------------------------------
 
 EVERY_REGION(
-    "at its limit it throws bad_alloc, what is there stays, and what is freed can be had again") {
+    "a full region throws bad_alloc, its blocks stay, and what is freed can be had again") {
   constexpr std::size_t size = 100 * KiB;
   memory_resource region(options_for(Of::traits));
   CHECK(use_up(region, size) == region.capacity() / size);
@@ -315,7 +317,7 @@ EVERY_REGION(
   CHECK(use_up(region, MiB) == region.capacity() / MiB);
 }
 
-EVERY_REGION("sizes and alignments beyond all bounds are bad_alloc, and nothing has changed") {
+EVERY_REGION("sizes and alignments beyond all bounds throw bad_alloc and change nothing") {
   memory_resource region(options_for(Of::traits));
   region.deallocate(region.allocate(100), 100);
   void* const block = region.allocate(100);
@@ -387,17 +389,17 @@ const ScenarioOfEach<underrun_at_the_guard> underrun_scenarios("underrun at the 
 
 }  // namespace
 
-REGIONS_WHERE(
-    traits.limit_moves,
-    "beyond the budget of the process it throws bad_alloc, and goes on when there is more") {
+REGIONS_WHERE(traits.limit_moves,
+              "beyond the budget of the process a region throws bad_alloc, and goes on when the "
+              "budget is larger") {
   const Ended ended = run_scenario_of("beyond the budget", Of::traits);
   CHECK(ended.err == "");
   CHECK(ended.exit_code == 7);
 }
 
-REGIONS_WHERE(
-    traits.grows_by_protection,
-    "where RLIMIT_DATA forbids growth it throws bad_alloc, and goes on when the limit is lifted") {
+REGIONS_WHERE(traits.grows_by_protection,
+              "if RLIMIT_DATA forbids growth, a region throws bad_alloc, and goes on when the "
+              "limit is lifted") {
   if (sanitized) {
     return skip("a sanitizer's own memory counts against RLIMIT_DATA");
   }
@@ -407,7 +409,7 @@ REGIONS_WHERE(
 }
 
 EVERY_REGION(
-    "a write below the last byte of a full region dies at the guard, as any wild pointer does") {
+    "a write below the last byte of a full region dies at the guard, like any wild pointer") {
   if (under_address_sanitizer) {
     return skip("AddressSanitizer may say so before the guard does");
   }
@@ -416,7 +418,7 @@ EVERY_REGION(
   CHECK(ended.err == "to the last byte\n");
 }
 
-TEST_CASE("strategies that cannot keep its promises are refused with the reason") {
+TEST_CASE("strategies that cannot keep the promises of a region are refused with the reason") {
   const std::string of_grows_down =
       error_of([] { const memory_resource region({.strategy = Strategy::grows_down}); });
   CHECK(contains(of_grows_down, "memory_resource: grows_down holds no address space"));
@@ -441,7 +443,8 @@ EVERY_REGION("a system call finds the memory of a fresh block") {
 }
 
 EVERY_REGION(
-    "any thread may be the first to touch a block, at its lowest byte, with no alternate stack") {
+    "any thread may be the first to touch a block, at its lowest byte and without an alternate "
+    "stack") {
   memory_resource region(options_for(Of::traits));
   auto* const block = bytes_of(region.allocate(5 * MiB));
   std::thread([&] {
@@ -453,9 +456,8 @@ EVERY_REGION(
   CHECK(region.stack().counters().growth_faults == 0);
 }
 
-REGIONS_WHERE(
-    traits.starts_empty,
-    "a region that is made costs nothing but address space, and what it commits at first") {
+REGIONS_WHERE(traits.starts_empty,
+              "a new region costs nothing except address space and its initial commit") {
   memory_resource region(options_for(Of::traits));
   CHECK(region.used() == 0);
   CHECK(region.resident() == 0);
@@ -465,7 +467,7 @@ REGIONS_WHERE(
 }
 
 REGIONS_WHERE(traits.trims,
-              "trim gives back what lies below the lowest block, and leaves the blocks") {
+              "trim gives back what lies below the lowest block, and does not touch the blocks") {
   memory_resource region(options_for(Of::traits, 64 * MiB));
   void* const kept = fill(region.allocate(MiB), MiB);
   void* const freed = fill(region.allocate(30 * MiB), 30 * MiB);
@@ -486,7 +488,7 @@ REGIONS_WHERE(traits.trims,
   CHECK(region.stack().counters().growth_faults == 0);
 }
 
-REGIONS_WHERE(traits.trims, "after release trim gives everything back") {
+REGIONS_WHERE(traits.trims, "trim after release gives everything back") {
   memory_resource region(options_for(Of::traits));
   fill(region.allocate(5 * MiB), 5 * MiB);
   region.release();
@@ -513,7 +515,7 @@ REGIONS_WHERE(traits.trims, "release gives back what only an earlier round neede
   CHECK(region.stack().counters().growth_faults == 0);
 }
 
-STRATEGIES_WHERE(traits.locks_memory, "memory that is locked stays, and trim says so") {
+STRATEGIES_WHERE(traits.locks_memory, "a locked region keeps its memory, and trim says so") {
   memory_resource region(options_for(Of::traits));
   const std::size_t resident = region.resident();
   fill(region.allocate(5 * MiB), 5 * MiB);
@@ -526,8 +528,8 @@ STRATEGIES_WHERE(traits.locks_memory, "memory that is locked stays, and trim say
 
 namespace {
 
-/// After some that are: the kernel kills who makes a system call, but for the one that ends the
-/// process.
+/// Makes rounds of allocations, first with system calls. Then the kernel kills the process at any
+/// system call except the one that ends it.
 int rounds_without_system_calls(const Traits& of) {
   no_core();
   memory_resource shallow(options_for(of));
@@ -571,7 +573,7 @@ const ScenarioOfEach<child_goes_on> child_goes_on_scenarios("child goes on");
 
 }  // namespace
 
-EVERY_REGION("rounds of allocations that are alike, each with its release, make no system call") {
+EVERY_REGION("rounds of like allocations, each with its release, make no system call") {
   if (sanitized) {
     return skip("a sanitizer makes system calls of its own");
   }
@@ -581,7 +583,7 @@ EVERY_REGION("rounds of allocations that are alike, each with its release, make 
   CHECK(ended.exit_code == 7);
 }
 
-EVERY_REGION("a forked child goes on with it, and so does its parent") {
+EVERY_REGION("a forked child goes on with its copy of a region, and so does the parent") {
   if (under_thread_sanitizer) {
     return skip("ThreadSanitizer does not know threads after a fork");
   }
@@ -628,7 +630,7 @@ GROWSTACK_SCENARIO("read below the lowest") { return read_below_the_lowest(); }
 
 }  // namespace
 
-TEST_CASE("AddressSanitizer finds a touch of what no block has") {
+TEST_CASE("AddressSanitizer finds a touch of memory that is in no block") {
   if (!under_address_sanitizer) {
     return skip("it is not built with AddressSanitizer");
   }
@@ -639,7 +641,7 @@ TEST_CASE("AddressSanitizer finds a touch of what no block has") {
   }
 }
 
-EVERY_REGION("after its end its address space is as good as new") {
+EVERY_REGION("after the end of a region its address space is as good as new") {
   for (int round = 0; round < 3; ++round) {
     {
       memory_resource region(options_for(Of::traits));

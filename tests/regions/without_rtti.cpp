@@ -14,7 +14,7 @@ namespace growstack::testing {
 
 long sum_without_rtti(long count);
 
-/// Of the numbers below `count`.
+/// Returns the sum of the numbers below `count`.
 long sum_without_rtti(long count) {
   growstack::memory_resource region;
   std::pmr::unsynchronized_pool_resource pool(&region);

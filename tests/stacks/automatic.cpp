@@ -1,4 +1,4 @@
-// Strategy::automatic: the best strategy that works here, and why not a better one.
+// Strategy::automatic: it chooses the best strategy that works here, and says why not a better one.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -28,7 +28,7 @@ const StackOptions options{.reserve = 8 * MiB, .strategy = Strategy::automatic, 
 constexpr std::array candidates{Strategy::guard_markers, Strategy::userfault_signal,
                                 Strategy::pipe_helper};
 
-/// Makes and uses a stack; "strategy: reason".
+/// Makes and uses a stack. Returns "strategy: reason".
 std::string choice() {
   Stack stack(options);
   const bool works = call(stack, [] { return descend(4 * MiB); }) == 0;
@@ -38,7 +38,7 @@ std::string choice() {
 
 }  // namespace
 
-TEST_CASE("automatic has a name, works everywhere, and is none of the list") {
+TEST_CASE("automatic has a name, works everywhere, and is not in the list of strategies") {
   CHECK(name(Strategy::automatic) == "automatic");
   CHECK(strategy_from_name("automatic") == Strategy::automatic);
   CHECK(supported(Strategy::automatic));
@@ -48,7 +48,8 @@ TEST_CASE("automatic has a name, works everywhere, and is none of the list") {
 }
 
 TEST_CASE(
-    "automatic chooses the first candidate that works here, and says of each better one why not") {
+    "automatic chooses the first candidate that works here, "
+    "and says why no better one was chosen") {
   Stack stack(options);
   std::string reason(stack.fallback_reason());
   for (const Strategy candidate : candidates) {
@@ -82,7 +83,7 @@ TEST_CASE("the reason goes with a stack that is moved") {
   });
 }
 
-TEST_CASE("without guard markers it falls back to userfault_signal") {
+TEST_CASE("without guard markers automatic falls back to userfault_signal") {
   if (const Support here = supported(Strategy::userfault_signal); !here) {
     return skip(here.reason);
   }
@@ -97,7 +98,7 @@ TEST_CASE("without guard markers it falls back to userfault_signal") {
   CHECK(contains(chosen, "6.13"));
 }
 
-TEST_CASE("without guard markers and userfaultfd it falls back to pipe_helper") {
+TEST_CASE("without guard markers and userfaultfd automatic falls back to pipe_helper") {
   std::string chosen;
   InjectedError::in_a_thread([&](InjectedError& injected) {
     without_guard_markers(injected);
@@ -119,7 +120,7 @@ GROWSTACK_SCENARIO("choose with all memory locked") {
   return 0;
 }
 
-TEST_CASE("in a process that locks all its memory automatic finds something that works") {
+TEST_CASE("in a process that locks all its memory automatic finds a strategy that works") {
   if (sanitized) {
     return skip("a sanitizer's shadow memory cannot be locked");
   }
@@ -150,7 +151,7 @@ GROWSTACK_SCENARIO("overflow of the chosen") {
   return 0;
 }
 
-TEST_CASE("whatever was chosen reports its overflow") {
+TEST_CASE("whatever strategy automatic chose, an overflow is reported") {
   const Ended ended = run_scenario("overflow of the chosen");
   CHECK(ended.signal == (ended.out == "userfault_signal\n"
                              ? signal_of_overflow(Strategy::userfault_signal)

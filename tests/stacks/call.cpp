@@ -1,5 +1,5 @@
-// call(): any callable runs on another stack as if it had been called here. What goes in, what
-// comes out, and what may happen in between.
+// call(): it runs any callable on another stack as if the callable were called here. What goes in,
+// what comes out, and what may happen in between.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -39,7 +39,7 @@ struct Account {
   [[nodiscard]] int shown() const { return balance; }
 };
 
-/// As deep as a sanitizer's larger frames and shadow stacks allow.
+/// Is as deep as the larger frames and the shadow stacks of sanitizers allow.
 constexpr int deep = sanitized ? 20'000 : 1'000'000;
 
 int depth(int left) {
@@ -105,7 +105,7 @@ TEST_CASE("a reference comes back as the reference it was") {
   CHECK(&same_rvalue == &number);
 }
 
-TEST_CASE("arguments arrive as what they were passed as, uncopied") {
+TEST_CASE("arguments arrive as they were passed, and are not copied") {
   Witness here;
   const Witness* seen = nullptr;
   call(
@@ -134,7 +134,7 @@ TEST_CASE("a callable that can only be moved is called where it is") {
   CHECK(call(StackOptions{}, callable) == 5);
 }
 
-TEST_CASE("a constant result and one without default constructor come back") {
+TEST_CASE("a constant result comes back, and so does one without a default constructor") {
   struct NoDefault {
     explicit NoDefault(int given) : value(given) {}
     int value;
@@ -180,7 +180,7 @@ TEST_CASE("an exception arrives as the same object") {
   CHECK(caught == thrown);
 }
 
-TEST_CASE("an exception unwinds a deep recursion, running destructors on its way") {
+TEST_CASE("an exception unwinds a deep recursion and runs destructors on its way") {
   const auto witness = std::make_shared<int>(0);
   try {
     call(StackOptions{}, [witness] {
@@ -227,7 +227,7 @@ TEST_CASE("an exception crosses nested calls") {
 
 // ---- nesting, reuse, threads --------------------------------------------------------------------
 
-TEST_CASE("a recursion far too deep for an ordinary stack runs") {
+TEST_CASE("a recursion runs that is far too deep for an ordinary stack") {
   CHECK(call(StackOptions{}, depth, deep) == deep);
 }
 
@@ -290,7 +290,7 @@ TEST_CASE("a stack that runs a call refuses another") {
   CHECK(call(stack, twice, 1) == 2);
 }
 
-TEST_CASE("a stack that runs a call refuses one of another thread") {
+TEST_CASE("a stack that runs a call refuses a call by another thread") {
   Stack stack;
   std::atomic<int> code{0};
   call(stack, [&] {
@@ -387,7 +387,7 @@ TEST_CASE("outside of a call there are no current bounds") {
 
 TEST_CASE(
     "inside of a call the current bounds are those of its stack, "
-    "and hold the address of every local variable") {
+    "and contain the address of every local variable") {
   Stack stack;
   std::optional<StackBounds> bounds;
   bool holds_local = false;

@@ -35,7 +35,7 @@ namespace {
 constexpr std::size_t marker_bytes = 64;
 using Marker = std::array<unsigned char, marker_bytes>;
 
-/// Bytes that stand nowhere else: neither the program nor its data hold them as a whole.
+/// Writes bytes that are nowhere else: neither the program nor its data has them as a whole.
 void write_marker(volatile unsigned char* place, unsigned kind) {
   for (std::size_t index = 0; index < marker_bytes; ++index) {
     place[index] = static_cast<unsigned char>((index * 73 + kind * 29 + 7) ^ (index >> 1U));
@@ -56,7 +56,7 @@ void mark(std::size_t depth, Kind kind) {
   write_marker(reinterpret_cast<volatile unsigned char*>(place), kind);
 }
 
-/// Three stacks, of which one is trimmed; then the process aborts while a call runs.
+/// Makes three stacks, trims one of them, and aborts the process while a call runs.
 int crash(const Traits& of) {
   allow_cores_in(std::getenv("GROWSTACK_TEST_FOLDER"));
   raise_soft_limit(RLIMIT_STACK);
@@ -78,14 +78,14 @@ int crash(const Traits& of) {
 
 const ScenarioOfEach<crash> crash_of("crash");
 
-/// Why no core can be had here; empty if one can.
+/// Returns why no core can be had here. Empty if one can.
 std::string nothing_to_see_because() {
   return limits_of(RLIMIT_STACK).rlim_max == RLIM_INFINITY
              ? no_core_because()
              : "the hard RLIMIT_STACK forbids a MAP_GROWSDOWN stack of any size";
 }
 
-/// Which of the markers stand in a file; only what is not a hole is read.
+/// Returns which of the markers are in a file. Reads only what is not a hole.
 std::vector<bool> markers_in(const std::filesystem::path& file,
                              const std::vector<Marker>& markers) {
   const int descriptor = open(file.c_str(), O_RDONLY | O_CLOEXEC);
@@ -120,7 +120,7 @@ std::vector<bool> markers_in(const std::filesystem::path& file,
 
 STRATEGIES_WHERE(traits.trims,
                  "the core of a process with three stacks of 256 GiB "
-                 "holds what they use, and nothing of what they reserve") {
+                 "has what they use, and nothing of what they reserve") {
   if (const std::string reason = nothing_to_see_because(); !reason.empty()) {
     return skip(reason);
   }
@@ -129,10 +129,7 @@ STRATEGIES_WHERE(traits.trims,
   const Ended ended = run_scenario_of("crash", Of::traits, std::chrono::seconds(100));
   CHECK(ended.signal == SIGABRT);
   CHECK(ended.dumped_core);
-  std::vector<std::filesystem::path> files;
-  for (const auto& entry : std::filesystem::directory_iterator(folder.path())) {
-    files.push_back(entry.path());
-  }
+  const std::vector<std::filesystem::path> files = folder.files();
   REQUIRE(files.size() == 1);
 
   struct stat core {};

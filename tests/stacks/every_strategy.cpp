@@ -1,29 +1,28 @@
-// What every strategy promises, asked of each by running it: where a stack begins, how it grows,
-// what it gives back, how it ends.
+// What every strategy promises, tried with each strategy: where a stack begins, how it grows, what
+// it gives back, how it ends.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
 #include <growstack/handler/pages.hpp>
 
 #include "support/address_of.hpp"
-#include "support/bare_system_call.hpp"
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
+#include "support/probe.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/suspended_fiber.hpp"
 #include "support/units.hpp"
 
-#include <boost/context/fiber.hpp>
-
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
+#include <csignal>
 #include <memory>
 #include <string>
+#include <tuple>
 #include <vector>
 
 using namespace growstack::testing;
@@ -34,7 +33,7 @@ using growstack::handler::page_size;
 
 namespace {
 
-/// Below the usual RLIMIT_STACK, which bounds grows_down.
+/// Is below the usual RLIMIT_STACK, which bounds grows_down.
 constexpr std::size_t reserve = 6 * MiB;
 
 StackOptions options_for(const Traits& of) {
@@ -43,25 +42,12 @@ StackOptions options_for(const Traits& of) {
           .name = std::string("of ") + std::string(of.name)};
 }
 
-/// What a fresh stack has committed.
+/// Returns how many bytes a fresh stack has committed.
 std::size_t committed_at_first(const Traits& of, const Stack& stack) {
   return of.limit_moves ? growstack::GrowthPolicy{}.initial_commit : stack.reserved();
 }
 
-/// Pages of [begin, end) that the kernel could read for this process.
-std::size_t readable_pages(std::uintptr_t begin, std::uintptr_t end) {
-  std::array<int, 2> ends{};
-  REQUIRE(pipe(ends.data()) == 0);
-  std::size_t readable = 0;
-  for (std::uintptr_t at = begin; at < end; at += page_size()) {
-    readable += bare_write(ends[1], at, 1) == -EFAULT ? 0 : 1;
-  }
-  close(ends[0]);
-  close(ends[1]);
-  return readable;
-}
-
-/// Of [begin, end), of which not all need be mapped.
+/// Returns how many pages of [begin, end) are in memory. Not all of them need be mapped.
 std::size_t resident_pages(const void* begin, const void* end) {
   std::size_t pages = 0;
   for (std::uintptr_t at = address_of(begin); at < address_of(end); at += page_size()) {
@@ -72,7 +58,7 @@ std::size_t resident_pages(const void* begin, const void* end) {
   return pages;
 }
 
-/// Reads one byte of each page.
+/// Reads one byte of each page. Returns the number of pages.
 std::size_t read_every_page(const void* begin, const void* end) {
   std::size_t pages = 0;
   for (std::uintptr_t at = address_of(begin); at < address_of(end); at += page_size()) {
@@ -82,9 +68,59 @@ std::size_t read_every_page(const void* begin, const void* end) {
   return pages;
 }
 
+/// The row of a strategy in the table of tests, or null.
+const Traits* find_traits(growstack::Strategy strategy) {
+  const Traits* found = nullptr;
+  const auto look = [&](const Traits& row) { found = row.strategy == strategy ? &row : found; };
+  std::apply([&](auto... each) { (look(decltype(each)::traits), ...); }, EveryStrategy());
+  return found;
+}
+
+/// By which signal such an event arrives, or 0.
+int signal_of(growstack::GrowthEvent event) {
+  return event == growstack::GrowthEvent::segmentation_fault ? SIGSEGV
+         : event == growstack::GrowthEvent::bus_error        ? SIGBUS
+                                                             : 0;
+}
+
 }  // namespace
 
 // ---- how it begins ------------------------------------------------------------------------------
+
+TEST_CASE("what the library says of each strategy is what the table of these tests says") {
+  const auto described = growstack::strategies();
+  CHECK(described.size() == std::tuple_size_v<EveryStrategy>);
+  std::vector<unsigned> ranks;
+  for (std::size_t position = 0; position < described.size(); ++position) {
+    const growstack::StrategyDescription& is = described[position];
+    CAPTURE(is.name);
+    CHECK(static_cast<std::size_t>(is.strategy) == position);
+    CHECK(growstack::name(is.strategy) == is.name);
+    CHECK(growstack::strategy_from_name(is.name) == is.strategy);
+    REQUIRE(growstack::describe(is.strategy) != nullptr);
+    CHECK(growstack::describe(is.strategy)->name == is.name);
+    const Traits* const found = find_traits(is.strategy);
+    REQUIRE_MESSAGE(found != nullptr, "no row in support/each_strategy.hpp");
+    CHECK(is.name == found->name);
+    CHECK(signal_of(is.event) == found->grows_by);
+    CHECK((is.event != growstack::GrowthEvent::none) == found->growth_events);
+    CHECK(is.limit_is_exact == found->grows_by_protection);
+    CHECK((is.charge == growstack::DataCharge::at_once) == !found->charged);
+    CHECK(is.guarded == found->guarded);
+    CHECK(is.trims == found->trims);
+    CHECK(is.pools() == found->pools);
+    CHECK(is.own_address_space == found->own_address_space);
+    CHECK(is.locks_memory == found->locks_memory);
+    CHECK((is.huge_pages || !found->huge_pages));
+    CHECK((is.largest_factor == 2) == found->by_userfaultfd);
+    if (is.automatic_rank != 0) {
+      ranks.push_back(is.automatic_rank);
+    }
+  }
+  CHECK(growstack::describe(growstack::Strategy::automatic) == nullptr);
+  std::sort(ranks.begin(), ranks.end());
+  CHECK(ranks == std::vector<unsigned>{1, 2, 3});
+}
 
 EVERY_STRATEGY("a strategy knows its name and works here") {
   CHECK(name(Of::strategy) == Of::traits.name);
@@ -92,7 +128,7 @@ EVERY_STRATEGY("a strategy knows its name and works here") {
   CHECK(growstack::supported(Of::strategy));
 }
 
-EVERY_STRATEGY("a fresh stack is where it says, empty, and knows its name and strategy") {
+EVERY_STRATEGY("a fresh stack is empty, lies where it says, and knows its name and strategy") {
   const StackOptions options = options_for(Of::traits);
   const Stack stack(options);
   CHECK(address_of(stack.base()) % page_size() == 0);
@@ -117,7 +153,7 @@ EVERY_STRATEGY("a fresh stack is where it says, empty, and knows its name and st
   CHECK(stack.counters().remote_growth_faults == 0);
 }
 
-STRATEGIES_WHERE(traits.starts_empty, "one page is resident once something ran there") {
+STRATEGIES_WHERE(traits.starts_empty, "one page is resident once something has run on the stack") {
   Stack stack(options_for(Of::traits));
   call(stack, [] {});
   if (sanitized) {
@@ -129,7 +165,7 @@ STRATEGIES_WHERE(traits.starts_empty, "one page is resident once something ran t
   CHECK(stack.counters().growth_faults == 0);
 }
 
-STRATEGIES_WHERE(traits.guarded, "the guard is neither readable nor writable, all of it") {
+STRATEGIES_WHERE(traits.guarded, "no byte of the guard is readable or writable") {
   const StackOptions options = options_for(Of::traits);
   const Stack stack(options);
   const std::uintptr_t floor = address_of(stack.floor());
@@ -141,7 +177,7 @@ STRATEGIES_WHERE(traits.guarded, "the guard is neither readable nor writable, al
   }
 }
 
-STRATEGIES_WHERE(!traits.guarded, "a stack without a guard is not known by its addresses") {
+STRATEGIES_WHERE(!traits.guarded, "a stack without a guard is not found by its addresses") {
   const Stack stack(options_for(Of::traits));
   CHECK(!growstack::stack_bounds(stack.floor()));
 }
@@ -160,7 +196,7 @@ EVERY_STRATEGY("a stack grows to its full depth and keeps what is written there"
 
 STRATEGIES_WHERE(
     traits.limit_moves,
-    "a touch of the first byte below the limit grows the stack by what the policy says") {
+    "a touch of the first byte below the limit grows the stack by as much as the policy says") {
   const std::size_t page = page_size();
   StackOptions options = options_for(Of::traits);
   options.policy = {
@@ -190,7 +226,7 @@ EVERY_STRATEGY("a stack grows page by page") {
   CHECK(stack.committed() == stack.reserved());
 }
 
-EVERY_STRATEGY("a frame of 1 MiB, touched first at its far end, takes one growth") {
+EVERY_STRATEGY("a frame of 1 MiB that is touched first at its far end makes the stack grow once") {
   Stack stack(options_for(Of::traits));
   const std::uint32_t before = stack.counters().growth_faults;
   call(stack, [&] { touch_in_one_jump(GROWSTACK_HERE - MiB); });
@@ -256,8 +292,8 @@ STRATEGIES_WHERE(
 }
 
 EVERY_STRATEGY(
-    "what is committed stays below 64 KiB and four times the depth, "
-    "what is resident below 64 KiB and twice the depth") {
+    "committed memory stays below 64 KiB and four times the depth, "
+    "and resident memory below 64 KiB and twice the depth") {
   for (const std::size_t depth : {16 * KiB, 64 * KiB, 200 * KiB, MiB, 2 * MiB}) {
     Stack stack(options_for(Of::traits));
     call(stack, [&] { descend(depth); });
@@ -285,7 +321,7 @@ EVERY_STRATEGY("counters tell what happened to this stack") {
   call(stack, [] { descend(2 * MiB); });
   const growstack::StackCounters counters = stack.counters();
   CHECK((counters.growth_faults > 0) == Of::traits.growth_events);
-  CHECK(counters.growth_faults <= 8);  // 64 KiB, at least doubled until 2 MiB fit
+  CHECK(counters.growth_faults <= 8);  // each at least doubles 64 KiB, until 2 MiB fit
   CHECK(counters.remote_growth_faults == 0);
   CHECK(counters.reserved == stack.reserved());
   CHECK(counters.committed == stack.committed());
@@ -295,7 +331,7 @@ EVERY_STRATEGY("counters tell what happened to this stack") {
 // ---- what it gives back -------------------------------------------------------------------------
 
 STRATEGIES_WHERE(traits.trims,
-                 "an idle stack gives everything back and grows again, as often as one likes") {
+                 "an idle stack gives everything back and grows again, any number of times") {
   const StackOptions options = options_for(Of::traits);
   Stack stack(options);
   for (int round = 0; round < 3; ++round) {
@@ -320,7 +356,7 @@ STRATEGIES_WHERE(traits.trims, "a stack that was never used can be trimmed") {
   CHECK(stack.resident() == 0);
 }
 
-STRATEGIES_WHERE(traits.trims, "a stack that runs refuses to be trimmed as an idle one") {
+STRATEGIES_WHERE(traits.trims, "a stack that runs refuses to be trimmed like an idle one") {
   Stack stack(options_for(Of::traits));
   CHECK(call(stack, [&] { return stack.trim(); }) == std::errc::device_or_resource_busy);
   CHECK(stack.trim() == std::error_code());
@@ -333,50 +369,27 @@ STRATEGIES_WHERE(
   return skip(
       "ThreadSanitizer must be told of every switch of stacks, and a bare fiber does not tell");
 #endif
-  namespace context = boost::context;
   Stack stack(options_for(Of::traits));
-  std::uintptr_t stack_pointer = 0;
-  std::size_t wrong = 0;
-  struct Borrowed {
-    void deallocate(context::stack_context&) {}
-  };
-  context::stack_context whole;
-  whole.sp = stack.base();
-  whole.size = stack.reserved();
-  context::fiber fiber(std::allocator_arg, context::preallocated(whole.sp, whole.size, whole),
-                       Borrowed{}, [&](context::fiber&& main) {
-                         std::array<volatile unsigned char, 300 * KiB> live;
-                         for (std::size_t index = 0; index < live.size(); ++index) {
-                           live[index] = static_cast<unsigned char>(index % 251);
-                         }
-                         for (int round = 0; round < 2; ++round) {
-                           wrong += descend(4 * MiB);
-                           stack_pointer = address_of(&live) -
-                                           256;  // what follows pushes less than the headroom
-                           main = std::move(main).resume();
-                           for (std::size_t index = 0; index < live.size(); ++index) {
-                             wrong += live[index] == index % 251 ? 0 : 1;
-                           }
-                         }
-                         return std::move(main);
-                       });
+  SuspendedFiber<300 * KiB> fiber(stack, 4 * MiB);
   for (int round = 0; round < 2; ++round) {
     CAPTURE(round);
-    fiber = std::move(fiber).resume();
-    const std::size_t live = address_of(stack.base()) - stack_pointer;
+    fiber.resume();
+    const std::size_t live = address_of(stack.base()) - fiber.stack_pointer();
     CHECK(stack.resident() >= 4 * MiB);
-    CHECK(stack.trim_below(reinterpret_cast<const void*>(stack_pointer)) == std::error_code());
+    CHECK(stack.trim_below(reinterpret_cast<const void*>(fiber.stack_pointer())) ==
+          std::error_code());
     CHECK(stack.resident() >= 300 * KiB);
     CHECK(stack.resident() <= live + 16 * KiB);
     if (Of::traits.limit_moves) {
       CHECK(stack.committed() <= live + 16 * KiB);
     }
   }
-  fiber = std::move(fiber).resume();
-  CHECK(wrong == 0);
+  fiber.resume();
+  CHECK(fiber.wrong() == 0);
 }
 
-STRATEGIES_WHERE(traits.trims, "a pointer that is not into the stack cannot be its stack pointer") {
+STRATEGIES_WHERE(traits.trims,
+                 "a pointer that does not point into the stack is refused as its stack pointer") {
   Stack stack(options_for(Of::traits));
   const int elsewhere = 0;
   CHECK(stack.trim_below(&elsewhere) == std::errc::invalid_argument);
@@ -427,7 +440,7 @@ STRATEGIES_WHERE(traits.trims,
   });
   CHECK(wrong == 0);
   CHECK(faults_of_later_rounds == 0);
-  CHECK(least_left >= MiB - 64 * KiB);  // the first MiB was jumped over
+  CHECK(least_left >= MiB - 64 * KiB);  // nothing touched the first MiB
 }
 
 STRATEGIES_WHERE(traits.trims,
@@ -442,7 +455,7 @@ STRATEGIES_WHERE(traits.trims,
       for (int times = 0; times < 3; ++times) {
         wrong += Stack::trim_current() ? 1 : 0;
       }
-      touch_in_one_jump(deep);  // of which guard_markers hears nothing
+      touch_in_one_jump(deep);  // guard_markers does not see this
       wrong += Stack::trim_current() ? 1 : 0;
       most_left = std::max(most_left, stack.resident());
     }
@@ -500,7 +513,7 @@ namespace {
 
 enum class End { recursion, last_byte, one_byte_beyond };
 
-/// What a child does, of which it dies or not.
+/// What a child does to its stack before it dies or exits.
 template <End end>
 int go_to_the_end(const Traits& of) {
   Stack stack(options_for(of));
@@ -530,8 +543,8 @@ std::string quoted_name(const Traits& of) { return '"' + options_for(of).name + 
 }  // namespace
 
 STRATEGIES_WHERE(traits.guarded,
-                 "a recursion without end is reported as the overflow "
-                 "of that stack, and the process dies of its signal") {
+                 "an endless recursion is reported as the overflow of that stack, "
+                 "and the process dies of its signal") {
   const Ended ended = run_scenario_of("recursion", Of::traits);
   CHECK(ended.signal == signal_of_overflow(Of::strategy));
   CHECK(contains(ended.err, "stack overflow"));
@@ -539,7 +552,7 @@ STRATEGIES_WHERE(traits.guarded,
   CHECK(contains(ended.err, "descend_to"));
 }
 
-EVERY_STRATEGY("the last byte above the floor is no overflow") {
+EVERY_STRATEGY("a touch of the last byte above the floor is no overflow") {
   const Ended last = run_scenario_of("last byte", Of::traits);
   CHECK(last.exit_code == 0);
   CHECK(last.err == "");

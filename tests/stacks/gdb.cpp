@@ -1,5 +1,5 @@
-// In a debugger: growth passes, crashes stop, and the stacks can be seen, in a live process and in
-// a core.
+// In a debugger: growth passes, crashes stop, and the stacks can be listed, in a live process and
+// in a core.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -19,7 +19,6 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <regex>
 #include <semaphore>
 #include <sstream>
 #include <string>
@@ -33,7 +32,7 @@ namespace {
 
 const std::vector<std::string> source_the_script{std::string("source ") + GROWSTACK_GDB_SCRIPT};
 
-/// What gdb and the program say, and gdb's errors.
+/// Returns what gdb and the program say, and gdb's errors.
 std::string say(const Ended& ended) { return ended.out + ended.err; }
 
 std::vector<std::string> gdb_words(const std::vector<std::string>& commands) {
@@ -45,7 +44,8 @@ std::vector<std::string> gdb_words(const std::vector<std::string>& commands) {
   return words;
 }
 
-/// gdb on this program, with the script, about to run the scenario.
+/// Runs gdb on this program with our script and these commands. The command "run" runs the
+/// scenario.
 std::string debug(const std::string& scenario, std::vector<std::string> commands,
                   const std::string& program = std::filesystem::read_symlink("/proc/self/exe")) {
   commands.insert(commands.begin(), source_the_script.begin(), source_the_script.end());
@@ -59,7 +59,7 @@ std::string debug_of(const std::string& what, const Traits& traits,
   return debug(what + " " + std::string(traits.name), commands);
 }
 
-/// Why gdb cannot be asked here; empty if it can.
+/// Returns why gdb cannot be used here. Empty if it can.
 std::string no_gdb_because() {
   std::vector<std::string> words = gdb_words({"python print(6 * 7)", "run"});
   words.insert(words.end(), {"--args", std::filesystem::read_symlink("/proc/self/exe"),
@@ -83,10 +83,6 @@ bool gdb_is_missing() {
   return !reason.empty();
 }
 
-bool matches(const std::string& text, const std::string& pattern) {
-  return std::regex_search(text, std::regex(pattern));
-}
-
 }  // namespace
 
 GROWSTACK_SCENARIO("does nothing") { return 0; }
@@ -98,7 +94,7 @@ namespace {
 int grow_of(const Traits& of) {
   Stack stack({.reserve = 64 * MiB, .strategy = of.strategy, .name = "grows"});
   const auto frames = call(stack, [] { return recurse(100'000); });
-  // By one that runs elsewhere, too.
+  // Another stack grows by a touch from this one.
   Stack other({.reserve = 64 * MiB, .strategy = of.strategy, .name = "grows"});
   *(static_cast<volatile char*>(other.limit()) - 1) = 1;
   return frames == 100'000 && stack.counters().growth_faults > 0 &&
@@ -127,7 +123,7 @@ const ScenarioOfEach<overflow_of> overflows("overflow");
 }  // namespace
 
 STRATEGIES_WHERE(traits.growth_events,
-                 "growth does not stop the program in gdb, and nothing is printed") {
+                 "growth neither stops the program in gdb nor prints anything") {
   if (gdb_is_missing()) {
     return;
   }
@@ -141,7 +137,7 @@ STRATEGIES_WHERE(traits.growth_events,
 
 STRATEGIES_WHERE(
     traits.growth_events,
-    "an overflow stops in gdb, at the function that ran away, and one line names the stack") {
+    "an overflow stops in gdb at the function that ran away, and one line names the stack") {
   if (gdb_is_missing()) {
     return;
   }
@@ -164,13 +160,12 @@ GROWSTACK_SCENARIO("null pointer") {
 }
 
 TEST_CASE(
-    "a null pointer stops in gdb, and once more when "
-    "our handler has left it to the default action") {
+    "a null pointer stops in gdb, and again when our handler has left it to the default action") {
   if (gdb_is_missing()) {
     return;
   }
-  // What comes then is not looked at: at the death of a process with threads gdb 13 may fail to
-  // read a register.
+  // What comes then is not looked at, because gdb 13 may fail to read a register at the death of a
+  // process with threads.
   const std::string said = debug("null pointer", {"run", "echo SECOND\\n", "continue"});
   CAPTURE(said);
   const std::size_t second = said.find("SECOND\n");
@@ -187,7 +182,7 @@ GROWSTACK_SCENARIO("wild pointer into a stack") {
   return 0;
 }
 
-TEST_CASE("a wild pointer that hits the reserve of a stack stops in gdb: that is no growth") {
+TEST_CASE("a wild pointer into the reserve of a stack stops in gdb, because that is no growth") {
   if (gdb_is_missing()) {
     return;
   }
@@ -204,7 +199,7 @@ GROWSTACK_SCENARIO("growth that fails") {
   return 0;
 }
 
-TEST_CASE("a growth that fails stops in gdb once the handler has given up") {
+TEST_CASE("a growth that fails stops in gdb when the handler has given up") {
   if (gdb_is_missing()) {
     return;
   }
@@ -215,7 +210,7 @@ TEST_CASE("a growth that fails stops in gdb once the handler has given up") {
   CHECK(contains(said, "hit Catchpoint 1 (signal SIGSEGV)"));
 }
 
-TEST_CASE("who deletes the catchpoint has gdb stop at every fault, and is told so") {
+TEST_CASE("without our catchpoint gdb stops at every fault, and says that the catchpoint is gone") {
   if (gdb_is_missing()) {
     return;
   }
@@ -240,7 +235,7 @@ TEST_CASE("the script may be sourced twice") {
 
 namespace {
 
-/// The line that gdb shall print of it.
+/// Prints the line that gdb has to print for a stack. No thread runs there if `thread` is 0.
 void tell(const Stack& stack, std::string_view name, std::string_view strategy, int thread) {
   const auto from_base = [&](const void* address) {
     return static_cast<std::size_t>(static_cast<const char*>(stack.base()) -
@@ -254,8 +249,8 @@ void tell(const Stack& stack, std::string_view name, std::string_view strategy, 
   std::printf("%s\n", std::string(name).c_str());
 }
 
-/// Two idle ones of different kinds, one of which was deep; one on which a thread waits; and one
-/// that aborts.
+/// Makes two idle stacks of different strategies, one of which was deep, and a stack on which a
+/// thread waits. Aborts on a fourth one.
 void abort_with_four_stacks() {
   const Stack fresh({.reserve = 3 * MiB, .strategy = Strategy::in_handler, .name = "fresh one"});
   Stack trimmed({.reserve = 256 * MiB, .name = "was deep"});
@@ -283,7 +278,7 @@ void abort_with_four_stacks() {
   });
 }
 
-/// Words of a line.
+/// Returns the words of a line.
 std::vector<std::string> words_of(const std::string& line) {
   std::istringstream stream(line);
   std::vector<std::string> words;
@@ -302,7 +297,8 @@ std::vector<std::vector<std::string>> lines_of(const std::string& text) {
   return lines;
 }
 
-/// `program` told what to expect, `gdb` is what shall be seen; 0 if no line was expected.
+/// Checks that gdb printed each line that the program told it to. Returns the number of these
+/// lines.
 std::size_t lines_found(const std::string& program, const std::string& gdb) {
   const auto seen = lines_of(gdb);
   std::size_t found = 0;
@@ -317,7 +313,7 @@ std::size_t lines_found(const std::string& program, const std::string& gdb) {
   return found;
 }
 
-/// The number of the thread, in any order, for the one that is not told.
+/// Returns whether the stack is listed on which a thread waits. Its thread may have any number.
 bool lists_the_waiting_one(const std::string& text) {
   return matches(text, "0x[0-9a-f]+ .* pipe_helper +[2-9]  waits\n");
 }
@@ -334,8 +330,7 @@ GROWSTACK_SCENARIO("four stacks") {
   return 0;
 }
 
-TEST_CASE(
-    "growstack stacks lists what each stack is in a live process, and which thread runs there") {
+TEST_CASE("growstack stacks lists each stack of a live process, and which thread runs there") {
   if (gdb_is_missing()) {
     return;
   }
@@ -343,11 +338,11 @@ TEST_CASE(
   CAPTURE(said);
   CHECK(lines_found(said, said) == 3);
   CHECK(lists_the_waiting_one(said));
-  // Those that run come first.
+  // Stacks that are in use come first.
   CHECK(said.find("  aborts\n") < said.find("  fresh one\n"));
 }
 
-TEST_CASE("growstack stack tells of one address") {
+TEST_CASE("growstack stack tells what an address is") {
   if (gdb_is_missing()) {
     return;
   }
@@ -371,10 +366,7 @@ TEST_CASE("growstack stacks lists the same from a core dump") {
   const Ended ended = run_scenario("four stacks");
   unsetenv("GROWSTACK_TEST_FOLDER");
   CHECK(ended.signal == SIGABRT);
-  std::vector<std::filesystem::path> files;
-  for (const auto& entry : std::filesystem::directory_iterator(folder.path())) {
-    files.push_back(entry.path());
-  }
+  const std::vector<std::filesystem::path> files = folder.files();
   REQUIRE(files.size() == 1);
   std::vector<std::string> words =
       gdb_words({source_the_script[0], "growstack stacks", "growstack stack"});
@@ -386,7 +378,7 @@ TEST_CASE("growstack stacks lists the same from a core dump") {
   CHECK(contains(said, "bytes below the base of stack \"aborts\": committed"));
 }
 
-TEST_CASE("a stripped program tells as much") {
+TEST_CASE("a stripped program shows as much") {
   if (gdb_is_missing()) {
     return;
   }
@@ -416,8 +408,8 @@ GROWSTACK_SCENARIO("very many stacks") {
 }
 
 TEST_CASE(
-    "of very many stacks 100 are listed, or as many as asked for, "
-    "those that run first, and the rest is counted") {
+    "growstack stacks lists 100 stacks or as many as asked for, "
+    "first those that run, and counts the rest") {
   if (gdb_is_missing()) {
     return;
   }
@@ -438,7 +430,7 @@ TEST_CASE(
 
 // ---- when there is nothing to see ---------------------------------------------------------------
 
-TEST_CASE("before the program runs, and in one without growstack, the commands say so") {
+TEST_CASE("the commands say so if the program does not run yet, or has no growstack in it") {
   if (gdb_is_missing()) {
     return;
   }

@@ -1,4 +1,4 @@
-// MAP_GROWSDOWN: what the kernel's own growing stacks can and cannot do.
+// grows_down: what stacks can and cannot do that the kernel grows by itself (MAP_GROWSDOWN).
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -59,8 +59,8 @@ GROWSTACK_SCENARIO("a large stack under a raised limit") {
 }
 
 TEST_CASE(
-    "a process that raises RLIMIT_STACK gets larger stacks at once: "
-    "the kernel reads the limit at the fault") {
+    "a process that raises RLIMIT_STACK gets larger stacks at once, "
+    "because the kernel reads the limit at the fault") {
 #ifdef GROWSTACK_TESTED_UNDER_TSAN
   return skip("memory that ThreadSanitizer maps for itself lands in a hole as large as this one");
 #endif
@@ -79,7 +79,7 @@ GROWSTACK_SCENARIO("a limit lowered later") {
   return 0;
 }
 
-TEST_CASE("a limit lowered later ends the growth of stacks that exist, by SIGSEGV") {
+TEST_CASE("a limit that is lowered later ends the growth of stacks that exist, by SIGSEGV") {
 #ifdef GROWSTACK_TESTED_UNDER_TSAN
   return skip(
       "the fault may strike inside of ThreadSanitizer's runtime, "
@@ -90,7 +90,7 @@ TEST_CASE("a limit lowered later ends the growth of stacks that exist, by SIGSEG
   CHECK(ended.signal == SIGSEGV);
 }
 
-TEST_CASE("the address space to grow into is a hole: nothing is mapped there") {
+TEST_CASE("the address space into which the stack grows is a hole where nothing is mapped") {
   Stack stack({.reserve = 6 * MiB, .strategy = Strategy::grows_down});
   CHECK(mapped_bytes(stack.floor(), stack.limit()) == 0);
   call(stack, [] { descend(2 * MiB); });
@@ -140,7 +140,8 @@ TEST_CASE("a mapping that others put into the hole ends the growth, by SIGSEGV")
   CHECK(ended.err.find("blocked") != std::string::npos);
   CHECK(ended.signal == SIGSEGV);
   CHECK(ended.err.find("the kernel grew it no further") != std::string::npos);
-  CHECK(ended.err.find("committed 65536,") == std::string::npos);  // not what it started with
+  // It reports what is committed now, and not what was committed at first.
+  CHECK(ended.err.find("committed 65536,") == std::string::npos);
 }
 
 TEST_CASE("the high-water mark remembers a depth that was trimmed away") {

@@ -1,4 +1,4 @@
-// guard_markers: a guard for every stack and no mapping for any, and what the window of markers
+// guard_markers: a guard for every stack and a mapping for none, and what the window of markers
 // sees and does not see.
 #include <doctest/doctest.h>
 
@@ -6,11 +6,11 @@
 #include <growstack/handler/pages.hpp>
 
 #include "support/address_of.hpp"
-#include "support/bare_system_call.hpp"
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
 #include "support/forked.hpp"
 #include "support/old_kernel.hpp"
+#include "support/probe.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
@@ -19,10 +19,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <cstdio>
-#include <memory>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -36,29 +34,10 @@ namespace {
 const StackOptions options{
     .reserve = 8 * MiB, .strategy = Strategy::guard_markers, .name = "marked"};
 
-/// Pages of the guard that the kernel could read for this process: 0.
+/// Returns how many pages of the guard can be read.
 std::size_t readable_in_guard(const Stack& stack) {
-  std::array<int, 2> ends{};
-  if (pipe(ends.data()) != 0) {
-    return SIZE_MAX;
-  }
-  std::size_t readable = 0;
   const std::uintptr_t floor = address_of(stack.floor());
-  for (std::uintptr_t at = floor - options.guard; at < floor; at += page_size()) {
-    readable += bare_write(ends[1], at, 1) == -EFAULT ? 0 : 1;
-  }
-  close(ends[0]);
-  close(ends[1]);
-  return readable;
-}
-
-std::string error_of(const StackOptions& asked) {
-  try {
-    const Stack stack(asked);
-    return {};
-  } catch (const std::system_error& error) {
-    return error.what();
-  }
+  return readable_pages(floor - options.guard, floor);
 }
 
 }  // namespace
@@ -68,7 +47,7 @@ std::string error_of(const StackOptions& asked) {
 // ---- what it costs ------------------------------------------------------------------------------
 
 TEST_OF_GUARD_MARKERS(
-    "a stack of 8 MiB that was entered once costs a page of memory and one of page tables") {
+    "a stack of 8 MiB that was entered once costs a page of memory and a page of page tables") {
   if (sanitized) {
     return skip("a sanitizer's shadow memory has page tables of its own");
   }
@@ -91,7 +70,8 @@ TEST_OF_GUARD_MARKERS(
 // ---- the window ---------------------------------------------------------------------------------
 
 TEST_OF_GUARD_MARKERS(
-    "growth is seen within the window, and once it is used up all of the stack is committed") {
+    "growth is seen within the window, "
+    "and all of the stack is committed once the window is used up") {
   Stack stack(options);
   call(stack, [] { descend(512 * KiB); });
   CHECK(stack.counters().growth_faults > 0);
@@ -119,7 +99,7 @@ TEST_OF_GUARD_MARKERS(
   CHECK(stack.counters().unseen_growth == 1);
 }
 
-TEST_OF_GUARD_MARKERS("a trim arms the window anew, as often as one likes") {
+TEST_OF_GUARD_MARKERS("every trim arms the window anew") {
   Stack stack(options);
   std::uint32_t faults_at_first = 0;
   for (std::uint32_t round = 1; round <= 4; ++round) {
@@ -135,7 +115,7 @@ TEST_OF_GUARD_MARKERS("a trim arms the window anew, as often as one likes") {
   }
 }
 
-TEST_OF_GUARD_MARKERS("a small stack is window from top to bottom: every growth is seen") {
+TEST_OF_GUARD_MARKERS("the window reaches over all of a small stack, so every growth is seen") {
   Stack stack({.reserve = MiB,
                .policy = {.factor = 1.0, .headroom = 0},
                .strategy = Strategy::guard_markers});
@@ -153,8 +133,8 @@ TEST_OF_GUARD_MARKERS("a small stack is window from top to bottom: every growth 
 // ---- the guard ----------------------------------------------------------------------------------
 
 TEST_OF_GUARD_MARKERS(
-    "the guard survives growth to the floor, trims, and reuse by the next stack") {
-  const Stack neighbour(options);  // keeps the arena
+    "the guard survives growth to the floor, a trim, and reuse by the next stack") {
+  const Stack neighbour(options);  // keeps the arena alive
   for (int round = 0; round < 3; ++round) {
     CAPTURE(round);
     Stack stack(options);
@@ -197,10 +177,10 @@ TEST_OF_GUARD_MARKERS("a forked child keeps growing, and keeps its guard") {
 
 // ---- where it does not work ---------------------------------------------------------------------
 
-TEST_CASE("on a kernel without markers the error says which one has them") {
+TEST_CASE("on a kernel without guard markers the error says which kernels have them") {
   InjectedError::in_a_thread([](InjectedError& injected) {
     without_guard_markers(injected);
-    const std::string refused = error_of(options);
+    const std::string refused = error_of([] { const Stack stack(options); });
     CAPTURE(refused);
     CHECK(contains(refused, "MADV_GUARD_INSTALL"));
     CHECK(contains(refused, "6.13"));
@@ -223,7 +203,7 @@ GROWSTACK_SCENARIO("markers in locked memory") {
 
 TEST_OF_GUARD_MARKERS(
     "in a process that locks all its memory such a "
-    "stack is left unlocked: lean, and able to grow") {
+    "stack is left unlocked, so it is lean and can grow") {
   if (sanitized) {
     return skip("a sanitizer's shadow memory cannot be locked");
   }
@@ -234,9 +214,8 @@ TEST_OF_GUARD_MARKERS(
   CHECK(ended.exit_code == 7);
 }
 
-ONE_STRATEGY(
-    Strategy::guard_markers,
-    "with huge pages a stack may be trimmed to anywhere, down to within its lowest 2 MiB") {
+ONE_STRATEGY(Strategy::guard_markers,
+             "with huge pages a stack may be trimmed to any place, also within its lowest 2 MiB") {
   StackOptions deep = options;
   deep.policy = GrowthPolicy::throughput();
   Stack stack(deep);

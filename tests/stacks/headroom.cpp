@@ -1,5 +1,5 @@
-// Memory before it is needed: what the kernel touches for a program cannot raise a fault of ours,
-// and code that blocks every signal must not.
+// Memory before it is needed. What the kernel touches for a program raises no fault of ours, and
+// code that blocks every signal dies of such a fault.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -51,7 +51,7 @@ StackOptions options_for(const Traits& of) {
 
 const void* at(std::uintptr_t address) { return reinterpret_cast<const void*>(address); }
 
-/// A file of one repeated byte, to be read from its beginning as often as one likes.
+/// A file that repeats one byte. It can be read from its beginning any number of times.
 class FileOf {
  public:
   FileOf(unsigned char byte, std::size_t size) : descriptor_(memfd_create("bytes", MFD_CLOEXEC)) {
@@ -64,7 +64,8 @@ class FileOf {
 
   [[nodiscard]] bool whole() const { return whole_; }
 
-  /// read(2) to an address, without touching it: bytes, or a negative errno.
+  /// Has the kernel read the file to an address, which this process does not touch. Returns the
+  /// number of bytes, or a negative errno.
   [[nodiscard]] long read_to(std::uintptr_t address, std::size_t bytes) const {
     lseek(descriptor_, 0, SEEK_SET);
     return bare_read(descriptor_, address, bytes);
@@ -75,14 +76,14 @@ class FileOf {
   bool whole_ = false;
 };
 
-/// Lets the kernel write the signal mask, 8 bytes, which any thread can do without a file: 0 or a
-/// negative errno.
+/// Has the kernel write the signal mask, 8 bytes, to an address, which any thread can do without a
+/// file. Returns 0 or a negative errno.
 [[gnu::always_inline]] inline long write_mask_to(std::uintptr_t address) {
   return bare_system_call(SYS_rt_sigprocmask, SIG_BLOCK, 0,
                           static_cast<long>(address & ~std::uintptr_t{7}), 8);
 }
 
-/// Bytes of [begin, begin + size) that are not `byte`.
+/// Returns how many bytes of [begin, begin + size) are not `byte`.
 std::size_t wrong_bytes(std::uintptr_t begin, std::size_t size, unsigned char byte) {
   const auto* const bytes = reinterpret_cast<const volatile unsigned char*>(begin);
   std::size_t wrong = 0;
@@ -97,8 +98,8 @@ std::size_t wrong_bytes(std::uintptr_t begin, std::size_t size, unsigned char by
 // ---- what the kernel does with memory that nobody touched ---------------------------------------
 
 EVERY_STRATEGY(
-    "a system call into memory that nobody has touched "
-    "finds what the strategy can give without a fault of ours") {
+    "a system call into memory that nobody has touched finds "
+    "what the strategy has there without a fault of ours") {
   const FileOf file(42, 8 * KiB);
   Stack stack(options_for(Of::traits));
   const long got =
@@ -119,8 +120,7 @@ EVERY_STRATEGY(
   }
 }
 
-EVERY_STRATEGY(
-    "the same system call succeeds, every byte of it, once the memory is ensured to be committed") {
+EVERY_STRATEGY("a system call fills every byte of memory that was ensured to be committed") {
   const FileOf file(42, 64 * KiB);
   REQUIRE(file.whole());
   Stack stack(options_for(Of::traits));
@@ -139,7 +139,7 @@ EVERY_STRATEGY(
   CHECK(stack.counters().growth_faults == 0);
 }
 
-EVERY_STRATEGY("with headroom reserved, a system call below the running frame succeeds") {
+EVERY_STRATEGY("a system call below the running frame succeeds if headroom was reserved") {
   const FileOf file(43, 8 * KiB);
   Stack stack(options_for(Of::traits));
   std::error_code error;
@@ -172,7 +172,7 @@ EVERY_STRATEGY("memory down to the floor can be ensured") {
 
 STRATEGIES_WHERE(
     traits.limit_moves,
-    "what is ensured is committed by the growth policy, and the high-water mark follows") {
+    "memory that is ensured is committed by the growth policy, and the high-water mark follows") {
   Stack stack(options_for(Of::traits));
   call(stack, [&] { return ensure_committed(at(address_of(stack.base()) - MiB), KiB); });
   CHECK(stack.committed() >= MiB);
@@ -180,7 +180,7 @@ STRATEGIES_WHERE(
   CHECK(stack.high_water_mark() == stack.committed());
 }
 
-EVERY_STRATEGY("to ensure what is ensured already changes nothing") {
+EVERY_STRATEGY("to ensure memory that is already ensured changes nothing") {
   Stack stack(options_for(Of::traits));
   std::size_t changed = 0;
   call(stack, [&] {
@@ -197,7 +197,7 @@ EVERY_STRATEGY("to ensure what is ensured already changes nothing") {
   CHECK(stack.counters().growth_faults == 0);
 }
 
-EVERY_STRATEGY("the stack of somebody else can be ensured as well, by who owns it") {
+EVERY_STRATEGY("the owner of a stack can ensure its memory without running on it") {
   const FileOf file(45, 8 * KiB);
   Stack stack(options_for(Of::traits));
   const std::uintptr_t buffer = address_of(stack.base()) - 2 * MiB;
@@ -224,8 +224,9 @@ STRATEGIES_WHERE(traits.trims, "a trim takes back what was ensured, and it can b
 
 // ---- what is refused ----------------------------------------------------------------------------
 
-STRATEGIES_WHERE(traits.guarded,
-                 "memory below the floor cannot be ensured: ENOMEM, and the stack is as it was") {
+STRATEGIES_WHERE(
+    traits.guarded,
+    "memory below the floor cannot be ensured: ENOMEM, and the stack stays as it was") {
   Stack stack(options_for(Of::traits));
   const void* const limit = stack.limit();
   CHECK(ensure_committed(static_cast<const char*>(stack.floor()) - 1, 1) ==
@@ -262,8 +263,9 @@ const ScenarioOfEach<no_memory_to_lend> no_memory_to_lend_scenarios("no memory t
 
 }  // namespace
 
-STRATEGIES_WHERE(traits.grows_by_protection,
-                 "where RLIMIT_DATA forbids the growth the answer is ENOMEM, not a death") {
+STRATEGIES_WHERE(
+    traits.grows_by_protection,
+    "if RLIMIT_DATA forbids the growth, the answer is ENOMEM and the process lives on") {
   if (sanitized) {
     return skip("a sanitizer's own memory counts against RLIMIT_DATA");
   }
@@ -285,7 +287,7 @@ const ScenarioOfEach<nothing_left_of_the_budget> nothing_left_scenarios(
 }  // namespace
 
 STRATEGIES_WHERE(traits.growth_events,
-                 "where the budget of the process forbids the growth the answer is an error") {
+                 "if the budget of the process forbids the growth, the answer is an error") {
   const Ended ended = run_scenario_of("nothing left of the budget", Of::traits);
   CHECK(ended.err == "");
   CHECK(ended.exit_code == 7);
@@ -293,7 +295,7 @@ STRATEGIES_WHERE(traits.growth_events,
 
 // ---- elsewhere ----------------------------------------------------------------------------------
 
-TEST_CASE("on a plain thread, and for memory that is no stack of ours, there is nothing to do") {
+TEST_CASE("there is nothing to do on a plain thread, or for memory that is no stack of ours") {
   static int in_data = 0;
   const std::vector<int> on_heap(1000);
   const int on_stack = 0;
@@ -316,8 +318,8 @@ const FileOf* file_of_handler = nullptr;
 
 void ensure_and_read(int) {
   const std::uintptr_t buffer = address_of(of_the_handler->base()) - MiB;
-  const bool ready = !ensure_committed(at(buffer), 8 * KiB) &&
-                     !reserve_headroom(SIZE_MAX);  // of the alternate stack: nothing
+  // Headroom of the alternate stack is not ours to reserve: nothing happens.
+  const bool ready = !ensure_committed(at(buffer), 8 * KiB) && !reserve_headroom(SIZE_MAX);
   got_in_handler = ready ? file_of_handler->read_to(buffer, 8 * KiB) : -1;
 }
 
@@ -337,7 +339,7 @@ EVERY_STRATEGY(
   CHECK(got_in_handler == 8 * KiB);
 }
 
-EVERY_STRATEGY("errno stays as it was") {
+EVERY_STRATEGY("to ensure memory and to reserve headroom does not touch errno") {
   Stack stack(options_for(Of::traits));
   const int error = call(stack, [&] {
     errno = 1234;
@@ -455,14 +457,15 @@ int end_at_distance(const Traits& of, std::size_t distance, void (*start_program
   });
 }
 
-/// Where exactly a library blocks signals, and how much it needs then, is its own affair: every
-/// distance of up to 4 KiB.
+/// Starts programs at every distance of up to 4 KiB, because nobody knows where exactly a library
+/// blocks signals and how much stack it needs then. Prints how many died.
 template <bool with_headroom>
 int start_programs(const Traits& of) {
   for (void (*const start_program)() : {by_posix_spawn, by_system, by_popen}) {
     int died = 0;
-    start_program();  // the dynamic linker resolves names at the first call, with frames that are
-                      // larger than those in question
+    // At the first call the dynamic linker resolves names, with frames that are larger than those
+    // in question.
+    start_program();
     for (std::size_t distance = 128; distance <= 4 * KiB; distance += 16) {
       const int end = end_at_distance(of, distance, start_program, with_headroom);
       if (end != 0 && end != killed_by(of.grows_by)) {
@@ -482,7 +485,7 @@ const ScenarioOfEach<start_programs<true>> start_programs_with("start programs w
 
 STRATEGIES_WHERE(
     traits.grows_by != 0,
-    "posix_spawn, system and popen die close above the limit, for they block every signal") {
+    "posix_spawn, system and popen die close above the limit, because they block every signal") {
   if (sanitized) {
     return skip("a sanitizer's own frames need more than is left above the limit");
   }
@@ -492,8 +495,9 @@ STRATEGIES_WHERE(
   CHECK_FALSE(contains("\n" + ended.out, "\n0 died"));
 }
 
-STRATEGIES_WHERE(traits.grows_by != 0,
-                 "posix_spawn, system and popen live wherever headroom was reserved before") {
+STRATEGIES_WHERE(
+    traits.grows_by != 0,
+    "posix_spawn, system and popen work at every distance if headroom was reserved before") {
   if (sanitized) {
     return skip("a sanitizer's own frames need more than is left above the limit");
   }

@@ -1,4 +1,5 @@
-// heap: the naive baseline. Memory from malloc, without a guard, and unknown to the fault handler.
+// heap: the naive baseline. Memory from malloc, without a guard, that the fault handler does not
+// know.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -10,7 +11,6 @@
 #include "support/smaps.hpp"
 #include "support/units.hpp"
 
-#include <memory>
 #include <system_error>
 
 using namespace growstack;
@@ -29,7 +29,7 @@ TEST_CASE("a stack from the heap is not found by address, neither from outside n
   CHECK(call(stack, [] { return Stack::trim_current(); }) == std::errc::invalid_argument);
 }
 
-TEST_CASE("the guard that is asked for is ignored: it costs nothing") {
+TEST_CASE("a stack from the heap ignores the guard that it is asked for, which costs nothing") {
   StackOptions asked = options;
   asked.guard = TiB;
   const std::size_t before = status_bytes("VmSize");
@@ -38,7 +38,7 @@ TEST_CASE("the guard that is asked for is ignored: it costs nothing") {
   CHECK((sanitized || status_bytes("VmSize") < before + 256 * MiB));
 }
 
-TEST_CASE("it is counted with the other stacks") {
+TEST_CASE("a stack from the heap is counted with the other stacks") {
   {
     const Stack first(options);
     const Stack second({.reserve = MiB, .strategy = Strategy::heap});
@@ -51,7 +51,8 @@ TEST_CASE("it is counted with the other stacks") {
 }
 
 TEST_CASE(
-    "a growable stack grows when it is called from a stack of the heap, and the other way round") {
+    "a growable stack grows when it is called from "
+    "a stack of the heap, and also when it calls one") {
   Stack outer(options);
   Stack inner({.reserve = 8 * MiB, .strategy = Strategy::in_handler});
   CHECK(call(outer, [&] { return call(inner, [] { return descend(4 * MiB); }); }) == 0);
@@ -59,13 +60,13 @@ TEST_CASE(
   CHECK(inner.counters().growth_faults > 0);
 }
 
-TEST_CASE("more than malloc gives is an error, and nothing of it stays") {
+TEST_CASE("a stack that malloc cannot give is an error, and leaves nothing behind") {
   if (sanitized) {
     return skip("a sanitizer's allocator ends the process instead");
   }
   try {
     const Stack stack({.reserve = 64 * TiB, .strategy = Strategy::heap});
-    CHECK(stack.reserved() == 64 * TiB);  // where the kernel lends without limit
+    CHECK(stack.reserved() == 64 * TiB);  // the kernel may lend without limit
   } catch (const std::system_error& error) {
     CHECK(error.code() == std::errc::not_enough_memory);
   }

@@ -1,5 +1,5 @@
-// Huge pages: in deep stacks, not in shallow ones. demand_paging_huge first, then the strategies
-// that grow by SIGSEGV, whose growth policy says where they begin.
+// Huge pages: deep stacks have them and shallow ones do not. First demand_paging_huge, then the
+// strategies that grow by SIGSEGV. The growth policy says where huge pages begin.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -15,10 +15,8 @@
 
 #include <sys/resource.h>
 
-#include <cinttypes>
 #include <csignal>
 #include <cstdio>
-#include <fstream>
 #include <string>
 #include <vector>
 
@@ -38,28 +36,16 @@ StackOptions huge_from(std::size_t depth, std::size_t reserve = 32 * MiB) {
           .name = "in huge pages from there on"};
 }
 
-/// Bytes in huge pages, of the mappings that hold a part of [begin, end).
-std::size_t huge_bytes(const void* begin, const void* end) {
-  std::ifstream smaps("/proc/self/smaps");
+/// Returns how many bytes in huge pages the mappings have that are a part of the stack.
+std::size_t huge_bytes(const Stack& stack) {
   std::size_t bytes = 0;
-  bool within = false;
-  for (std::string line; std::getline(smaps, line);) {
-    std::uintptr_t from = 0;
-    std::uintptr_t to = 0;
-    std::size_t kilobytes = 0;
-    if (std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR " ", &from, &to) == 2) {
-      within = to > reinterpret_cast<std::uintptr_t>(begin) &&
-               from < reinterpret_cast<std::uintptr_t>(end);
-    } else if (within && std::sscanf(line.c_str(), "AnonHugePages: %zu kB", &kilobytes) == 1) {
-      bytes += kilobytes * 1024;
-    }
+  for (const Mapping& mapping : mappings_in(stack.floor(), stack.base())) {
+    bytes += mapping.in_huge_pages;
   }
   return bytes;
 }
 
-std::size_t huge_bytes(const Stack& stack) { return huge_bytes(stack.floor(), stack.base()); }
-
-/// Why there are no huge pages here; empty if there are.
+/// Returns why there are no huge pages here. Empty if there are.
 std::string missing() {
   const Support here = supported(Strategy::demand_paging_huge);
   return here.reason;
@@ -67,7 +53,7 @@ std::string missing() {
 
 }  // namespace
 
-TEST_CASE("the uppermost 2 MiB are small pages: a shallow stack costs what it touches") {
+TEST_CASE("the uppermost 2 MiB are small pages, so a shallow stack costs what it touches") {
   if (sanitized) {
     return skip("a sanitizer's own frames are larger");
   }
@@ -79,7 +65,7 @@ TEST_CASE("the uppermost 2 MiB are small pages: a shallow stack costs what it to
   CHECK(huge_bytes(stack) == 0);
 }
 
-TEST_CASE("deeper the kernel fills 2 MiB at a time, where it has them") {
+TEST_CASE("below the uppermost 2 MiB the kernel fills 2 MiB at a time, if it has them") {
   if (const std::string reason = missing(); !reason.empty()) {
     return skip(reason);
   }
@@ -128,8 +114,8 @@ TEST_CASE("demand_paging_huge begins with huge pages where the policy says") {
 }
 
 TEST_CASE(
-    "demand_paging_huge without huge pages: "
-    "where the policy says never, and in a stack of less than 4 MiB") {
+    "demand_paging_huge has no huge pages if the policy says never, "
+    "or in a stack of less than 4 MiB") {
   if (under_thread_sanitizer) {
     return skip("ThreadSanitizer dies of recursion deeper than 60,000 frames");
   }
@@ -147,8 +133,8 @@ TEST_CASE(
 }
 
 TEST_CASE(
-    "demand_paging_huge: stacks whose huge pages begin at "
-    "different depths live beside each other, one after another") {
+    "stacks of demand_paging_huge whose huge pages begin "
+    "at different depths live beside and after each other") {
   if (const std::string reason = missing(); !reason.empty()) {
     return skip(reason);
   }
@@ -194,7 +180,7 @@ StackOptions growing(Strategy strategy, std::size_t huge_from, std::size_t reser
           .name = "grows in huge pages"};
 }
 
-/// Why the kernel gives no huge page to a stack of these options that is deep; empty if it does.
+/// Returns why the kernel gives no huge page to a deep stack with these options. Empty if it does.
 std::string none_for(const StackOptions& wanted) {
   if (const std::string reason = missing(); !reason.empty()) {
     return reason;
@@ -210,7 +196,7 @@ std::string none_for(const StackOptions& wanted) {
 }  // namespace
 
 STRATEGIES_WHERE(traits.grows_by == SIGSEGV,
-                 "the uppermost 2 MiB come in small pages, what is deeper in huge ones") {
+                 "the uppermost 2 MiB come in small pages, and everything deeper in huge pages") {
   const StackOptions wanted = growing(Of::strategy, 2 * MiB);
   if (const std::string reason = none_for(wanted); !reason.empty()) {
     return skip(reason);
@@ -238,8 +224,9 @@ STRATEGIES_WHERE(traits.grows_by == SIGSEGV, "huge pages begin where the policy 
   CHECK((stack.committed() == 256 * KiB + huge_page || !Of::traits.exact_reserve));
 }
 
-STRATEGIES_WHERE(traits.grows_by == SIGSEGV,
-                 "a policy without huge pages has none, and neither has a small stack") {
+STRATEGIES_WHERE(
+    traits.grows_by == SIGSEGV,
+    "a stack whose policy wants no huge pages has none, and neither has a small stack") {
   if (under_thread_sanitizer) {
     return skip("ThreadSanitizer dies of recursion deeper than 60,000 frames");
   }
@@ -253,7 +240,7 @@ STRATEGIES_WHERE(traits.grows_by == SIGSEGV,
 }
 
 STRATEGIES_WHERE(traits.grows_by == SIGSEGV,
-                 "a trim gives huge pages back whole, and the stack grows in huge pages again") {
+                 "a trim gives back whole huge pages, and the stack grows in huge pages again") {
   const StackOptions wanted = growing(Of::strategy, 2 * MiB);
   if (const std::string reason = none_for(wanted); !reason.empty()) {
     return skip(reason);
@@ -268,9 +255,8 @@ STRATEGIES_WHERE(traits.grows_by == SIGSEGV,
   }
 }
 
-STRATEGIES_WHERE(
-    traits.grows_by == SIGSEGV,
-    "of the huge page that a suspended stack is in, a trim gives back what lies below") {
+STRATEGIES_WHERE(traits.grows_by == SIGSEGV,
+                 "a trim gives back what lies below a suspended stack in the same huge page") {
   const StackOptions wanted = growing(Of::strategy, 2 * MiB);
   if (const std::string reason = none_for(wanted); !reason.empty()) {
     return skip(reason);
@@ -289,8 +275,8 @@ STRATEGIES_WHERE(
           wrong += stack.trim_below(static_cast<const char*>(stack_pointer) - 4 * KiB) ? 1 : 0;
         });
         after = stack.resident();
-        wrong += descend(
-            3 * MiB);  // the way back down: markers or permissions of the trim are in the way
+        // On the way back down are markers or permissions that the trim has left.
+        wrong += descend(3 * MiB);
       });
       wrong += descend(25 * MiB);
     });
@@ -300,7 +286,7 @@ STRATEGIES_WHERE(
 }
 
 STRATEGIES_WHERE(traits.grows_by == SIGSEGV,
-                 "a running stack keeps whole the huge pages that its trim reaches into") {
+                 "a running stack keeps the whole of a huge page into which its trim reaches") {
   const StackOptions wanted = growing(Of::strategy, 2 * MiB);
   if (const std::string reason = none_for(wanted); !reason.empty()) {
     return skip(reason);
@@ -318,18 +304,18 @@ STRATEGIES_WHERE(traits.grows_by == SIGSEGV,
     });
   });
   CHECK(wrong == 0);
-  CHECK(huge_after == 3 * huge_page);  // kept to twice 3 MiB and 64 KiB
+  CHECK(huge_after == 3 * huge_page);  // twice 3 MiB and 64 KiB are kept
   CHECK(resident_after <= 8 * MiB);
 }
 
 STRATEGIES_WHERE(traits.grows_by == SIGSEGV,
-                 "ten stacks with huge pages take no more mappings each than those without") {
+                 "ten stacks with huge pages take no more mappings each than ten without") {
   if (sanitized) {
     return skip("a sanitizer's shadow memory is mapped piece by piece");
   }
   const auto mappings_of_ten = [](std::size_t huge_from) {
     std::vector<Stack> stacks;
-    stacks.emplace_back(growing(Of::strategy, huge_from));  // and what the first one maps for all
+    stacks.emplace_back(growing(Of::strategy, huge_from));  // maps what all stacks share
     const std::size_t before = mapping_count();
     for (int count = 0; count < 10; ++count) {
       stacks.emplace_back(growing(Of::strategy, huge_from));
@@ -339,6 +325,6 @@ STRATEGIES_WHERE(traits.grows_by == SIGSEGV,
     }
     return mapping_count() - before;
   };
-  CHECK(mappings_of_ten(2 * MiB) <=
-        mappings_of_ten(0) + 2);  // an arena more, for the slots are larger
+  // One more arena, because the slots are larger.
+  CHECK(mappings_of_ten(2 * MiB) <= mappings_of_ten(0) + 2);
 }

@@ -1,6 +1,6 @@
-// What happens at the limits of a process, and when a system call is refused: an error that names
-// what was hit, nothing leaked, and all is well again afterwards. Limits last as long as their
-// process, so each has a child of its own.
+// At each limit of a process, and when a system call is refused: an error that names the limit, no
+// leak, and all is well again afterwards. A limit lasts as long as its process, so each has a child
+// of its own.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -8,8 +8,8 @@
 
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
-#include "support/injected_error.hpp"
 #include "support/limits.hpp"
+#include "support/refusals.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
@@ -22,7 +22,6 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
-#include <memory>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -71,7 +70,7 @@ int address_space(const Traits& of) {
 }
 const ScenarioOfEach<address_space> address_space_scenarios("address space");
 
-/// The very first stack, with so little room that any step of its making may fail.
+/// Makes the very first stack with so little room that any step of its making may fail.
 int narrow_start(const Traits& of) {
   const std::size_t room = std::strtoull(std::getenv("GROWSTACK_TEST_ROOM"), nullptr, 10);
   require(set_soft_limit(RLIMIT_AS, status_bytes("VmSize") + room), "a limit can be set");
@@ -90,7 +89,7 @@ const ScenarioOfEach<narrow_start> narrow_start_scenarios("narrow start");
 
 STRATEGIES_WHERE(traits.own_address_space,
                  "at RLIMIT_AS a stack is refused with the limit and the cure, "
-                 "and there is room again once others are gone") {
+                 "and there is room again when others are gone") {
   if (sanitized) {
     return skip("a sanitizer reserves more address space than any limit allows");
   }
@@ -100,12 +99,12 @@ STRATEGIES_WHERE(traits.own_address_space,
 }
 
 EVERY_STRATEGY(
-    "wherever on the way to the first stack address space ends, the error names RLIMIT_AS") {
+    "wherever address space ends on the way to the first stack, the error names RLIMIT_AS") {
   if (sanitized) {
     return skip("a sanitizer reserves more address space than any limit allows");
   }
-  // The table of ranges is 16 MiB, the reservation 64 MiB aligned to 64 MiB; threads, records and
-  // the alternate stack are small.
+  // The table of ranges takes 16 MiB. The reservation takes 64 MiB, aligned to 64 MiB. Threads,
+  // records and the alternate stack are small.
   bool refused = false;
   bool made = false;
   for (const std::size_t room :
@@ -130,7 +129,7 @@ EVERY_STRATEGY(
 
 namespace {
 
-/// Uses up all mappings but `left`: every other page of a reservation gets another protection.
+/// Uses up all mappings except `left`: every other page of a reservation gets other permissions.
 class AllMappings {
  public:
   explicit AllMappings(std::size_t left) {
@@ -140,7 +139,7 @@ class AllMappings {
     size_ = (most + 2) * page;
     memory_ = static_cast<char*>(
         mmap(nullptr, size_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
-    // Each makes two mappings more.
+    // Each such page makes two more mappings.
     for (std::size_t pair = 0; now + 1 + 2 * (pair + 1) + left <= most; ++pair) {
       if (mprotect(memory_ + (2 * pair + 1) * page, page, PROT_READ) != 0) {
         break;
@@ -156,7 +155,7 @@ class AllMappings {
   std::size_t size_ = 0;
 };
 
-/// While almost all mappings are used up.
+/// Makes stacks while almost all mappings are used up, until one is refused.
 void make_stacks_until_refused(const Traits& of, const StackOptions& options,
                                std::vector<Stack>& stacks) {
   const AllMappings all(60);
@@ -178,7 +177,7 @@ void make_stacks_until_refused(const Traits& of, const StackOptions& options,
   }
   for (Stack& stack : stacks) {
     require(call(stack, [] { return descend(512 * KiB); }) == 0,
-            "stacks that exist grow: that needs no mapping");
+            "stacks that exist grow, because that needs no mapping");
     if (of.trims) {
       require(!stack.trim(), "and are trimmed");
       require(stack.resident() == 0, "to nothing");
@@ -217,7 +216,7 @@ const ScenarioOfEach<mappings_used_up> mappings_used_up_scenarios("mappings used
 
 STRATEGIES_WHERE(traits.guard_is_mapped_apart,
                  "at vm.max_map_count a stack is refused with the limit and the cure, "
-                 "those that exist go on, and nothing leaks") {
+                 "other stacks go on, and nothing leaks") {
   if (sanitized) {
     return skip("a sanitizer dies when it cannot map memory");
   }
@@ -275,9 +274,9 @@ const ScenarioOfEach<more_than_the_kernel_lends> more_than_the_kernel_lends_scen
 
 }  // namespace
 
-STRATEGIES_WHERE(
-    traits.grows_by_protection,
-    "at RLIMIT_DATA a stack is refused with the limit and the cure, and nothing of it stays") {
+STRATEGIES_WHERE(traits.grows_by_protection,
+                 "at RLIMIT_DATA a stack is refused with the limit "
+                 "and the cure, and nothing of it stays behind") {
   if (sanitized) {
     return skip("a sanitizer's own memory counts against RLIMIT_DATA");
   }
@@ -301,7 +300,7 @@ STRATEGIES_WHERE(
   CHECK(ended.signal == SIGSEGV);
 }
 
-TEST_CASE("MAP_GROWSDOWN is not counted by RLIMIT_DATA") {
+TEST_CASE("RLIMIT_DATA does not count MAP_GROWSDOWN") {
   if (sanitized) {
     return skip("a sanitizer's own memory counts against RLIMIT_DATA");
   }
@@ -313,7 +312,7 @@ TEST_CASE("MAP_GROWSDOWN is not counted by RLIMIT_DATA") {
 
 STRATEGIES_WHERE(
     traits.grows_by_protection,
-    "a jump over more memory than the kernel lends ends with an error, not with a hang") {
+    "a jump over more memory than the kernel lends ends with an error, and not with a hang") {
   if (number_in("/proc/sys/vm/overcommit_memory") != 0) {
     return skip("vm.overcommit_memory is not 0: the kernel lends by another rule");
   }
@@ -330,10 +329,6 @@ STRATEGIES_WHERE(
 
 namespace {
 
-struct Refusal {
-  const char* name;
-  long system_call;
-};
 constexpr Refusal refusals[] = {
     {"mmap", SYS_mmap},
     {"mprotect", SYS_mprotect},
@@ -347,27 +342,18 @@ constexpr Refusal refusals[] = {
     {"close_range", SYS_close_range},
 };
 
-/// Makes stacks while one system call fails with one error, each from the environment, in a thread
-/// of its own: the filter goes with its thread.
+/// Makes stacks while a system call is refused.
 int refused_call(const Traits& of, bool warm) {
   const StackOptions options{.reserve = 4 * MiB, .strategy = of.strategy};
-  const long system_call = std::strtol(std::getenv("GROWSTACK_TEST_CALL"), nullptr, 10);
-  const int error = static_cast<int>(std::strtol(std::getenv("GROWSTACK_TEST_ERROR"), nullptr, 10));
   if (warm) {
     require(works(options), "a first stack works");
   }
   std::string message;
   const auto ask_refused = [&] {
-    InjectedError::in_a_thread([&](InjectedError& injected) {
-      void* volatile allocated = std::malloc(
-          1024);  // the allocator maps memory for each thread; volatile: or it is elided
-      std::free(allocated);
-      injected.refuse(system_call, error);
-      message = error_of([&] { const Stack stack(options); });
-    });
+    with_refusal([&] { message = error_of([&] { const Stack stack(options); }); });
   };
-  // The first time leaves what the process keeps for good: parts of the handler, the allocator's
-  // memory for a thread.
+  // The first time leaves what the process keeps for good: parts of the handler, and the
+  // allocator's memory for a thread.
   ask_refused();
   const std::size_t mappings = mapping_count();
   const std::size_t descriptors = descriptor_count();
@@ -390,43 +376,22 @@ const ScenarioOfEach<refused_call_at_first> refused_call_at_first_scenarios(
     "refused call at first");
 const ScenarioOfEach<refused_call_later> refused_call_later_scenarios("refused call later");
 
-void refuse_one_after_the_other(const std::string& scenario, const Traits& of) {
-  std::size_t refused = 0;
-  for (const Refusal& refusal : refusals) {
-    for (const int error : {ENOMEM, EPERM, EAGAIN}) {
-      CAPTURE(std::string(refusal.name));
-      CAPTURE(error);
-      setenv("GROWSTACK_TEST_CALL", std::to_string(refusal.system_call).c_str(), 1);
-      setenv("GROWSTACK_TEST_ERROR", std::to_string(error).c_str(), 1);
-      const Ended ended = run_scenario_of(scenario, of, std::chrono::seconds(20));
-      CAPTURE(ended.err);
-      CHECK((ended.exit_code == 0 || ended.exit_code == 1));
-      if (ended.exit_code == 1) {
-        ++refused;
-        CHECK(ended.err.starts_with("growstack: "));
-        CHECK(ended.err.find("NOT FULFILLED") == std::string::npos);
-      }
-    }
-  }
-  CHECK(refused > 0);
-}
-
 }  // namespace
 
 EVERY_STRATEGY(
     "whichever system call of the first stack is refused, "
-    "there is a clear error or none, and no leak") {
+    "there is either a clear error or none, and no leak") {
   if (sanitized) {
     return skip("a sanitizer dies when its own system calls are refused");
   }
-  refuse_one_after_the_other("refused call at first", Of::traits);
+  refuse_each(refusals, "refused call at first", Of::traits);
 }
 
 EVERY_STRATEGY(
     "whichever system call of a later stack is refused, "
-    "there is a clear error or none, and no leak") {
+    "there is either a clear error or none, and no leak") {
   if (sanitized) {
     return skip("a sanitizer dies when its own system calls are refused");
   }
-  refuse_one_after_the_other("refused call later", Of::traits);
+  refuse_each(refusals, "refused call later", Of::traits);
 }

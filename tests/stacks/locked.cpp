@@ -1,4 +1,5 @@
-// locked: in physical memory from the start to the end, and no page fault ever.
+// locked: memory that is in physical memory from the start to the end, so that no page fault
+// happens.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -45,7 +46,7 @@ long page_faults() {
   return usage.ru_minflt + usage.ru_majflt;
 }
 
-/// Why nothing can be locked here; empty if something can.
+/// Returns why nothing can be locked here. Empty if something can.
 std::string missing() {
   raise_soft_limit(RLIMIT_MEMLOCK);
   return supported(Strategy::locked).reason;
@@ -71,7 +72,7 @@ TEST_CASE("no page fault happens on the way to the floor of a locked stack") {
     return skip("a sanitizer's shadow memory is not locked");
   }
   Stack stack(options_with(false));
-  call(stack, [] { descend(16 * KiB); });  // the code itself is read from its file
+  call(stack, [] { descend(16 * KiB); });  // page faults read the code from its file
   const long faults = call(stack, [&] {
     const long before = page_faults();
     descend_to(reinterpret_cast<std::uintptr_t>(stack.floor()), 16 * KiB);
@@ -80,7 +81,7 @@ TEST_CASE("no page fault happens on the way to the floor of a locked stack") {
   CHECK(faults == 0);
 }
 
-TEST_CASE("locked on fault, a page is resident once it was touched, and stays") {
+TEST_CASE("a page of a stack that is locked on fault is resident once it was touched, and stays") {
   if (const std::string reason = missing(); !reason.empty()) {
     return skip(reason);
   }
@@ -118,7 +119,7 @@ GROWSTACK_SCENARIO("more than may be locked") {
       std::puts(error.what());
     }
   }
-  // One fits, the next to it does not; and what was refused costs nothing.
+  // One fits and a second one does not. What was refused costs nothing.
   const StackOptions small{.reserve = 320 * KiB, .strategy = Strategy::locked};
   auto first = std::make_unique<Stack>(small);
   for (int again = 0; again < 5; ++again) {

@@ -1,5 +1,5 @@
-// Many threads and many stacks at once: growth, making and destroying, looking on, and touching
-// what belongs to another.
+// Many threads and many stacks at once: they grow, are made and destroyed, are looked at, and are
+// touched by threads that run elsewhere.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -39,10 +39,10 @@ void in_threads(unsigned count, const std::function<void(unsigned)>& body) {
   std::vector<std::thread> threads;
   for (unsigned index = 0; index < count; ++index) {
     threads.emplace_back([&, index] {
-      // Whatever a thread maps for itself, the allocator's memory for it included, may land in the
-      // hole below a MAP_GROWSDOWN stack, and end its growth.
+      // What a thread maps for itself, for its allocator, say, may land in the hole below a
+      // MAP_GROWSDOWN stack and end its growth. So it is mapped first.
       static_cast<void>(growstack::handler::attach_thread());
-      void* volatile allocated = std::malloc(1024);  // volatile: or it is elided
+      void* volatile allocated = std::malloc(1024);  // volatile, or the compiler leaves it out
       std::free(allocated);
       start.arrive_and_wait();
       body(index);
@@ -53,8 +53,8 @@ void in_threads(unsigned count, const std::function<void(unsigned)>& body) {
   }
 }
 
-/// Of a stack with 64 KiB committed, which are multiplied until it is deeper than `depth`, or the
-/// kernel takes over.
+/// Returns the number of faults until a stack with 64 KiB committed is deeper than `depth`, or
+/// until the kernel takes over. Each multiplies what is committed.
 std::uint64_t faults_until(std::size_t depth, const Traits& of) {
   std::uint64_t faults = 0;
   for (std::size_t committed = 64 * KiB;
@@ -65,7 +65,7 @@ std::uint64_t faults_until(std::size_t depth, const Traits& of) {
   return faults;
 }
 
-/// A byte of the stack that lies `bytes` below its limit.
+/// Returns the byte of a stack that lies `bytes` below its limit.
 volatile unsigned char* below_limit(const Stack& stack, std::size_t bytes) {
   return static_cast<volatile unsigned char*>(stack.limit()) - bytes;
 }
@@ -74,8 +74,7 @@ volatile unsigned char* below_limit(const Stack& stack, std::size_t bytes) {
 
 // ---- each thread its own stack ------------------------------------------------------------------
 
-EVERY_STRATEGY(
-    "threads that grow their stacks at the same time disturb neither each other nor themselves") {
+EVERY_STRATEGY("threads that grow their stacks at the same time do not disturb each other") {
   if (sanitized && Of::traits.limit_moves && !Of::traits.growth_events) {
     return skip(
         "the memory that a sanitizer maps for threads "
@@ -106,7 +105,7 @@ EVERY_STRATEGY(
   CHECK(growstack::process_counters().arenas == 0);
 }
 
-EVERY_STRATEGY("stacks are made and destroyed while others fault") {
+EVERY_STRATEGY("stacks can be made and destroyed while other threads fault") {
   if (sanitized && Of::traits.limit_moves && !Of::traits.growth_events) {
     return skip(
         "the memory that a sanitizer maps for threads "
@@ -125,7 +124,7 @@ EVERY_STRATEGY("stacks are made and destroyed while others fault") {
       }
       --growing;
     } else {
-      // Some share the arena of those that grow, others get and give back arenas of their own.
+      // Some share the arena of the stacks that grow. Others get arenas of their own.
       while (growing > 0) {
         const Stack sharing({.reserve = 6 * MiB, .strategy = Of::strategy});
         Stack alone({.reserve = (7 + index) * MiB / 2, .strategy = Of::strategy});
@@ -141,7 +140,7 @@ EVERY_STRATEGY("stacks are made and destroyed while others fault") {
   CHECK(growstack::process_counters().arenas == 0);
 }
 
-EVERY_STRATEGY("a stack may be looked at by any thread while it grows") {
+EVERY_STRATEGY("any thread may look at a stack while it grows") {
   std::optional<Stack> made;
   std::latch is_made(1);
   std::atomic<bool> done{false};
@@ -176,7 +175,7 @@ EVERY_STRATEGY("a stack may be looked at by any thread while it grows") {
   CHECK(wrong == 0);
 }
 
-EVERY_STRATEGY("a stack goes from thread to thread, and each grows it further") {
+EVERY_STRATEGY("a stack goes from thread to thread, and each thread grows it further") {
   Stack stack({.reserve = 6 * MiB, .strategy = Of::strategy});
   std::size_t wrong = 0;
   for (std::size_t step = 1; step <= 5; ++step) {
@@ -198,17 +197,17 @@ TEST_CASE("threads that used a stack leave nothing behind when they end") {
   for (int count = 0; count < 100; ++count) {
     std::thread(use).join();
   }
-  CHECK(
-      (sanitized || mapping_count() <= mappings));  // a sanitizer keeps memory for threads to come
+  // A sanitizer keeps memory for threads to come.
+  CHECK((sanitized || mapping_count() <= mappings));
   CHECK(descriptor_count() == descriptors);
   CHECK(threads_come_down_to(threads));
 }
 
 // ---- touching the stack of another --------------------------------------------------------------
 
-STRATEGIES_WHERE(
-    traits.grows_by != 0,
-    "a touch from outside within one largest step of the limit is growth, and counted as remote") {
+STRATEGIES_WHERE(traits.grows_by != 0,
+                 "a touch from outside within one largest step "
+                 "of the limit is growth, and is counted as remote") {
   Stack stack({.policy = {.largest_step = MiB}, .strategy = Of::strategy});
   volatile unsigned char* const near = below_limit(stack, 1);
   *near = 42;
@@ -224,7 +223,7 @@ STRATEGIES_WHERE(
 }
 
 STRATEGIES_WHERE(traits.grows_by != 0,
-                 "a touch by a call that runs on another stack is remote as well") {
+                 "growth by a call that runs on another stack is remote as well") {
   Stack stack({.strategy = Of::strategy});
   Stack other({.strategy = Of::strategy});
   call(other, [&] { *below_limit(stack, 1) = 1; });
@@ -288,11 +287,12 @@ const ScenarioOfEach<touch_from_outside<Where::below_another_stack>> touches_bel
 
 }  // namespace
 
-STRATEGIES_WHERE(traits.grows_by != 0,
-                 "a touch from outside further away is an ordinary crash, with no word from us") {
+STRATEGIES_WHERE(
+    traits.grows_by != 0,
+    "a touch from outside that is further away is an ordinary crash, with no word from us") {
   for (const char* const what : {"far", "guard", "wild"}) {
     if (!Of::traits.grows_by_events_only() && std::string(what) == "wild") {
-      continue;  // below its window the kernel serves everybody
+      continue;  // below its window the kernel serves every touch
     }
     CAPTURE(std::string(what));
     const Ended ended = run_scenario_of(what, Of::traits);
@@ -327,9 +327,8 @@ GROWSTACK_SCENARIO("exit while growing") {
     std::thread([] {
       Stack stack({.reserve = 64 * MiB});
       for (;;) {
-        call(stack, [] {
-          descend(2 * MiB);
-        });  // three growths, and less to write between them than if it were deeper
+        // Grows three times, and writes less in between than if it were deeper.
+        call(stack, [] { descend(2 * MiB); });
         static_cast<void>(stack.trim());
       }
     }).detach();
@@ -338,7 +337,7 @@ GROWSTACK_SCENARIO("exit while growing") {
     std::this_thread::yield();
   }
   if (sanitized) {
-    std::quick_exit(7);  // at an ordinary exit it would take what the threads own for leaks
+    std::quick_exit(7);  // at an ordinary exit a sanitizer takes what threads own for leaks
   }
   return 7;
 }

@@ -1,7 +1,7 @@
-// What our memory is called in /proc/self/maps. The kernel joins only mappings of one name, so a
-// part that lost its name, as memory does that is mapped anew, would cost a mapping: each must be
-// named again. That is asked here of what the library asks of the kernel, whether or not this one
-// knows names.
+// The names of our memory in /proc/self/maps. The kernel merges only mappings that have the same
+// name. Memory that is mapped anew loses its name, and would cost a mapping if it were not named
+// again. The tests look at what the library asks of the kernel, so they also run on a kernel that
+// knows no names.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -20,7 +20,6 @@
 #include <sys/prctl.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
@@ -42,9 +41,9 @@ struct Stretch {
   std::uintptr_t end = 0;
 };
 
-/// What bears a name, as a kernel that knows names would see it. The supervisor writes and the
-/// supervised read, neither of which may allocate meanwhile: that could be a system call that waits
-/// for the supervisor.
+/// The memory that has a name, in the eyes of a kernel that knows names. The supervisor writes here
+/// and the supervised thread reads. Neither may allocate meanwhile, because that could make a
+/// system call that waits for the supervisor.
 class Named {
  public:
   Named() {
@@ -63,7 +62,7 @@ class Named {
     stretches_.push_back({begin, end});
   }
 
-  /// Whether all of [begin, end) does.
+  /// Returns whether all of [begin, end) has a name.
   bool all_of(std::uintptr_t begin, std::uintptr_t end) {
     const std::lock_guard lock(mutex_);
     for (std::size_t steps = 0; begin < end && steps <= stretches_.size(); ++steps) {
@@ -113,12 +112,11 @@ class Kernel {
   }
 
   [[nodiscard]] int asked() const { return asked_; }
-  [[nodiscard]] const std::set<std::string>& names() const {
-    return names_;
-  }  ///< once run() returned
+  /// Returns the names that were given, once run() has returned.
+  [[nodiscard]] const std::set<std::string>& names() const { return names_; }
 
-  /// Of what is mapped there. What the kernel adds to a mapping that grows down bears the name of
-  /// the page it began with.
+  /// Returns whether all that is mapped in [begin, end) has a name. Memory that the kernel adds to
+  /// a mapping that grows down has the name of the page with which the mapping began.
   bool all_named(std::uintptr_t begin, std::uintptr_t end) {
     const auto pieces =
         mappings_in(reinterpret_cast<const void*>(begin), reinterpret_cast<const void*>(end));
@@ -146,7 +144,7 @@ class Kernel {
     if (error_ == 0 && std::strcmp(text, "growstack stacks") == 0) {
       stacks_.add(begin, begin + size);
     }
-    // As the kernel's own rules are.
+    // The rules are the kernel's.
     const bool may_be = std::strlen(text) < 80 && std::strpbrk(text, "[]\\`$") == nullptr &&
                         begin % handler::page_size() == 0;
     return {.by_kernel = false, .error = may_be ? error_ : EINVAL};
@@ -164,7 +162,7 @@ Stretch slot_of(const Stack& stack) {
   return {address_of(stack.floor()) - StackOptions{}.guard, address_of(stack.base())};
 }
 
-/// Makes stacks, has them grow and shrink, ends one beside another, and looks after each.
+/// Makes stacks, makes them grow and shrink, ends one beside another, and looks after each step.
 void live(Kernel& kernel, const Traits& of) {
   const auto look = [&](const Stretch& slot, const char* when) {
     require(kernel.all_named(slot.begin, slot.end), std::string("all is named ") + when);
@@ -232,7 +230,7 @@ bool is_unsupervised(const Ended& ended) {
   return ended.exit_code == no_filters;
 }
 
-/// Whether this kernel itself knows names.
+/// Returns whether this kernel itself knows names.
 bool kernel_knows_names() {
   void* const page =
       mmap(nullptr, handler::page_size(), PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -254,7 +252,7 @@ std::size_t mappings_named(const std::string& name) {
 
 STRATEGIES_WHERE(
     traits.own_address_space,
-    "every page of a stack bears the name, whatever was mapped anew, and growth asks for none") {
+    "every page of a stack has the name, whatever was mapped anew, and growth asks for no name") {
   const Ended ended = run_scenario_of("names", Of::traits);
   if (is_unsupervised(ended)) {
     return;
@@ -282,7 +280,7 @@ GROWSTACK_SCENARIO("names are unknown") {
   _exit(7);
 }
 
-TEST_CASE("a kernel that knows no names is asked once, and all else is as before") {
+TEST_CASE("a kernel that knows no names is asked once, and all else works") {
   const Ended ended = run_scenario("names are unknown");
   if (is_unsupervised(ended)) {
     return;
@@ -292,8 +290,8 @@ TEST_CASE("a kernel that knows no names is asked once, and all else is as before
 }
 
 TEST_CASE(
-    "the names are in /proc/self/maps, and what grew and "
-    "was trimmed a hundred times is still two mappings") {
+    "the names are in /proc/self/maps, and a stack that grew "
+    "and was trimmed a hundred times still has two mappings") {
   if (!kernel_knows_names()) {
     return skip(
         "this kernel does not know names of anonymous "

@@ -1,5 +1,5 @@
-// What a stack costs: resident pages, charge (what the kernel counts against the overcommit limit
-// and RLIMIT_DATA), mappings, descriptors. And that all of it comes back.
+// What a stack costs, and that all of it comes back: resident pages, charge (what the kernel counts
+// against the overcommit limit and RLIMIT_DATA), mappings, descriptors.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -32,14 +32,14 @@ constexpr std::size_t initial_commit = 64 * KiB;
 
 StackOptions options_for(Strategy strategy) { return {.reserve = 6 * MiB, .strategy = strategy}; }
 
-/// Handler, threads, table and record memory are there for good from the first stack on: they are
-/// not what is measured.
+/// Makes what stays for good from the first stack on, so that it is not measured: handler, threads,
+/// table and the memory of records.
 void make_and_destroy_the_first_stack(Strategy strategy) {
   Stack first(options_for(strategy));
   call(first, [] { descend(4 * MiB); });
 }
 
-/// A private mapping of one page, unmapped at the end.
+/// A private mapping of one page, which is unmapped at the end.
 class Page {
  public:
   explicit Page(int protection)
@@ -61,11 +61,12 @@ class Page {
 
 // ---- the kernel's rules -------------------------------------------------------------------------
 
-TEST_CASE("the kernel charges nothing for PROT_NONE, and everything once it is made writable") {
+TEST_CASE(
+    "the kernel charges nothing for PROT_NONE, and everything once the memory is made writable") {
   const Page page(PROT_NONE);
   CHECK(page.charged() == 0);
-  // A mapping made with MAP_NORESERVE is never charged where overcommit is allowed; one made
-  // without is.
+  // Where overcommit is allowed, a mapping that was made with MAP_NORESERVE is never charged. One
+  // that was made without it is charged.
   void* const ordinary = mmap(nullptr, page_size(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   auto* const bytes = static_cast<unsigned char*>(ordinary);
   CHECK(charged_bytes(bytes, bytes + page_size()) == 0);
@@ -74,7 +75,9 @@ TEST_CASE("the kernel charges nothing for PROT_NONE, and everything once it is m
   munmap(ordinary, page_size());
 }
 
-TEST_CASE("neither PROT_NONE nor MADV_DONTNEED takes a charge back, a fresh mapping over it does") {
+TEST_CASE(
+    "neither PROT_NONE nor MADV_DONTNEED takes a charge back, "
+    "but a fresh mapping over the memory does") {
   void* const ordinary =
       mmap(nullptr, page_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   auto* const bytes = static_cast<unsigned char*>(ordinary);
@@ -92,7 +95,7 @@ TEST_CASE("neither PROT_NONE nor MADV_DONTNEED takes a charge back, a fresh mapp
 // ---- charge -------------------------------------------------------------------------------------
 
 STRATEGIES_WHERE(traits.charged,
-                 "what is charged is what is committed, at every depth and after every trim") {
+                 "exactly what is committed is charged, at every depth and after every trim") {
   Stack stack(options_for(Of::strategy));
   const auto charged = [&] { return charged_bytes(stack.floor(), stack.base()); };
   CHECK(charged() == initial_commit);
@@ -121,7 +124,7 @@ STRATEGIES_WHERE(traits.charged, "a trim of the running stack takes its charge b
   CHECK(after <= 128 * KiB);
 }
 
-TEST_CASE("demand paging is charged for nothing, however deep it went") {
+TEST_CASE("demand paging is charged for nothing, however deep the stack went") {
   Stack stack(options_for(Strategy::demand_paging));
   call(stack, [] { descend(3 * MiB); });
   CHECK(stack.resident() >= 3 * MiB);
@@ -147,13 +150,13 @@ EVERY_STRATEGY("the process is charged as much as before once its stacks are gon
       CHECK(charged_bytes() >= charged + 32 * 4 * MiB);
     }
     stacks.clear();
-    CHECK(charged_bytes() <= charged + MiB);  // what the allocator and the records kept
+    CHECK(charged_bytes() <= charged + MiB);  // the allocator and the records may keep some
     CHECK(status_bytes("VmData") <= data + MiB);
   }
 }
 
 STRATEGIES_WHERE(traits.grows_by_protection,
-                 "RLIMIT_DATA sees what is committed, and no longer what was trimmed") {
+                 "RLIMIT_DATA counts what is committed, and no longer counts what was trimmed") {
   if (sanitized) {
     return skip("a sanitizer's own memory counts against RLIMIT_DATA");
   }
@@ -205,9 +208,9 @@ STRATEGIES_WHERE(traits.trims, "trimmed memory comes back as zeros") {
 
 // ---- nothing stays behind -----------------------------------------------------------------------
 
-STRATEGIES_WHERE(
-    traits.own_address_space,
-    "a thousand stacks, made and destroyed, leave no mapping, no descriptor and no thread behind") {
+STRATEGIES_WHERE(traits.own_address_space,
+                 "a thousand stacks that were made and destroyed "
+                 "leave no mapping, descriptor or thread behind") {
   make_and_destroy_the_first_stack(Of::strategy);
   std::vector<Stack> stacks;
   stacks.reserve(1000);
@@ -230,7 +233,7 @@ STRATEGIES_WHERE(
     stacks.clear();
     CHECK(growstack::process_counters().stacks == 0);
     CHECK(growstack::process_counters().arenas == 0);
-    // The first round may leave record memory, which the second finds and uses.
+    // The first round may leave memory of records, which the second round uses.
     if (mappings && !sanitized) {  // a sanitizer's shadow memory is mapped piece by piece
       CHECK(mapping_count() <= *mappings);
     }
@@ -289,7 +292,7 @@ STRATEGIES_WHERE(traits.grows_by_protection,
 }
 
 STRATEGIES_WHERE(traits.guarded && !traits.guard_is_mapped_apart,
-                 "a thousand stacks take a mapping for each arena, not for each stack") {
+                 "a thousand stacks take mappings for each arena, and not for each stack") {
   if (sanitized) {
     return skip("a sanitizer's shadow memory is mapped piece by piece");
   }
@@ -322,7 +325,7 @@ EVERY_STRATEGY("the counters of the process are the sum of its stacks") {
     call(second, [] { descend(MiB); });
     const ProcessCounters two = growstack::process_counters();
     CHECK(two.stacks == 2);
-    CHECK(two.arenas == 2);  // sizes differ
+    CHECK(two.arenas == 2);  // because their sizes differ
     CHECK(two.reserved == first.reserved() + second.reserved());
     CHECK(two.committed == first.committed() + second.committed());
     faults = first.counters().growth_faults + second.counters().growth_faults;
@@ -338,7 +341,7 @@ EVERY_STRATEGY("the counters of the process are the sum of its stacks") {
 }
 
 STRATEGIES_WHERE(traits.grows_by_events_only(),
-                 "every growth is counted once, as the work of who committed it") {
+                 "every growth is counted once, for the thread that committed it") {
   Stack stack(
       {.policy =
            {.factor = 1.0, .least_step = MiB, .largest_step = MiB, .headroom = 0, .huge_from = 0},

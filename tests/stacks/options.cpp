@@ -1,4 +1,4 @@
-// What one may ask of a stack: every option's range, what is rounded, and what the extremes do.
+// Options of a stack: the range of each, what is rounded, and what the extremes do.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -32,7 +32,8 @@ using growstack::handler::page_size;
 
 namespace {
 
-/// The message with which the options are refused as invalid; empty if they are not.
+/// Returns the message with which the options are refused as invalid. Empty if they are not
+/// refused.
 std::string refusal(const StackOptions& options) {
   try {
     const Stack stack(options);
@@ -46,7 +47,7 @@ std::string refusal(const StackOptions& options) {
 
 }  // namespace
 
-TEST_CASE("a reserve of nothing, or beyond every address, is refused with its range") {
+TEST_CASE("a reserve of zero, or beyond every address, is refused with its range") {
   CHECK(contains(refusal({.reserve = 0}),
                  "StackOptions::reserve must be from 1 byte to 64 TiB, not 0 bytes"));
   CHECK(contains(refusal({.reserve = 65 * TiB}),
@@ -70,7 +71,7 @@ TEST_CASE("a growth factor below 1 or above 16, or that is no number, is refused
   }
 }
 
-TEST_CASE("steps of nothing, or in the wrong order, are refused with their range") {
+TEST_CASE("steps of zero, or in the wrong order, are refused with their range") {
   CHECK(contains(refusal({.policy = {.least_step = 0}}),
                  "GrowthPolicy::least_step must be at least 1 byte"));
   CHECK(contains(refusal({.policy = {.least_step = 2 * MiB, .largest_step = MiB}}),
@@ -78,14 +79,14 @@ TEST_CASE("steps of nothing, or in the wrong order, are refused with their range
   CHECK(contains(refusal({.policy = {.largest_step = SIZE_MAX}}), "64 TiB"));
 }
 
-TEST_CASE("an initial commit of nothing is refused with its range") {
+TEST_CASE("an initial commit of zero is refused with its range") {
   CHECK(contains(refusal({.policy = {.initial_commit = 0}}),
                  "GrowthPolicy::initial_commit must be from 1 byte to 64 TiB, not 0 bytes"));
   CHECK(
       contains(refusal({.policy = {.initial_commit = SIZE_MAX}}), "GrowthPolicy::initial_commit"));
 }
 
-TEST_CASE("huge pages from a depth of more than one are refused, with the range") {
+TEST_CASE("huge pages from a depth of more than one huge page are refused, with the range") {
   CHECK(contains(refusal({.policy = {.huge_from = 2 * MiB + 1}}),
                  "GrowthPolicy::huge_from must be at most 2 MiB (0: never)"));
 }
@@ -95,11 +96,11 @@ TEST_CASE("a headroom beyond every address is refused with its range") {
                  "GrowthPolicy::headroom must be at most 64 TiB"));
 }
 
-TEST_CASE("a strategy that is none of the list is refused") {
+TEST_CASE("a strategy that is not in the list is refused") {
   CHECK(contains(refusal({.strategy = static_cast<Strategy>(200)}), "StackOptions::strategy"));
 }
 
-TEST_CASE("what is refused costs nothing") {
+TEST_CASE("a stack that is refused costs nothing") {
   const std::size_t mappings = mapping_count();
   const std::size_t threads = thread_count();
   CHECK(refusal({.reserve = 0}) != "");
@@ -155,8 +156,8 @@ GROWSTACK_SCENARIO("what is committed at first") {
 }
 
 TEST_CASE(
-    "with GROWSTACK_INITIAL_COMMIT=page every stack and "
-    "every pool begins with a page, whatever it asks for") {
+    "with GROWSTACK_INITIAL_COMMIT=page every stack, "
+    "also of a pool, begins with one page, whatever it asks for") {
   setenv("GROWSTACK_INITIAL_COMMIT", "page", 1);
   const Ended ended = run_scenario("what is committed at first");
   const std::string page = std::to_string(page_size()) + "\n";
@@ -166,8 +167,8 @@ TEST_CASE(
 }
 
 TEST_CASE(
-    "another value of GROWSTACK_INITIAL_COMMIT is told of once, "
-    "and changes nothing, and an empty one is none") {
+    "another value of GROWSTACK_INITIAL_COMMIT is reported "
+    "once and changes nothing, and an empty value is none") {
   setenv("GROWSTACK_INITIAL_COMMIT", "4096", 1);
   const Ended ended = run_scenario("what is committed at first");
   CHECK(ended.err ==
@@ -186,7 +187,7 @@ TEST_CASE("a guard of any size is kept") {
   CHECK(address_of(bounds->floor) - address_of(bounds->guard) == GiB);
 }
 
-TEST_CASE("256 GiB can be reserved for one stack, and cost what is used of them") {
+TEST_CASE("256 GiB can be reserved for one stack, and cost only what is used of them") {
   for (const Strategy strategy :
        {Strategy::pipe_helper, Strategy::in_handler, Strategy::demand_paging}) {
     CAPTURE(name(strategy));
@@ -195,8 +196,8 @@ TEST_CASE("256 GiB can be reserved for one stack, and cost what is used of them"
     CHECK(stack.reserved() == 256 * GiB);
     CHECK(call(stack, [] { return descend(16 * MiB); }) == 0);
     CHECK(stack.committed() >= 16 * MiB);
-    CHECK((sanitized ||
-           status_bytes("VmRSS") - before < 32 * MiB));  // shadow memory becomes resident as well
+    // A sanitizer's shadow memory becomes resident as well.
+    CHECK((sanitized || status_bytes("VmRSS") - before < 32 * MiB));
   }
 }
 
@@ -207,7 +208,7 @@ TEST_CASE("demand paging reaches the far end of 256 GiB in one jump, at the cost
   CHECK(stack.resident() < 64 * KiB);
 }
 
-TEST_CASE("a factor of 16 and one of 1 are the extremes of growth") {
+TEST_CASE("growth works with the extreme factors 16 and 1") {
   Stack fast({.policy = {.factor = 16.0, .largest_step = 256 * MiB}});
   call(fast, [] { descend(MiB); });
   CHECK(fast.counters().growth_faults == 2);  // 64 KiB, 1 MiB, 16 MiB
@@ -219,7 +220,7 @@ TEST_CASE("a factor of 16 and one of 1 are the extremes of growth") {
   CHECK(slow.committed() == MiB + 64 * KiB);
 }
 
-TEST_CASE("no step is larger than the largest, whatever the factor") {
+TEST_CASE("no step is larger than largest_step, whatever the factor") {
   Stack stack({.policy = {.factor = 16.0, .largest_step = 128 * KiB}});
   call(stack, [] { descend(MiB); });
   CHECK(stack.committed() <= MiB + 2 * 128 * KiB);
@@ -232,14 +233,14 @@ TEST_CASE("a headroom as large as the stack commits all of it at the first growt
   CHECK(stack.committed() == 4 * MiB);
 }
 
-TEST_CASE("a headroom that is not whole pages works, and so does a stack that trims with it") {
+TEST_CASE("a headroom that is not whole pages works, also when the stack is trimmed") {
   Stack stack({.policy = {.headroom = 1}});
   CHECK(call(stack, [] { return descend(MiB); }) == 0);
   CHECK(stack.trim_below(static_cast<const char*>(stack.base()) - 100 * KiB) == std::error_code());
   CHECK(stack.committed() <= 100 * KiB + page_size());
 }
 
-TEST_CASE("of a long name the first 39 bytes are kept") {
+TEST_CASE("the first 39 bytes of a long name are kept") {
   const std::string letters = "abcdefghijklmnopqrstuvwxyz0123456789-the-rest-is-lost";
   CHECK(Stack({.name = letters}).name() == letters.substr(0, 39));
   CHECK(Stack({.name = letters.substr(0, 39)}).name() == letters.substr(0, 39));

@@ -1,4 +1,4 @@
-// Whose a stack is: release() and adopt(), for those who keep an address and nothing else.
+// Who owns a stack: release() and adopt(), for programs that keep nothing but an address.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -15,8 +15,6 @@
 
 using namespace growstack;
 using namespace growstack::testing;
-
-namespace {}
 
 STRATEGIES_WHERE(traits.own_address_space,
                  "a stack that was released can be adopted by any of its addresses") {
@@ -37,8 +35,8 @@ STRATEGIES_WHERE(traits.own_address_space,
 }
 
 EVERY_POOL(
-    "a stack of a pool that was released goes back to the "
-    "pool when it is adopted and ends, on whichever thread") {
+    "a released stack of a pool goes back to the pool when "
+    "it was adopted and ends, on whichever thread that is") {
   StackPool pool(options_for(Of::strategy));
   const void* const floor = pool.acquire("lent").release();
   CHECK(pool.statistics().live == 1);
@@ -46,7 +44,7 @@ EVERY_POOL(
   CHECK(pool.statistics().live == 0);
 }
 
-TEST_CASE("a moved-from stack stays one when it was released") {
+TEST_CASE("a stack that was released can be assigned to, like a moved-from stack") {
   Stack stack;
   static_cast<void>(Stack::adopt(stack.release()));
   Stack other;
@@ -54,7 +52,7 @@ TEST_CASE("a moved-from stack stays one when it was released") {
   CHECK(stack.reserved() > 0);
 }
 
-TEST_CASE("addresses in no stack are refused, those of a guard too") {
+TEST_CASE("addresses in no stack are refused, and so are addresses in a guard") {
   const Stack stack;
   int local = 0;
   for (const void* const address :
@@ -65,7 +63,7 @@ TEST_CASE("addresses in no stack are refused, those of a guard too") {
   }
 }
 
-TEST_CASE("a stack from the heap cannot be released, and stays its owner's") {
+TEST_CASE("a stack from the heap cannot be released, and its owner keeps it") {
   Stack stack({.reserve = MiB, .strategy = Strategy::heap});
   CHECK(contains(error_of([&] { stack.release(); }), "heap: no address leads back"));
   CHECK(call(stack, [] { return descend(MiB / 2); }) == 0);

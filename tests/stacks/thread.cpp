@@ -38,7 +38,8 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// Until it does, or half a minute has passed: threads end in their own time.
+/// Waits until the condition is true, because threads end in their own time. Returns false after
+/// half a minute.
 template <class Condition>
 bool comes_to_pass(Condition condition) {
   const auto deadline = std::chrono::steady_clock::now() + 30s;
@@ -101,7 +102,8 @@ TEST_CASE("the destructor asks the thread to stop and waits for it") {
 }
 
 TEST_CASE(
-    "assigning to a thread ends the one that was there, and moved-from ones are not joinable") {
+    "assigning to a Thread ends the thread that was there, "
+    "and a moved-from Thread is not joinable") {
   std::atomic<int> stopped = 0;
   const auto until_asked = [&](const std::stop_token& token) {
     while (!token.stop_requested()) {
@@ -125,13 +127,13 @@ TEST_CASE(
   CHECK(Thread().get_id() == std::thread::id());
 }
 
-TEST_CASE("a thread's id is the one that it has for itself") {
+TEST_CASE("get_id() returns the id that the thread has for itself") {
   std::promise<std::thread::id> told;
   const Thread thread([&] { told.set_value(std::this_thread::get_id()); });
   CHECK(told.get_future().get() == thread.get_id());
 }
 
-TEST_CASE("to join or detach what is no thread is an error") {
+TEST_CASE("to join or detach an object without a thread is an error") {
   Thread none;
   CHECK(contains(error_of([&] { none.join(); }), "no thread to join"));
   CHECK(contains(error_of([&] { none.detach(); }), "no thread to detach"));
@@ -153,7 +155,7 @@ TEST_CASE("a thread that joins itself gets an error, and goes on") {
   CHECK(contains(told, "cannot join itself"));
 }
 
-TEST_CASE("a thread that was given a name has its first 15 bytes for the kernel, too") {
+TEST_CASE("the kernel knows a thread by the first 15 bytes of the name that it was given") {
   char name[16] = {};
   Thread({.name = "a name of more than 15 bytes"}, [&] {
     pthread_getname_np(pthread_self(), name, sizeof name);
@@ -177,7 +179,7 @@ TEST_CASE("the C library knows the bounds of a growable thread stack") {
   CHECK(size == reserved);
 }
 
-TEST_CASE("a thread's stack is there to be asked while it runs") {
+TEST_CASE("a thread's stack can be asked while the thread runs") {
   std::latch is_deep(1);
   std::latch asked(1);
   const Thread thread([&] {
@@ -214,7 +216,7 @@ TEST_CASE("threads that came and went leave nothing behind") {
   }
   CHECK(process_counters().stacks == stacks_before);
   if (!sanitized) {
-    CHECK(mapping_count() <= mappings_before + 2);  // the kernel joins and parts neighbours
+    CHECK(mapping_count() <= mappings_before + 2);  // the kernel merges and splits neighbours
   }
 }
 
@@ -287,8 +289,8 @@ struct CountsEnd {
   ~CountsEnd() { ++ended; }
 };
 
-volatile bool always =
-    true;  // or the compiler knows that what is below never comes back, and warns
+// Not constant, because a compiler warns of a function that never returns.
+volatile bool always = true;
 
 [[gnu::noinline]] void exit_below(std::size_t frames, std::atomic<std::size_t>& ended) {
   const CountsEnd object{ended};
@@ -303,8 +305,8 @@ volatile bool always =
 }  // namespace
 
 TEST_CASE("pthread_exit from deep below runs the destructors on the way") {
-  constexpr std::size_t frames =
-      under_thread_sanitizer ? 10'000 : 100'000;  // whose own stack of calls has room for few
+  // ThreadSanitizer's own stack of calls has room for fewer.
+  constexpr std::size_t frames = under_thread_sanitizer ? 10'000 : 100'000;
   std::atomic<std::size_t> ended = 0;
   Thread([&] { exit_below(frames, ended); }).join();
   CHECK(ended == frames + 1);
@@ -355,7 +357,7 @@ TEST_CASE("a thread that overflows its stack is named in the report") {
 
 // ---- bad input, bad days ------------------------------------------------------------------------
 
-TEST_CASE("a stack smaller than what the C library takes is refused, and the least size is told") {
+TEST_CASE("a stack that is smaller than the C library allows is refused with the least size") {
   const std::string told = error_of([] { Thread({.reserve = 4 * KiB}, [] {}); });
   CHECK(contains(told, "StackOptions::reserve must be at least"));
   CHECK(least_thread_stack() % handler::page_size() == 0);
@@ -364,11 +366,11 @@ TEST_CASE("a stack smaller than what the C library takes is refused, and the lea
   CHECK(wrong == 0);
 }
 
-TEST_CASE("where no thread can be started the error says so, and nothing is left behind") {
+TEST_CASE("if no thread can be started, the error says so and nothing is left behind") {
   const std::size_t stacks_before = process_counters().stacks;
   auto held = std::make_shared<int>(1);
   InjectedError::in_a_thread([&](InjectedError& injected) {
-    Thread([] {}).join();  // what is made once
+    Thread([] {}).join();  // makes what is made only once
     injected.refuse(SYS_clone3, EAGAIN);
     injected.refuse(SYS_clone, EAGAIN);
     CHECK(contains(error_of([&] { Thread([held] {}); }), "cannot start a thread: no more threads"));
@@ -413,7 +415,7 @@ TEST_CASE("create_thread is pthread_create on a growable stack, with its result"
   CHECK(stack.high_water_mark() > 10 * MiB);
 }
 
-TEST_CASE("attributes count, but for the stack's") {
+TEST_CASE("attributes are used, except those of the stack") {
   const Stack stack({.reserve = 64 * MiB});
   cpu_set_t allowed;
   REQUIRE(sched_getaffinity(0, sizeof allowed, &allowed) == 0);
@@ -443,11 +445,11 @@ TEST_CASE("attributes count, but for the stack's") {
   CHECK(CPU_EQUAL(&seen, &one));
   std::size_t size = 0;
   CHECK(pthread_attr_getstacksize(&attributes, &size) == 0);
-  CHECK(size == 128 * KiB);  // the caller's own are as they were
+  CHECK(size == 128 * KiB);  // the caller's attributes are as they were
   pthread_attr_destroy(&attributes);
 }
 
-TEST_CASE("a detached thread, or too small a stack, is refused by create_thread") {
+TEST_CASE("create_thread refuses a detached thread and a stack that is too small") {
   const Stack stack({.reserve = MiB});
   const auto nothing = [](void*) -> void* { return nullptr; };
   pthread_t thread{};

@@ -18,7 +18,7 @@ using namespace growstack::testing;
 
 namespace {
 
-/// A visitor that goes deep each time, and comes back in between.
+/// A context that goes deep three times, and returns to its maker each time.
 struct Visits {
   ucontext_t here{};
   ucontext_t there{};
@@ -44,7 +44,7 @@ EVERY_STRATEGY("a context made by make_context goes deep, comes back, and ends i
     swapcontext(&visits.here, &visits.there);
     CHECK(visits.count == expected);
   }
-  swapcontext(&visits.here, &visits.there);  // the successor
+  swapcontext(&visits.here, &visits.there);  // comes back through the successor
   CHECK(visits.count == 3);
   CHECK(visits.wrong == 0);
 }
@@ -63,7 +63,7 @@ TEST_CASE("a context grows where its maker blocks every signal") {
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   CHECK(visits.wrong == 0);
   CHECK(stack.high_water_mark() > 3 * MiB);
-  CHECK(sigismember(&now, SIGTERM) == 1);  // what else was blocked still is
+  CHECK(sigismember(&now, SIGTERM) == 1);  // other signals stay blocked
 }
 
 TEST_CASE("a context may be resumed by another thread that is attached") {

@@ -1,5 +1,5 @@
-// userfault: growth by a monitor thread, without a signal. What that makes possible, and where it
-// ends.
+// userfault: growth by a monitor thread, without a signal. What this makes possible, and what it
+// cannot do.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -39,7 +39,7 @@ namespace {
 
 const StackOptions options{.reserve = 8 * MiB, .strategy = Strategy::userfault, .name = "watched"};
 
-/// Lets the kernel write the signal mask to memory that nobody has touched.
+/// Has the kernel write the signal mask to memory that nobody has touched.
 long system_call_below(const Stack& stack) {
   const long address = static_cast<long>(reinterpret_cast<std::uintptr_t>(stack.base()) - 2 * MiB);
   return bare_system_call(SYS_rt_sigprocmask, SIG_BLOCK, 0, address, 8);
@@ -78,7 +78,7 @@ TEST_OF_USERFAULT("a stack grows in a thread without an alternate signal stack")
   CHECK(run_scenario("no alternate stack").exit_code == 7);
 }
 
-TEST_OF_USERFAULT("growth is counted, though no handler saw it") {
+TEST_OF_USERFAULT("growth is counted, although no handler saw it") {
   Stack stack(options);
   call(stack, [] { descend(4 * MiB); });
   CHECK(stack.counters().growth_faults > 0);
@@ -136,8 +136,8 @@ GROWSTACK_SCENARIO("system calls without privilege") {
 }
 
 TEST_OF_USERFAULT(
-    "without it, the support says so, system calls get EFAULT, "
-    "and the program's own faults are served") {
+    "without the privilege supported() says so, "
+    "system calls get EFAULT, and the program's own faults are served") {
   if (number_in("/proc/sys/vm/unprivileged_userfaultfd") != 0) {
     return skip("vm.unprivileged_userfaultfd gives the privilege to everybody");
   }
@@ -192,11 +192,11 @@ GROWSTACK_SCENARIO("all descriptors closed") {
   try {
     return here && call(options, [] { return descend(7 * MiB); }) == 0 ? 7 : 1;
   } catch (const std::system_error&) {
-    return here ? 7 : 2;  // the next stack may be refused
+    return here ? 7 : 2;  // the next stack is allowed to be refused
   }
 }
 
-TEST_OF_USERFAULT("a program that closes all descriptors keeps the stacks growing that it has") {
+TEST_OF_USERFAULT("the stacks of a program that closes all descriptors go on growing") {
   if (under_thread_sanitizer) {
     return skip("ThreadSanitizer does not know two descriptor tables");
   }

@@ -1,5 +1,5 @@
-// userfault_signal: growth by SIGBUS. What is not ours stays as it was, also for that signal; and
-// memory that was filled can be given back and lost track of without a hole in the guard.
+// userfault_signal: growth by SIGBUS. A SIGBUS that is not ours is as if we were not there. And the
+// guard has no hole, whatever the program does to descriptors and memory.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -20,7 +20,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -37,7 +36,7 @@ namespace {
 const StackOptions options{
     .reserve = 8 * MiB, .strategy = Strategy::userfault_signal, .name = "filled"};
 
-/// A page of a file that has no such page: a touch is a SIGBUS.
+/// Returns a mapped page that lies beyond the end of its file, so that a touch is a SIGBUS.
 volatile char* beyond_the_file() {
   const int file = memfd_create("truncated", MFD_CLOEXEC);
   if (ftruncate(file, 1) != 0) {
@@ -99,14 +98,14 @@ GROWSTACK_SCENARIO("earlier handler") {
   sigaction(SIGBUS, &theirs, nullptr);
   place = beyond_the_file();
   call(options, [] {
-    descend(4 * MiB);  // growth is ours, and does not reach them
+    descend(4 * MiB);  // our handler serves growth, and does not forward it
     *place = 1;
   });
   return 2;
 }
 
 TEST_OF_USERFAULT_SIGNAL(
-    "a SIGBUS handler installed before ours gets what is not ours, and only that") {
+    "a SIGBUS handler installed before ours gets the faults that are not ours, and only those") {
   CHECK(run_scenario("earlier handler").exit_code == 7);
 }
 
@@ -148,7 +147,7 @@ GROWSTACK_SCENARIO("grown after the program closed all descriptors") {
 }
 
 TEST_OF_USERFAULT_SIGNAL(
-    "once the program has closed all descriptors a stack that must grow dies, and says why") {
+    "if the program has closed all descriptors, a stack that must grow dies and says why") {
   if (under_thread_sanitizer) {
     return skip("ThreadSanitizer does not know two descriptor tables");
   }
@@ -168,7 +167,7 @@ GROWSTACK_SCENARIO("made after the program closed all descriptors") {
 }
 
 TEST_OF_USERFAULT_SIGNAL(
-    "the next stack that is made opens a descriptor again, for the stacks before it, too") {
+    "the next stack that is made opens a descriptor again, also for the stacks before it") {
   if (under_thread_sanitizer) {
     return skip("ThreadSanitizer does not know two descriptor tables");
   }
@@ -208,7 +207,7 @@ GROWSTACK_SCENARIO("overflow without markers") {
 
 TEST_OF_USERFAULT_SIGNAL(
     "on a kernel without guard markers the guard is "
-    "memory that is never filled, and kills by SIGBUS") {
+    "memory that is never filled, and a touch is SIGBUS") {
   const Ended ended = run_scenario("overflow without markers");
   CHECK(ended.signal == SIGBUS);
   CHECK(contains(ended.err, "stack overflow"));
@@ -270,7 +269,7 @@ GROWSTACK_SCENARIO("without any privilege") {
   return call(options, [] { return descend(7 * MiB); }) == 0 ? 7 : 1;
 }
 
-TEST_OF_USERFAULT_SIGNAL("it takes no privilege") {
+TEST_OF_USERFAULT_SIGNAL("userfault_signal needs no privilege") {
   const Ended ended = run_scenario("without any privilege");
   if (ended.exit_code == 8) {
     return skip("privileges cannot be given up here");

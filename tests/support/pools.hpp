@@ -8,6 +8,7 @@
 #include "support/address_of.hpp"
 #include "support/bare_system_call.hpp"
 #include "support/each_strategy.hpp"
+#include "support/probe.hpp"
 #include "support/scenario.hpp"
 #include "support/units.hpp"
 
@@ -58,42 +59,6 @@ inline std::vector<Stack> acquire(StackPool& pool, std::size_t count) {
   }
   return stacks;
 }
-
-/// Asks the kernel whether bytes could be read, without touching them: they are written into a
-/// pipe.
-class Probe {
- public:
-  Probe() {
-    if (pipe2(ends_.data(), O_NONBLOCK | O_CLOEXEC) != 0) {
-      std::perror("pipe2");
-      std::exit(100);
-    }
-  }
-  ~Probe() {
-    close(ends_[0]);
-    close(ends_[1]);
-  }
-  Probe(const Probe&) = delete;
-  Probe& operator=(const Probe&) = delete;
-
-  [[nodiscard]] bool readable(std::uintptr_t address) {
-    const bool is_readable = bare_write(ends_[1], address, 1) == 1;
-    if (is_readable) {
-      char taken = 0;
-      static_cast<void>(read(ends_[0], &taken, 1));
-    }
-    return is_readable;
-  }
-
-  /// Returns whether neither the uppermost nor the lowest byte of the guard can be read.
-  [[nodiscard]] bool guarded(const Stack& stack, std::size_t guard = PoolOptions{}.guard) {
-    const std::uintptr_t floor = address_of(stack.floor());
-    return !readable(floor - 1) && !readable(floor - guard);
-  }
-
- private:
-  std::array<int, 2> ends_{};
-};
 
 /// Returns how many pages of [begin, end) are in physical memory, the shared page of zeros
 /// included. Returns nothing if they are not mapped.

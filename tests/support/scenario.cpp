@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <regex>
 #include <stdexcept>
 #include <string_view>
 #include <system_error>
@@ -128,6 +129,10 @@ void no_core() { set_both_limits(RLIMIT_CORE, 0); }
 
 bool contains(const std::string& text, const std::string& part) {
   return text.find(part) != std::string::npos;
+}
+
+bool matches(const std::string& text, const std::string& pattern) {
+  return std::regex_search(text, std::regex(pattern));
 }
 
 void require(bool fulfilled, const std::string& what) {

@@ -25,7 +25,8 @@ struct Scenario {
       name, &GROWSTACK_SCENARIO_JOIN(scenario_, __LINE__));                                   \
   static int GROWSTACK_SCENARIO_JOIN(scenario_, __LINE__)()
 
-/// How a process ended and what it printed.
+/// How a process ended and what it printed. A scenario returns 7 if all went well, because no
+/// crash, no sanitizer and no shell has this exit code; or 0, where a success is no surprise.
 struct Ended {
   int exit_code = -1;  ///< -1 if a signal ended it
   int signal = 0;      ///< 0 if it exited
@@ -49,6 +50,9 @@ void no_core();
 
 /// Returns whether `part` is a part of `text`.
 bool contains(const std::string& text, const std::string& part);
+
+/// Returns whether a part of `text` matches the regular expression.
+bool matches(const std::string& text, const std::string& pattern);
 
 /// Ends the scenario with exit code 101 unless `fulfilled`, and says what was not.
 void require(bool fulfilled, const std::string& what);

@@ -1,6 +1,7 @@
 #include "support/smaps.hpp"
 
 #include "support/address_of.hpp"
+#include "support/units.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -39,10 +40,11 @@ std::vector<Mapping> mappings() {
     std::uintptr_t end = 0;
     char protection[5] = "";
     if (std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR " %4s", &begin, &end, protection) == 3) {
-      all.push_back(
-          {.begin = begin, .end = end, .protection = protection, .resident = 0, .flags = {}});
+      all.push_back({.begin = begin, .end = end, .protection = protection, .flags = {}});
     } else if (line.starts_with("Rss:")) {
-      all.back().resident = std::stoull(line.substr(4)) * 1024;
+      all.back().resident = std::stoull(line.substr(4)) * KiB;
+    } else if (line.starts_with("AnonHugePages:")) {
+      all.back().in_huge_pages = std::stoull(line.substr(14)) * KiB;
     } else if (line.starts_with("VmFlags: ")) {
       all.back().flags = line.substr(9);
     }
@@ -107,7 +109,7 @@ std::size_t bytes_in(const char* path, std::string_view name) {
   std::ifstream file(path);
   for (std::string line; std::getline(file, line);) {
     if (line.starts_with(name) && line[name.size()] == ':') {
-      return std::stoull(line.substr(name.size() + 1)) * 1024;
+      return std::stoull(line.substr(name.size() + 1)) * KiB;
     }
   }
   throw std::runtime_error(std::string(path) + " has no line " + std::string(name));

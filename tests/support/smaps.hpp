@@ -15,7 +15,8 @@ struct Mapping {
   std::uintptr_t end = 0;
   std::string protection;  ///< as "rw-p"
   std::size_t resident = 0;
-  std::string flags;  ///< two letters each, separated by spaces; proc_pid_smaps(5)
+  std::size_t in_huge_pages = 0;  ///< of the resident bytes
+  std::string flags;              ///< two letters each, separated by spaces; proc_pid_smaps(5)
 
   [[nodiscard]] std::size_t size() const noexcept { return end - begin; }
   [[nodiscard]] bool has_flag(std::string_view two_letters) const noexcept;
@@ -24,7 +25,8 @@ struct Mapping {
 /// Returns all mappings, from low to high addresses.
 [[nodiscard]] std::vector<Mapping> mappings();
 
-/// Returns the parts of mappings that lie in [begin, end). `resident` is that of the whole mapping.
+/// Returns the parts of mappings that lie in [begin, end). What is resident is that of the whole
+/// mapping.
 [[nodiscard]] std::vector<Mapping> mappings_in(const void* begin, const void* end);
 
 /// Returns how many bytes of [begin, end) are mapped.

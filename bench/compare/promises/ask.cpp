@@ -42,10 +42,10 @@ void ask(const Promise& promise, const Session& session, Column& column) {
     Cell& cell = column.cells[each->name];
     if (answer.failure.empty()) {
       const nlohmann::json& told = answer.result.at(each->name);
-      cell = {.word = told.at(1), .note = told.at(2)};
-      if (!told.at(0).is_null()) {
-        cell.value = told.at(0).get<double>();
-      }
+      const nlohmann::json& value = told.at(0);
+      cell = {.value = value.is_null() ? std::nullopt : std::optional<double>(value),
+              .word = told.at(1),
+              .note = told.at(2)};
     } else {
       cell = none(answer.whole_failure(), answer.died ? "dies" : "fails");
     }
@@ -96,8 +96,8 @@ void add_rows(Session& session, const std::vector<Column>& columns) {
   }
 }
 
-/// Answers {"promise", "subject", "quick"} with {name of each promise that has the same experiment:
-/// its cell's [value, word, note]}.
+/// {"promise", "subject", "quick"} to {name of each promise with the same experiment: its cell's
+/// [value, word, note]}.
 nlohmann::json measure(const nlohmann::json& request, Progress&) {
   const auto asked = sharing(request.at("promise"));
   const Fate fate =
@@ -120,8 +120,9 @@ void compare_all(Session& session) {
   if (columns.empty()) {
     return;
   }
+  const std::string cannot_write = "cannot write " + options.notes_file;
   std::ofstream notes(options.notes_file);  // opened first, so that a wrong name costs no run
-  require(notes.is_open() || options.notes_file.empty(), "cannot write the notes");
+  require(notes.is_open() || options.notes_file.empty(), cannot_write.c_str());
   for (const Promise* const promise : all_promises()) {
     session.progress().say(std::string("promises: ") + promise->title);
     fill(*promise, session, columns);
@@ -132,7 +133,7 @@ void compare_all(Session& session) {
     notes << markdown(columns,
                       fmt::format("bench/run --groups=promises{}{} --notes FILE",
                                   options.quick ? " --quick" : "", options.slow ? " --slow" : ""));
-    require(static_cast<bool>(notes.flush()), "cannot write the notes");
+    require(static_cast<bool>(notes.flush()), cannot_write.c_str());
   }
 }
 

@@ -20,18 +20,18 @@
 namespace growstack::compare::promises {
 namespace {
 
-/// Calls first() on the stack and goes down. The worker says how many "faults" of its own the
-/// subject counted.
+/// Calls first(), if there is one, on the stack and goes down. The worker says how many "faults"
+/// the subject saw.
 template <void (*first)()>
 Fate grow_after(const Question& question) {
   return on_stack(question, [](AnyStack& stack) -> nlohmann::json {
-    first();
+    if constexpr (first != nullptr) {
+      first();
+    }
     go_down(stack);
     return {{"faults", stack.growth_events()}};
   });
 }
-
-void nothing() {}
 
 void block_faults() {
   sigset_t faults;
@@ -46,7 +46,7 @@ void disable_alternate_stack() {
   require(sigaltstack(&disabled, nullptr) == 0, "sigaltstack");
 }
 
-/// The worker says whether the subject has a trim.
+/// Goes down, trims, and goes down again. The worker says whether the subject has a trim.
 Fate grow_again_after_trim(const Question& question) {
   return in_worker([&] {
     const auto stack = make(question.subject);
@@ -58,8 +58,6 @@ Fate grow_again_after_trim(const Question& question) {
     return trimmed;
   });
 }
-
-// ---- fork ---------------------------------------------------------------------------------------
 
 /// Runs body in a forked child. Returns how the child ended; empty if it survived.
 std::string in_child(const std::function<void()>& body) {
@@ -88,8 +86,6 @@ Cell end_of_child(const nlohmann::json& said) {
   return said == "" ? yes() : no(said.get<std::string>());
 }
 
-// ---- privileges ---------------------------------------------------------------------------------
-
 /// Becomes nobody in particular, with no capability and no way to get one, and as dumpable as a
 /// program that such a user started.
 void drop_privileges() {
@@ -106,7 +102,7 @@ void drop_privileges() {
   require(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) == 0, "PR_SET_DUMPABLE");
 }
 
-/// Says what body returns, which is whether all went well.
+/// Runs body on a stack of a process without privileges. The worker says whether all went well.
 template <bool (*body)(AnyStack& stack)>
 Fate without_privileges(const Question& question) {
   return on_stack(question, body, drop_privileges);
@@ -117,22 +113,21 @@ bool grow(AnyStack& stack) {
   return true;
 }
 
-/// Strategies may lose faults in the kernel together with the privileges.
+/// Returns whether the kernel could write to untouched memory: a strategy may need a privilege for
+/// that.
 bool call_into_untouched(AnyStack& stack) {
   constexpr std::size_t bytes = 256;
   const std::uintptr_t buffer = handler::page_down(stack.base() - depth);
   return syscall_at(buffer - bytes, SYS_getrandom, buffer, bytes) > 0;
 }
 
-/// A stack that could not be made is a no here.
+/// Returns no, unlike survival(), if the stack could not be made.
 Cell unprivileged(const Fate& fate) {
   if (!fate.failure.empty()) {
     return no("no", fate.failure);
   }
   return fate.said == false ? no("EFAULT") : survival(fate);
 }
-
-// ---- the kernel ---------------------------------------------------------------------------------
 
 Fate read_description(const Question& question) {
   for (const StrategyDescription& each : strategies()) {
@@ -143,7 +138,7 @@ Fate read_description(const Question& question) {
   return {.said = "any"};
 }
 
-/// As a number, 5.10 is 5.10 and 5.9 is 5.09; 0 for any.
+/// Makes the number 5.10 of "5.10", 5.09 of "5.9", and 0 of "any".
 Cell least_kernel(const nlohmann::json& said) {
   constexpr double minors = 100;
   const std::string version = said;
@@ -156,40 +151,39 @@ Cell least_kernel(const nlohmann::json& said) {
 }  // namespace
 
 Family promises_of_growth() {
-  return {
-      "Growth",
-      "Code on a stack of 4 MiB goes down: it touches the stack page by page, to 1 MiB below the "
-      "base. A signal's name says that the process died of it.",
-      {{"growth_events", "faults seen on the way to 1 MiB",
-        "How many faults the subject itself saw and grew the stack for. Where the kernel fills the "
-        "stack, there is nothing to see.",
-        grow_after<nothing>, figure("faults"), "faults"},
-       {"regrows", "grows again after a trim",
-        "The code goes down, the stack is trimmed, and the code goes down again.",
-        grow_again_after_trim,
-        if_survived([](const nlohmann::json& said) { return said == true ? yes() : no_trim(); })},
-       {"fork_on", "grows in a child forked on it",
-        "Code on the fresh stack forks, and its child goes down.", fork_on_the_stack,
-        if_survived(end_of_child)},
-       {"fork_beside", "grows in a child forked beside it",
-        "The process makes the stack, forks outside of it, and the child enters it and goes down.",
-        fork_beside_the_stack, if_survived(end_of_child)},
-       {"sigsegv_blocked", "grows with SIGSEGV, SIGBUS blocked",
-        "The code blocks both signals and goes down.", grow_after<block_faults>},
-       {"no_altstack", "needs no alternate signal stack",
-        "The code disables the thread's alternate signal stack and goes down. A thread that nobody "
-        "attached has none.",
-        grow_after<disable_alternate_stack>},
-       {"unprivileged", "works without privileges",
-        "The process becomes user 65534 without any capability, makes the stack and goes down.",
-        without_privileges<grow>, unprivileged},
-       {"unprivileged_call", "there, a bare getrandom",
-        "The process drops its privileges as well and has the kernel write to the stack where "
-        "nobody has touched it.",
-        without_privileges<call_into_untouched>, unprivileged},
-       {"least_kernel", "least kernel",
-        "The Linux version that the description of the strategy names.", read_description,
-        if_survived(least_kernel), "version"}}};
+  return {"Growth",
+          "Code on a stack of 4 MiB goes down: it touches page after page, until it is 1 MiB below "
+          "the base.",
+          {{"growth_events", "faults seen on the way to 1 MiB",
+            "The subject saw this many faults. It sees none if the kernel fills the stack, or "
+            "nobody does.",
+            grow_after<nullptr>, figure("faults"), "faults"},
+           {"regrows", "grows again after a trim",
+            "The code goes down, the stack is trimmed, and the code goes down again.",
+            grow_again_after_trim, if_survived([](const nlohmann::json& said) {
+              return said == true ? yes() : no_trim();
+            })},
+           {"fork_on", "grows in a child forked on it",
+            "Code on the stack forks, and the child goes down.", fork_on_the_stack,
+            if_survived(end_of_child)},
+           {"fork_beside", "grows in a child forked beside it",
+            "The process forks while nothing runs on the stack, and the child goes down on it.",
+            fork_beside_the_stack, if_survived(end_of_child)},
+           {"sigsegv_blocked", "grows with SIGSEGV, SIGBUS blocked",
+            "The code blocks both signals before it goes down.", grow_after<block_faults>},
+           {"no_altstack", "needs no alternate signal stack",
+            "The code disables its alternate signal stack first. A thread that nobody attached has "
+            "none.",
+            grow_after<disable_alternate_stack>},
+           {"unprivileged", "works without privileges",
+            "The process becomes user 65534 without capabilities before it makes the stack.",
+            without_privileges<grow>, unprivileged},
+           {"unprivileged_call", "there, a bare getrandom",
+            "In such a process the kernel writes to stack memory that nobody has touched.",
+            without_privileges<call_into_untouched>, unprivileged},
+           {"least_kernel", "least kernel",
+            "The description of the strategy names this version of Linux.", read_description,
+            if_survived(least_kernel), "version"}}};
 }
 
 }  // namespace growstack::compare::promises

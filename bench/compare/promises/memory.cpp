@@ -35,9 +35,9 @@ struct Crowd {
   std::size_t count = 0;
   std::string why_no_more{};
 
-  /// Makes a stack and enters it; there, makes and enters the next; and so on until there are as
-  /// many as are wanted, or can be had. Then calls look(). Code runs on each of them, because a
-  /// stack of glibc's is there only as long.
+  /// Makes and enters one stack after the other, each from code on the one before, until there are
+  /// as many as are wanted or can be had. Then calls look(). No stack is left before that, because
+  /// glibc takes the stack of a thread away when the thread ends.
   void enter(const std::function<void()>& look) {
     constexpr std::size_t most_resident = 512 * mib;
     constexpr std::size_t often_enough = 16;
@@ -65,8 +65,8 @@ struct Crowd {
   }
 };
 
-/// Makes a first stack, which is not counted: it brings threads and tables of its own. Without the
-/// option every thread brings an arena of malloc's, too.
+/// Makes a first stack that is not counted, because it brings threads and tables of its own. The
+/// option keeps malloc from making an arena for every thread.
 std::unique_ptr<AnyStack> warm_up(const Question& question, std::size_t bytes) {
   mallopt(M_ARENA_MAX, 1);
   auto first = make(question.subject, bytes);
@@ -118,8 +118,8 @@ Residency residency_of(const AnyStack& stack) {
   return residency(stack.floor() - stack.guard(), stack.base());
 }
 
-/// Says {"data_reserved", "charged_reserved", "rss_reserved"} in bytes, and the same grown and
-/// trimmed. Nothing is trimmed if the subject has no trim.
+/// Says {"data_reserved", "charged_reserved", "rss_reserved"} in bytes; the same for "_grown", and
+/// for "_trimmed" if the subject has a trim.
 Fate watch_charges(const Question& question) {
   return in_worker([&] {
     const auto first = warm_up(question, stack_bytes);
@@ -150,7 +150,7 @@ Fate watch_charges(const Question& question) {
   });
 }
 
-/// RLIMIT_STACK is a limit of the main thread's stack and of MAP_GROWSDOWN.
+/// Lowers RLIMIT_STACK, which bounds the main thread's stack and MAP_GROWSDOWN.
 Fate grow_under_stack_limit(const Question& question) {
   return in_worker([&] {
     limit_to(RLIMIT_STACK, mib);
@@ -216,48 +216,45 @@ Cell stays_trimmed(const Fate& fate) {
 Family promises_of_memory() {
   return {
       "Memory",
-      "1,000 stacks (200 with --quick) are there at once, each entered once. Then one stack of 8 "
-      "MiB is looked at three times: when it is reserved, when code on it went 1 MiB deep, and "
-      "when it is trimmed.",
+      "1,000 stacks (200 with --quick) are there at once, and code has entered each. One more "
+      "stack of 8 MiB is looked at when it is reserved, when code on it is 1 MiB deep, and when it "
+      "is trimmed.",
       {{"vmas_each", "mappings, each of 8 MiB",
-        "Lines of /proc/self/maps for each stack. vm.max_map_count bounds them.",
+        "Each stack adds this many lines to /proc/self/maps, which vm.max_map_count bounds.",
         cost_of_each<stack_bytes>, figure("mappings"), "mappings"},
-       {"vmpte_each", "page tables, each of 8 MiB", "Page tables (VmPTE) for each stack.",
-        cost_of_each<stack_bytes>, figure("bytes", bytes), "bytes"},
-       {"vmas_each_small", "mappings, each of 256 KiB", "The same lines for stacks of 256 KiB.",
-        cost_of_each<small_stack>, figure("mappings"), "mappings"},
+       {"vmpte_each", "page tables, each of 8 MiB",
+        "Each stack adds this much to the page tables (VmPTE).", cost_of_each<stack_bytes>,
+        figure("bytes", bytes), "bytes"},
+       {"vmas_each_small", "mappings, each of 256 KiB",
+        "Each stack adds this many lines to /proc/self/maps.", cost_of_each<small_stack>,
+        figure("mappings"), "mappings"},
        {"vmpte_each_small", "page tables, each of 256 KiB",
-        "The same page tables for stacks of 256 KiB.", cost_of_each<small_stack>,
+        "Each stack adds this much to the page tables.", cost_of_each<small_stack>,
         figure("bytes", bytes), "bytes"},
        {"made_under_data_limit", "made under RLIMIT_DATA of 64 MiB",
-        "How many of 1,000 stacks of 8 MiB can be made under that limit.", enter_under_data_limit,
+        "This many of 1,000 stacks of 8 MiB can be made under that limit.", enter_under_data_limit,
         figure("stacks"), "stacks"},
        {"data_reserved", "RLIMIT_DATA charge, reserved",
-        "What a reserved stack adds to VmData, which counts against RLIMIT_DATA.", watch_charges,
+        "The stack adds this to VmData, which RLIMIT_DATA bounds.", watch_charges,
         figure("data_reserved", bytes), "bytes"},
-       {"data_grown", "RLIMIT_DATA charge, 1 MiB deep",
-        "What the stack adds to VmData when it is 1 MiB deep.", watch_charges,
-        figure("data_grown", bytes), "bytes"},
-       {"data_trimmed", "RLIMIT_DATA charge, trimmed",
-        "What the stack adds to VmData after the trim.", watch_charges,
-        figure("data_trimmed", bytes), "bytes"},
+       {"data_grown", "RLIMIT_DATA charge, 1 MiB deep", "The stack adds this to VmData.",
+        watch_charges, figure("data_grown", bytes), "bytes"},
+       {"data_trimmed", "RLIMIT_DATA charge, trimmed", "The stack adds this to VmData.",
+        watch_charges, figure("data_trimmed", bytes), "bytes"},
        {"charged_reserved", "commit charge, reserved",
-        "How much of a reserved stack counts against the commit limit of the system: mappings with "
-        "the flag ac in /proc/self/smaps.",
+        "This much counts against the commit limit of the system (flag ac in /proc/self/smaps).",
         watch_charges, figure("charged_reserved", bytes), "bytes"},
-       {"charged_grown", "commit charge, 1 MiB deep",
-        "How much of it counts when the stack is 1 MiB deep.", watch_charges,
-        figure("charged_grown", bytes), "bytes"},
-       {"charged_trimmed", "commit charge, trimmed", "How much of it counts after the trim.",
+       {"charged_grown", "commit charge, 1 MiB deep", "This much counts against the commit limit.",
+        watch_charges, figure("charged_grown", bytes), "bytes"},
+       {"charged_trimmed", "commit charge, trimmed", "This much counts against the commit limit.",
         watch_charges, figure("charged_trimmed", bytes), "bytes"},
-       {"rss_trimmed", "resident, trimmed",
-        "How much of the stack is in physical memory after the trim.", watch_charges,
-        figure("rss_trimmed", bytes), "bytes"},
+       {"rss_trimmed", "resident, trimmed", "This much of the stack is in physical memory.",
+        watch_charges, figure("rss_trimmed", bytes), "bytes"},
        {"free_of_stack_limit", "4 MiB deep, RLIMIT_STACK 1 MiB",
         "Code on a stack of 8 MiB goes 4 MiB deep under that limit.", grow_under_stack_limit, made},
        {"stays_trimmed", "stays trimmed when khugepaged looked",
-        "A stack of 8 MiB that was 4 MiB deep is trimmed. The experiment waits until khugepaged "
-        "has looked at all memory twice: is the memory still gone? Only with --slow.",
+        "Code was 4 MiB deep. What the trim gave back is still gone when khugepaged has looked at "
+        "all memory twice. Tried with --slow only.",
         wait_for_khugepaged, stays_trimmed, yes_or_no, true}}};
 }
 

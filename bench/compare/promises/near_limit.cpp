@@ -1,6 +1,6 @@
-// Promises near the limit: the kernel writes a signal's frame below the stack pointer, and libc
-// calls functions with every signal blocked, that of the fault included. Both need memory there at
-// a moment when nobody can make any.
+// Promises near the limit: the kernel writes a signal's frame below the stack pointer, and some
+// functions of libc block every signal, the signal of a fault included, and go on. Both need memory
+// there at a moment when nobody can make any.
 #include "promises/machine.hpp"
 #include "promises/promise.hpp"
 
@@ -35,8 +35,8 @@ std::uintptr_t edge(const AnyStack& stack) {
 
 std::atomic<bool> handled{false};
 
-/// Raises a signal at some distances from the edge, all of them less than a signal's frame, each
-/// in a worker of its own. Returns the worst end. The worker says whether the handler ran.
+/// Raises a signal at some distances from the edge, each less than a signal's frame and in a worker
+/// of its own. The worker says whether the handler ran. Returns the worst end.
 template <int flags>
 Fate deliver(const Question& question) {
   constexpr std::array<std::size_t, 3> distances{alignment, 512, 768};
@@ -131,29 +131,29 @@ Fate scan(const Question& question) {
 Family promises_near_limit() {
   return {
       "Signals, and libc functions that block them, near the limit",
-      "The stack pointer is close above the limit, or in the middle of a stack of which nobody "
-      "keeps a limit. There the kernel writes the frame of a signal below the stack pointer, or a "
-      "function of libc blocks every signal and then uses the stack. A handler cannot grow the "
-      "stack at such a moment. Each function is called at 384 positions: every 16 bytes from the "
-      "limit to 6 KiB above it (with --quick at 96, every 64 bytes), each time on a fresh stack.",
+      "The stack pointer is close above the limit, or in the middle of the stack if nobody keeps a "
+      "limit. There a signal arrives whose frame needs more than is committed, or a function of "
+      "libc blocks all signals and then uses the stack. Nobody can grow the stack by a signal at "
+      "such a moment. The functions are called at 384 positions: every 16 bytes, up to 6 KiB above "
+      "the limit (with --quick at 96, every 64 bytes). Each call finds a fresh stack.",
       {{"signal_plain", "a signal without SA_ONSTACK",
-        "Whether the handler of a signal runs when the signal arrives 16, 512 and 768 bytes above "
-        "the limit, which is less than a frame needs. The worst of the three counts.",
+        "The handler runs for a signal 16, 512 and 768 bytes above the limit. The worst case "
+        "counts.",
         deliver<0>, if_survived(delivered)},
        {"signal_onstack", "a signal with SA_ONSTACK",
-        "The same three signals, with a handler that has SA_ONSTACK.", deliver<SA_ONSTACK>,
+        "A handler with SA_ONSTACK runs for the same three signals.", deliver<SA_ONSTACK>,
         if_survived(delivered)},
        {"posix_spawn_deaths", "positions where posix_spawn kills",
-        "At how many positions the process dies in posix_spawn.", scan<spawn>, figure("deaths"),
+        "The process dies in posix_spawn at this many positions.", scan<spawn>, figure("deaths"),
         deaths},
        {"system_deaths", "positions where system kills",
-        "At how many positions the process dies in system.", scan<run_shell>, figure("deaths"),
+        "The process dies in system at this many positions.", scan<run_shell>, figure("deaths"),
         deaths},
        {"popen_deaths", "positions where popen kills",
-        "At how many positions the process dies in popen.", scan<open_pipe>, figure("deaths"),
+        "The process dies in popen at this many positions.", scan<open_pipe>, figure("deaths"),
         deaths},
        {"abort_deaths", "positions where abort dies otherwise",
-        "At how many positions abort ends the process by another signal than SIGABRT.",
+        "The process dies in abort of another signal than SIGABRT at this many positions.",
         scan<abort_here>, figure("deaths"), deaths}}};
 }
 

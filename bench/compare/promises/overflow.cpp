@@ -65,7 +65,7 @@ std::uintptr_t next_base(const AnyStack& stack, const Stacks& all) {
 /// What a worker leaves behind when it dies.
 struct Trace {
   std::atomic<std::uintptr_t> floor{0};
-  std::atomic<std::uintptr_t> neighbour{0};  ///< where it ends, above its highest byte; 0 for none
+  std::atomic<std::uintptr_t> neighbour{0};  ///< one above its highest byte; 0 for none
   std::atomic<std::uintptr_t> lowest_written{INTPTR_MAX};
 };
 
@@ -87,8 +87,8 @@ std::uintptr_t landing(const Trace& trace) {
   }
 }
 
-/// Writes to memory `bytes` further down, as a function with such a frame does. This file is
-/// compiled with -fstack-clash-protection, so the compiler touches the frame page by page.
+/// Makes a frame that reaches down to that address, and writes there. This file is compiled with
+/// -fstack-clash-protection, so the function touches the frame page by page.
 [[gnu::noinline]] void jump_probing(std::uintptr_t to, Trace& trace) {
   const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
   auto* const frame = static_cast<volatile char*>(__builtin_alloca(here - to));
@@ -96,12 +96,12 @@ std::uintptr_t landing(const Trace& trace) {
   trace.lowest_written = reinterpret_cast<std::uintptr_t>(frame);
 }
 
-/// Does the same as it is compiled without that option: the stack pointer moves first.
+/// Moves the stack pointer at once, as such a function does that is compiled without the option.
 void jump_at_once(std::uintptr_t to, Trace& trace) {
   call_at(to, [&] { trace.lowest_written = to; });
 }
 
-/// Makes a frame, close above the floor, that reaches to the landing.
+/// Jumps to the landing from close above the floor.
 template <void (*jump)(std::uintptr_t to, Trace& trace)>
 void jump_down(const AnyStack& stack, Trace& trace) {
   constexpr std::size_t last_frames = 16 * kib;
@@ -109,7 +109,7 @@ void jump_down(const AnyStack& stack, Trace& trace) {
 }
 
 /// Leaves a stack of 1 MiB in a worker. Says {"below": how far below the floor the worker wrote,
-/// "gap": from the floor to the neighbour, null without one}, in bytes.
+/// "gap": from the floor to the neighbour, if there is one}, in bytes.
 template <void (*leave)(const AnyStack& stack, Trace& trace)>
 Fate leave_stack(const Question& question) {
   Trace& trace = shared<Trace>();
@@ -134,18 +134,14 @@ Fate leave_stack(const Question& question) {
   return fate;
 }
 
-// ---- cells --------------------------------------------------------------------------------------
-
-/// Makes the cell unless the worker could not try it, or hung.
+/// Makes the cell, or survival() for a worker that could not try it or hung. Death is no failure.
 CellMaker if_left(Cell (*make)(const Fate& fate)) {
   return [make](const Fate& fate) {
     return fate.hung || !fate.failure.empty() ? survival(fate) : make(fate);
   };
 }
 
-bool wrote_below(const Fate& fate, std::int64_t bytes) {
-  return fate.said.at("below").get<std::int64_t>() > bytes;
-}
+std::int64_t below(const Fate& fate) { return fate.said.at("below"); }
 
 std::string memory_below(const Fate& fate) {
   return fate.said.contains("gap")
@@ -154,66 +150,59 @@ std::string memory_below(const Fate& fate) {
              : fmt::format("no other memory within {} MiB below", neighbourhood / mib);
 }
 
-bool is_reported(const Fate& fate) {
-  return fate.errors.find("stack overflow") != std::string::npos;
-}
-
 Cell detected(const Fate& fate) {
-  const auto below = fate.said.at("below").get<std::int64_t>();
-  if (below > 0) {
-    return no("no", fmt::format("wrote {} bytes below its floor", below));
+  if (below(fate) > 0) {
+    return no("no", fmt::format("wrote {} bytes below its floor", below(fate)));
   }
-  const auto early = static_cast<std::size_t>(-below);
+  const auto early = static_cast<std::size_t>(-below(fate));
   return yes(fate.word(), early > 2 * handler::page_size()
                               ? fmt::format("{} KiB before its floor", early / kib)
                               : "");
 }
 
-Cell reported(const Fate& fate) { return is_reported(fate) ? yes() : no(); }
+Cell reported(const Fate& fate) {
+  return fate.errors.find("stack overflow") != std::string::npos ? yes() : no();
+}
 
 Cell neighbour_safe(const Fate& fate) {
   const bool has_neighbour = fate.said.contains("gap");
-  if (has_neighbour && wrote_below(fate, fate.said.at("gap"))) {
+  if (has_neighbour && below(fate) > fate.said.at("gap").get<std::int64_t>()) {
     return no("written", memory_below(fate));
   }
   return yes("yes", has_neighbour ? "" : memory_below(fate));
 }
 
 Cell jump_detected(const Fate& fate) {
-  if (wrote_below(fate, 0)) {
+  if (below(fate) > 0) {
     return no("written", memory_below(fate));
   }
-  return yes(fate.word(), !fate.said.contains("gap") ? memory_below(fate)
-                          : is_reported(fate)        ? ""
-                                                     : "not reported");
+  return yes(fate.word(), !fate.said.contains("gap")  ? memory_below(fate)
+                          : reported(fate).value == 1 ? ""
+                                                      : "not reported");
 }
 
 }  // namespace
 
 Family promises_at_overflow() {
-  return {"The end of a stack",
-          "Code leaves a stack of 1 MiB, which has a guard of 64 KiB if its guard can be chosen. "
-          "The experiment makes four stacks and takes one that has another one right below it. If "
-          "there is none, it maps memory right below, so that the stack has a neighbour. A "
-          "signal's name says that the process died of it.",
-          {{"overflow_detected", "overflow is detected",
-            "A recursion goes past the end page by page. A signal must kill it before it writes to "
-            "anything below the floor.",
-            leave_stack<run_down>, if_left(detected)},
-           {"overflow_reported", "and reported as such",
-            "Whether the process said \"stack overflow\" on its standard error before it died of "
-            "the recursion.",
-            leave_stack<run_down>, if_left(reported)},
-           {"neighbour_safe", "a neighbour is safe",
-            "Whether the recursion left the memory of the neighbour alone.", leave_stack<run_down>,
-            if_left(neighbour_safe)},
-           {"jump_detected", "a frame larger than the guard",
-            "A function near the end has a frame that reaches over the guard into the neighbour, "
-            "and writes to the far end of it.",
-            leave_stack<jump_down<jump_at_once>>, if_left(jump_detected)},
-           {"probed_jump_detected", "the same, -fstack-clash-protection",
-            "The same function, compiled with that option: it touches its frame page by page.",
-            leave_stack<jump_down<jump_probing>>, if_left(jump_detected)}}};
+  return {
+      "The end of a stack",
+      "Code leaves a stack of 1 MiB, with a guard of 64 KiB if the guard can be chosen. Right "
+      "below lies a neighbour: another stack, or memory that the experiment maps there.",
+      {{"overflow_detected", "overflow is detected",
+        "A recursion passes the end page by page. A signal kills it before it writes below the "
+        "floor.",
+        leave_stack<run_down>, if_left(detected)},
+       {"overflow_reported", "and reported as such",
+        "The process says \"stack overflow\" on standard error before it dies of the recursion.",
+        leave_stack<run_down>, if_left(reported)},
+       {"neighbour_safe", "a neighbour is safe", "The recursion does not write to the neighbour.",
+        leave_stack<run_down>, if_left(neighbour_safe)},
+       {"jump_detected", "a frame larger than the guard",
+        "A function moves the stack pointer over the guard in one step. Its first write kills it.",
+        leave_stack<jump_down<jump_at_once>>, if_left(jump_detected)},
+       {"probed_jump_detected", "the same, -fstack-clash-protection",
+        "A function that is compiled with this option touches such a frame page by page.",
+        leave_stack<jump_down<jump_probing>>, if_left(jump_detected)}}};
 }
 
 }  // namespace growstack::compare::promises

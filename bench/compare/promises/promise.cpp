@@ -43,10 +43,9 @@ Cell bytes(double value, std::string note) {
 }
 
 Cell survival(const Fate& fate) {
-  if (fate.survived()) {
-    return yes();
-  }
-  return fate.failure.empty() ? no(fate.word()) : none(fate.failure, fate.word());
+  return fate.survived()        ? yes()
+         : fate.failure.empty() ? no(fate.word())
+                                : none(fate.failure, fate.word());
 }
 
 CellMaker if_survived(std::function<Cell(const nlohmann::json& said)> make) {

@@ -1,8 +1,8 @@
-// A promise of a stack: an experiment that runs in a process of its own, and a cell of the table
-// that tells how the experiment ended. Nothing in the table is known beforehand.
+// A promise of a stack is an experiment, which runs in a process of its own, and a cell of the
+// table, which tells how the experiment ended. Nothing in the table is known beforehand.
 //
-// To add a promise, add one entry to the list at the end of its family's file, and its name to the
-// list in check_promises.cpp. The entry names the experiment and what makes a cell of its end:
+// To add a promise, add one entry to the list at the end of its family's file, in the order of the
+// members of Promise below, and its name to the list in check_promises.cpp. The families:
 //
 //     growth.cpp        growth under usual and unusual circumstances
 //     system_calls.cpp  system calls into memory that nobody has touched
@@ -10,8 +10,8 @@
 //     overflow.cpp      running past the end of a stack
 //     memory.cpp        what a stack costs, and which limits of the process count for it
 //
-// Around them: worker.hpp is the process that may die, ask.cpp asks every subject, print.cpp and
-// notes.cpp write the tables.
+// Around them, worker.hpp runs the process that may die, ask.cpp asks every subject, and tables.cpp
+// writes the tables.
 #pragma once
 
 #include "promises/worker.hpp"
@@ -53,8 +53,8 @@ using CellMaker = std::function<Cell(const Fate& fate)>;
 [[nodiscard]] Cell survival(const Fate& fate);
 /// Makes the cell of what the worker said, or by survival() if the worker did not survive.
 [[nodiscard]] CellMaker if_survived(std::function<Cell(const nlohmann::json& said)> make);
-/// Makes the cell of the number that the worker said by that name, with what it said as "note". If
-/// it said no such number, the subject has no trim.
+/// Makes the cell of a number in what the worker said, with the member "note" if there is one.
+/// Returns no_trim() if that number is missing.
 [[nodiscard]] CellMaker figure(const char* name,
                                Cell (*make)(double value, std::string note) = number);
 
@@ -63,14 +63,14 @@ inline constexpr std::string_view deaths = "deaths";  ///< of a promise that is 
 
 struct Promise {
   const char* name;      ///< the metric in the JSON is "promise_" and this
-  const char* title;     ///< of its row in a terminal and its column in the notes; at most 37 bytes
-  const char* sentence;  ///< explains to readers of the notes what was tried, or what the cell says
+  const char* title;     ///< names its row, and in the notes its column; at most 37 characters
+  const char* sentence;  ///< says in the notes what is tried, or what the cell counts
   /// Runs in a process of its own, and starts workers there. Promises that name the same function
   /// share one run of it.
   Fate (*experiment)(const Question& question);
-  CellMaker cell = survival;
+  CellMaker cell = survival;          ///< makes the cell of how the experiment ended
   std::string_view unit = yes_or_no;  ///< of the cell's value
-  bool slow = false;                  ///< it runs only with --slow
+  bool slow = false;                  ///< runs only with --slow
 };
 
 struct Family {
@@ -84,7 +84,7 @@ struct Family {
 [[nodiscard]] Family promises_near_limit();
 [[nodiscard]] Family promises_at_overflow();
 [[nodiscard]] Family promises_of_memory();
-/// Returns all of these in the order of the table.
+/// Returns these families in the order of the table.
 [[nodiscard]] const std::vector<Family>& families();
 /// Returns the promises of all families.
 [[nodiscard]] std::vector<const Promise*> all_promises();
@@ -94,11 +94,11 @@ struct Family {
 inline constexpr std::size_t kib = 1024;
 inline constexpr std::size_t mib = 1024 * kib;
 inline constexpr std::size_t guard_bytes = 64 * kib;
-/// Most experiments go so deep, and reserve four times as much: little enough for anybody to lock.
+/// How deep most experiments go. They reserve four times as much, which anybody may lock.
 inline constexpr std::size_t depth = mib;
 
-/// Makes a stack. First raises the soft limits that strategies need: RLIMIT_STACK for grows_down,
-/// RLIMIT_MEMLOCK for locked.
+/// Makes a stack. First raises the soft limits that some strategies need: RLIMIT_STACK and
+/// RLIMIT_MEMLOCK.
 [[nodiscard]] std::unique_ptr<AnyStack> make(const std::string& subject,
                                              std::size_t reserve = 4 * depth);
 

@@ -23,7 +23,7 @@ namespace {
 
 constexpr char pattern = 'x';
 
-/// The stack pointer of a bare call is that far below the memory that the call is about.
+/// How far the stack pointer of a bare call is below the memory that the call is about.
 constexpr std::size_t rest_of_frame = 512;
 
 std::uintptr_t untouched(const AnyStack& stack) { return handler::page_down(stack.base() - depth); }
@@ -72,8 +72,8 @@ constexpr Filler datagram_receive{SYS_recvfrom, full_socket<SOCK_DGRAM>, 4 * kib
 constexpr Filler eventfd_read{SYS_read, full_eventfd, sizeof(std::uint64_t)};
 constexpr Filler random_bytes{SYS_getrandom, nullptr, 256};
 
-/// Makes the call, and if that fails once more after another call pushed its return address below
-/// the buffer. The worker says
+/// Makes the system call. If it fails, calls a function, which pushes its return address below the
+/// buffer, and makes the system call once more. The worker says
 /// {"wanted": bytes, "first", "second": bytes or -errno, "right": the data arrived}.
 template <const Filler& call>
 Fate try_call(const Question& question) {
@@ -125,8 +125,6 @@ Fate read_by_libc(const Question& question) {
   });
 }
 
-// ---- cells --------------------------------------------------------------------------------------
-
 /// Returns "EFAULT" for -EFAULT, and "12 bytes" for 12.
 std::string described(long result) {
   const char* const name = result < 0 ? strerrorname_np(static_cast<int>(-result)) : nullptr;
@@ -163,36 +161,36 @@ Cell readable(const nlohmann::json& said) { return said == -EAGAIN ? yes() : no(
 Family promises_to_system_calls() {
   return {
       "System calls into memory that nobody has touched",
-      "A system call gets a buffer 1 MiB below the base, far below what is committed. The kernel "
-      "meets the fault there, and a fault in the kernel raises no signal. A bare call is made "
-      "inline, with the stack pointer below the buffer and nothing pushed. After a failure the "
-      "experiment touches the memory from a frame below the buffer, as a program would, and makes "
-      "the call again.",
+      "A system call gets a buffer 1 MiB below the base, where nothing is committed. The kernel "
+      "meets the fault, and raises no signal for it. A bare call is one instruction, made with the "
+      "stack pointer below the buffer and nothing pushed. If it fails, the program calls a "
+      "function, which pushes a return address below the buffer, and makes the bare call again.",
       {{"read_libc", "libc's read(), 64 KiB of a pipe",
-        "A function with a large frame calls read() of libc. The call itself pushes a return "
-        "address below the buffer, so the stack grows before the kernel sees the buffer.",
+        "A function with a large frame calls read(), and so pushes a return address below the "
+        "buffer.",
         read_by_libc, if_survived(whole)},
        {"read_raw", "bare read, 64 KiB of a pipe",
-        "What a bare read returns: all of the 64 KiB, or an error.", try_call<pipe_read>,
+        "The bare call returns the whole 64 KiB, or an error.", try_call<pipe_read>,
         if_survived(whole)},
        {"recv_raw", "bare recv, a UNIX datagram",
-        "What a bare recvfrom of a datagram of 4 KiB returns.", try_call<datagram_receive>,
+        "The bare call returns a whole datagram of 4 KiB, or an error.", try_call<datagram_receive>,
         if_survived(whole)},
-       {"futex_raw", "bare FUTEX_WAIT", "Whether the kernel can read a futex word in the buffer.",
-        wait_on_futex, if_survived(readable)},
-       {"getrandom_raw", "bare getrandom", "What a bare getrandom of 256 bytes returns.",
+       {"futex_raw", "bare FUTEX_WAIT",
+        "The kernel reads a futex word in the buffer, or returns an error.", wait_on_futex,
+        if_survived(readable)},
+       {"getrandom_raw", "bare getrandom", "The bare call returns all of 256 bytes, or an error.",
         try_call<random_bytes>, if_survived(whole)},
        {"pipe_kept", "data of the pipe after a failure",
-        "Whether the second read of the pipe brings what the first one did not.",
-        try_call<pipe_read>, if_survived(kept)},
+        "The second read brings the data that the first one did not.", try_call<pipe_read>,
+        if_survived(kept)},
        {"unix_stream_kept", "data of a UNIX stream after a failure",
-        "Whether the second read of a UNIX stream socket brings the 4 KiB.", try_call<stream_read>,
+        "The second read brings the data that the first one did not.", try_call<stream_read>,
         if_survived(kept)},
        {"unix_datagram_kept", "a UNIX datagram after a failure",
-        "Whether the second recvfrom brings the datagram.", try_call<datagram_receive>,
-        if_survived(kept)},
+        "The second recvfrom brings the datagram that the first one did not.",
+        try_call<datagram_receive>, if_survived(kept)},
        {"eventfd_kept", "an eventfd's count after a failure",
-        "Whether the second read of an eventfd brings its count.", try_call<eventfd_read>,
+        "The second read brings the count that the first one did not.", try_call<eventfd_read>,
         if_survived(kept)}}};
 }
 

@@ -65,7 +65,7 @@ void print_table(Session& session, std::span<const Column> columns) {
   }
   const std::vector<const Promise*> all = all_promises();
   std::vector<std::string> sums{
-      fmt::format("kept, of {} yes-or-no promises",
+      fmt::format("yes-or-no promises kept, of {}",
                   std::count_if(all.begin(), all.end(),
                                 [](const Promise* each) { return is_yes_or_no(*each); }))};
   for (const Column& column : columns) {
@@ -130,8 +130,7 @@ void print(Session& session, const std::vector<Column>& columns) {
     print_table(session, std::span(columns).subspan(from, std::min(widest, columns.size() - from)));
   }
   session.print_sentences(
-      {"notes/promises.md explains each row, and notes/which-strategy.md says "
-       "which strategy to choose."});
+      {"notes/promises.md explains each row, notes/which-strategy.md the choice."});
 }
 
 std::string markdown(const std::vector<Column>& columns, const std::string& command) {

@@ -48,18 +48,13 @@ Fate in_worker(const std::function<nlohmann::json()>& body, std::chrono::millise
   }
   const std::optional<int> status = status_within(worker, patience);
   Fate fate{.hung = !status, .errors = err.text()};
-  if (!status) {
-    return fate;
-  }
-  if (WIFSIGNALED(*status)) {
+  if (status && WIFSIGNALED(*status)) {
     fate.killer = signal_name(WTERMSIG(*status));
-    return fate;
-  }
-  fate.exit_code = WEXITSTATUS(*status);
-  const nlohmann::json told = nlohmann::json::parse(out.text(), nullptr, false);
-  if (told.is_object()) {
-    fate.said = told.value("said", nlohmann::json());
-    fate.failure = told.value("failure", std::string());
+  } else if (status) {
+    fate.exit_code = WEXITSTATUS(*status);
+    const nlohmann::json told = nlohmann::json::parse(out.text(), nullptr, false);
+    fate.said = told.is_object() ? told.value("said", nlohmann::json()) : nlohmann::json();
+    fate.failure = told.is_object() ? told.value("failure", "") : "";
   }
   return fate;
 }

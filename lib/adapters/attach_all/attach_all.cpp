@@ -1,7 +1,9 @@
-// For programs that link it: pthread_create(3) and thrd_create(3) which attach every thread that
-// they start, so that any may run on growable stacks. std::thread and all libraries start theirs by
-// these.
+// pthread_create(3) and thrd_create(3) for programs that link this library. They attach every
+// thread that they start, so that any thread may run on growable stacks. std::thread and all
+// libraries start their threads by these functions.
 #include "stacks/attached_start.hpp"
+
+#include <growstack/export.hpp>
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -14,10 +16,10 @@ namespace {
 
 using growstack::AttachedStart;
 
-/// The next definition of a function: libc's, or that of somebody who replaces it as well. Looked
-/// up when it is first called, for threads may be started before any constructor of ours has run.
-/// By any number of threads at once, which does no harm, where the guard of a static could stay
-/// taken for ever in a child that is forked meanwhile.
+/// The next definition of a function: libc's, or one of another library that replaces it as well.
+/// It is looked up at its first call, because threads may be started before any constructor of ours
+/// has run. Several threads may look it up at once, which does no harm. (The guard of a static
+/// variable could stay taken forever in a child that is forked meanwhile.)
 template <class Function>
 class Next {
  public:
@@ -42,16 +44,14 @@ constinit Next<int(thrd_t*, thrd_start_t, void*)> next_thrd_create{"thrd_create"
 
 }  // namespace
 
-#pragma GCC visibility push(default)
-
 extern "C" {
 
-// What the linker is asked for, so that it takes the rest.
-extern const int growstack_attach_all;
+// Programs ask the linker for this name, so that it takes the whole file.
+GROWSTACK_EXPORT extern const int growstack_attach_all;
 const int growstack_attach_all = 1;
 
-int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*start)(void*),
-                   void* argument) noexcept {
+GROWSTACK_EXPORT int pthread_create(pthread_t* thread, const pthread_attr_t* attributes,
+                                    void* (*start)(void*), void* argument) noexcept {
   auto* const real = next_pthread_create.get();
   if (growstack::handler::starts_service_thread()) {
     return real(thread, attributes, start, argument);
@@ -62,12 +62,12 @@ int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*
   }
   const int error = real(thread, attributes, &AttachedStart<void*>::run, made.get());
   if (error == 0) {
-    static_cast<void>(made.release());  // the thread's now
+    static_cast<void>(made.release());  // the thread owns it now
   }
   return error;
 }
 
-int thrd_create(thrd_t* thread, thrd_start_t start, void* argument) {
+GROWSTACK_EXPORT int thrd_create(thrd_t* thread, thrd_start_t start, void* argument) {
   auto* const real = next_thrd_create.get();
   auto made = AttachedStart<int>::make(start, argument);
   if (made == nullptr) {
@@ -81,5 +81,3 @@ int thrd_create(thrd_t* thread, thrd_start_t start, void* argument) {
 }
 
 }  // extern "C"
-
-#pragma GCC visibility pop

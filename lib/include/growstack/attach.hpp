@@ -1,19 +1,19 @@
 // Threads that run on growable stacks.
 #pragma once
 
-#pragma GCC visibility push(default)  // exported from a shared library
+#include <growstack/export.hpp>
 
 namespace growstack {
 
-/// Prepares the calling thread for running on growable stacks: gives it an alternate signal stack
-/// and unblocks SIGSEGV (handler::attach_thread). Making or acquiring a stack, call() and Thread do
-/// it for their own thread; one that only resumes fibers which others made does it by this, as a
-/// worker of a scheduler with work stealing. Without it the first growth there ends the process by
-/// SIGSEGV. Idempotent and, the second time, two system calls. Any thread; not from a signal
-/// handler. Throws std::system_error: ENOMEM (the message names the limit), EPERM on an alternate
-/// signal stack that is too small.
-void attach_thread();
+/// Prepares the calling thread for running on growable stacks: gives it an alternate signal stack,
+/// and unblocks SIGSEGV (handler::attach_thread). In a thread that is not attached the first growth
+/// ends the process by SIGSEGV.
+///
+/// Making or acquiring a stack, call() and Thread attach their own thread. A thread that only
+/// resumes fibers which other threads made must call this function; a worker of a scheduler with
+/// work stealing is one. Idempotent: a second call costs two system calls. Any thread; not from a
+/// signal handler. Throws std::system_error: ENOMEM with a message that names the limit; EPERM if
+/// the caller runs on an alternate signal stack that is too small.
+GROWSTACK_EXPORT void attach_thread();
 
 }  // namespace growstack
-
-#pragma GCC visibility pop

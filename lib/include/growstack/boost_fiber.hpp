@@ -1,4 +1,4 @@
-// Workers of Boost.Fiber on growable stacks: a fiber may be resumed by any of them, so each must be
+// Workers of Boost.Fiber on growable stacks. Any worker may resume a fiber, so each worker must be
 // attached.
 //
 //     boost::fibers::use_scheduling_algorithm<growstack::attached<boost::fibers::algo::work_stealing>>(4);
@@ -8,6 +8,7 @@
 #pragma once
 
 #include <growstack/attach.hpp>
+#include <growstack/export.hpp>
 #include <growstack/stack_allocator.hpp>
 
 #include <boost/fiber/algo/algorithm.hpp>
@@ -19,22 +20,24 @@ namespace growstack {
 
 namespace detail {
 
-/// A base before the algorithm, whose constructor may wait until all workers are there.
+/// The first base of `attached`, so that the thread is attached before the constructor of the
+/// algorithm runs, which may wait until all workers are there.
 struct AttachesFirst {
-  AttachesFirst() { attach_thread(); }
+  GROWSTACK_LOCAL AttachesFirst() { attach_thread(); }
 };
 
 }  // namespace detail
 
-/// A scheduling algorithm of Boost.Fiber that attaches the thread which it schedules: that is the
-/// thread that constructs it, in boost::fibers::use_scheduling_algorithm. Takes what `Algorithm`
-/// takes. The constructor throws std::system_error if the thread cannot be attached.
+/// Attaches the thread that a scheduling algorithm of Boost.Fiber schedules, and is otherwise that
+/// algorithm. The thread is the one that constructs it, in
+/// boost::fibers::use_scheduling_algorithm().
 template <class Algorithm>
 class attached : private detail::AttachesFirst, public Algorithm {
   static_assert(std::is_base_of_v<boost::fibers::algo::algorithm, Algorithm>);
 
  public:
-  /// Attaches the calling thread, then makes the algorithm of these.
+  /// Attaches the calling thread, then constructs the algorithm from `args`. Throws
+  /// std::system_error if the thread cannot be attached, and what the algorithm throws.
   template <class... Args>
   requires std::is_constructible_v<Algorithm, Args...>
   explicit attached(Args&&... args) : Algorithm(std::forward<Args>(args)...) {}

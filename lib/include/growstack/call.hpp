@@ -1,6 +1,7 @@
 // Run any callable on a growable stack.
 #pragma once
 
+#include <growstack/export.hpp>
 #include <growstack/stack.hpp>
 
 #include <exception>
@@ -10,19 +11,17 @@
 #include <type_traits>
 #include <utility>
 
-#pragma GCC visibility push(default)  // exported from a shared library
-
 namespace growstack {
 
 namespace detail {
 
-/// Switches to the stack, runs body(argument) there, switches back. Throws std::system_error: EBUSY
-/// if something runs there already.
-void run_on(Stack& stack, void (*body)(void*) noexcept, void* argument);
+/// Switches to the stack, runs body(argument) there, and switches back. Throws std::system_error:
+/// EBUSY if a call runs on the stack already, or if the thread cannot be attached.
+GROWSTACK_EXPORT void run_on(Stack& stack, void (*body)(void*) noexcept, void* argument);
 
-/// What came out of a call: a value, a reference, nothing, or an exception.
+/// The result of a call: a value, a reference, nothing, or an exception.
 template <class Result>
-class Outcome {
+class CallResult {
  public:
   template <class F>
   void capture(F&& f) noexcept {
@@ -52,7 +51,7 @@ class Outcome {
   }
 
  private:
-  /// An rvalue reference has no address; its referent does.
+  /// Makes an lvalue of an rvalue reference, because only an lvalue has an address.
   template <class T>
   static T& hold(T&& reference) noexcept {
     return reference;
@@ -69,40 +68,38 @@ class Outcome {
 
 }  // namespace detail
 
-/// Runs f(args...) on `stack`, in this thread, and returns its result; an exception that leaves f
-/// arrives here as the same object. Attaches the thread. Calls nest, each on a stack of its own.
-/// Arguments are passed by reference and only forwarded there, so move-only ones work. Throws
-/// std::system_error: EBUSY if a call runs on this stack already, or if the thread cannot be
-/// attached.
+/// Runs f(args...) on `stack`, in this thread, and returns its result. An exception that leaves f
+/// arrives here as the same object. Arguments are passed by reference and forwarded on the stack,
+/// so move-only ones work. Calls nest, each on a stack of its own. Attaches the calling thread.
+/// Throws std::system_error: EBUSY if a call runs on this stack already, or what attach_thread()
+/// throws.
 ///
-/// Any thread; not from a signal handler. What f must not do, as across every switch of stacks:
-/// leave by longjmp, pthread_exit or cancellation, or block SIGSEGV. exit() is fine. The
-/// floating-point environment (fesetround) is f's own: it starts with the caller's, and what f sets
-/// does not come back.
+/// Any thread; not from a signal handler. As across every switch of stacks, f must not leave by
+/// longjmp, pthread_exit or cancellation, and must not block SIGSEGV. exit() is fine. The
+/// floating-point environment (fesetround(3)) of f starts as the caller's, and what f sets does not
+/// come back.
 template <class F, class... Args>
-[[gnu::visibility("hidden")]] std::invoke_result_t<F, Args...> call(Stack& stack, F&& f,
-                                                                    Args&&... args) {
+GROWSTACK_LOCAL std::invoke_result_t<F, Args...> call(Stack& stack, F&& f, Args&&... args) {
   using Result = std::invoke_result_t<F, Args...>;
-  detail::Outcome<Result> outcome;
+  detail::CallResult<Result> result;
   auto body = [&]() noexcept {
-    outcome.capture(
+    result.capture(
         [&]() -> Result { return std::invoke(std::forward<F>(f), std::forward<Args>(args)...); });
   };
   detail::run_on(
       stack, [](void* argument) noexcept { (*static_cast<decltype(body)*>(argument))(); },
       std::addressof(body));
-  return outcome.take();
+  return result.take();
 }
 
-/// The same on a fresh stack, which is released afterwards: a result must not refer to it. Throws
-/// what Stack's constructor throws as well.
+/// Runs f(args...) on a fresh stack of these options, as call() on a Stack does, and releases the
+/// stack afterwards; so the result must not refer to it. Throws what that call() throws, and what
+/// Stack's constructor throws. Any thread; not from a signal handler.
 template <class F, class... Args>
-[[gnu::visibility("hidden")]] std::invoke_result_t<F, Args...> call(const StackOptions& options,
-                                                                    F&& f, Args&&... args) {
+GROWSTACK_LOCAL std::invoke_result_t<F, Args...> call(const StackOptions& options, F&& f,
+                                                      Args&&... args) {
   Stack stack(options);
   return call(stack, std::forward<F>(f), std::forward<Args>(args)...);
 }
 
 }  // namespace growstack
-
-#pragma GCC visibility pop

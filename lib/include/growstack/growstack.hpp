@@ -9,16 +9,17 @@
 //     }
 //
 //     int main() {
-//       std::printf("%d\n", growstack::call({.reserve = 1ULL << 30, .name = "deep"}, depth,
-//       10'000'000));
+//       const growstack::StackOptions options{.reserve = 1ULL << 30, .name = "deep"};
+//       std::printf("%d\n", growstack::call(options, depth, 10'000'000));
 //     }
 //
-// The words base, limit, floor, guard, reserved, committed and resident: the picture in
-// growstack/handler/slot.hpp.
+// The picture in growstack/handler/slot.hpp explains the words base, limit, floor, guard, reserved,
+// committed and resident.
 #pragma once
 
 #include <growstack/attach.hpp>
 #include <growstack/call.hpp>
+#include <growstack/export.hpp>
 #include <growstack/growth_policy.hpp>
 #include <growstack/handler/handler.hpp>
 #include <growstack/handler/signals.hpp>

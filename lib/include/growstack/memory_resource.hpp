@@ -1,10 +1,11 @@
-// A std::pmr::memory_resource whose blocks all lie in one region that grows where it is:
-// contiguous, it never moves.
+// A std::pmr::memory_resource whose blocks all lie in one contiguous region, which grows in place
+// and never moves.
 //
 //     growstack::memory_resource region({.reserve = 64ULL << 30});
 //     std::pmr::vector<std::pmr::string> lines(&region);
 #pragma once
 
+#include <growstack/export.hpp>
 #include <growstack/options.hpp>
 #include <growstack/stack.hpp>
 
@@ -13,97 +14,93 @@
 #include <memory_resource>
 #include <system_error>
 
-#pragma GCC visibility push(default)  // exported from a shared library
-
 namespace growstack {
 
-/// The region is a Stack on which nothing runs: reserved address space, whose blocks begin at
-/// base() and go down to floor(). A block costs some arithmetic and three comparisons; the region
-/// grows by GrowthPolicy, counts against set_process_budget(), and has a guard below.
+/// Allocates blocks in one region of address space. The region is a Stack on which nothing runs:
+/// blocks begin at its base() and go down to its floor(). A block costs some arithmetic and three
+/// comparisons. The region grows by its GrowthPolicy, counts against set_process_budget(), and has
+/// a guard below.
 ///
-/// What is handed out was committed before, by the step that a fault would have taken. So lack of
-/// memory is std::bad_alloc and not a death, a system call finds the memory (it would get EFAULT
-/// from memory that waits for a fault), and a block may be touched first by any thread and at any
-/// place, where a fault far below the limit would be taken for a wild pointer.
+/// Memory is committed before it is handed out, by the step that a fault would have taken. So lack
+/// of memory is std::bad_alloc and does not end the process. System calls find the memory, where
+/// memory that waits for a fault would give them EFAULT. And any thread may touch a block first, at
+/// any place, where a fault far below the limit would count as a wild pointer.
 ///
-/// The block that lies lowest, when it is deallocated, makes room again; others wait for release(),
-/// as all do in std::pmr::monotonic_buffer_resource. For blocks that come and go in any order, put
-/// a pool over it:
+/// Deallocating the lowest block makes room again. Other blocks wait for release(), as all blocks
+/// do in std::pmr::monotonic_buffer_resource. For blocks that come and go in any order, put a pool
+/// over the region:
 ///
 ///     std::pmr::unsynchronized_pool_resource pool(&region);
 ///
-/// Used by one thread at a time; the memory by any. It stays where it was made, for its blocks know
-/// where that is.
-class memory_resource final : public std::pmr::memory_resource {
+/// One thread at a time may call member functions; any thread may use the memory. Not from signal
+/// handlers. An object cannot be copied or moved, because its blocks refer to it.
+class GROWSTACK_EXPORT memory_resource final : public std::pmr::memory_resource {
  public:
-  /// `reserve` is the limit. A name that was not given becomes "memory resource". Throws
-  /// std::system_error as Stack does, and EINVAL for two strategies: grows_down (other mappings may
-  /// land in the hole that it grows into) and heap (which has all of the reserve from malloc, and
-  /// gives nothing back).
+  /// Makes a region. `reserve` bounds the sum of all blocks. A name that was not given becomes
+  /// "memory resource". Throws std::system_error as Stack's constructor does, and EINVAL for two
+  /// strategies: grows_down, because other mappings may land where it grows, and heap, because it
+  /// takes all of the reserve from malloc and gives nothing back.
   ///
-  /// pipe_helper, the default, and in_handler count what was needed so far against RLIMIT_DATA and
-  /// the overcommit limit, and are alike here, for nothing faults; the others count all of the
-  /// reserve when they are made, or nothing, and with them std::bad_alloc means the budget or the
-  /// end of the region. `locked` never gives memory back.
+  /// pipe_helper (the default) and in_handler count what was needed so far against RLIMIT_DATA and
+  /// the overcommit limit. They are alike here, because nothing faults. The other strategies count
+  /// all of the reserve when the region is made, or nothing; with them std::bad_alloc means that
+  /// the budget or the region is used up. `locked` never gives memory back.
   explicit memory_resource(const StackOptions& options = {});
-  /// Gives all of it back, blocks included. Nobody may use them any more.
+  /// Gives the whole region back, blocks included. Nobody may use the blocks any more.
   ~memory_resource() override;
   memory_resource(const memory_resource&) = delete;
   memory_resource& operator=(const memory_resource&) = delete;
 
-  /// Frees every block, and keeps the memory for the next ones: as much as these needed, as much
-  /// again, and the initial commit; what only earlier ones needed is given back. So a loop of
-  /// requests that differ by no more than a factor of two makes no system call once the memory is
-  /// there, and one large request does not keep its memory for ever: the end of the next small one
-  /// gives it back. Or trim(), at once.
+  /// Frees every block, and keeps memory for the next blocks: as much as these needed, as much
+  /// again, and the initial commit. Memory that only earlier blocks needed is given back. So a loop
+  /// of requests whose sizes differ by no more than a factor of two makes no system call once the
+  /// memory is there; and the memory of one large request is given back at the end of the next
+  /// small one. trim() gives it back at once.
   void release() noexcept;
 
-  /// Gives back all memory below the page of the lowest block, and right after release() all of it.
-  /// Success, ENOTSUP for `locked`, or the errno of mmap(2), madvise(2).
-  std::error_code trim() noexcept;
+  /// Gives all memory below the page of the lowest block back; right after release() that is all
+  /// memory. Returns success, ENOTSUP for Strategy::locked, or the errno of mmap(2) or madvise(2).
+  [[nodiscard]] std::error_code trim() noexcept;
 
-  /// Bytes from the lowest block to base: blocks, what their alignment wasted, and those
-  /// deallocated out of order.
+  /// Returns the bytes from the lowest block to base: blocks, what their alignment wasted, and
+  /// blocks that were deallocated out of order.
   [[nodiscard]] std::size_t used() const noexcept { return base_ - next_; }
-  /// Bytes that used() may reach: the reserve.
+  /// Returns the bytes that used() may reach: the reserve.
   [[nodiscard]] std::size_t capacity() const noexcept { return base_ - floor_; }
-  /// Bytes committed, as of Stack.
-  [[nodiscard]] std::size_t committed() const noexcept { return stack_.committed(); }
-  /// Bytes in physical memory, as of Stack.
-  [[nodiscard]] std::size_t resident() const noexcept { return stack_.resident(); }
-  /// Whether it lies in the region, in a block or not.
+  /// Returns the committed bytes, as Stack::committed() does.
+  [[nodiscard]] std::size_t committed() const noexcept;
+  /// Returns the bytes in physical memory, as Stack::resident() does.
+  [[nodiscard]] std::size_t resident() const noexcept;
+  /// Returns whether an address lies in the region, in a block or not.
   [[nodiscard]] bool contains(const void* pointer) const noexcept {
     return reinterpret_cast<std::uintptr_t>(pointer) - floor_ < capacity();
   }
-  /// The region, for whatever else can be asked of it: its bounds, name, strategy, counters.
+  /// Returns the region, which can be asked for its bounds, name, strategy and counters.
   [[nodiscard]] const Stack& stack() const noexcept { return stack_; }
 
  private:
-  /// Any size, and any alignment that is a power of two. Throws std::bad_alloc where that does not
-  /// fit or the memory cannot be had; nothing has changed then, and smaller blocks may still be
-  /// had.
+  /// Allocates a block of any size, at any alignment that is a power of two. Throws std::bad_alloc
+  /// if the block does not fit or the memory is not available. Nothing has changed then, and
+  /// smaller blocks may still be available.
   void* do_allocate(std::size_t bytes, std::size_t alignment) override;
   void do_deallocate(void* pointer, std::size_t bytes, std::size_t alignment) override;
   [[nodiscard]] bool do_is_equal(const std::pmr::memory_resource& other) const noexcept override {
     return this == &other;
   }
 
-  void make_ready(std::uintptr_t block);
-  int give_back_below(std::uintptr_t keep_from) noexcept;
+  GROWSTACK_LOCAL void make_ready(std::uintptr_t block);
+  [[nodiscard]] GROWSTACK_LOCAL int trim_below(std::uintptr_t keep_from) noexcept;
 
   Stack stack_;
   std::uintptr_t base_;
   std::uintptr_t floor_;
-  std::uintptr_t next_;  ///< lowest block, or base
-  std::uintptr_t
-      padded_{};  ///< of the blocks above which alignment left room, the lowest one; 0: none
-  std::uintptr_t ready_;  ///< committed down to here at least
-  std::uintptr_t
-      deepest_;  ///< the lowest that next_ was since the last release(), unless it is lower now
-  std::uintptr_t reached_;   ///< the lowest that memory was needed for, by then, and not given back
-  std::uintptr_t poisoned_;  ///< the lowest that ready_ ever was: for AddressSanitizer
+  std::uintptr_t next_;  ///< the lowest block, or base
+  /// The lowest of the blocks above which alignment left room; 0: there is none.
+  std::uintptr_t padded_{};
+  std::uintptr_t ready_;     ///< memory is committed down to here at least
+  std::uintptr_t deepest_;   ///< the lowest next_ since the last release(); next_ may be lower now
+  std::uintptr_t reached_;   ///< the lowest deepest_ whose memory was not given back
+  std::uintptr_t poisoned_;  ///< the lowest ready_ that there ever was, for AddressSanitizer
 };
 
 }  // namespace growstack
-
-#pragma GCC visibility pop

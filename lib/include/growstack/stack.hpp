@@ -1,7 +1,7 @@
 // A stack that grows, as an object.
 #pragma once
 
-#include <growstack/handler/slot.hpp>
+#include <growstack/export.hpp>
 #include <growstack/options.hpp>
 
 #include <cstddef>
@@ -13,149 +13,139 @@
 #include <system_error>
 #include <utility>
 
-#pragma GCC visibility push(default)  // exported from a shared library
-
 namespace growstack {
 
-class [[gnu::visibility("hidden")]] StackAccess;  // the library's own way in
+namespace handler {
+struct SlotRecord;
+}
 
-/// What one stack has seen and has; sizes in bytes, without the guard.
+class StackAccess;  // the library's own way in
+
+/// Counts what happened to one stack, and tells its sizes. Sizes are in bytes, without the guard.
 struct StackCounters {
-  std::uint32_t growth_faults =
-      0;  ///< faults of ours that grew it; 0 for strategies that grow without them
-  std::uint32_t remote_growth_faults = 0;  ///< of these, by a thread that ran elsewhere
-  std::uint32_t unseen_growth =
-      0;  ///< guard_markers: trims that found it deeper than any fault had told, because a
-          ///< frame larger than the window of markers had jumped over that
+  /// Faults of ours that grew the stack; 0 for strategies that grow without such faults.
+  std::uint32_t growth_faults = 0;
+  /// Growth faults by a thread that ran on another stack. `growth_faults` includes them.
+  std::uint32_t remote_growth_faults = 0;
+  /// For guard_markers: trims that found the stack deeper than any fault had told, because a frame
+  /// larger than the window of markers had jumped over it.
+  std::uint32_t unseen_growth = 0;
   std::size_t reserved = 0;    ///< from floor to base
   std::size_t committed = 0;   ///< from limit to base
-  std::size_t high_water = 0;  ///< deepest ever committed
+  std::size_t high_water = 0;  ///< the most that was ever committed
 };
 
-/// Owns the address space of one stack. Making the first one installs the SIGSEGV handler
+/// Owns the address space of one stack. The first one that is made installs the SIGSEGV handler
 /// (growstack/handler/handler.hpp).
 ///
 /// To run something on it, use call() (growstack/call.hpp), or hand base() and reserved() to a
-/// context library; every thread that runs on it must have called handler::attach_thread(), which
-/// the constructor does for its own.
+/// context library. Every thread that runs on it must be attached (growstack/attach.hpp); the
+/// constructor attaches its own thread.
 ///
 /// A moved-from Stack may only be destroyed or assigned to. Distinct stacks may be used by distinct
-/// threads at once; one stack by one thread at a time, but for the observers, which any thread may
-/// call.
-class Stack {
+/// threads at once. One stack may be used by one thread at a time, except that any thread may call
+/// the const member functions.
+class GROWSTACK_EXPORT Stack {
  public:
-  /// Reserves address space and commits `policy.initial_commit`. No page is resident yet (unless
-  /// mlockall(2) has MCL_FUTURE). Throws std::system_error: EINVAL (an option out of range), ENOMEM
-  /// (the message names the limit and the cure), or what keeps the strategy from working here.
+  /// Reserves address space and commits `policy.initial_commit`. No page is resident yet, unless
+  /// mlockall(2) was called with MCL_FUTURE. Attaches the calling thread. Any thread; not from a
+  /// signal handler. Throws std::system_error: EINVAL if an option is out of range, ENOMEM with a
+  /// message that names the limit and the cure, or the reason why the strategy does not work here.
   explicit Stack(const StackOptions& options = {});
   /// Releases exactly what was reserved, or gives the stack back to its pool
-  /// (growstack/stack_pool.hpp). Nothing may run on it.
-  // Hidden, as all that is inline and calls the library: a plugin with a growstack of its own calls
-  // that one.
-#ifndef __clang__
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored \
-    "-Wmaybe-uninitialized"  // gcc 12, of a std::optional<Stack> that is empty
-#endif
-  [[gnu::visibility("hidden")]] ~Stack() {
-    if (slot_ != nullptr) {
-      give_back(slot_, fallback_reason_);
-    }
-  }
-#ifndef __clang__
-#pragma GCC diagnostic pop
-#endif
-  /// Takes the stack over.
+  /// (growstack/stack_pool.hpp). Nothing may run on the stack. Any thread; not from a signal
+  /// handler.
+  ~Stack();
+  /// Takes the stack over. `other` is moved-from afterwards.
   Stack(Stack&& other) noexcept
       : slot_(std::exchange(other.slot_, nullptr)),
         fallback_reason_(std::exchange(other.fallback_reason_, nullptr)) {}
-  /// Releases the stack that was here, and takes the other over.
+  /// Ends the stack that this object owned, as the destructor does, and takes the other one over.
   Stack& operator=(Stack&& other) noexcept;
   Stack(const Stack&) = delete;
   Stack& operator=(const Stack&) = delete;
 
-  /// Gives up the ownership: the stack stays until adopt() takes it up again. For those who keep an
-  /// address and nothing else, as C interfaces do. Returns floor(). Throws std::system_error:
-  /// EINVAL for Strategy::heap, whose addresses do not lead back to a stack; nothing has changed
-  /// then.
+  /// Gives up the ownership and returns floor(). The stack stays until adopt() takes it over again.
+  /// This is for code that can keep only an address, such as a C interface. Throws
+  /// std::system_error: EINVAL for Strategy::heap, because the addresses of such a stack do not
+  /// lead back to it; nothing has changed then.
   void* release();
-  /// The stack that `address`, anywhere from floor() up to but not including base(), lies in, and
-  /// which was given up by release(). Its fallback_reason() is lost, unless it is a pool's. Any
-  /// thread. Throws std::system_error: EINVAL if there is none. As with free(3), adopting what is
-  /// owned by somebody is not found out.
+  /// Takes over the stack that `address` lies in, which release() had given up. The address is any
+  /// from floor() up to but not including base(). The stack's fallback_reason() is lost unless the
+  /// stack belongs to a pool. Any thread; not from a signal handler. Throws std::system_error:
+  /// EINVAL if the address lies in no stack. As with free(3), adopting a stack that has an owner is
+  /// an error that nothing detects.
   [[nodiscard]] static Stack adopt(const void* address);
 
-  /// Highest address: a stack pointer starts here. Multiple of the page size.
-  [[nodiscard]] void* base() const noexcept {
-    return reinterpret_cast<void*>(slot_->base.load(std::memory_order_relaxed));
-  }
-  /// Lowest committed address now. Equal to floor() for strategies without growth events
-  /// (demand_paging, locked, heap), and for guard_markers once its window of markers is used up;
-  /// grows_down reads it from /proc/self/maps.
+  /// Returns the highest address, where a stack pointer starts. It is a multiple of the page size.
+  [[nodiscard]] void* base() const noexcept;
+  /// Returns the lowest address that is committed now. It equals floor() for strategies without
+  /// growth events (demand_paging, demand_paging_huge, locked, heap), and for guard_markers once
+  /// the window of markers is used up. grows_down reads it from /proc/self/maps.
   [[nodiscard]] void* limit() const noexcept;
-  /// Lowest address the stack may ever use; below it lies the guard.
-  [[nodiscard]] void* floor() const noexcept {
-    return reinterpret_cast<void*>(slot_->floor.load(std::memory_order_relaxed));
-  }
+  /// Returns the lowest address that the stack may ever use. Below it lies the guard.
+  [[nodiscard]] void* floor() const noexcept;
 
-  /// Bytes from floor() to base().
-  [[nodiscard]] std::size_t reserved() const noexcept {
-    return slot_->base.load(std::memory_order_relaxed) -
-           slot_->floor.load(std::memory_order_relaxed);
-  }
-  /// Bytes from limit() to base().
+  /// Returns the bytes from floor() to base().
+  [[nodiscard]] std::size_t reserved() const noexcept;
+  /// Returns the bytes from limit() to base().
   [[nodiscard]] std::size_t committed() const noexcept;
-  /// Bytes in physical memory now, the kernel's shared page of zeros left out where it can tell
-  /// (PAGEMAP_SCAN, Linux 6.7; before that mincore(2)). Takes time in proportion.
+  /// Returns the bytes that are in physical memory now (PAGEMAP_SCAN, Linux 6.7). The kernel's
+  /// shared page of zeros does not count, except on older kernels, where mincore(2) is asked. Takes
+  /// time in proportion to the committed bytes.
   [[nodiscard]] std::size_t resident() const noexcept;
-  /// Bytes from the deepest limit() ever to base(). Without growth events: to the deepest page that
-  /// is resident now.
+  /// Returns the bytes from the deepest limit() that there ever was to base(). For strategies
+  /// without growth events returns the bytes from the deepest page that is resident now.
   [[nodiscard]] std::size_t high_water_mark() const noexcept;
 
-  /// Never Strategy::automatic: what that chose.
+  /// Returns the strategy in use. It is never Strategy::automatic, but what that chose.
   [[nodiscard]] Strategy strategy() const noexcept;
-  /// Why Strategy::automatic did not choose its first candidate; empty if it did, or was not asked.
-  /// Valid as long as the stack.
+  /// Returns why Strategy::automatic did not choose its first candidate. Empty if it chose that
+  /// one, or if the options named a strategy. Valid as long as the stack.
   [[nodiscard]] std::string_view fallback_reason() const noexcept;
-  /// Valid as long as the stack.
+  /// Returns the name that reports use. Valid as long as the stack.
   [[nodiscard]] std::string_view name() const noexcept;
-  /// What it has seen so far.
+  /// Returns what happened to the stack so far, and its sizes.
   [[nodiscard]] StackCounters counters() const noexcept;
 
-  /// Of a stack on which nothing runs and nothing is suspended: back to the initial commit, nothing
-  /// of it resident. EBUSY while a call() runs on it; otherwise success or the errno of mmap(2),
-  /// munmap(2), madvise(2).
-  std::error_code trim() noexcept;
+  /// Gives all memory back except the initial commit, and makes that not resident. Nothing may run
+  /// on the stack, and nothing may be suspended there. Not from a signal handler. Returns success;
+  /// EBUSY while a call() runs on the stack; ENOTSUP for Strategy::locked and Strategy::heap; or
+  /// the errno of mmap(2), munmap(2) or madvise(2).
+  [[nodiscard]] std::error_code trim() noexcept;
 
-  /// Of a stack that is suspended with its stack pointer at `stack_pointer`: all memory below that
-  /// is given back, and what is committed more than the policy's headroom below it. EINVAL if the
-  /// pointer is not into this stack.
-  std::error_code trim_below(const void* stack_pointer) noexcept;
+  /// Gives memory back while the stack is suspended with its stack pointer at `stack_pointer`: all
+  /// memory below that, and what is committed beyond the policy's headroom below it. Not from a
+  /// signal handler. Returns success; EINVAL if the pointer is not into this stack; ENOTSUP for
+  /// Strategy::locked and Strategy::heap; or the errno of mmap(2), munmap(2) or madvise(2).
+  [[nodiscard]] std::error_code trim_below(const void* stack_pointer) noexcept;
 
-  /// Of the stack that the caller runs on: everything well below the current frame is given back.
-  /// As much again as is in use, and the initial commit, are kept (kept_limit in
-  /// growth_policy.hpp), so that a stack which trims itself again and again does not lose and get
-  /// the same memory each time. EINVAL if that is no growstack stack. Not from a signal handler.
-  static std::error_code trim_current() noexcept;
+  /// Gives memory back on the stack that the caller runs on: everything well below the current
+  /// frame. Keeps as much again as is in use, and the initial commit (kept_limit() in
+  /// growstack/growth_policy.hpp), so that a stack that trims itself again and again does not lose
+  /// and get the same memory each time. Not from a signal handler. Returns success; EINVAL if the
+  /// caller runs on no growstack stack; ENOTSUP for Strategy::locked; or the errno of mmap(2),
+  /// munmap(2) or madvise(2).
+  [[nodiscard]] static std::error_code trim_current() noexcept;
 
  private:
   friend class StackAccess;
   friend class StackPool;
   explicit Stack(handler::SlotRecord* slot) noexcept : slot_(slot) {}
-  static void give_back(handler::SlotRecord* slot, const std::string* fallback_reason) noexcept;
 
-  handler::SlotRecord* slot_ = nullptr;           ///< null: moved from
-  const std::string* fallback_reason_ = nullptr;  ///< owned; null: none, or the pool's
+  handler::SlotRecord* slot_ = nullptr;  ///< null: moved-from
+  const std::string* fallback_reason_ =
+      nullptr;  ///< owned; null: there is none, or the pool has it
 };
 
-/// Where a stack lies; the words are those of the picture in growstack/handler/slot.hpp.
+/// Tells where a stack lies. The words are those of the picture in growstack/handler/slot.hpp.
 struct StackBounds {
   void* base = nullptr;   ///< highest address
-  void* limit = nullptr;  ///< lowest committed one
-  void* floor = nullptr;  ///< lowest one that it may ever use
-  void* guard = nullptr;  ///< lowest one of the guard below
+  void* limit = nullptr;  ///< lowest committed address
+  void* floor = nullptr;  ///< lowest address that the stack may ever use
+  void* guard = nullptr;  ///< lowest address of the guard below
 
-  /// Whether an address is the stack's own: from floor up to, but not including, base.
+  /// Returns whether an address is the stack's own: from floor up to but not including base.
   [[nodiscard]] bool contains(const void* address) const noexcept {
     return std::less_equal<>()(static_cast<const void*>(floor), address) &&
            std::less<>()(address, base);
@@ -163,34 +153,33 @@ struct StackBounds {
 };
 
 /// Finds the growstack stack that an address lies in, from the lowest address of its guard up to
-/// but not including its base. Returns nullopt if the address lies in none (`heap` stacks are never
-/// found). Any thread, signal handlers included; `limit` of a grows_down stack is the one it began
-/// with.
-[[nodiscard]] std::optional<StackBounds> stack_bounds(const void* address) noexcept;
-/// Finds the growstack stack that the caller runs on, as stack_bounds() does.
-[[nodiscard]] std::optional<StackBounds> current_stack_bounds() noexcept;
+/// but not including its base. Returns nullopt if the address lies in none; stacks of
+/// Strategy::heap are never found. For grows_down `limit` is the limit that the stack began with.
+/// Any thread, signal handlers included.
+[[nodiscard]] GROWSTACK_EXPORT std::optional<StackBounds> stack_bounds(
+    const void* address) noexcept;
+/// Finds the growstack stack that the caller runs on, as stack_bounds() does. Any thread, signal
+/// handlers included.
+[[nodiscard]] GROWSTACK_EXPORT std::optional<StackBounds> current_stack_bounds() noexcept;
 
-/// All live stacks of this process together, and its faults so far. Any thread; not from a signal
-/// handler.
+/// Counts all live stacks of this process together, and the faults so far.
 struct ProcessCounters {
-  std::size_t stacks = 0;     ///< live now
-  std::size_t arenas = 0;     ///< reservations they lie in
+  std::size_t stacks = 0;     ///< that live now
+  std::size_t arenas = 0;     ///< reservations that these stacks lie in
   std::size_t reserved = 0;   ///< bytes, without guards
   std::size_t committed = 0;  ///< bytes
-  std::uint64_t growth_faults =
-      0;  ///< of these and of all stacks before; more of the kind: handler::counters()
+  /// Growth faults of these stacks and of all that lived before. handler::counters() has more.
+  std::uint64_t growth_faults = 0;
 };
-/// As they are now.
-[[nodiscard]] ProcessCounters process_counters();
+/// Returns the counters as they are now. Any thread; not from a signal handler.
+[[nodiscard]] GROWSTACK_EXPORT ProcessCounters process_counters();
 
-/// Committed bytes that all stacks of this process may have together; SIZE_MAX, which it is at
-/// first: as many as the system lets them. A stack that cannot be made within it throws ENOMEM; one
-/// that cannot grow within it has overflowed, and is reported so. Those that are there already
-/// stay. Any thread.
-void set_process_budget(std::size_t bytes) noexcept;
-/// The budget in force.
-[[nodiscard]] std::size_t process_budget() noexcept;
+/// Sets how many bytes all stacks of this process may have committed together. At first this is
+/// SIZE_MAX: as many as the system allows. A stack that cannot be made within the budget throws
+/// std::system_error with ENOMEM. A stack that cannot grow within it has overflowed, and is
+/// reported so. Stacks that exist already stay. Any thread.
+GROWSTACK_EXPORT void set_process_budget(std::size_t bytes) noexcept;
+/// Returns the budget in force, in bytes. Any thread.
+[[nodiscard]] GROWSTACK_EXPORT std::size_t process_budget() noexcept;
 
 }  // namespace growstack
-
-#pragma GCC visibility pop

@@ -1,23 +1,24 @@
 // Growable stacks for Boost.Context, Boost.Coroutine2 and Boost.Fiber.
 //
 //     using boost::context::fiber;
-//     fiber there(std::allocator_arg, growstack::stack_allocator(), [](fiber&& back) { return
-//     std::move(back); });
+//     fiber there(std::allocator_arg, growstack::stack_allocator(),
+//                 [](fiber&& back) { return std::move(back); });
 //
 //     using Numbers = boost::coroutines2::coroutine<int>;
-//     Numbers::pull_type numbers(growstack::pooled_stack_allocator(), [](Numbers::push_type& yield)
-//     { yield(1); });
+//     Numbers::pull_type numbers(growstack::pooled_stack_allocator(),
+//                                [](Numbers::push_type& yield) { yield(1); });
 //
 //     growstack::pooled_stack_allocator stacks;
 //     boost::fibers::fiber(std::allocator_arg, stacks, [] {}).join();
 //
-// Both attach the thread that allocates. A thread that only resumes what others made must be
-// attached, too: attach_thread() in growstack/attach.hpp, growstack/boost_fiber.hpp for the workers
-// of Boost.Fiber, or the library growstack::attach_all.
+// Both allocators attach the thread that allocates. A thread that only resumes what other threads
+// made must be attached, too: by attach_thread() in growstack/attach.hpp, by
+// growstack/boost_fiber.hpp in the workers of Boost.Fiber, or by the library growstack::attach_all.
 //
-// Header-only, so that the library itself needs no more of Boost than it does.
+// Header-only, so that the library itself needs only Boost.Context.
 #pragma once
 
+#include <growstack/export.hpp>
 #include <growstack/stack.hpp>
 #include <growstack/stack_pool.hpp>
 
@@ -32,8 +33,10 @@ namespace growstack {
 
 namespace detail {
 
-// Hidden: see Stack's destructor.
-[[gnu::visibility("hidden")]] inline boost::context::stack_context hand_over(Stack stack) {
+// These two are local, because they call the library: a plugin that contains a growstack of its own
+// must call that one.
+
+GROWSTACK_LOCAL inline boost::context::stack_context hand_over(Stack stack) {
   boost::context::stack_context context;
   context.size = stack.reserved();
   context.sp = stack.base();
@@ -41,41 +44,45 @@ namespace detail {
   return context;
 }
 
-/// Ends in std::terminate() for what is no stack of ours: somebody's memory was overwritten.
-[[gnu::visibility("hidden")]] inline void take_back(
-    const boost::context::stack_context& context) noexcept {
+/// Ends in std::terminate() if the context has no stack of ours: then somebody's memory was
+/// overwritten.
+GROWSTACK_LOCAL inline void take_back(const boost::context::stack_context& context) noexcept {
   static_cast<void>(Stack::adopt(static_cast<const std::byte*>(context.sp) - 1));
 }
 
 }  // namespace detail
 
-/// A StackAllocator of Boost.Context: each stack is made for itself, and its address space released
-/// with it. For stacks that are few, or of different kinds; pooled_stack_allocator is a hundred
-/// times as fast. Copies have the same options. Any thread may allocate, and any may deallocate.
+/// Allocates stacks as a StackAllocator of Boost.Context. Each stack is made alone, and its address
+/// space is released with it. For stacks that are few, or of different kinds;
+/// pooled_stack_allocator is a hundred times as fast. Copies have the same options. Any thread may
+/// allocate, and any thread may deallocate.
 class stack_allocator {
  public:
-  /// What Boost asks of stacks in general.
+  /// Boost's description of stacks in general.
   using traits_type = boost::context::stack_traits;
 
-  /// 8 MiB, as the kernel finds best here (Strategy::automatic), and no more committed at first
-  /// than the stacks of a pool.
+  /// Allocates stacks of 8 MiB, of the strategy that is best here (Strategy::automatic). At first
+  /// they commit as little as the stacks of a pool.
   stack_allocator() : stack_allocator(PoolOptions().reserve) {}
-  /// The same, of that many bytes.
+  /// Allocates stacks of `reserve` bytes, of the strategy that is best here (Strategy::automatic).
+  /// At first they commit as little as the stacks of a pool.
   explicit stack_allocator(std::size_t reserve)
       : stack_allocator(StackOptions{.reserve = reserve,
                                      .policy = GrowthPolicy::pooled(),
                                      .strategy = Strategy::automatic,
                                      .name = "fiber"}) {}
-  /// Any strategy but heap, from whose addresses nothing leads back to a stack:
-  /// boost::context::fixedsize_stack is that.
+  /// Allocates stacks of these options. Strategy::heap does not work, because no address leads back
+  /// to such a stack; boost::context::fixedsize_stack does the same as that strategy.
   explicit stack_allocator(StackOptions options)
       : options_(std::make_shared<const StackOptions>(std::move(options))) {}
 
-  /// Throws std::system_error as Stack's constructor does.
+  /// Makes a stack. Attaches the calling thread. Throws std::system_error as Stack's constructor
+  /// does. Any thread; not from a signal handler.
   [[nodiscard]] boost::context::stack_context allocate() const {
     return detail::hand_over(Stack(*options_));
   }
-  /// Ends what allocate() began; nothing may run there.
+  /// Releases a stack that allocate() made. Nothing may run there. Any thread; not from a signal
+  /// handler.
   void deallocate(boost::context::stack_context& context) const noexcept {
     detail::take_back(context);
   }
@@ -84,36 +91,40 @@ class stack_allocator {
   std::shared_ptr<const StackOptions> options_;
 };
 
-/// A StackAllocator of Boost.Context: stacks of a StackPool. Copies share the pool, which lives as
-/// long as the last of them or of its stacks. Any thread may allocate, and any may deallocate.
+/// Allocates stacks of a StackPool as a StackAllocator of Boost.Context. Copies share the pool,
+/// which lives as long as the last copy. Stacks that are out then stay valid. Any thread may
+/// allocate, and any thread may deallocate.
 class pooled_stack_allocator {
  public:
-  /// What Boost asks of stacks in general.
+  /// Boost's description of stacks in general.
   using traits_type = boost::context::stack_traits;
 
-  /// A pool of its own: 8 MiB each, Strategy::automatic. Throws what StackPool's constructor
-  /// throws.
+  /// Makes a pool of stacks of 8 MiB, of the strategy that is best here (Strategy::automatic).
+  /// Throws what StackPool's constructor throws.
   pooled_stack_allocator() : pooled_stack_allocator(PoolOptions{.name = "fiber"}) {}
-  /// The same, of that many bytes.
+  /// Makes a pool of stacks of `reserve` bytes, of the strategy that is best here
+  /// (Strategy::automatic). Throws what StackPool's constructor throws.
   explicit pooled_stack_allocator(std::size_t reserve)
       : pooled_stack_allocator(PoolOptions{.reserve = reserve, .name = "fiber"}) {}
-  /// A pool of its own with these options.
+  /// Makes a pool with these options. Throws what StackPool's constructor throws.
   explicit pooled_stack_allocator(const PoolOptions& options)
       : pool_(std::make_shared<StackPool>(options)) {}
-  /// Stacks of a pool that is there already. Not null.
+  /// Shares a pool that exists already. It must not be null.
   explicit pooled_stack_allocator(std::shared_ptr<StackPool> pool) noexcept
       : pool_(std::move(pool)) {}
 
-  /// Throws std::system_error as StackPool::acquire() does.
+  /// Acquires a stack. Attaches the calling thread. Throws std::system_error as
+  /// StackPool::acquire() does. Any thread; not from a signal handler.
   [[nodiscard]] boost::context::stack_context allocate() const {
     return detail::hand_over(pool_->acquire());
   }
-  /// Ends what allocate() began; nothing may run there.
+  /// Gives a stack that allocate() acquired back to the pool. Nothing may run there. Any thread;
+  /// not from a signal handler.
   void deallocate(boost::context::stack_context& context) const noexcept {
     detail::take_back(context);
   }
 
-  /// For statistics(), trim() and the like.
+  /// Returns the pool, for its statistics(), trim() and so on.
   [[nodiscard]] StackPool& pool() const noexcept { return *pool_; }
 
  private:

@@ -3,9 +3,10 @@
 //     growstack::StackPool pool({.reserve = 8 << 20});
 //     growstack::Stack stack = pool.acquire("connection");  // a new one, or one given back
 //     // ... run on it: growstack::call(stack, f), or with a context library
-//     // The end of `stack` gives it back to the pool, in whichever thread.
+//     // The end of `stack` gives it back to the pool, in whichever thread that is.
 #pragma once
 
+#include <growstack/export.hpp>
 #include <growstack/options.hpp>
 #include <growstack/stack.hpp>
 
@@ -20,135 +21,144 @@
 #include <vector>
 
 namespace growstack {
+
 class PoolCore;
-}
 
-#pragma GCC visibility push(default)  // exported from a shared library
-
-namespace growstack {
-
-/// Sizes in bytes, rounded up to whole pages, and always without the guard.
+/// Says what a pool and its stacks shall be. Sizes are in bytes; the library rounds them up to
+/// whole pages. They never include the guard.
 struct PoolOptions {
   /// How far each stack may grow. Address space that is never touched costs nothing.
   std::size_t reserve = std::size_t{8} * 1024 * 1024;
-  /// Never committed, below each floor. At least one page.
+  /// The guard below each floor, at least one page. It is never committed.
   std::size_t guard = std::size_t{64} * 1024;
-  /// `initial_commit` is also the warm size: a stack that grew beyond it is trimmed to it when it
-  /// is given back.
+  /// How the stacks grow. `initial_commit` is also the warm size: a stack that grew beyond it is
+  /// trimmed to it when it is given back.
   GrowthPolicy policy = GrowthPolicy::pooled();
-  /// Any but grows_down, which cannot keep its address space from stack to stack, and heap, which
-  /// has no guard.
+  /// How the stacks get their memory. The default is the best strategy that works here, because a
+  /// pool may have a million stacks: only guard_markers and userfault_signal, its first candidates,
+  /// need no mapping for each stack (vm.max_map_count). StackOptions has another default, because a
+  /// single stack can afford its mappings. A pool cannot have grows_down, which does not keep its
+  /// address space from stack to stack, or heap, which has no guard.
   Strategy strategy = Strategy::automatic;
-  /// Of the stacks in reports, unless acquire() says another. At most 39 bytes are kept.
+  /// The name of the stacks in reports, unless acquire() gives another one. At most 39 bytes are
+  /// kept.
   std::string name = "pooled";
 
-  /// Stacks at most, live and idle ones together.
+  /// How many stacks there may be, live and idle ones together.
   std::size_t most_stacks = std::numeric_limits<std::size_t>::max();
-  /// Committed bytes at most, of live and idle stacks together. Growth beyond it is an overflow of
-  /// that one stack: reported as one, and the end of the process, but not the OOM killer's choice.
-  /// (What the kernel fills on its own is counted when the stack is made: all of the reserve for
-  /// demand_paging and locked. guard_markers counts all of the reserve once a stack is deeper than
-  /// the faults tell: with the pooled policy 256 KiB.)
+  /// How many bytes live and idle stacks may have committed together. A stack that would grow
+  /// beyond it has overflowed: that is reported, and ends the process, without the choice being
+  /// left to the OOM killer. Memory that the kernel supplies on its own is counted when the stack
+  /// is made: all of the reserve for demand_paging, demand_paging_huge and locked. guard_markers
+  /// counts all of the reserve once a stack is deeper than its faults tell, which is 256 KiB with
+  /// the pooled policy.
   std::size_t budget = std::numeric_limits<std::size_t>::max();
-  /// How fast idle stacks give their memory back: as many stacks stay warm as were in use at the
-  /// same time, and each interval halves that number, down to those in use now. Those in the caches
-  /// of threads count as in use. Zero: they stay warm until trim().
+  /// How fast idle stacks give their memory back. As many stacks stay warm as were in use at the
+  /// same time; each interval halves that number, down to the number in use now. Stacks in the
+  /// caches of threads count as in use. From 0 to a year. 0: idle stacks stay warm until trim().
   std::chrono::milliseconds retention{10'000};
 };
 
-/// How deep stacks went, by powers of two. What counts is what was committed at the deepest moment
-/// of each tenancy, from acquire() to its end, so the steps of the growth policy show.
-struct HighWaterDistribution {
-  /// stacks[i]: tenancies that stayed within 2^i bytes, and not within half of that.
+/// Tells how deep stacks went, by powers of two. A tenancy lasts from acquire() to the end of the
+/// Stack. What counts is how much was committed at its deepest moment, so the steps of the growth
+/// policy show.
+struct GROWSTACK_EXPORT HighWaterDistribution {
+  /// stacks[i] counts the tenancies that stayed within 2^i bytes, and did not stay within half of
+  /// that.
   std::array<std::uint64_t, 48> stacks{};
-  std::size_t deepest = 0;  ///< bytes
+  std::size_t deepest = 0;  ///< bytes that the deepest tenancy had committed
 
-  /// All of them.
+  /// Returns the number of all tenancies.
   [[nodiscard]] std::uint64_t count() const noexcept;
-  /// The power of two, in bytes, within which that part of them stayed (0.99: 99 %); 0 if there are
-  /// none.
+  /// Returns the power of two, in bytes, within which a part of the tenancies stayed: 0.99 means 99
+  /// % of them. Returns 0 if there are none.
   [[nodiscard]] std::size_t within(double part) const noexcept;
-  /// Both together.
+  /// Adds the tenancies of `other`.
   HighWaterDistribution& operator+=(const HighWaterDistribution& other) noexcept;
 };
 
-/// Of one name that acquire() was given.
+/// Tells how deep the stacks of one name went.
 struct NamedHighWater {
-  std::string name;                  ///< of the tenancies
-  HighWaterDistribution high_water;  ///< of those that have ended
+  std::string name;                  ///< as acquire() got it
+  HighWaterDistribution high_water;  ///< of the tenancies that have ended
 };
 
-/// What a pool has, and what it did since it was made. Other threads go on meanwhile: the figures
-/// are of about now.
+/// Tells what a pool has now, and what it did since it was made. Other threads go on meanwhile, so
+/// the figures do not all belong to exactly the same moment.
 struct PoolStatistics {
-  std::size_t live = 0;       ///< acquired and not given back
-  std::size_t cached = 0;     ///< idle and warm: ready without a system call
-  std::size_t cold = 0;       ///< idle, and their memory given back
+  std::size_t live = 0;       ///< stacks that were acquired and not given back
+  std::size_t cached = 0;     ///< stacks that are idle and warm: ready without a system call
+  std::size_t cold = 0;       ///< stacks that are idle, and whose memory was given back
   std::size_t arenas = 0;     ///< reservations that the stacks lie in
   std::size_t reserved = 0;   ///< bytes of address space of all these stacks, without guards
-  std::size_t committed = 0;  ///< bytes; what `budget` bounds
+  std::size_t committed = 0;  ///< bytes; PoolOptions::budget bounds them
   std::uint64_t created = 0;  ///< stacks that were made
   std::uint64_t hits = 0;     ///< acquisitions from the calling thread's cache
-  std::uint64_t misses = 0;   ///< the others: these take the pool's lock, and perhaps make a stack
-  std::uint64_t growth_faults = 0;   ///< of all its stacks
-  std::uint64_t trims = 0;           ///< stacks that had grown and were trimmed when given back
+  std::uint64_t misses = 0;   ///< the others: they take the pool's lock, and perhaps make a stack
+  std::uint64_t growth_faults = 0;   ///< growth faults of tenancies that have ended
+  std::uint64_t trims = 0;           ///< stacks that had grown, and were trimmed when given back
   HighWaterDistribution high_water;  ///< of all tenancies that have ended
 };
 
-/// A pool of stacks of one size. All member functions may be called by any thread at any time, but
-/// not from signal handlers.
+/// Keeps stacks of one size for reuse. Any thread may call any member function at any time, but not
+/// from a signal handler.
 ///
-/// Each thread keeps a few idle stacks for itself, up to 32: as long as these last, acquiring and
-/// giving back take neither a lock nor a system call. (Of demand_paging, demand_paging_huge and
-/// locked no event tells whether a stack has grown: giving one back asks the kernel and trims.) A
-/// thread's cache goes back to the pool when the thread ends.
-class StackPool {
+/// Each thread keeps up to 32 idle stacks for itself. As long as these suffice, acquiring a stack
+/// and giving it back take neither a lock nor a system call. (For demand_paging, demand_paging_huge
+/// and locked no event tells whether a stack has grown, so giving one back asks the kernel and
+/// trims.) A thread's cache goes back to the pool when the thread ends.
+class GROWSTACK_EXPORT StackPool {
  public:
-  /// Makes a first stack, so that what does not work here is known at once. Throws
-  /// std::system_error as Stack's constructor does.
+  /// Makes a pool and its first stack, so that an error shows at once. Throws std::system_error as
+  /// Stack's constructor does, and EINVAL if an option is out of range or the strategy has no
+  /// pools.
   explicit StackPool(const PoolOptions& options = {});
-  /// Stacks that are still out stay valid; their memory is released as they end. No other thread
-  /// may be inside of a function of the pool, or be giving back one of its stacks.
+  /// Ends the pool. Stacks that are out stay valid; their memory is released as they end. No other
+  /// thread may be inside a member function of the pool, or be giving back one of its stacks.
   ~StackPool();
-  /// A moved-from pool may only be destroyed or assigned to.
-  StackPool(StackPool&&) noexcept = default;
-  /// The end of the pool that was here, and then the same.
-  StackPool& operator=(StackPool&&) noexcept;
+  /// Takes the pool over. `other` is moved-from afterwards: it may only be destroyed or assigned
+  /// to.
+  StackPool(StackPool&& other) noexcept = default;
+  /// Ends the pool that this object owned, as the destructor does, and takes the other one over.
+  StackPool& operator=(StackPool&& other) noexcept;
   StackPool(const StackPool&) = delete;
   StackPool& operator=(const StackPool&) = delete;
 
-  /// A stack on which nothing ever ran, or the next of those that were given back: contents are
-  /// indeterminate. Attaches the calling thread (handler::attach_thread). `name` is for reports and
-  /// statistics; of more than 255 different ones the rest is counted as the pool's own. Throws
-  /// std::system_error: EAGAIN (most_stacks are out), ENOMEM (the message names the limit and the
-  /// cure: the budget, vm.max_map_count, RLIMIT_DATA, RLIMIT_AS), std::bad_alloc. The pool stays
-  /// usable.
-  [[nodiscard, gnu::visibility("hidden")]] Stack acquire() { return Stack(acquire_slot()); }
-  /// The same, with a name of its own.
-  [[nodiscard, gnu::visibility("hidden")]] Stack acquire(std::string_view name) {
+  /// Returns a stack of the pool's own name: a new one, or one that was given back, whose contents
+  /// are indeterminate. Attaches the calling thread (attach_thread()). Throws std::bad_alloc, and
+  /// std::system_error: EAGAIN if most_stacks are out; ENOMEM with a message that names the limit
+  /// and the cure (the budget, vm.max_map_count, RLIMIT_DATA, RLIMIT_AS). The pool stays usable.
+  [[nodiscard]] GROWSTACK_LOCAL Stack acquire() { return Stack(acquire_slot()); }
+  /// Returns a stack with a name of its own, which reports and statistics use; otherwise as
+  /// acquire() without a name does. A pool knows 255 such names; a stack with any further name has
+  /// the pool's own.
+  [[nodiscard]] GROWSTACK_LOCAL Stack acquire(std::string_view name) {
     return Stack(acquire_slot(name));
   }
 
   /// Gives the memory of all idle stacks back now, those in the caches of threads included, and the
-  /// address space of arenas without a live one.
+  /// address space of arenas without a live stack.
   void trim() noexcept;
 
-  /// What it has now, and did so far.
+  /// Returns what the pool has now, and what it did so far.
   [[nodiscard]] PoolStatistics statistics() const;
-  /// For each name the depths of its tenancies that have ended, the pool's own name first.
+  /// Returns for each name how deep its tenancies went that have ended. The pool's own name comes
+  /// first.
   [[nodiscard]] std::vector<NamedHighWater> high_water_by_name() const;
-  /// Bytes in physical memory now, of live and idle stacks. Takes time in proportion.
+  /// Returns the bytes of live and idle stacks that are in physical memory now, as
+  /// Stack::resident() does. Takes time in proportion.
   [[nodiscard]] std::size_t resident() const;
 
-  /// Never Strategy::automatic: what that chose.
+  /// Returns the strategy in use. It is never Strategy::automatic, but what that chose.
   [[nodiscard]] Strategy strategy() const noexcept;
-  /// And why not a better one, as for Stack.
+  /// Returns why Strategy::automatic did not choose its first candidate. Empty if it chose that
+  /// one, or if the options named a strategy. Valid as long as the pool.
   [[nodiscard]] std::string_view fallback_reason() const noexcept;
-  /// Bytes from floor to base of each stack.
+  /// Returns the bytes from floor to base of each stack.
   [[nodiscard]] std::size_t reserve() const noexcept;
 
  private:
-  struct Close {
+  struct GROWSTACK_EXPORT Close {
     void operator()(PoolCore* core) const noexcept;
   };
   [[nodiscard]] handler::SlotRecord* acquire_slot();
@@ -157,5 +167,3 @@ class StackPool {
 };
 
 }  // namespace growstack
-
-#pragma GCC visibility pop

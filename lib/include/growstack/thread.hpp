@@ -2,10 +2,11 @@
 //
 //     growstack::Thread worker({.reserve = 1ULL << 30, .name = "parser"}, [] { parse(); });
 //
-// Unlike what call() runs, this is the thread's only stack: pthread_exit(3), cancellation,
-// thread_local destructors and pthread_getattr_np(3) work as on any other.
+// Such a stack is the thread's only one, in contrast to call(). So pthread_exit(3), cancellation,
+// destructors of thread_local objects and pthread_getattr_np(3) work as in any other thread.
 #pragma once
 
+#include <growstack/export.hpp>
 #include <growstack/stack.hpp>
 
 #include <pthread.h>
@@ -21,13 +22,11 @@
 #include <type_traits>
 #include <utility>
 
-#pragma GCC visibility push(default)  // exported from a shared library
-
 namespace growstack {
 
 namespace detail {
 
-/// What a thread runs; destroyed on that thread, before its thread_local objects.
+/// What a thread runs. It is destroyed in that thread, before the thread_local objects.
 class ThreadBody {
  public:
   ThreadBody() = default;
@@ -62,7 +61,7 @@ class ThreadCall final : public ThreadBody {
   std::tuple<Args...> args_;
 };
 
-/// Outlives the thread.
+/// The state of a thread, which outlives the thread.
 struct ThreadState {
   ThreadState(Stack&& on, std::unique_ptr<ThreadBody> runs) noexcept
       : stack(std::move(on)), body(std::move(runs)) {}
@@ -70,46 +69,50 @@ struct ThreadState {
   Stack stack;
   std::unique_ptr<ThreadBody> body;
   pthread_t handle{};
-  ThreadState* next = nullptr;  ///< among those that were detached
-  bool gone = false;            ///< this is a child that was forked without it
+  ThreadState* next = nullptr;  ///< in the list of detached threads
+  bool gone = false;            ///< the process is a forked child, which does not have the thread
 };
 
-// All throw std::system_error. The state is empty after the last two.
-void start_thread(ThreadState& state);
-void join_thread(std::unique_ptr<ThreadState>& state);
-void detach_thread(std::unique_ptr<ThreadState>& state);
+// These throw std::system_error. The last two leave the state null.
+GROWSTACK_EXPORT void start_thread(ThreadState& state);
+GROWSTACK_EXPORT void join_thread(std::unique_ptr<ThreadState>& state);
+GROWSTACK_EXPORT void detach_thread(std::unique_ptr<ThreadState>& state);
 
 }  // namespace detail
 
-/// As std::jthread, on a growable stack: what is called may take a std::stop_token first, and the
-/// destructor asks it to stop and joins. An exception that leaves it ends in std::terminate(). The
-/// first 15 bytes of the stack's name, if it was given one, become the thread's.
+/// A thread on a growable stack, otherwise like std::jthread. The callable may take a
+/// std::stop_token first. The destructor asks the thread to stop, and joins it. An exception that
+/// leaves the callable ends in std::terminate(). If the stack was given a name, its first 15 bytes
+/// become the thread's name.
 ///
-/// As with std::jthread, one object is used by one thread at a time, but for what the stop source
-/// synchronises.
+/// As with std::jthread, one thread at a time may use an object, except that requests to stop may
+/// come from any thread. Not from signal handlers.
 class Thread {
  public:
-  using id = std::thread::id;            ///< as std::jthread has it
+  using id = std::thread::id;            ///< the same type as std::jthread's
   using native_handle_type = pthread_t;  ///< for the functions of pthreads(7)
 
-  /// No thread.
+  /// Makes an object without a thread.
   Thread() noexcept : stop_(std::nostopstate) {}
 
-  /// Calls f(args...), or f(token, args...) if it can be called so, with copies of what is given
-  /// here, as std::jthread does. Committed from the start is the policy's initial commit, but at
-  /// least least_thread_stack(): what the C library puts at the base, and the first frames. Throws
-  /// std::system_error: EAGAIN (no more threads), EINVAL (an option out of range, or `reserve` too
-  /// small for what the C library takes), ENOMEM, and what Stack's constructor throws.
+  /// Starts a thread that calls f(args...), or f(token, args...) if that is possible, with copies
+  /// of the arguments, as std::jthread does. The stack has the default options. It commits the
+  /// initial commit of its policy, but at least least_thread_stack(): what the C library puts at
+  /// the base, and the first frames. Throws std::system_error: EAGAIN if there can be no more
+  /// threads, EINVAL if an option is out of range or `reserve` is too small for what the C library
+  /// takes, ENOMEM, and what Stack's constructor throws.
   template <class F, class... Args>
   requires(!std::same_as<std::remove_cvref_t<F>, Thread> &&
            !std::same_as<std::remove_cvref_t<F>, StackOptions> &&
            !std::same_as<std::remove_cvref_t<F>, Stack>) explicit Thread(F&& f, Args&&... args)
       : Thread(StackOptions{}, std::forward<F>(f), std::forward<Args>(args)...) {}
-  /// The same on a stack of these options.
+  /// Starts a thread on a stack of these options; otherwise as the constructor without options
+  /// does.
   template <class F, class... Args>
   explicit Thread(const StackOptions& options, F&& f, Args&&... args)
       : Thread(Stack(options), std::forward<F>(f), std::forward<Args>(args)...) {}
-  /// On a stack that is there already, for instance one of a StackPool; it is given back by join().
+  /// Starts a thread on a stack that exists already, for instance one of a StackPool; otherwise as
+  /// the constructor without options does. join() ends the stack.
   template <class F, class... Args>
   explicit Thread(Stack&& stack, F&& f, Args&&... args) {
     using Call = detail::ThreadCall<std::decay_t<F>, std::decay_t<Args>...>;
@@ -124,61 +127,66 @@ class Thread {
     state_ = std::move(state);
   }
 
-  // Hidden: see Stack's destructor.
-  /// If joinable: request_stop() and join().
-  [[gnu::visibility("hidden")]] ~Thread() { end(); }
-  /// Takes the thread over; the other has none then.
+  // Members that call the library are local: a plugin that contains a growstack of its own must
+  // call that one.
+
+  /// Calls request_stop() and join() if the thread is joinable.
+  GROWSTACK_LOCAL ~Thread() { end(); }
+  /// Takes the thread over. `other` has no thread afterwards.
   Thread(Thread&& other) noexcept
       : state_(std::move(other.state_)),
         stop_(std::exchange(other.stop_, std::stop_source(std::nostopstate))) {}
-  /// Ends what this object had, as the destructor does.
-  [[gnu::visibility("hidden")]] Thread& operator=(Thread&& other) noexcept {
+  /// Ends the thread that this object had, as the destructor does, and takes the other one over.
+  GROWSTACK_LOCAL Thread& operator=(Thread&& other) noexcept {
     Thread(std::move(other)).swap(*this);
     return *this;
   }
   Thread(const Thread&) = delete;
   Thread& operator=(const Thread&) = delete;
 
-  /// Each gets the other's thread.
+  /// Exchanges the threads of two objects.
   void swap(Thread& other) noexcept {
     std::swap(state_, other.state_);
     stop_.swap(other.stop_);
   }
-  /// The same.
+  /// Exchanges the threads of two objects.
   friend void swap(Thread& one, Thread& other) noexcept { one.swap(other); }
 
-  /// Whether there is a thread to join.
+  /// Returns whether there is a thread to join.
   [[nodiscard]] bool joinable() const noexcept { return state_ != nullptr; }
   /// Waits until the thread has ended, then releases its stack, or gives it back to its pool.
-  /// Throws std::system_error: EINVAL (not joinable), EDEADLK (by the thread itself).
-  [[gnu::visibility("hidden")]] void join() { detail::join_thread(state_); }
-  /// Lets the thread go on by itself. Its stack is released some time after it has ended: when
-  /// another Thread is made, joined or detached. Throws std::system_error: EINVAL (not joinable).
-  [[gnu::visibility("hidden")]] void detach() { detail::detach_thread(state_); }
+  /// Throws std::system_error: EINVAL if the object is not joinable, EDEADLK if the thread itself
+  /// calls.
+  GROWSTACK_LOCAL void join() { detail::join_thread(state_); }
+  /// Lets the thread go on by itself. Its stack is released some time after the thread has ended:
+  /// when another Thread is made, joined or detached. Throws std::system_error: EINVAL if the
+  /// object is not joinable.
+  GROWSTACK_LOCAL void detach() { detail::detach_thread(state_); }
 
-  /// As the thread's own std::this_thread::get_id().
+  /// Returns the same id as std::this_thread::get_id() does in the thread.
   [[nodiscard]] id get_id() const noexcept { return std::bit_cast<id>(native_handle()); }
-  /// 0 if not joinable.
+  /// Returns the thread's handle, or 0 if the object is not joinable.
   [[nodiscard]] native_handle_type native_handle() const noexcept {
     return joinable() ? state_->handle : pthread_t{};
   }
-  /// As std::thread has it.
+  /// Returns std::thread::hardware_concurrency().
   [[nodiscard]] static unsigned hardware_concurrency() noexcept {
     return std::thread::hardware_concurrency();
   }
 
-  /// What stops it.
+  /// Returns the source of stop requests for this thread.
   [[nodiscard]] std::stop_source get_stop_source() const noexcept { return stop_; }
-  /// By which it is told.
+  /// Returns the token through which the thread receives a stop request.
   [[nodiscard]] std::stop_token get_stop_token() const noexcept { return stop_.get_token(); }
-  /// Asks it to stop; false if that was asked before.
+  /// Asks the thread to stop. Returns false if that was asked before. Any thread.
   bool request_stop() noexcept { return stop_.request_stop(); }
 
-  /// Of a joinable one: how deep it is, and was (high_water_mark), for whoever asks.
+  /// Returns the thread's stack, which tells how deep it is now and how deep it ever was
+  /// (high_water_mark()). The object must be joinable.
   [[nodiscard]] const Stack& stack() const noexcept { return state_->stack; }
 
  private:
-  [[gnu::visibility("hidden")]] void end() noexcept {
+  GROWSTACK_LOCAL void end() noexcept {
     if (joinable()) {
       request_stop();
       join();
@@ -189,23 +197,23 @@ class Thread {
   std::stop_source stop_;
 };
 
-/// pthread_create(3) on a growable stack, for those who have a pthread_attr_t, or need the thread's
-/// result: `attributes` may be null, and all of them count but the stack's address, size and guard.
-/// Commits what the C library takes for the thread's descriptor and its thread-local storage, and
-/// attaches the thread before it calls start(argument).
+/// Starts a thread on a growable stack as pthread_create(3) does, for code that has a
+/// pthread_attr_t or needs the thread's result. `attributes` may be null; their stack address,
+/// stack size and guard size do not count. Commits what the C library takes for the thread's
+/// descriptor and its thread-local storage, and attaches the thread before it calls
+/// start(argument).
 ///
-/// The stack must stay, and nobody else use or trim it, until the thread has been joined. Any
+/// The stack must exist, and nobody else may use or trim it, until the thread has been joined. Any
 /// thread; not from a signal handler. Returns 0 or an errno, as pthread_create(3) does: EINVAL if
-/// the stack is too small (least_thread_stack()) or the attributes ask for a detached thread, of
-/// which nobody could tell when its stack may go; EAGAIN, EPERM; ENOMEM.
-[[nodiscard]] int create_thread(pthread_t* thread, const Stack& stack,
-                                const pthread_attr_t* attributes, void* (*start)(void*),
-                                void* argument) noexcept;
+/// the stack is smaller than least_thread_stack(), or if the attributes ask for a detached thread,
+/// because nobody could tell when its stack may end; EAGAIN, EPERM, ENOMEM.
+[[nodiscard]] GROWSTACK_EXPORT int create_thread(pthread_t* thread, const Stack& stack,
+                                                 const pthread_attr_t* attributes,
+                                                 void* (*start)(void*), void* argument) noexcept;
 
-/// Bytes of a thread's stack that the C library takes or wants to be there: the descriptor, all
-/// static thread-local storage, and room for the first frames. What create_thread() commits.
-[[nodiscard]] std::size_t least_thread_stack() noexcept;
+/// Returns how many bytes of a thread's stack the C library takes or requires: for the descriptor,
+/// for all static thread-local storage, and for the first frames. create_thread() commits that
+/// much. Any thread; not from a signal handler.
+[[nodiscard]] GROWSTACK_EXPORT std::size_t least_thread_stack() noexcept;
 
 }  // namespace growstack
-
-#pragma GCC visibility pop

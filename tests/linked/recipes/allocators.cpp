@@ -1,5 +1,5 @@
-// Recipe: growable stacks for runtimes that ask for them by size, and know them by their lowest
-// address: marl's Allocator has this shape, and PhotonLibOS's pair of functions.
+// Recipe: growable stacks for runtimes that ask for a stack by its size and know it by its lowest
+// address. marl's Allocator has this shape, and so has PhotonLibOS's pair of functions.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -20,15 +20,17 @@ namespace {
 class PoolsBySize {
  public:
   void* allocate(std::size_t size) { return pool_of(size).acquire().release(); }
-  /// A stack knows its pool.
+
+  /// Gives a stack back. A stack knows its pool.
   static void free(void* lowest) { static_cast<void>(growstack::Stack::adopt(lowest)); }
 
   [[nodiscard]] growstack::StackPool& pool_of(std::size_t size) {
     const std::lock_guard lock(mutex_);
     std::unique_ptr<growstack::StackPool>& pool = pools_[size];
     if (pool == nullptr) {
-      // userfault_signal or pipe_helper would do as well: whatever keeps to the size that was asked
-      // for. guard_markers takes up to 2 MiB more, which these interfaces cannot be told.
+      // userfault_signal and pipe_helper would do as well, because they keep to the size that was
+      // asked for. guard_markers takes up to 2 MiB more, and there is no way to tell these
+      // interfaces.
       pool = std::make_unique<growstack::StackPool>(growstack::PoolOptions{
           .reserve = size, .strategy = growstack::Strategy::in_handler, .name = "runtime"});
     }
@@ -60,7 +62,7 @@ class Allocator {
   virtual void free(const Allocation& allocation) = 0;
 };
 
-/// Guards are there whether they are asked for or not, and stacks begin and end with whole pages.
+/// A stack always has a guard, whatever was asked for, and begins and ends with a whole page.
 class GrowableStacks final : public Allocator {
  public:
   Allocation allocate(const Request& request) override {
@@ -91,7 +93,8 @@ StackFunctions functions_of(PoolsBySize& pools) {
 
 // ---- what a runtime does with one ---------------------------------------------------------------
 
-/// Knows nothing of growstack but that its thread is attached.
+/// Runs a context on the stack, as a runtime does that knows nothing of growstack. Its thread is
+/// attached.
 std::size_t descend_on(void* lowest, std::size_t size, std::size_t depth) {
   struct Visit {
     ucontext_t here{};

@@ -1,5 +1,5 @@
-// Recipe: an event loop with a coroutine for each connection. A connection that waits holds a page
-// or two of its stack, however deep it once was.
+// Recipe: an event loop with a coroutine for each connection. A connection that waits needs a page
+// or two for its stack, however deep it once was.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -38,7 +38,7 @@ class EventLoop {
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
 
-  /// Runs `serve` in a coroutine of its own until it waits for the first time.
+  /// Runs `serve` in a new coroutine until it waits for the first time.
   void spawn(std::function<void(EventLoop&)> serve) {
     ++running_;
     resume(context::fiber(std::allocator_arg, stacks_,
@@ -50,10 +50,10 @@ class EventLoop {
                           }));
   }
 
-  /// For a coroutine: goes on when there is something to read.
+  /// Suspends the coroutine that calls this until there is something to read.
   void wait_until_readable(int descriptor) {
-    // What earlier calls needed and this one does not. Without page faults since the last time this
-    // is a comparison.
+    // Gives back what earlier calls needed and this one does not. If there were no page faults
+    // since the last time, this is only a comparison.
     static_cast<void>(growstack::Stack::trim_current());
     Waiting waiting;
     epoll_event event{.events = EPOLLIN | EPOLLONESHOT, .data = {.ptr = &waiting}};
@@ -97,7 +97,7 @@ class EventLoop {
   Waiting* waiting_ = nullptr;  ///< of the one that has just stopped
 };
 
-/// Sends back what it gets; some of it takes a deep computation.
+/// Sends back what it gets. A 'd' takes a deep computation.
 void echo(EventLoop& loop, int descriptor, std::size_t& wrong) {
   while (true) {
     loop.wait_until_readable(descriptor);
@@ -115,8 +115,8 @@ void echo(EventLoop& loop, int descriptor, std::size_t& wrong) {
 }  // namespace
 
 TEST_CASE(
-    "an event loop serves each connection in a coroutine, "
-    "and one that was deep waits in little memory") {
+    "an event loop serves each connection in a coroutine, which needs little memory while it "
+    "waits") {
   constexpr std::size_t connections = 200;
   EventLoop loop;
   std::size_t wrong = 0;

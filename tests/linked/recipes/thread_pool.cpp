@@ -1,5 +1,5 @@
-// Recipe: a thread pool whose tasks may recurse as deep as they like, and whose idle threads give
-// back what they do not need.
+// Recipe: a thread pool whose tasks may recurse deep, and whose idle threads give back what they do
+// not need.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -60,8 +60,8 @@ class ThreadPool {
         tasks_.pop_front();
       }
       task();
-      // Costs next to nothing after a shallow task; after a deep one its memory goes back to the
-      // system.
+      // After a shallow task this costs next to nothing. After a deep one its memory goes back to
+      // the system.
       static_cast<void>(growstack::Stack::trim_current());
     }
   }
@@ -69,13 +69,13 @@ class ThreadPool {
   std::mutex mutex_;
   std::condition_variable_any there_is_work_;
   std::deque<std::function<void()>> tasks_;
-  std::vector<growstack::Thread>
-      threads_;  // the last member: its threads are joined before the others go
+  // The last member, because its threads are joined before the other members are destroyed.
+  std::vector<growstack::Thread> threads_;
 };
 
 }  // namespace
 
-TEST_CASE("a thread pool runs deep tasks, and gives back what only they needed") {
+TEST_CASE("a thread pool runs deep tasks, and gives back what only these tasks needed") {
   constexpr std::size_t MiB = std::size_t{1} << 20;
   ThreadPool pool(2, {.reserve = 256 * MiB, .name = "worker"});
   std::vector<std::future<std::size_t>> results;
@@ -86,8 +86,8 @@ TEST_CASE("a thread pool runs deep tasks, and gives back what only they needed")
   for (auto& result : results) {
     CHECK(result.get() == 0);
   }
-  // Whoever took the last deep one may still be trimming: something to do for both, and they have
-  // finished.
+  // The thread that took the last deep task may still be trimming. When both have had another task,
+  // it has finished.
   pool.submit([] {}).get();
   pool.submit([] {}).get();
   CHECK(pool.resident() < 30 * MiB);

@@ -1,4 +1,4 @@
-// A thread that the C++ library starts has an alternate signal stack; the first one, which nobody
+// A thread that the C++ library starts has an alternate signal stack. The main thread, which nobody
 // starts, has none.
 #include <csignal>
 #include <cstdio>

@@ -1,3 +1,4 @@
+// A deep call on a stack of its own, and calls on stacks of a pool.
 #include <growstack/growstack.hpp>
 
 #include <cstdio>
@@ -8,7 +9,7 @@ int depth(int n) {
   return n == 0 ? 0 : depth(n - 1) + (here == n);
 }
 
-/// From a pool, by a thread of its own.
+/// Runs calls on stacks of a pool in another thread. Returns the sum of the depths.
 int depth_on_pooled_stacks(growstack::StackPool& pool) {
   int reached = 0;
   std::thread([&] {

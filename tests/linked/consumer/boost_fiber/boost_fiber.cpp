@@ -1,4 +1,4 @@
-// Boost.Fiber on two threads that steal from each other, and a hundred thousand fibers that all
+// Boost.Fiber on two threads that steal from each other, with a hundred thousand fibers that all
 // wait at the same time.
 #include <growstack/boost_fiber.hpp>
 #include <growstack/growstack.hpp>

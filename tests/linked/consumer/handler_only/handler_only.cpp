@@ -1,5 +1,5 @@
-// The handler without the library: a range of one's own, whose pages are committed at their first
-// touch.
+// The handler without the library. The program has a range of its own, whose pages are committed at
+// their first touch.
 #include <growstack/handler/handler.hpp>
 #include <growstack/handler/ranges.hpp>
 #include <growstack/handler/report.hpp>

@@ -1,15 +1,15 @@
-// What host and plugin each do with a growstack of their own. No function here is anybody else's: a
-// plugin's would be the host's.
+// What host and plugin each do with their own growstack. Each function here is local to its file,
+// because otherwise the plugin would call the host's.
 #pragma once
 
 #include <growstack/growstack.hpp>
 
 #include <cstdint>
 
-/// What the plugin gives to the host: its functions, which use its copy.
+/// Functions that use one copy of growstack. The plugin gives its functions to the host.
 struct Copy {
   int (*deep)(int depth);
-  int (*pooled)(int depth);  ///< on stacks of a pool, which is moved
+  int (*pooled)(int depth);  ///< on stacks of a pool that was moved
   int (*inside)(int depth, int (*then)(int));
   void (*overflow)();
   int (*attach)();

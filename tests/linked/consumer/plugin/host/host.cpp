@@ -1,5 +1,5 @@
-// Two copies of growstack in one process: each grows its own stacks, in the same threads and one
-// inside of the other, names its own overflows, and hands on what is not its own. Then the plugin
+// Two copies of growstack in one process. Each grows its own stacks, in the same threads and one
+// inside of the other, reports its own overflows, and forwards what is not its own. Then the plugin
 // is closed.
 #include "../copy.hpp"
 
@@ -28,7 +28,7 @@ constexpr int depth = 100'000;
     }                                                                              \
   } while (false)
 
-/// Grows stacks of `one`, and counts them there and not in `other`.
+/// Grows stacks of `one`, and expects that they are counted there and not in `other`.
 void grows_alone(const Copy& one, const Copy& other) {
   const auto before = one.growths();
   const auto before_of_other = other.growths();
@@ -54,7 +54,7 @@ void grow_alternately_in_threads(const Copy& one, const Copy& other) {
   second.join();
 }
 
-/// What a child says that dies of an overflow.
+/// Returns what a child prints that dies of an overflow.
 std::string last_words(const Copy& copy) {
   int ends[2];
   EXPECT(pipe(ends) == 0);
@@ -83,15 +83,15 @@ void names_its_overflow(const Copy& copy, const char* whose) {
   const std::string wanted = "growstack: stack overflow: ";
   const auto at = words.find(wanted);
   EXPECT(at != std::string::npos);
-  EXPECT(words.find(wanted, at + 1) == std::string::npos);  // not twice
+  EXPECT(words.find(wanted, at + 1) == std::string::npos);  // only once
   EXPECT(words.find(std::string("stack \"") + whose + '"') != std::string::npos);
 }
 
-/// `upper` was installed over `lower`, and goes first.
+/// Uninstalls `upper` first, because it was installed over `lower`.
 void uninstall_in_order(const Copy& lower, const Copy& upper) {
   EXPECT(upper.installed() && !lower.installed());
   EXPECT(lower.uninstall() == EPERM);
-  EXPECT(lower.deep(depth) == depth);  // works on, below the other
+  EXPECT(lower.deep(depth) == depth);  // goes on working below the other
   EXPECT(upper.uninstall() == 0);
   EXPECT(lower.installed());
   EXPECT(lower.deep(depth) == depth);
@@ -123,8 +123,8 @@ int main(int, char** arguments) {
   all_of_it(copy<name>, plugin_copy);
   all_of_it(plugin_copy, copy<name>);
 
-  // Closed while its handler is in force, and a thread of ours has its alternate stack to give
-  // back.
+  // The plugin is closed while its handler is installed, and while a thread of ours still has an
+  // alternate stack of the plugin's.
   EXPECT(copy<name>.deep(depth) == depth);
   std::thread([&] {
     EXPECT(plugin_copy.attach() == 0);

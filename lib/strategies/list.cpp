@@ -1,63 +1,63 @@
-// The list of strategies: names, descriptions, whether they work here.
+// The list of strategies: their implementations, descriptions and names, and whether they work
+// here.
+#include <growstack/handler/init_order.hpp>
 #include <growstack/stack.hpp>
 #include <growstack/strategy.hpp>
-#include <growstack/handler/init_order.hpp>
 
 #include "errors.hpp"
 #include "strategies/implementation.hpp"
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <exception>
 #include <system_error>
+#include <utility>
 
 namespace growstack {
 namespace {
 
+constexpr std::size_t strategy_count = static_cast<std::size_t>(Strategy::automatic);
+
 using Accessor = const Implementation& (*)() noexcept;
 
-/// In the order of the enumeration.
-constexpr std::array accessors{
-    Accessor{pipe_helper_strategy},      Accessor{in_handler_strategy},
-    Accessor{guard_markers_strategy},    Accessor{userfault_strategy},
-    Accessor{userfault_signal_strategy}, Accessor{grows_down_strategy},
-    Accessor{demand_paging_strategy},    Accessor{demand_paging_huge_strategy},
-    Accessor{locked_strategy},           Accessor{heap_strategy}};
+/// In the order of the enumeration. A strategy without a file is an undefined reference here.
+constexpr auto accessors = []<std::size_t... index>(std::index_sequence<index...>) {
+  return std::array{Accessor{implementation_of<static_cast<Strategy>(index)>}...};
+}
+(std::make_index_sequence<strategy_count>());
 
 constexpr std::string_view automatic_name = "automatic";
-
-}  // namespace
-
-const Implementation* implementation(Strategy strategy) noexcept {
-  for (const Accessor accessor : accessors) {
-    if (accessor().description().strategy == strategy) {
-      return &accessor();
-    }
-  }
-  return nullptr;
-}
-
-namespace {
 
 struct Descriptions {
   Descriptions() {
     std::transform(accessors.begin(), accessors.end(), all.begin(),
                    [](Accessor accessor) { return accessor().description(); });
   }
-  std::array<StrategyDescription, accessors.size()> all;
+  std::array<StrategyDescription, strategy_count> all;
 };
 
-/// Made when the program is loaded: a function's static variable may stay half made in a forked
-/// child.
+/// Made when the program is loaded, because a function's static variable may stay half made in a
+/// forked child.
 [[gnu::init_priority(handler::init_dependents)]] const Descriptions descriptions;
 
 }  // namespace
 
+const Implementation* implementation(Strategy strategy) noexcept {
+  const auto index = static_cast<std::size_t>(strategy);
+  return index < accessors.size() ? &accessors[index]() : nullptr;
+}
+
 std::span<const StrategyDescription> strategies() noexcept { return descriptions.all; }
 
-std::string_view name(Strategy strategy) noexcept {
+const StrategyDescription* describe(Strategy strategy) noexcept {
   const Implementation* const found = implementation(strategy);
-  return found != nullptr                  ? found->description().name
+  return found == nullptr ? nullptr : &found->description();
+}
+
+std::string_view name(Strategy strategy) noexcept {
+  const StrategyDescription* const found = describe(strategy);
+  return found != nullptr                  ? found->name
          : strategy == Strategy::automatic ? automatic_name
                                            : std::string_view("none");
 }

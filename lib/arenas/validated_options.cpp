@@ -1,25 +1,25 @@
-#include "stacks/opening.hpp"
+#include "arenas/validated_options.hpp"
 
+#include "errors.hpp"
 #include "memory/vm.hpp"
 
-#include <growstack/attach.hpp>
-#include <growstack/handler/handler.hpp>
 #include <growstack/handler/init_order.hpp>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <string>
 #include <string_view>
 
 namespace growstack {
 namespace {
 
-/// A stack's address space must lie in the table, with an arena's alignment to spare.
+/// The handler's table of ranges must have room for a stack and for the alignment of its arena.
 constexpr std::size_t largest_reserve = std::size_t{64} << 40;  // 64 TiB
 
-/// GROWSTACK_INITIAL_COMMIT (growth_policy.hpp). Not asked of programs that run with more rights
-/// than who started them.
+/// Reads GROWSTACK_INITIAL_COMMIT (growth_policy.hpp), unless the program runs with more rights
+/// than whoever started it.
 bool read_initial_commit() noexcept {
   const char* const value = secure_getenv("GROWSTACK_INITIAL_COMMIT");
   if (value == nullptr || *value == '\0') {
@@ -35,8 +35,8 @@ bool read_initial_commit() noexcept {
   return one_page;
 }
 
-/// Read when the program is loaded: a thread that changes the environment later races with nobody.
-/// Earlier than static objects of the program, which may have stacks.
+/// Read when the program is loaded, so that no other thread can change the environment meanwhile;
+/// and before static objects of the program are made, because these may have stacks.
 struct Environment {
   bool commits_one_page = read_initial_commit();
 };
@@ -51,7 +51,7 @@ void require(bool fulfilled, const std::string& message) {
 }  // namespace
 
 StackOptions validated(StackOptions options) {
-  require(options.strategy == Strategy::automatic || implementation(options.strategy) != nullptr,
+  require(options.strategy == Strategy::automatic || describe(options.strategy) != nullptr,
           "StackOptions::strategy is none of the enumeration");
   require(options.reserve > 0 && options.reserve <= largest_reserve,
           "StackOptions::reserve must be from 1 byte to " + in_bytes(largest_reserve) + ", not " +
@@ -85,26 +85,6 @@ StackOptions validated(StackOptions options) {
                               ? vm::page_size()
                               : std::min(vm::page_up(policy.initial_commit), options.reserve);
   return options;
-}
-
-namespace {
-
-/// More than the handler's threads and records map at once.
-constexpr std::size_t handler_needs = std::size_t{24} * 1024 * 1024;
-
-}  // namespace
-
-void start_handler(const Implementation& implementation) {
-  if (const int error = handler::install(); error != 0) {
-    fail_for_thread(error, "cannot install the SIGSEGV handler", handler_needs);
-  }
-  if (implementation.committer() == handler::Committer::helper) {
-    if (const int error = handler::start_helper(); error != 0) {
-      fail_for_thread(error, "cannot start the helper thread", handler_needs);
-    }
-  }
-  implementation.start();
-  attach_thread();
 }
 
 }  // namespace growstack

@@ -1,0 +1,102 @@
+// What the stacks of an arena have committed is charged to its account. Growth by fault is here
+// too, because it charges before it commits.
+#include "arenas/arena.hpp"
+
+#include "errors.hpp"
+#include "memory/vm.hpp"
+
+#include <growstack/handler/report.hpp>
+
+#include <cerrno>
+
+namespace growstack {
+
+std::size_t Arena::bytes_from(const handler::SlotRecord& slot,
+                              std::uintptr_t limit) const noexcept {
+  return slot.base.load(std::memory_order_relaxed) -
+         implementation().committed_from(slot, layout(), limit);
+}
+
+/// What a slot is charged is stored as one number, not as differences. If two threads grow one
+/// stack, or one thread grows it while another one trims it, the number may be wrong for a while,
+/// but not for good.
+bool Arena::charge_down_to(handler::SlotRecord& slot, std::uintptr_t limit) noexcept {
+  const std::size_t wanted = bytes_from(slot, limit);
+  std::size_t charged = slot.charged_bytes.load(std::memory_order_relaxed);
+  while (charged < wanted) {
+    if (!account_.charge(wanted - charged)) {
+      return false;
+    }
+    if (slot.charged_bytes.compare_exchange_strong(charged, wanted, std::memory_order_relaxed)) {
+      return true;
+    }
+    account_.credit(wanted - charged);
+  }
+  return true;
+}
+
+void Arena::settle(handler::SlotRecord& slot) noexcept {
+  const std::size_t wanted = bytes_from(slot, slot.limit.load(std::memory_order_acquire));
+  std::size_t charged = slot.charged_bytes.load(std::memory_order_relaxed);
+  if (charged > wanted &&
+      slot.charged_bytes.compare_exchange_strong(charged, wanted, std::memory_order_relaxed)) {
+    account_.credit(charged - wanted);
+  }
+}
+
+void Arena::charge_new_stack(std::uint32_t index, const Bounds& bounds, std::uintptr_t limit) {
+  if (!charge_down_to(range_->slots[index], limit)) {
+    const std::size_t asked = bytes_from(range_->slots[index], limit);
+    close(index);
+    fail(ENOMEM,
+         named("a stack commits " + in_bytes(asked) + " of " +
+               in_bytes(bounds.base - bounds.floor) + " at once, and the budget is used up: ") +
+             account_.explanation());
+  }
+}
+
+// ---- what faults ask for ------------------------------------------------------------------------
+
+constexpr handler::Operations Arena::operations{
+    .plan = &Arena::plan, .commit = &Arena::commit, .on_overflow = handler::report_overflow};
+
+handler::Step Arena::plan(const handler::Range& range, const handler::SlotRecord& slot,
+                          std::uintptr_t address) noexcept {
+  const auto& arena = *static_cast<const Arena*>(range.owner);
+  const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
+  if (address >= limit) {
+    return {};  // another thread was first
+  }
+  const std::uintptr_t base = slot.base.load(std::memory_order_relaxed);
+  const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
+  const auto grown = [&](const GrowthPolicy& policy) {
+    return grown_limit(policy, base, floor, limit, address, vm::page_size());
+  };
+  const std::uintptr_t wished = grown(arena.kind().policy);
+  if (arena.account_.left() >= arena.bytes_from(slot, wished) - arena.bytes_from(slot, limit))
+      [[likely]] {
+    return {wished, limit};
+  }
+  // Small steps, so that a budget can be used to its last page.
+  GrowthPolicy frugal = arena.kind().policy;
+  frugal.factor = 1;
+  frugal.least_step = vm::page_size();
+  frugal.headroom = 0;
+  return {grown(frugal), limit};
+}
+
+int Arena::commit(const handler::Range& range, const handler::SlotRecord& slot,
+                  handler::Step step) noexcept {
+  auto& arena = *static_cast<Arena*>(range.owner);
+  handler::SlotRecord& charged = range.slots[&slot - range.slots];
+  if (!arena.charge_down_to(charged, step.begin)) {
+    return EDQUOT;
+  }
+  const int error = arena.implementation().commit(slot, arena.layout(), step);
+  if (error != 0) {
+    arena.settle(charged);
+  }
+  return error;
+}
+
+}  // namespace growstack

@@ -1,0 +1,85 @@
+// A slot in which a stack lives, as the library sees it.
+#pragma once
+
+#include <growstack/handler/slot.hpp>
+#include <growstack/options.hpp>
+
+#include <cstdint>
+
+namespace growstack {
+
+class Arena;
+class Implementation;
+
+/// The last trim of a stack by code that ran on it. If the next such trim finds the same
+/// circumstances (the thread, how many page faults it had met, the limit), then no memory can have
+/// appeared below what was kept. The exception is memory that another thread touched: a later trim
+/// finds it.
+struct TrimWhileRunning {
+  std::uint64_t circumstances = 0;  ///< a hash of them; 0: not known
+  std::uintptr_t kept_from = 0;
+
+  [[nodiscard]] bool leaves_nothing_to_do_for(const TrimWhileRunning& next) const noexcept {
+    return circumstances != 0 && circumstances == next.circumstances && next.kept_from <= kept_from;
+  }
+};
+
+/// What the library stores about a stack in addition to its slot record. A million of these must
+/// stay affordable.
+struct Tenant {
+  TrimWhileRunning trim_while_running{};  ///< used by the code that runs on the stack
+};
+
+// The bits of SlotRecord::marks. A stack of a pool has none of them as long as nothing happened to
+// it.
+
+/// The number of the stack's name in its pool; 0: the pool's own name.
+inline constexpr std::uint32_t name_mask = 0xffU;
+/// A call() runs on the stack.
+inline constexpr std::uint32_t running_mark = 1U << 8U;
+/// No event tells whether this stack of a pool has grown.
+inline constexpr std::uint32_t grows_unseen_mark = 1U << 9U;
+
+/// A reference to a slot in which a stack lives. As cheap as a pointer; may be null.
+class OpenSlot {
+ public:
+  OpenSlot() = default;
+  explicit OpenSlot(handler::SlotRecord* record) noexcept : record_(record) {}
+
+  explicit operator bool() const noexcept { return record_ != nullptr; }
+  [[nodiscard]] handler::SlotRecord& record() const noexcept { return *record_; }
+  [[nodiscard]] Arena& arena() const noexcept {
+    return *static_cast<Arena*>(record_->owner.load(std::memory_order_relaxed));
+  }
+
+  // These four are defined in arena.hpp, because they ask the arena.
+  [[nodiscard]] std::uint32_t index() const noexcept;
+  [[nodiscard]] Tenant& tenant() const noexcept;
+  [[nodiscard]] const Implementation& implementation() const noexcept;
+  [[nodiscard]] const GrowthPolicy& policy() const noexcept;
+
+  [[nodiscard]] std::uintptr_t base() const noexcept {
+    return record_->base.load(std::memory_order_relaxed);
+  }
+  [[nodiscard]] std::uintptr_t floor() const noexcept {
+    return record_->floor.load(std::memory_order_relaxed);
+  }
+
+  [[nodiscard]] bool has_default_name() const noexcept {
+    return (record_->marks.load(std::memory_order_relaxed) & name_mask) == 0;
+  }
+
+  /// Returns the lowest address that is committed now.
+  [[nodiscard]] std::uintptr_t limit() const noexcept;
+  /// Returns the lowest address that was ever committed.
+  [[nodiscard]] std::uintptr_t high_water() const noexcept;
+
+  /// Gives everything below `keep_from` (page aligned) back to the system, and credits the account.
+  /// Returns 0, ENOTSUP for a strategy that does not trim, or the errno of Implementation::trim.
+  [[nodiscard]] int trim(std::uintptr_t keep_from) const noexcept;
+
+ private:
+  handler::SlotRecord* record_ = nullptr;
+};
+
+}  // namespace growstack

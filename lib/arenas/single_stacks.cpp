@@ -1,0 +1,103 @@
+#include "arenas/single_stacks.hpp"
+
+#include "arenas/arena_set.hpp"
+
+#include <growstack/handler/init_order.hpp>
+
+#include <pthread.h>
+
+#include <map>
+#include <mutex>
+
+namespace growstack {
+namespace {
+
+/// The arenas of single stacks by kind. A new arena has as many slots as all others of its kind
+/// together: so one stack takes the least address space that is possible, and many stacks take few
+/// mappings. An arena without a live slot is released at once.
+struct SingleStacks {
+  std::mutex lock;
+  std::map<Kind, ArenaSet> kinds;
+
+  ArenaSet& arenas_of(const Kind& kind) {
+    return kinds.try_emplace(kind, kind, process_account(), ArenaSizes{}).first->second;
+  }
+
+  void remove_if_empty(ArenaSet& arenas, Arena& arena) noexcept {
+    if (arena.open_count() == 0) {
+      const Kind kind = arena.kind();
+      arenas.remove(arena);
+      if (arenas.arenas().empty()) {
+        kinds.erase(kind);
+      }
+    }
+  }
+};
+
+/// Made when the program is loaded, because a child that is forked while another thread makes it
+/// would find it half made forever. Never destroyed, because stacks with static storage may outlive
+/// it.
+class TheSingleStacks {
+ public:
+  TheSingleStacks() : single_stacks_(*new SingleStacks) {
+    // A child must not inherit a lock from a thread that it does not have.
+    static_cast<void>(pthread_atfork(before_fork, after_fork, after_fork));
+  }
+  SingleStacks& operator*() const noexcept { return single_stacks_; }
+
+ private:
+  static void before_fork() noexcept;
+  static void after_fork() noexcept;
+
+  SingleStacks& single_stacks_;
+};
+
+[[gnu::init_priority(handler::init_registers)]] const TheSingleStacks the_single_stacks;
+
+void TheSingleStacks::before_fork() noexcept { (*the_single_stacks).lock.lock(); }
+void TheSingleStacks::after_fork() noexcept { (*the_single_stacks).lock.unlock(); }
+
+}  // namespace
+
+OpenSlot open_single_stack(const StackOptions& options) {
+  SingleStacks& all = *the_single_stacks;
+  const std::lock_guard guard(all.lock);
+  const Kind kind = Kind::of(options);
+  ArenaSet& arenas = all.arenas_of(kind);
+  Arena* arena = nullptr;
+  try {
+    arena = &arenas.with_room();
+    const OpenSlot slot = arena->open(options);
+    arenas.note_room(*arena);
+    return slot;
+  } catch (...) {
+    if (arena != nullptr) {
+      all.remove_if_empty(arenas, *arena);
+    } else if (arenas.arenas().empty()) {
+      all.kinds.erase(kind);
+    }
+    throw;
+  }
+}
+
+void close_single_stack(OpenSlot slot) noexcept {
+  SingleStacks& all = *the_single_stacks;
+  const std::lock_guard guard(all.lock);
+  Arena& arena = slot.arena();
+  ArenaSet& arenas = all.kinds.find(arena.kind())->second;
+  arena.close(slot.index());
+  arenas.note_room(arena);
+  all.remove_if_empty(arenas, arena);
+}
+
+void add_single_stacks_to(ArenaTotals& totals) {
+  SingleStacks& all = *the_single_stacks;
+  const std::lock_guard guard(all.lock);
+  for (const auto& [kind, arenas] : all.kinds) {
+    for (const auto& arena : arenas.arenas()) {
+      totals.add(*arena);
+    }
+  }
+}
+
+}  // namespace growstack

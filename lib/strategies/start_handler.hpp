@@ -1,0 +1,13 @@
+// What must run before a stack can grow.
+#pragma once
+
+#include "strategies/implementation.hpp"
+
+namespace growstack {
+
+/// Installs the fault handler, starts the helper thread if the strategy needs it and whatever else
+/// the strategy needs, and gives this thread an alternate signal stack. Idempotent. Throws
+/// std::system_error.
+void start_handler(const Implementation& implementation);
+
+}  // namespace growstack

@@ -1,0 +1,83 @@
+#include "strategies/userfault_filled.hpp"
+
+#include "errors.hpp"
+#include "memory/vm.hpp"
+#include "strategies/limit_raised.hpp"
+
+#include <cerrno>
+#include <string>
+
+namespace growstack {
+namespace {
+
+using handler::Filling;
+
+std::string why_refused(int error) {
+  switch (error) {
+    case EPERM:
+      return "userfaultfd is forbidden here: by a seccomp filter, as in many containers, or, on "
+             "kernels before 5.11, because vm.unprivileged_userfaultfd is 0";
+    case ENOSYS:
+      return "this kernel is built without userfaultfd";
+    default:
+      return "this kernel's userfaultfd does not know what is needed (Linux 5.9 does)";
+  }
+}
+
+}  // namespace
+
+void UserfaultFilled::start() const {
+  bool is_refused = false;
+  if (const int error = handler::start_userfault(kind_, is_refused); is_refused) {
+    fail(error, std::string(description().name) + ": " + why_refused(error));
+  } else if (error != 0) {
+    fail_for_thread(
+        error, std::string(description().name) + ": cannot start the thread of a userfaultfd", 0);
+  }
+}
+
+int UserfaultFilled::open(const Bounds& bounds, const Layout&, const StackOptions& options,
+                          std::uintptr_t& limit) const noexcept {
+  limit = bounds.base - options.policy.initial_commit;
+  return handler::fill_missing_pages(kind_, Filling::page_of_zeros, limit, bounds.base);
+}
+
+int UserfaultFilled::commit(const handler::SlotRecord& slot, const Layout&,
+                            handler::Step step) const noexcept {
+  const std::size_t largest_step = slot.largest_step.load(std::memory_order_relaxed);
+  const std::uintptr_t middle =
+      step.end - step.begin > largest_step ? step.begin + largest_step : step.end;
+  const int error = handler::fill_missing_pages(kind_, Filling::memory, step.begin, middle);
+  return error == 0 ? handler::fill_missing_pages(kind_, Filling::page_of_zeros, middle, step.end)
+                    : error;
+}
+
+int UserfaultFilled::trim(handler::SlotRecord& slot, const Layout&,
+                          std::uintptr_t keep_from) const noexcept {
+  const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
+  const auto discard_all = [&] { return vm::discard(floor, keep_from - floor); };
+  return keep_from <= slot.limit.load(std::memory_order_acquire)
+             ? discard_all()
+             : with_limit_raised(slot, keep_from, discard_all);
+}
+
+int UserfaultFilled::discard(std::uintptr_t begin, std::size_t size) const noexcept {
+  int error = vm::discard(begin, size);
+  if (error == 0) {
+    error = handler::fill_missing_pages(kind_, Filling::page_of_zeros, begin, begin + size);
+  }
+  return error == ENOENT ? 0 : error;  // ENOENT: nobody watches, in a forked child
+}
+
+int UserfaultFilled::watch(std::uintptr_t begin, std::size_t size) const noexcept {
+  int error = vm::commit_uncharged(begin, size, vm::Pages::small);
+  if (error == 0) {
+    error = handler::watch_missing_pages(kind_, begin, size);
+    if (error != 0) {
+      static_cast<void>(vm::decommit(begin, size, vm::Pages::small));
+    }
+  }
+  return error;
+}
+
+}  // namespace growstack

@@ -1,0 +1,70 @@
+// userfault_signal: userfaultfd with UFFD_FEATURE_SIGBUS. The kernel raises SIGBUS at a missing
+// page, and the fault handler fills it. A guard needs no mapping: pages that are never filled are
+// one.
+#include "errors.hpp"
+#include "memory/vm.hpp"
+#include "strategies/core_dumps.hpp"
+#include "strategies/guard.hpp"
+#include "strategies/userfault_filled.hpp"
+
+#include <growstack/handler/handler.hpp>
+
+#include <csignal>
+
+namespace growstack {
+namespace {
+
+constexpr StrategyDescription userfault_signal{
+    .strategy = Strategy::userfault_signal,
+    .name = "userfault_signal",
+    .description = "userfaultfd: the fault handler fills pages at SIGBUS; no mapping a stack",
+    .least_kernel = "5.9",
+    .event = GrowthEvent::bus_error,
+    .largest_factor = 2,  // what is committed is filled: too much of it would be memory
+    .automatic_rank = 2};
+
+class UserfaultSignal final : public UserfaultFilled {
+ public:
+  constexpr UserfaultSignal() noexcept
+      : UserfaultFilled(userfault_signal, handler::UserfaultKind::signal) {}
+
+  void start() const override {
+    if (const int error = handler::install(SIGBUS); error != 0) {
+      fail_for_thread(error, "userfault_signal: cannot install the SIGBUS handler", 0);
+    }
+    UserfaultFilled::start();
+  }
+
+  [[nodiscard]] int prepare(const Bounds& bounds, const Layout&) const noexcept override {
+    const int error = watch(bounds.guard, bounds.base - bounds.guard);
+    if (error == 0) {
+      split_for_core_dumps(bounds);
+      // Pages that are never filled are a guard already, as long as somebody watches them. If the
+      // kernel has markers, these also hold in a child that closes our descriptor, or that was made
+      // by a bare clone(2), so that nothing of ours ran in it.
+      static_cast<void>(install_guard(bounds, vm::Pages::small));
+    }
+    return error;
+  }
+
+  /// Discards every page: between two stacks all pages of the slot are missing.
+  [[nodiscard]] int close(const handler::SlotRecord& slot, const Layout&) const noexcept override {
+    const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
+    return vm::discard(floor, slot.base.load(std::memory_order_relaxed) - floor);
+  }
+
+  void forget(std::uintptr_t begin, std::size_t size) const noexcept override {
+    handler::forget_missing_pages(begin, size);
+  }
+};
+
+constinit const UserfaultSignal instance;
+
+}  // namespace
+
+template <>
+const Implementation& implementation_of<Strategy::userfault_signal>() noexcept {
+  return instance;
+}
+
+}  // namespace growstack
