@@ -22,7 +22,7 @@ struct Faulter : Contender {
   std::vector<double> with_many{};
 };
 
-/// So many other mappings in the process, while everybody has a turn.
+/// A part of a round: so many other mappings in the process, while everybody has a turn.
 struct Setting {
   std::size_t mappings;
   std::vector<double> Faulter::*nanoseconds;
@@ -73,8 +73,9 @@ nlohmann::json measure(const nlohmann::json& request, Progress& progress) {
 /// Chooses those that commit by mprotect in two threads or in one, or by madvise; and the baseline,
 /// whose faults the kernel serves.
 std::vector<Subject> subjects(const Session& session) {
-  return session.strategies(
-      [](Strategy each) { return grows_in_huge_pages(each) || each == baseline; });
+  return session.strategies([](const StrategyDescription& each) {
+    return grows_in_huge_pages(each) || each.strategy == baseline;
+  });
 }
 
 std::vector<Row> rows(const Outcome& its, const Outcomes&) {

@@ -117,14 +117,17 @@ struct Samples {
 nlohmann::json result_of(const Samples& samples, const Samples& bare, const std::string& subject) {
   const double least = bench::percentile(samples.medians, 0);
   const double most = bench::percentile(samples.medians, 1);
-  nlohmann::json result{
-      {"burst", bench::median(samples.burst)},
-      {"cold", bench::median(samples.cold)},
-      {"least", least},
-      {"most", most},
-      {"range", fmt::format("{} - {}", grouped(least), grouped(most))},
-      {"served_by",
-       is_strategy(subject, is_served_by_monitor) ? "a monitor" : samples.served_by()}};
+  nlohmann::json result{{"burst", bench::median(samples.burst)},
+                        {"cold", bench::median(samples.cold)},
+                        {"least", least},
+                        {"most", most},
+                        {"range", fmt::format("{} - {}", grouped(least), grouped(most))},
+                        {"served_by", is_strategy(subject,
+                                                  [](const StrategyDescription& each) {
+                                                    return each.event == GrowthEvent::monitor;
+                                                  })
+                                          ? "a monitor"
+                                          : samples.served_by()}};
   if (!bare.burst.empty()) {
     result["floor"] = bench::median(bare.burst);
     result["burst_ratio"] = bench::median(samples.burst) / bench::median(bare.burst);

@@ -283,9 +283,12 @@ Table table(const Outcomes& all) {
 }
 
 std::vector<std::string> remarks(const Outcomes& all) {
-  std::vector<std::string> sentences{fmt::format("throughput: {}.", throughput_note(all.front())),
-                                     fmt::format("{}: {}.", split_stack_name, split_stack_note)};
+  std::vector<std::string> sentences;
+  std::string throughput;
   for (const Outcome& its : all) {
+    if (its.name == throughput_name(its.subject.name)) {
+      throughput = fmt::format("throughput: {}.", throughput_note(its));
+    }
     for (const Depth& depth : depths) {
       const std::string refusal = its.text(path(depth, "refusal"));
       sentences.push_back(refusal.empty() ? ""
@@ -293,6 +296,10 @@ std::vector<std::string> remarks(const Outcomes& all) {
                                                         in_units(depth.bytes), refusal));
     }
   }
+  sentences.push_back(throughput);
+  sentences.push_back(find(all, split_stack_name) == nullptr
+                          ? ""
+                          : fmt::format("{}: {}.", split_stack_name, split_stack_note));
   return sentences;
 }
 

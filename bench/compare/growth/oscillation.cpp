@@ -157,8 +157,7 @@ std::vector<Row> rows(const Outcome& its, const Outcomes&) {
                               its.cell("resident", grouped), in_units(excursion),
                               in_units(across_huge.from))),
           its.row("oscillate_far_ratio", path(far_down, "ratio").c_str(), "ratio",
-                  there_and_back(far_down) +
-                      ", trim_current() each time to never: no aim, for the reader")};
+                  there_and_back(far_down) + ", trim_current() each time to never; it has no aim")};
 }
 
 constexpr double nanoseconds_per_us = 1000;

@@ -103,8 +103,8 @@ void add_rows(Session& session, const std::vector<Column>& columns) {
   }
 }
 
-/// Answers {"promise", "subject", "quick"} with {name of each promise that has the same experiment:
-/// its cell's [value, word, note]}.
+/// {"promise", "subject", "quick"} to {name of each promise with the same experiment: its cell's
+/// [value, word, note]}.
 nlohmann::json measure(const nlohmann::json& request, Progress&) {
   const auto asked = sharing(request.at("promise"));
   const Fate fate =

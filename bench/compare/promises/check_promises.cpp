@@ -20,7 +20,7 @@ constexpr const char* promises =
 void check(growstack::compare::ResultFile& file) {
   for (const growstack::StrategyDescription& strategy : growstack::strategies()) {
     const std::string name(strategy.name);
-    const double guarded = name == "heap" ? 0 : 1;
+    const double guarded = strategy.guarded ? 1 : 0;
     file.expect(name, promises, "promise_");
     for (const char* const promise : {"promise_overflow_detected", "promise_overflow_reported",
                                       "promise_neighbour_safe", "promise_probed_jump_detected"}) {

@@ -185,7 +185,6 @@ const Registered registered(
      .rows = rows,
      .lines = "program, run on",
      .columns = columns,
-     .remarks = [](const Outcomes& all) { return std::vector{why_they_died(all)}; },
      .aims = []() -> std::vector<Aim> {
        const std::string base(name(baseline));
        const Noise noise = noise_in(base, "grow_ratio_again_64MiB");

@@ -45,7 +45,7 @@ constexpr const char* child_mark = "--child";
 
 /// Returns false if the child took too long and was killed.
 bool ended_in_time(pid_t child, std::chrono::milliseconds patience) {
-  // By its number, because glibc 2.36 declares pidfd_open wrongly for C++.
+  // Calls it by its number, because glibc 2.36 declares pidfd_open wrongly for C++.
   const auto process = static_cast<int>(syscall(SYS_pidfd_open, child, 0));
   bench::require(process >= 0, "pidfd_open");
   pollfd ended{.fd = process, .events = POLLIN, .revents = 0};

@@ -151,10 +151,9 @@ void compare(const Measurement& measurement, Session& session) {
   }
   session.progress().say(measurement.name);
   const Outcomes all = measurement.ask(measurement, session, subjects);
-  std::vector<std::string> remarks;
-  if (measurement.remarks != nullptr) {
-    remarks = measurement.remarks(all);
-  }
+  std::vector<std::string> remarks =
+      measurement.remarks != nullptr ? measurement.remarks(all) : std::vector<std::string>();
+  std::erase(remarks, "");
   for (const Outcome& outcome : all) {
     if (!outcome.ok()) {
       remarks.push_back(fmt::format("{}: {}.", outcome.name, outcome.failure));
@@ -167,7 +166,9 @@ void compare(const Measurement& measurement, Session& session) {
   }
   session.print_title(measurement.title, measurement.what);
   session.print(table_of(measurement, all));
-  session.print_sentences(remarks);
+  if (!remarks.empty()) {
+    session.print_sentences(remarks);
+  }
 }
 
 Outcomes ask_together(const Measurement& self, const Session& session,
@@ -258,18 +259,6 @@ void add_section(Table& table, const Outcomes& all, const std::string& heading,
     }
     return cells;
   });
-}
-
-std::string why_they_died(const Outcomes& all) {
-  for (const Outcome& its : all) {
-    if (!its.ok() && its.subject.unsupported.empty() &&
-        is_strategy(its.subject.name, needs_stack_limit)) {
-      return its.subject.name +
-             " died because nothing reserves the address space below a MAP_GROWSDOWN mapping. "
-             "Whatever the program maps there ends the growth.";
-    }
-  }
-  return {};
 }
 
 }  // namespace growstack::compare

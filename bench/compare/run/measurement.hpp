@@ -74,7 +74,7 @@ struct Measurement;
 
 /// Asks one child about all subjects and the base: {"subjects": names, "rounds": n}. The answer is
 /// an array; turns.hpp makes it. If that child dies, asks one child about each subject and the
-/// base, so that only the subject is lost which kills its child.
+/// base: then only the subject that kills its child is lost.
 [[nodiscard]] Outcomes ask_together(const Measurement& self, const Session& session,
                                     const std::vector<Subject>& subjects);
 
@@ -108,13 +108,13 @@ struct Measurement {
   std::vector<Row> (*rows)(const Outcome& outcome, const Outcomes& all) = nullptr;
   const char* lines = "";             ///< the title of the column with the names
   std::span<const Column> columns{};  ///< the other columns
-  /// Makes a table that is not one line for each outcome. Null for `lines` and `columns`.
+  /// Makes the table. If it is null, there is one line for each outcome, of `lines` and `columns`.
   Table (*table)(const Outcomes& all) = nullptr;
-  /// Returns what a reader of the table must know besides. Null for nothing.
+  /// Returns what a reader of the table must know besides. If it is null, that is nothing.
   std::vector<std::string> (*remarks)(const Outcomes& all) = nullptr;
-  /// Returns what is meant to be reached. Null for nothing.
+  /// Returns what is meant to be reached. If it is null, that is nothing.
   std::vector<Aim> (*aims)() = nullptr;
-  /// Does all that the parent does, for a group that has a shape of its own. Null for all others.
+  /// Does all that the parent does. It is null unless a group needs a shape of its own (promises).
   void (*compare_otherwise)(Session& session) = nullptr;
 };
 
@@ -150,8 +150,5 @@ void add_section(Table& table, const Outcomes& all, const std::string& heading,
 void add_section(Table& table, const Outcomes& all, const std::string& heading,
                  const std::vector<std::string>& paths, std::string (*format)(double),
                  double unit = 1);
-
-/// Returns why grows_down died, if it did; empty otherwise.
-[[nodiscard]] std::string why_they_died(const Outcomes& all);
 
 }  // namespace growstack::compare

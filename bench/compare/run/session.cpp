@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <iterator>
-#include <utility>
 
 namespace growstack::compare {
 
@@ -23,9 +22,9 @@ std::vector<Subject> Session::included(const Condition& condition) const {
   return chosen;
 }
 
-std::vector<Subject> Session::strategies(bool (*takes_part)(Strategy)) const {
+std::vector<Subject> Session::strategies(Trait takes_part) const {
   return included([&](const Subject& each) {
-    return each.strategy && (takes_part == nullptr || takes_part(*each.strategy));
+    return each.strategy && (takes_part == nullptr || is_strategy(each.name, takes_part));
   });
 }
 
@@ -65,11 +64,9 @@ void Session::print(const Table& table) {
 }
 
 void Session::print_sentences(const std::vector<std::string>& sentences) {
-  bool first = true;
+  fmt::print("\n");
   for (const std::string& each : sentences) {
-    if (!each.empty()) {
-      fmt::print("{}{}\n", std::exchange(first, false) ? "\n" : "", folded(each, 2));
-    }
+    fmt::print("{}\n", folded(each, 2));
   }
   std::fflush(stdout);
 }

@@ -26,7 +26,7 @@ class Session {
   /// Returns whether --only names the subject, or there is no --only.
   [[nodiscard]] bool includes(std::string_view name) const;
   /// Returns the included strategies; only those of which `takes_part` is true, if it is given.
-  [[nodiscard]] std::vector<Subject> strategies(bool (*takes_part)(Strategy) = nullptr) const;
+  [[nodiscard]] std::vector<Subject> strategies(Trait takes_part = nullptr) const;
   /// Returns the included subjects that make_stack knows.
   [[nodiscard]] std::vector<Subject> stacks() const;
   /// Returns the subject of that name if it is included.

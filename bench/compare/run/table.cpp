@@ -54,12 +54,6 @@ std::string short_number(double number) {
 
 std::string yes_or_no(double number) { return number == 1 ? "yes" : "NO"; }
 
-std::string cell(const std::optional<double>& figure, std::string (*format)(double)) {
-  return figure ? format(*figure) : "-";
-}
-
-std::string in_percent(double ratio) { return fmt::format("{:.1f} %", 100 * std::abs(ratio - 1)); }
-
 std::string in_units(std::uint64_t bytes) {
   constexpr std::array<std::string_view, 5> units{"bytes", "KiB", "MiB", "GiB", "TiB"};
   std::size_t unit = 0;

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -52,12 +51,6 @@ template <int digits>
 
 /// Writes "yes" for 1 and "NO" for 0.
 [[nodiscard]] std::string yes_or_no(double number);
-
-/// Writes a figure in one of the ways above; "-" if there is none.
-[[nodiscard]] std::string cell(const std::optional<double>& figure, std::string (*format)(double));
-
-/// Writes how far a ratio is from 1: "2.8 %".
-[[nodiscard]] std::string in_percent(double ratio);
 
 /// Writes bytes in the largest unit that divides them: "64 MiB".
 [[nodiscard]] std::string in_units(std::uint64_t bytes);

@@ -104,7 +104,7 @@ class Results {
     return all_.emplace_back(
         nlohmann::json{{"name", contender.name}, {"subject", contender.subject}});
   }
-  /// Says why contenders took part no longer, for those that did not.
+  /// Adds the refusals of those contenders that have one.
   template <class AnyContender>
   void add_refusals(const std::vector<AnyContender>& contenders) {
     for (const AnyContender& each : contenders) {

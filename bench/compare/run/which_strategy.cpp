@@ -14,14 +14,14 @@ struct Choice {
 
 using Ranking = std::vector<std::pair<double, std::string>>;
 
-/// Returns the guarded strategies that have a metric and of which `takes_part` is true, those with
-/// the least first.
-Ranking by_least(const Rows& rows, const std::string& metric, bool (*takes_part)(Strategy)) {
+/// Returns the guarded strategies that have a metric, those with the least first; only those of
+/// which `takes_part` is true, if it is given.
+Ranking by_least(const Rows& rows, const std::string& metric, Trait takes_part = nullptr) {
   Ranking all;
   for (const StrategyDescription& each : strategies()) {
     const std::string name(each.name);
     const auto value = rows.value(name, metric);
-    if (value && has_guard(each.strategy) && takes_part(each.strategy)) {
+    if (value && each.guarded && (takes_part == nullptr || takes_part(each))) {
       all.emplace_back(*value, name);
     }
   }
@@ -29,8 +29,7 @@ Ranking by_least(const Rows& rows, const std::string& metric, bool (*takes_part)
   return all;
 }
 
-/// Recommends the first one. `because` has places for its figure and for what follows about the
-/// second one.
+/// Recommends the first one, and names the second one. `because` has a place for the figure.
 std::optional<Choice> first_of(const Ranking& all, const char* because,
                                std::string (*format)(double)) {
   if (all.empty()) {
@@ -47,12 +46,11 @@ std::optional<Choice> for_deep_stacks(const Rows& rows) {
 }
 
 std::optional<Choice> for_no_wait(const Rows& rows) {
-  return first_of(by_least(rows, "fault_ns", has_guard), "{} ns for the first touch of a page",
-                  grouped);
+  return first_of(by_least(rows, "fault_ns"), "{} ns for the first touch of a page", grouped);
 }
 
 std::optional<Choice> for_short_fibers(const Rows& rows) {
-  return first_of(by_least(rows, "spawn_ns", has_pools),
+  return first_of(by_least(rows, "spawn_ns"),
                   "{} ns for a fiber's whole life on a stack from a StackPool", grouped);
 }
 
@@ -61,7 +59,7 @@ std::optional<Choice> for_short_fibers(const Rows& rows) {
 std::optional<Choice> for_many_stacks(const Rows& rows) {
   std::optional<Choice> choice;
   double most = 0;
-  for (const auto& [nanoseconds, name] : by_least(rows, "create_ns", has_pools)) {
+  for (const auto& [nanoseconds, name] : by_least(rows, "create_ns")) {
     const auto count = rows.value(name, "live_stacks");
     if (count && count == rows.value(name, "guards") && *count > most) {
       most = *count;

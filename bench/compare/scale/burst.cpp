@@ -88,15 +88,15 @@ std::vector<Row> rows(const Outcome& its, const Outcomes&) {
 }
 
 constexpr std::array columns{Column{"stacks", "count", grouped},
-                             Column{"MiB resident: before", "before/stacks", decimals<2>, mebibyte},
-                             Column{"all of them deep", "peak/stacks", decimals<2>, mebibyte},
-                             Column{"all given back", "returned/stacks", decimals<2>, mebibyte},
-                             Column{"a second later", "after/stacks", decimals<2>, mebibyte},
-                             Column{"of the process", "after/process", decimals<2>, mebibyte},
-                             Column{"live or warm", "kept", grouped},
-                             Column{"allowed to those = 1", "ratio", decimals<2>},
-                             Column{"ns to give one back", "return_ns", grouped},
-                             Column{"pairs with system calls", "system_calls/count", grouped}};
+                             Column{"before", "before/stacks", decimals<2>, mebibyte},
+                             Column{"all deep", "peak/stacks", decimals<2>, mebibyte},
+                             Column{"given back", "returned/stacks", decimals<2>, mebibyte},
+                             Column{"1 s later", "after/stacks", decimals<2>, mebibyte},
+                             Column{"process", "after/process", decimals<2>, mebibyte},
+                             Column{"kept", "kept", grouped},
+                             Column{"allowed = 1", "ratio", decimals<2>},
+                             Column{"ns to give back", "return_ns", grouped},
+                             Column{"system calls", "system_calls/count", grouped}};
 
 const Registered registered(
     {.name = "burst",
@@ -105,7 +105,10 @@ const Registered registered(
      .what =
          "Stacks of a pool go down to 64 KiB and stay, as many as have room in half of the memory "
          "available. Then all are given back to the pool, whose retention is 100 ms, and for a "
-         "second one stack is acquired and given back each millisecond.",
+         "second one stack is acquired and given back each millisecond. MiB: resident in stacks, "
+         "and after the second in the whole process. kept: the stacks that are live or warm then; "
+         "each of them may have what the policy commits at first (allowed = 1). system calls: in "
+         "so many of the next 1,000 pairs the thread made one.",
      .subjects = the_one_for_many,
      .ask = ask_each,
      .request = [](const Session& session, const Subject&) -> nlohmann::json {
@@ -113,6 +116,7 @@ const Registered registered(
      },
      .measure = measure,
      .rows = rows,
+     .lines = "MiB",
      .columns = columns,
      .aims = []() -> std::vector<Aim> {
        return {{"resident after a burst, warm stacks = 1", value_of("rss_after_burst_ratio"),

@@ -10,7 +10,7 @@
 
 namespace growstack::compare {
 
-/// One of them.
+/// A stack of a crowd.
 struct Member {
   std::uintptr_t floor = 0;  ///< the lowest address that code may use; the guard lies right below
   Suspended code{};          ///< waits on the stack; a thread has none that takes errands

@@ -36,7 +36,7 @@ IdleFiber idle_fiber(StackPool& pool) {
   return {.stack = std::move(stack), .code = code};
 }
 
-/// Returns the resident pages of a fiber.
+/// Returns how many resident pages a fiber has.
 nlohmann::json resident_pages(const std::vector<IdleFiber>& fibers) {
   std::vector<double> pages;
   for (const IdleFiber& fiber : fibers) {

@@ -28,7 +28,7 @@ constexpr std::size_t large_guard = 64 * kibibyte;
 
 // ---- in the child -------------------------------------------------------------------------------
 
-/// How far it comes, and what stops it.
+/// How many stacks were made, and why there are no more.
 struct Gathering {
   std::size_t count = 0;
   double nanoseconds = 0;  // each

@@ -162,14 +162,14 @@ Timing peer_fibers(const std::string& subject) {
 // ---- in the child: rounds -----------------------------------------------------------------------
 
 /// One thing that a subject does. A subject that has pools does several.
-struct Doer : Contender {
+struct Activity : Contender {
   Timing (*prepare)(const std::string& subject) = nullptr;
   Timing time{};
   unsigned times = 0;  // in a round
 };
 
-std::vector<Doer> all_doers(const nlohmann::json& subjects) {
-  std::vector<Doer> all;
+std::vector<Activity> all_activities(const nlohmann::json& subjects) {
+  std::vector<Activity> all;
   for (const std::string subject : subjects) {
     if (!strategy_from_name(subject)) {
       all.push_back({{subject, subject}, peer_fibers});
@@ -189,31 +189,31 @@ std::vector<Doer> all_doers(const nlohmann::json& subjects) {
 
 /// Returns the nanoseconds of so many. It does them three times, so that other work of the machine
 /// does not decide how often something is done in a round.
-double time_of(const Doer& doer, unsigned times) {
-  const auto once = [&] { return doer.time(times) * times; };
+double time_of(const Activity& activity, unsigned times) {
+  const auto once = [&] { return activity.time(times) * times; };
   return std::min({once(), once(), once()});
 }
 
 /// Prepares, and finds out how often it can be done in the time of a round.
-void warm_up(Doer& doer) {
+void warm_up(Activity& activity) {
   constexpr double round_nanoseconds = 2e6;
   constexpr unsigned most_times = 1'000'000;
   constexpr unsigned factor = 4;
-  doer.time = doer.prepare(doer.subject);
+  activity.time = activity.prepare(activity.subject);
   unsigned times = 16;
-  double nanoseconds = time_of(doer, times);
+  double nanoseconds = time_of(activity, times);
   while (times < most_times && nanoseconds * factor < round_nanoseconds) {
     times *= factor;
-    nanoseconds = time_of(doer, times);
+    nanoseconds = time_of(activity, times);
   }
-  doer.times = std::max(
+  activity.times = std::max(
       1U, static_cast<unsigned>(times * std::min(1.0 * factor, round_nanoseconds / nanoseconds)));
 }
 
 /// Returns how many times as much two threads do in the same time as one, in the fastest tenth of
 /// the rounds: whenever something else has a processor, two threads share the other one, which has
 /// nothing to do with the pool.
-std::optional<double> gain(const Doer* one, const Doer* two) {
+std::optional<double> gain(const Activity* one, const Activity* two) {
   constexpr double fastest = 0.1;
   if (one == nullptr || two == nullptr || std::thread::hardware_concurrency() < 2) {
     return std::nullopt;
@@ -222,23 +222,23 @@ std::optional<double> gain(const Doer* one, const Doer* two) {
          bench::percentile(two->nanoseconds, fastest);
 }
 
-nlohmann::json result_of(const std::vector<Doer>& all, const std::string& subject) {
-  const Doer& base = *find(all, base_name);
+nlohmann::json result_of(const std::vector<Activity>& all, const std::string& subject) {
+  const Activity& base = *find(all, base_name);
   nlohmann::json result = times(*find(all, subject), base);
   if (result.contains("refusal")) {
     return result;
   }
-  if (const Doer* const twin = find(all, again(subject))) {
+  if (const Activity* const twin = find(all, again(subject))) {
     set(result, "noise", bench::median_ratio(twin->nanoseconds, base.nanoseconds));
   }
   const auto does = [&](const char* what) {
-    const Doer* const its = find(all, subject + what);
+    const Activity* const its = find(all, subject + what);
     return its != nullptr && its->refusal.empty() ? its : nullptr;
   };
-  if (const Doer* const its = does(", fresh")) {
+  if (const Activity* const its = does(", fresh")) {
     result["fresh_ns"] = bench::median(its->nanoseconds);
   }
-  if (const Doer* const its = does(", pairs")) {
+  if (const Activity* const its = does(", pairs")) {
     result["pair_ns"] = bench::median(its->nanoseconds);
     set(result, "threads_ratio", gain(does(", one thread"), does(", two threads")));
     StackPool pool(small_stacks(subject));
@@ -253,11 +253,12 @@ nlohmann::json result_of(const std::vector<Doer>& all, const std::string& subjec
 /// has "noise".
 nlohmann::json measure(const nlohmann::json& request, Progress& progress) {
   raise_limits_for_stacks(pooled_reserve);
-  std::vector<Doer> all = all_doers(request.at("subjects"));
+  std::vector<Activity> all = all_activities(request.at("subjects"));
   Turns turns(progress);
   turns.take(1, "spawn:", all, warm_up);
-  turns.take(request.at("rounds"), "spawn:", all,
-             [](Doer& doer) { doer.nanoseconds.push_back(doer.time(doer.times)); });
+  turns.take(request.at("rounds"), "spawn:", all, [](Activity& activity) {
+    activity.nanoseconds.push_back(activity.time(activity.times));
+  });
   Results results;
   for (const std::string subject : request.at("subjects")) {
     results.of({subject, subject}).update(result_of(all, subject));
@@ -326,11 +327,12 @@ const Registered registered(
      .what =
          "A fiber of Boost.Context gets a warm stack of 64 KiB, with a guard page where there are "
          "guards, writes 256 bytes there, ends, and the stack goes back: to a StackPool, or to a "
-         "peer's allocator. A thread is created and joined. made fresh: on a Stack made for the "
-         "fiber. A pair is acquire() and the return alone. two threads: how many times as many "
-         "pairs they do together as one does, in the fastest tenth of the rounds; not on one "
-         "processor. system calls: in so many of 1,000 pairs the thread made one. The figures are "
-         "medians of rounds in which all take turns.",
+         "peer's allocator. A thread is created and joined. again: measured twice; smaller "
+         "differences mean nothing. made fresh: on a Stack made for the fiber. A pair is acquire() "
+         "and the return alone. two threads: how many times as many pairs they do together as one "
+         "does, in the fastest tenth of the rounds; not on one processor. system calls: in so many "
+         "of 1,000 pairs the thread made one. The figures are medians of rounds in which all take "
+         "turns.",
      .subjects = pooled_and_peers,
      .base = boost_pooled_name,
      .rounds = {100, 20},

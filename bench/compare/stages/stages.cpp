@@ -19,7 +19,7 @@ namespace {
 constexpr std::size_t depth = 64 * mebibyte;
 constexpr std::size_t guard = 64 * kibibyte;
 
-/// Left at the far end, for the frames that wait there.
+/// Room at the far end for the frames that wait there.
 constexpr std::size_t margin = 32 * kibibyte;
 
 constexpr std::array stages{"created", "deep", "returned", "trimmed", "released"};
@@ -113,8 +113,8 @@ nlohmann::json measure(const nlohmann::json& request, Progress&) {
 // ---- in the parent ------------------------------------------------------------------------------
 
 struct Kind {
-  const char* heading;
-  const char* member;  // of what was seen at a stage
+  const char* heading;  // none: only for the JSON file
+  const char* member;   // of what was seen at a stage
   const char* metric;
 };
 
@@ -122,7 +122,7 @@ constexpr std::array kinds{Kind{"RSS: in physical memory", "resident", "stage_rs
                            Kind{"charged: counts against the commit limit; the others have none",
                                 "charged", "stage_charged_"},
                            Kind{"Kbytes: address space, guard included", "mapped", "stage_mapped_"},
-                           Kind{"Dirty: written to", "dirty", "stage_dirty_"}};
+                           Kind{nullptr, "dirty", "stage_dirty_"}};
 
 std::string path(const char* stage, const Kind& kind) {
   return fmt::format("{}/{}", stage, kind.member);
@@ -147,7 +147,9 @@ Table table(const Outcomes& all) {
     for (const char* const stage : stages) {
       paths.push_back(path(stage, kind));
     }
-    add_section(table, all, kind.heading, paths, grouped, kibibyte);
+    if (kind.heading != nullptr) {
+      add_section(table, all, kind.heading, paths, grouped, kibibyte);
+    }
   }
   return table;
 }
@@ -168,8 +170,7 @@ const Registered registered(
      },
      .measure = measure,
      .rows = rows,
-     .table = table,
-     .remarks = [](const Outcomes& all) { return std::vector{why_they_died(all)}; }});
+     .table = table});
 
 }  // namespace
 }  // namespace growstack::compare

@@ -23,8 +23,6 @@ namespace {
 
 using bench::address_of;
 
-// ---- the library's own --------------------------------------------------------------------------
-
 class StrategyStack final : public AnyStack {
  public:
   StrategyStack(Strategy strategy, const StackRequest& request)
@@ -52,8 +50,6 @@ class StrategyStack final : public AnyStack {
  private:
   Stack stack_;
 };
-
-// ---- threads ------------------------------------------------------------------------------------
 
 /// Runs body on a thread of its own, to its end. Throws what body throws.
 void run_on_thread(ThreadAttributes& attributes, const std::function<void()>& body) {
@@ -131,8 +127,6 @@ class GlibcThreadOnOurMemory final : public AnyStack {
   std::size_t bytes_;
   void* memory_ = nullptr;
 };
-
-// ---- Boost.Context ------------------------------------------------------------------------------
 
 /// A stack of one of Boost's allocators.
 template <class Allocator>

@@ -9,7 +9,7 @@
 namespace growstack::compare {
 
 std::vector<Subject> the_one_for_many(const Session& session) {
-  return session.strategies([](Strategy strategy) { return strategy == many; });
+  return session.strategies([](const StrategyDescription& each) { return each.strategy == many; });
 }
 
 std::vector<Subject> pooled_and_peers(const Session& session) {
@@ -31,8 +31,9 @@ PoolOptions small_stacks(const std::string& strategy) {
 }
 
 nlohmann::json count_system_calls(StackPool& pool) {
+  constexpr unsigned pairs = 1000;
   try {
-    return {{"count", bench::runs_with_system_calls(pairs_counted, [&] { pair(pool); })}};
+    return {{"count", bench::runs_with_system_calls(pairs, [&] { pair(pool); })}};
   } catch (const std::exception& error) {
     return {{"refusal", error.what()}};
   }

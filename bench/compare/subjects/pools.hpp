@@ -17,10 +17,7 @@ namespace growstack::compare {
 /// What servers give to their smallest fibers.
 inline constexpr std::size_t pooled_reserve = 64 * kibibyte;
 
-/// The strategy for very many stacks.
-inline constexpr Strategy many = Strategy::guard_markers;
-
-/// Returns that strategy if it is included.
+/// Returns the strategy for very many stacks if it is included.
 [[nodiscard]] std::vector<Subject> the_one_for_many(const Session& session);
 
 /// Returns the strategies that have pools, and the peers boost_pooled_fixedsize, boost_fixedsize,
@@ -33,11 +30,8 @@ inline constexpr Strategy many = Strategy::guard_markers;
 /// Acquires a stack and gives it back.
 inline void pair(StackPool& pool) { const Stack stack = pool.acquire(); }
 
-/// How many pairs count_system_calls runs.
-inline constexpr unsigned pairs_counted = 1000;
-
-/// Counts the pairs in which the calling thread makes a system call: {"count"}, or {"refusal"} if
-/// that cannot be known here. The pool must be warm.
+/// Counts in how many of 1,000 pairs the calling thread makes a system call: {"count"}, or
+/// {"refusal"} if that cannot be known here. The pool must be warm.
 [[nodiscard]] nlohmann::json count_system_calls(StackPool& pool);
 
 }  // namespace growstack::compare

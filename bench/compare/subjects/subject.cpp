@@ -87,9 +87,9 @@ std::vector<std::string> all_subject_names() {
   return names;
 }
 
-bool is_strategy(std::string_view name, bool (*trait)(Strategy)) {
+bool is_strategy(std::string_view name, Trait trait) {
   const std::optional<Strategy> strategy = strategy_from_name(name);
-  return strategy && trait(*strategy);
+  return strategy && trait(*describe(*strategy));
 }
 
 void raise_limits_for_stacks(std::uint64_t bytes) {
@@ -116,8 +116,9 @@ std::string stack_limit_note(const Subject& subject, std::uint64_t bytes) {
 
 bench::Pages pages_taken_by(std::string_view subject, std::uint64_t depth,
                             const GrowthPolicy& policy) {
-  const bool may_be_huge = policy.huge_from != 0 && (is_strategy(subject, grows_in_huge_pages) ||
-                                                     subject == name(Strategy::demand_paging_huge));
+  const bool may_be_huge =
+      policy.huge_from != 0 &&
+      is_strategy(subject, [](const StrategyDescription& each) { return each.huge_pages; });
   return may_be_huge && depth > policy.huge_from ? bench::Pages::huge : bench::Pages::single;
 }
 

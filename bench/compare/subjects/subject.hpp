@@ -43,7 +43,7 @@ inline constexpr std::string_view bare_handler_name = "bare_handler";
 [[nodiscard]] std::vector<std::string> all_subject_names();
 
 /// Returns whether a strategy of that name has that trait; false for a peer.
-[[nodiscard]] bool is_strategy(std::string_view name, bool (*trait)(Strategy));
+[[nodiscard]] bool is_strategy(std::string_view name, Trait trait);
 
 /// Raises the soft limits that stacks of that size need, as far as they can be raised. For a child
 /// that makes stacks of any subject. Throws std::system_error.
@@ -61,7 +61,7 @@ void raise_limits_for_stacks(std::uint64_t bytes);
 /// Returns the strategy of a name that a child got from its parent. Throws std::invalid_argument.
 [[nodiscard]] Strategy strategy_named(const std::string& name);
 
-/// The child's task: {"strategy"} to {"unsupported", "lacking"}.
+/// Answers {"strategy"} with {"unsupported", "lacking"}. This is a task for a child.
 [[nodiscard]] nlohmann::json try_strategy(const nlohmann::json& request, Progress& progress);
 
 }  // namespace growstack::compare

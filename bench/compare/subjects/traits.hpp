@@ -1,4 +1,5 @@
-// What a measurement must know about a strategy before it measures.
+// What a measurement must know about a strategy before it measures: conclusions from what the
+// library says about its strategies.
 #pragma once
 
 #include <growstack/strategy.hpp>
@@ -8,38 +9,37 @@ namespace growstack::compare {
 /// The strategy that all ratios of growth are relative to.
 inline constexpr Strategy baseline = Strategy::demand_paging;
 
+/// The strategy for very many stacks.
+inline constexpr Strategy many = Strategy::guard_markers;
+
+/// Answers a question about a strategy.
+using Trait = bool (*)(const StrategyDescription& strategy);
+
 /// Returns whether our fault handler commits its stacks, in huge pages where the policy says so.
-constexpr bool grows_in_huge_pages(Strategy strategy) {
-  return strategy == Strategy::pipe_helper || strategy == Strategy::in_handler ||
-         strategy == Strategy::guard_markers;
+constexpr bool grows_in_huge_pages(const StrategyDescription& strategy) {
+  return strategy.event == GrowthEvent::segmentation_fault && strategy.huge_pages;
 }
 
 /// Returns whether its stacks get memory only when they are used.
-constexpr bool gets_memory_late(Strategy strategy) {
-  return strategy != Strategy::locked && strategy != Strategy::heap;
+constexpr bool gets_memory_late(const StrategyDescription& strategy) {
+  return strategy.own_address_space && !strategy.locks_memory;
 }
 
-/// Returns whether a trim gives memory back and leaves the stack as usable as before. After a trim
-/// of grows_down something else may be mapped in the hole.
-constexpr bool trims_safely(Strategy strategy) {
-  return gets_memory_late(strategy) && strategy != Strategy::grows_down;
+/// Returns whether a trim gives memory back and leaves the stack as usable as before. If the
+/// reservation is not kept, something else may be mapped in the hole.
+constexpr bool trims_safely(const StrategyDescription& strategy) {
+  return strategy.trims && strategy.keeps_reservation;
 }
 
-/// Returns whether a StackPool has its stacks; stack_pool.hpp says why some have none.
-constexpr bool has_pools(Strategy strategy) {
-  return strategy != Strategy::grows_down && strategy != Strategy::heap;
+/// Returns whether only RLIMIT_STACK bounds its stacks.
+constexpr bool needs_stack_limit(const StrategyDescription& strategy) {
+  return strategy.charge == DataCharge::nothing;
 }
 
-/// Returns whether it has a guard, so that an overflow cannot pass unnoticed.
-constexpr bool has_guard(Strategy strategy) { return strategy != Strategy::heap; }
+constexpr bool needs_lock_limit(const StrategyDescription& strategy) {
+  return strategy.locks_memory;
+}
 
-/// Returns whether a thread of ours serves its faults, and no signal is raised.
-constexpr bool is_served_by_monitor(Strategy strategy) { return strategy == Strategy::userfault; }
-
-/// Returns whether RLIMIT_STACK bounds its stacks.
-constexpr bool needs_stack_limit(Strategy strategy) { return strategy == Strategy::grows_down; }
-
-/// Returns whether RLIMIT_MEMLOCK bounds its stacks.
-constexpr bool needs_lock_limit(Strategy strategy) { return strategy == Strategy::locked; }
+constexpr bool has_pools(const StrategyDescription& strategy) { return strategy.pools(); }
 
 }  // namespace growstack::compare
