@@ -46,6 +46,15 @@ bool is_kept(const Promise& promise, const Cell& cell) {
   return is_yes_or_no(promise) && cell.value == (promise.unit == deaths ? 0.0 : 1.0);
 }
 
+constexpr std::size_t width_of_titles = 39;
+
+/// Returns the characters that a column takes in a table.
+std::size_t width_of(const Column& column) {
+  constexpr std::size_t widest_cell = 11;  // "written[10]"
+  constexpr std::size_t gap = 2;
+  return gap + std::max(widest_cell, column.subject.name.size());
+}
+
 void print_table(Session& session, std::span<const Column> columns) {
   std::vector<std::string> titles{"promise"};
   for (const Column& column : columns) {
@@ -125,9 +134,12 @@ void print(Session& session, const std::vector<Column>& columns) {
   for (const Family& family : families()) {
     session.print_sentences({fmt::format("{}. {}", family.title, family.setting)});
   }
-  constexpr std::size_t widest = 5;  // columns
-  for (std::size_t from = 0; from < columns.size(); from += widest) {
-    print_table(session, std::span(columns).subspan(from, std::min(widest, columns.size() - from)));
+  for (std::size_t from = 0, to = 0; from < columns.size(); from = to) {
+    std::size_t width = width_of_titles;
+    do {
+      width += width_of(columns[to++]);
+    } while (to < columns.size() && width + width_of(columns[to]) <= text_width);
+    print_table(session, std::span(columns).subspan(from, to - from));
   }
   session.print_sentences({"notes/promises.md explains each row."});
 }
