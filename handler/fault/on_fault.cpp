@@ -15,9 +15,9 @@
 //     mprotect, madvise, ioctl           Operations::commit       bare system calls, not listed:
 //                                                                 they touch no memory of libc's
 //     futex                              is_writable              as above
-//     rt_sigprocmask                     commit_ahead             a bare system call that the
-//     kernel
-//                                                                 refuses: it changes no mask
+//     rt_sigprocmask                     commit_ahead             a bare system call, which the
+//                                                                 kernel refuses: it changes no
+//                                                                 mask
 //     sigaction, pthread_sigmask         forwarding               listed
 //     gettid, rt_tgsigqueueinfo          forwarding               bare system calls
 //     sigpending, clock_gettime          report                   listed
@@ -32,8 +32,8 @@
 //
 // libc's own write, ppoll and sigtimedwait are cancellation points. Operations::plan and ::commit
 // are the range's; lib/ keeps the same rules. What would be unsafe is done beforehand, in an
-// ordinary thread: in this folder only warm_up_unwinder() and prepare_filling() do so. They may
-// allocate, and map memory. errno is kept. No other thread-local variable is touched.
+// ordinary thread: in this folder by warm_up_unwinder() and prepare_filling(), which may allocate
+// and map memory. errno is kept. No other thread-local variable is touched.
 #include "fault/on_fault.hpp"
 
 #include <growstack/handler/classify.hpp>
