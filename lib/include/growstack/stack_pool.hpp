@@ -55,7 +55,7 @@ struct PoolOptions {
   std::size_t budget = std::numeric_limits<std::size_t>::max();
   /// How fast idle stacks give their memory back. At first as many stacks may be in use or warm as
   /// were in use at the same time. After each interval at most half as many may be so as before,
-  /// but never fewer than are in use. Stacks in the   caches of threads count as in use. From 0 to
+  /// but never fewer than are in use. Stacks in the caches of threads count as in use. From 0 to
   /// a year. 0: idle stacks stay warm until trim().
   std::chrono::milliseconds retention{10'000};
 };
