@@ -12,11 +12,13 @@ namespace {
 /// Two places, used in turn, so that a fault that is being forwarded reads the old action
 /// undisturbed while a new one is set.
 struct Previous {
-  struct sigaction actions[2];
+  struct sigaction actions[2]{};
   std::atomic<unsigned> current{0};
 };
-Previous before_segv;
-Previous before_bus;
+// Initialised before any code runs: a stack with static storage may install the handler before the
+// static objects of this file would be made.
+constinit Previous before_segv;
+constinit Previous before_bus;
 
 Previous& before(int signal) noexcept { return signal == SIGBUS ? before_bus : before_segv; }
 

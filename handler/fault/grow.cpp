@@ -35,7 +35,7 @@ int commit_by_committer(const Range& range, SlotRecord& slot, Step step) noexcep
 }
 
 int grow_by(Commit commits, const Range& range, SlotRecord& slot, std::uintptr_t address) noexcept {
-  for (;;) {
+  for (bool declined = false;;) {
     const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
     const Step step = range.operations->plan(range, slot, address);
     if (step.begin <= address && address < step.end) {
@@ -45,9 +45,12 @@ int grow_by(Commit commits, const Range& range, SlotRecord& slot, std::uintptr_t
     if (limit_now <= address) {
       return 0;  // another thread was first
     }
-    if (limit_now == limit) {
+    // Once is not enough: another thread may have grown the stack while plan() looked, and a trim
+    // may have put the limit back since.
+    if (limit_now == limit && declined) {
       return EDOM;  // the plan would decline for ever
     }
+    declined = limit_now == limit;
   }
 }
 

@@ -5,7 +5,7 @@
 namespace growstack::handler {
 namespace {
 
-Trace trace;
+constinit Trace trace;
 
 /// Walking takes about 0.2 us a frame: seconds at most.
 constexpr std::size_t most_frames = std::size_t{16} * 1024 * 1024;
@@ -24,7 +24,7 @@ _Unwind_Reason_Code keep_frame(_Unwind_Context* context, void* argument) {
     return _URC_NO_REASON;
   }
   if (trace.total == most_frames) {
-    trace.whole = false;
+    trace.is_cut = true;
     return _URC_END_OF_STACK;
   }
   const auto* const frame = reinterpret_cast<const void*>(address);
@@ -45,7 +45,7 @@ Trace& the_trace() noexcept { return trace; }
 // runaway recursion one wants to know who began it.
 void collect_trace(std::uintptr_t program_counter) noexcept {
   trace.total = 0;
-  trace.whole = true;
+  trace.is_cut = false;
   Walk walk{.program_counter = program_counter};
   _Unwind_Backtrace(keep_frame, &walk);
 }

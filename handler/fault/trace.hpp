@@ -21,10 +21,10 @@ enum class SymbolState : std::uint32_t { parked = 0, requested, done, failed, en
 /// thread before `requested`. Addresses beyond the first are return addresses.
 struct Trace {
   static constexpr std::size_t capacity = std::size_t{32} * 1024;
-  std::size_t total = 0;        ///< frames that were walked
-  bool whole = true;            ///< the walk reached the outer end
-  const void* inner[capacity];  ///< frames 0 and up
-  const void* outer[capacity];  ///< the last ones: frame n, from `capacity` on, at n % capacity
+  std::size_t total = 0;          ///< frames that were walked
+  bool is_cut = false;            ///< the walk ended before the outer end
+  const void* inner[capacity]{};  ///< frames 0 and up
+  const void* outer[capacity]{};  ///< the last ones: frame n, from `capacity` on, at n % capacity
 
   [[nodiscard]] std::size_t inner_count() const noexcept { return std::min(total, capacity); }
   [[nodiscard]] std::size_t outer_count() const noexcept {

@@ -85,7 +85,7 @@ void print_trace() {
                 trace.outer + outer_count);
     print({trace.outer, outer_count}, first_outer);
   }
-  if (!trace.whole) {
+  if (trace.is_cut) {
     say("  ...      (and more: the walk was ended after " + with_thousands(trace.total) +
         " frames)");
   }

@@ -57,7 +57,7 @@ void Arena::charge_new_stack(std::uint32_t index, const Bounds& bounds, std::uin
 
 // ---- what faults ask for ------------------------------------------------------------------------
 
-constexpr handler::Operations Arena::operations{
+constinit const handler::Operations Arena::operations{
     .plan = &Arena::plan, .commit = &Arena::commit, .on_overflow = handler::report_overflow};
 
 handler::Step Arena::plan(const handler::Range& range, const handler::SlotRecord& slot,
