@@ -110,8 +110,8 @@ struct Operations {
   ///
   /// A step counts only if `address` lies in it. Any other step declines, an empty one too. Then
   /// the fault is done if the limit is at or below `address` by now, because another thread was
-  /// first. If the limit changed since plan() was asked, plan() is asked again. Otherwise the fault
-  /// ends in on_overflow() with EDOM.
+  /// first. Otherwise plan() is asked again. If it declines twice in a row, and the limit changed
+  /// neither time while it looked, the fault ends in on_overflow() with EDOM.
   Step (*plan)(const Range& range, const SlotRecord& slot, std::uintptr_t address) noexcept;
 
   /// Makes `step` readable and writable. Idempotent. Returns 0 or an errno.
