@@ -21,8 +21,9 @@ int commit_here(const Range& range, SlotRecord& slot, Step step) noexcept {
   return error;
 }
 
-/// Commits in the thread that the range names.
-int commit(const Range& range, SlotRecord& slot, Step step) noexcept {
+/// Commits in the thread that the range's committer names. If that is the helper, and it is missing
+/// or gives no answer in time, commits in the calling thread.
+int commit_by_committer(const Range& range, SlotRecord& slot, Step step) noexcept {
   if (range.committer == Committer::helper) {
     if (const std::optional<int> answer = commit_by_helper(range, slot, step)) {
       tally.by_helper.add_one();
@@ -56,7 +57,7 @@ int grow_by(Commit commits, const Range& range, SlotRecord& slot, std::uintptr_t
 }  // namespace
 
 int grow(const Range& range, SlotRecord& slot, std::uintptr_t address) noexcept {
-  return grow_by(commit, range, slot, address);
+  return grow_by(commit_by_committer, range, slot, address);
 }
 
 int grow_here(const Range& range, SlotRecord& slot, std::uintptr_t address) noexcept {

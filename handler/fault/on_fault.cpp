@@ -1,7 +1,8 @@
 // The way of a fault, top to bottom. notes/life-of-a-fault.md walks the same steps.
 //
-// Everything in this folder runs in a signal handler, on the alternate stack, with every signal
-// blocked. It takes no lock, allocates nothing and calls nothing but what this box lists:
+// What a fault calls runs in a signal handler, on the alternate stack, with every signal blocked.
+// It takes no lock, allocates nothing and calls nothing but what this box lists. commit_ahead() may
+// run in any thread and in any signal handler, so it keeps the same rules:
 //
 //     call                               who                      why it is safe
 //     ---------------------------------  -----------------------  --------------------------------
@@ -14,6 +15,9 @@
 //     mprotect, madvise, ioctl           Operations::commit       bare system calls, not listed:
 //                                                                 they touch no memory of libc's
 //     futex                              is_writable              as above
+//     rt_sigprocmask                     commit_ahead             a bare system call, which the
+//                                                                 kernel refuses: it changes no
+//                                                                 mask
 //     sigaction, pthread_sigmask         forwarding               listed
 //     gettid, rt_tgsigqueueinfo          forwarding               bare system calls
 //     sigpending, clock_gettime          report                   listed
@@ -28,8 +32,8 @@
 //
 // libc's own write, ppoll and sigtimedwait are cancellation points. Operations::plan and ::commit
 // are the range's; lib/ keeps the same rules. What would be unsafe is done beforehand, in an
-// ordinary thread (warm_up_unwinder, prepare_filling). errno is kept. No other thread-local
-// variable is touched.
+// ordinary thread: in this folder by warm_up_unwinder() and prepare_filling(), which may allocate
+// and map memory. errno is kept. No other thread-local variable is touched.
 #include "fault/on_fault.hpp"
 
 #include <growstack/handler/classify.hpp>

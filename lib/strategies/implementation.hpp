@@ -3,8 +3,8 @@
 //
 // To add a strategy: an enumerator before Strategy::automatic; one file here, with a description, a
 // class derived from Implementation, and implementation_of<Strategy::...>(); that file's line in
-// CMakeLists.txt; a row in tests/support/each_strategy.hpp. If one of these is missing, the linker
-// or a test names it.
+// CMakeLists.txt; its traits and its name in tests/support/each_strategy.hpp (notes/changing.md).
+// If one of these is missing, the linker or a test names it.
 #pragma once
 
 #include "memory/vm.hpp"

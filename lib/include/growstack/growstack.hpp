@@ -13,8 +13,9 @@
 //       std::printf("%d\n", growstack::call(options, depth, 10'000'000));
 //     }
 //
-// The picture in growstack/handler/slot.hpp explains the words base, limit, floor, guard, reserved,
-// committed and resident.
+// The picture in growstack/handler/slot.hpp explains the words base, limit, floor, guard and
+// committed. Reserved is the address space from floor to base. Resident is what is in physical
+// memory now.
 #pragma once
 
 #include <growstack/attach.hpp>

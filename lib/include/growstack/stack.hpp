@@ -23,7 +23,9 @@ class StackAccess;  // the library's own way in
 
 /// Counts what happened to one stack, and tells its sizes. Sizes are in bytes, without the guard.
 struct StackCounters {
-  /// Faults of ours that grew the stack; 0 for strategies that grow without such faults.
+  /// Growth faults that we served; 0 for strategies that grow without such faults. A fault counts
+  /// before the stack grows, so it counts also if the growth then fails. The growth for a signal's
+  /// frame that did not fit does not count.
   std::uint32_t growth_faults = 0;
   /// Growth faults by a thread that ran on another stack. `growth_faults` includes them.
   std::uint32_t remote_growth_faults = 0;
@@ -108,16 +110,18 @@ class GROWSTACK_EXPORT Stack {
   /// Returns what happened to the stack so far, and its sizes.
   [[nodiscard]] StackCounters counters() const noexcept;
 
-  /// Gives all memory back except the initial commit, and makes that not resident. Nothing may run
-  /// on the stack, and nothing may be suspended there. Not from a signal handler. Returns success;
-  /// EBUSY while a call() runs on the stack; ENOTSUP for Strategy::locked and Strategy::heap; or
-  /// the errno of mmap(2), munmap(2) or madvise(2).
+  /// Gives all memory back. The initial commit stays committed, but its memory is given back too.
+  /// Nothing may run on the stack, and nothing may be suspended there. Not from a signal handler.
+  /// Returns success; EBUSY while a call() runs on the stack; ENOTSUP for Strategy::locked and
+  /// Strategy::heap; or the errno of mmap(2), munmap(2) or madvise(2).
   [[nodiscard]] std::error_code trim() noexcept;
 
-  /// Gives memory back while the stack is suspended with its stack pointer at `stack_pointer`: all
-  /// memory below that, and what is committed beyond the policy's headroom below it. Not from a
-  /// signal handler. Returns success; EINVAL if the pointer is not into this stack; ENOTSUP for
-  /// Strategy::locked and Strategy::heap; or the errno of mmap(2), munmap(2) or madvise(2).
+  /// Gives memory back while the stack is suspended with its stack pointer at `stack_pointer`.
+  /// Gives back all physical memory below the pointer, except the red zone. Keeps the policy's
+  /// `headroom` bytes below it committed, without memory. (A pool's stack also keeps its initial
+  /// commit committed.) Not from a signal handler. Returns success; EINVAL if the pointer is not
+  /// into this stack; ENOTSUP for Strategy::locked and Strategy::heap; or the errno of mmap(2),
+  /// munmap(2) or madvise(2).
   [[nodiscard]] std::error_code trim_below(const void* stack_pointer) noexcept;
 
   /// Gives memory back on the stack that the caller runs on: everything well below the current

@@ -47,15 +47,16 @@ struct PoolOptions {
   /// How many stacks there may be, live and idle ones together.
   std::size_t most_stacks = std::numeric_limits<std::size_t>::max();
   /// How many bytes live and idle stacks may have committed together. A stack that would grow
-  /// beyond it has overflowed: that is reported, and ends the process, without the choice being
-  /// left to the OOM killer. Memory that the kernel supplies on its own is counted when the stack
+  /// beyond it has overflowed: that is reported, and ends the process, so that the OOM killer never
+  /// chooses a process. Memory that the kernel supplies on its own is counted when the stack
   /// is made: all of the reserve for demand_paging, demand_paging_huge and locked. guard_markers
   /// counts all of the reserve once a stack is deeper than its faults tell, which is 256 KiB with
   /// the pooled policy.
   std::size_t budget = std::numeric_limits<std::size_t>::max();
-  /// How fast idle stacks give their memory back. As many stacks stay warm as were in use at the
-  /// same time; each interval halves that number, down to the number in use now. Stacks in the
-  /// caches of threads count as in use. From 0 to a year. 0: idle stacks stay warm until trim().
+  /// How fast idle stacks give their memory back. At first as many stacks may be in use or warm as
+  /// were in use at the same time. After each interval at most half as many may be so as before,
+  /// but never fewer than are in use. Stacks in the caches of threads count as in use. From 0 to
+  /// a year. 0: idle stacks stay warm until trim().
   std::chrono::milliseconds retention{10'000};
 };
 

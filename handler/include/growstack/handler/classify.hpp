@@ -11,10 +11,10 @@
 
 namespace growstack::handler {
 
-/// What the faulting instruction did.
+/// Tells what the faulting instruction did.
 enum class Access : std::uint8_t { read, write, execute };
 
-/// What the kernel told about a SIGSEGV or SIGBUS, in plain values.
+/// Holds what the kernel told about a SIGSEGV or SIGBUS, in plain values.
 struct Fault {
   int signal = SIGSEGV;                ///< SIGSEGV or SIGBUS
   std::uintptr_t address = 0;          ///< si_addr
@@ -28,7 +28,7 @@ struct Fault {
   bool page_present = false;
 };
 
-/// What a fault turns out to be.
+/// Tells what a fault turns out to be.
 enum class Outcome : std::uint8_t {
   growth,     ///< commit and resume
   overflow,   ///< the stack reached its floor
@@ -40,22 +40,23 @@ enum class Outcome : std::uint8_t {
   foreign,            ///< not ours: forward
 };
 
-/// A slot's words, read once.
+/// Holds a slot's words, read once.
 struct SlotView {
-  std::uintptr_t base = 0;           ///< see SlotRecord
-  std::uintptr_t floor = 0;          ///< see SlotRecord
-  std::uintptr_t guard = 0;          ///< see SlotRecord
-  std::uintptr_t limit = 0;          ///< see SlotRecord
-  std::size_t largest_step = 0;      ///< see SlotRecord
-  Growth growth = Growth::by_fault;  ///< see SlotRecord
+  std::uintptr_t base = 0;   ///< highest address: where the stack starts
+  std::uintptr_t floor = 0;  ///< lowest address that the stack may ever use
+  std::uintptr_t guard = 0;  ///< lowest address of the slot
+  std::uintptr_t limit = 0;  ///< lowest committed address
+  /// Bytes below `limit` in which a touch by a thread that runs elsewhere still counts as growth.
+  std::size_t largest_step = 0;
+  Growth growth = Growth::by_fault;  ///< who makes uncommitted memory usable at a touch
 };
 
 /// Reads a slot's words. Any thread, signal handlers included.
 [[nodiscard]] GROWSTACK_EXPORT SlotView view(const SlotRecord& slot) noexcept;
 
 /// How far below its own stack pointer code may touch the stack and still grow it, in bytes.
-/// Compilers touch a frame above the stack pointer; hand-written prologues and the kernel's old
-/// rule allowed a little below.
+/// Compiled code moves the stack pointer first and touches afterwards. Hand-written code may touch
+/// a little below it, as the kernel's old rule allowed.
 inline constexpr std::size_t reach_below_stack_pointer = std::size_t{64} * 1024;
 
 /// Returns true if the fault, by its si_code and address alone, may be the kernel's word that a

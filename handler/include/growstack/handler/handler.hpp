@@ -1,7 +1,7 @@
 // The process-wide fault handler: install it, attach threads to it, ask what it saw.
 //
-// Installing is the first use of anything that grows by fault; growstack::growstack does it for
-// you. Everything here can also be used alone, with ranges of your own (ranges.hpp).
+// The first stack of growstack::growstack installs the handler. Call install() yourself only if you
+// use the handler alone, with ranges of your own (ranges.hpp).
 #pragma once
 
 #include <growstack/export.hpp>
@@ -49,9 +49,9 @@ namespace growstack::handler {
 /// stack itself, or an errno of mmap(2), sigaltstack(2), pthread_key_create(3).
 [[nodiscard]] GROWSTACK_EXPORT int attach_thread() noexcept;
 
-/// Memory for the alternate signal stack of a thread that is still to be started. So if that memory
-/// cannot be had, the thread that asks for it gets the error. Owns the memory until a thread takes
-/// it.
+/// Holds memory for the alternate signal stack of a thread that is still to be started. The
+/// creating thread calls reserve(), so it gets the error, not the new thread. Owns the memory until
+/// a thread takes it.
 class GROWSTACK_EXPORT AlternateStackMemory {
  public:
   /// Owns no memory yet.
@@ -99,19 +99,22 @@ class GROWSTACK_EXPORT AlternateStackMemory {
 /// thread: the kernel's frame and room for the handler and a report. Any thread.
 [[nodiscard]] GROWSTACK_EXPORT std::size_t least_alternate_stack_size() noexcept;
 
-/// What happened in this process since it started. Each number is a statistic, exact if nothing
-/// faults meanwhile.
+/// Counts what happened in this process since it started. Each number is a statistic, exact if
+/// nothing faults meanwhile.
 struct Counters {
-  std::uint64_t growth = 0;         ///< faults that grew a stack
-  std::uint64_t remote_growth = 0;  ///< growth by a thread that ran elsewhere
+  /// Growth faults. Each one counts before the stack grows, so it counts also if the growth then
+  /// fails. The growth for a lost signal frame does not count here.
+  std::uint64_t growth = 0;
+  std::uint64_t remote_growth = 0;  ///< growth faults by a thread that ran elsewhere
   /// Faults on memory that another thread had just committed, or that somebody had given back to
   /// the kernel (userfault_signal).
   std::uint64_t spurious = 0;
   /// Signals that the kernel dropped because a stack had no room for their frame.
   std::uint64_t lost_signal_frame = 0;
-  std::uint64_t foreign = 0;    ///< faults forwarded
-  std::uint64_t overflow = 0;   ///< faults at the end of a stack
-  std::uint64_t by_helper = 0;  ///< growths committed by the helper thread
+  std::uint64_t foreign = 0;   ///< faults forwarded
+  std::uint64_t overflow = 0;  ///< faults at the end of a stack
+  /// Growths that the helper thread answered. Those that it refused count, too.
+  std::uint64_t by_helper = 0;
   /// Growths meant for the helper but committed by the faulting thread: after a fork, with the pipe
   /// closed or full, or when the helper gave no answer in time.
   std::uint64_t helper_missing = 0;

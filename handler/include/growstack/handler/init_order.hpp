@@ -3,8 +3,8 @@
 //
 // Such objects are not local statics, because a child that is forked while another thread makes one
 // would find it half made for ever. Handlers of pthread_atfork(3) that prepare for a fork run in
-// the reverse order of their registration. So an object that takes its lock before another one
-// comes later here.
+// the reverse order of their registration. So if object A takes its lock before object B at a fork,
+// A has the larger number.
 #pragma once
 
 namespace growstack::handler {

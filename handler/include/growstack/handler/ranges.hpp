@@ -14,7 +14,7 @@ namespace growstack::handler {
 
 // ---- for owners: any thread, not from a signal handler ------------------------------------------
 
-/// What add_range() is to register.
+/// Describes the range that add_range() registers.
 struct RangeDescription {
   std::uintptr_t begin = 0;    ///< lowest address, a multiple of range_alignment
   std::size_t size = 0;        ///< bytes, a multiple of range_alignment
@@ -22,7 +22,7 @@ struct RangeDescription {
   /// Bytes, a multiple of the page size. There are as many slots as there is room for.
   std::size_t slot_size = 0;
   const Operations* operations = nullptr;    ///< how its slots grow; must stay for ever
-  Committer committer = Committer::handler;  ///< which thread calls Operations::commit
+  Committer committer = Committer::handler;  ///< which thread commits after a growth fault
   void* owner = nullptr;                     ///< for the operations
   const char* kind = "";  ///< what its stacks are, for debuggers; must outlive the range
 };
@@ -38,14 +38,15 @@ GROWSTACK_EXPORT void remove_range(Range& range) noexcept;
 /// Returns the number of ranges that are registered now. Any thread.
 [[nodiscard]] GROWSTACK_EXPORT std::size_t range_count() noexcept;
 
-/// The stack that publish() makes known.
+/// Describes the stack that publish() makes known.
 struct SlotDescription {
-  std::uintptr_t base = 0;           ///< see SlotRecord
-  std::uintptr_t floor = 0;          ///< see SlotRecord
-  std::uintptr_t guard = 0;          ///< see SlotRecord
-  std::uintptr_t limit = 0;          ///< see SlotRecord
-  std::size_t largest_step = 0;      ///< see SlotRecord
-  Growth growth = Growth::by_fault;  ///< see SlotRecord
+  std::uintptr_t base = 0;   ///< highest address: where the stack starts
+  std::uintptr_t floor = 0;  ///< lowest address that the stack may ever use
+  std::uintptr_t guard = 0;  ///< lowest address of the slot
+  std::uintptr_t limit = 0;  ///< lowest address that is committed at the start
+  /// Bytes below `limit` in which a touch by a thread that runs elsewhere still counts as growth.
+  std::size_t largest_step = 0;
+  Growth growth = Growth::by_fault;  ///< who makes uncommitted memory usable at a touch
   std::string_view name;             ///< cut to max_name_length
 };
 
@@ -63,8 +64,8 @@ GROWSTACK_EXPORT void retire(Range& range, std::uint32_t index) noexcept;
 
 // ---- for faults: any thread, signal handlers included -------------------------------------------
 
-/// The live slot that contains an address, held so that it cannot be retired meanwhile. Any thread,
-/// signal handlers included. Hold it briefly.
+/// Finds the live slot that contains an address, and holds it so that it cannot be retired
+/// meanwhile. Any thread, signal handlers included. Hold it briefly.
 class GROWSTACK_EXPORT PinnedSlot {
  public:
   /// Pins the slot that the address lies in, if it lies in one.

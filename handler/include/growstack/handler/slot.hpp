@@ -5,7 +5,7 @@
 //
 //     high addresses
 //       base        highest address of a stack: where it starts
-//         committed     readable and writable, charged, may or may not be resident yet
+//         committed     readable and writable, may or may not be resident yet
 //       limit       lowest committed address: moves down as the stack grows, up as it is trimmed
 //         uncommitted   reserved address space: a touch here is a growth fault
 //       floor       lowest address the stack may ever use
@@ -25,13 +25,13 @@ namespace growstack::handler {
 struct Fault;
 struct Range;
 
-/// Addresses [begin, end), page aligned, that one growth commits. Empty if begin == end.
+/// Holds the addresses [begin, end), page aligned, that one growth commits. Empty if begin == end.
 struct Step {
   std::uintptr_t begin = 0;  ///< lowest address
   std::uintptr_t end = 0;    ///< first address that is not in it
 };
 
-/// Who makes uncommitted memory usable at a touch.
+/// Names who makes uncommitted memory usable at a touch.
 enum class Growth : std::uint8_t {
   by_fault,      ///< our fault path, told by SIGSEGV (PROT_NONE, guard markers)
   by_bus_error,  ///< our fault path, told by SIGBUS (userfaultfd with UFFD_FEATURE_SIGBUS)
@@ -39,13 +39,15 @@ enum class Growth : std::uint8_t {
   by_kernel,     ///< the kernel on its own (demand paging, MAP_GROWSDOWN)
 };
 
-/// Which thread calls Operations::commit.
+/// Names the thread that calls Operations::commit after a growth fault that raised a signal. Only a
+/// growth fault asks for it: see Operations::commit for the other callers.
 enum class Committer : std::uint8_t {
   handler,  ///< the thread that faulted, in the signal handler
-  helper,   ///< the helper thread, at the other end of the pipe
+  helper,  ///< the helper thread, at the other end of the pipe; if it is missing or gives no answer
+           ///< in time, the thread that faulted
 };
 
-/// What becomes of a fault after Operations::on_overflow.
+/// Tells what becomes of a fault after Operations::on_overflow.
 enum class Disposition : std::uint8_t {
   forward,  ///< it is forwarded as a foreign fault is, so that the process dies as it always did
 };
@@ -53,8 +55,8 @@ enum class Disposition : std::uint8_t {
 /// The longest stack name that is kept, in bytes without the terminating zero.
 inline constexpr std::size_t max_name_length = 39;
 
-/// One stack as the fault path sees it. Records are type-stable: they are never freed, but reused
-/// with a new generation.
+/// Describes one stack as the fault path sees it. Records are type-stable: they are never freed,
+/// but reused with a new generation.
 ///
 /// The owner writes the geometry (base, floor, guard, largest_step, growth, name) while the
 /// generation is even. Faulting threads read it after they saw the generation odd *and* pinned the
@@ -71,6 +73,8 @@ struct alignas(128) SlotRecord {
   /// The lowest value that `limit` had in this tenancy. Written with `limit`, read by anyone.
   std::atomic<std::uintptr_t> high_water{0};
   /// Bytes below `limit` in which a touch by a thread that runs elsewhere still counts as growth.
+  /// For stacks on userfaultfd, lib/ also fills at most this much with memory in one commit
+  /// (UserfaultFilled::commit).
   std::atomic<std::size_t> largest_step{0};
   /// Odd while a stack lives here. publish() and retire() raise it; everyone else only compares.
   std::atomic<std::uint32_t> generation{0};
@@ -87,7 +91,7 @@ struct alignas(128) SlotRecord {
   std::atomic<std::uint32_t> unseen_growth{0};
   /// How the stack grows.
   std::atomic<Growth> growth{Growth::by_fault};
-  /// Range::owner, from publish() on.
+  /// A copy of Range::owner; publish() sets it.
   std::atomic<void*> owner{nullptr};
   /// The owner's: what it charged for the slot. Nothing in the handler library reads or writes it.
   std::atomic<std::size_t> charged_bytes{0};
@@ -97,21 +101,25 @@ struct alignas(128) SlotRecord {
 inline constexpr std::uint32_t grown_mark = 1U << 31U;
 static_assert(sizeof(SlotRecord) == 128, "two cache lines: a million of them must stay affordable");
 
-/// What a range's owner supplies: how its stacks grow and how they end. Every function may run in a
-/// signal handler, so it takes no lock and allocates nothing. The table must stay for ever once a
-/// range has it, because a fault may still use it after the range was removed.
+/// Tells how the stacks of a range grow and how they end. The range's owner supplies it. Every
+/// function may run in a signal handler, so it takes no lock and allocates nothing. The table must
+/// stay for ever once a range has it, because a fault may still use it after the range was removed.
 struct Operations {
   /// Returns which addresses to commit for a touch at `address`: the growth policy. Pure. Never
   /// returns addresses below the floor.
   ///
   /// A step counts only if `address` lies in it. Any other step declines, an empty one too. Then
   /// the fault is done if the limit is at or below `address` by now, because another thread was
-  /// first. If the limit changed since plan() was asked, plan() is asked again. Otherwise the fault
-  /// ends in on_overflow() with EDOM.
+  /// first. Otherwise plan() is asked again. If it declines twice in a row, and the limit changed
+  /// neither time while it looked, the fault ends in on_overflow() with EDOM.
   Step (*plan)(const Range& range, const SlotRecord& slot, std::uintptr_t address) noexcept;
 
-  /// Moves `step` from Reserved to Committed, in the thread that Range::committer names.
-  /// Idempotent. Returns 0 or an errno.
+  /// Makes `step` readable and writable. Idempotent. Returns 0 or an errno.
+  ///
+  /// Usually the thread that Range::committer names calls it. The thread that faulted calls it if
+  /// the helper is missing, and for a page that was given back to the kernel. The monitor thread
+  /// calls it for Growth::by_monitor, and commit_ahead() calls it in its own caller's thread. Two
+  /// threads may call it for one slot at once.
   int (*commit)(const Range& range, const SlotRecord& slot, Step step) noexcept;
 
   /// Called when the stack cannot grow. `context` is the ucontext_t of the signal handler, with the
@@ -125,7 +133,7 @@ struct Operations {
                              int error) noexcept;
 };
 
-/// Address space, aligned to `range_alignment`, that is cut into equal slots. Ranges are
+/// Describes address space, aligned to `range_alignment`, that is cut into equal slots. Ranges are
 /// type-stable as their slots are, and a record keeps the same arrays for its life: `slots[i]` and
 /// `pins[i]` are always there to read, for every i < capacity.
 struct Range {
@@ -141,7 +149,7 @@ struct Range {
 
   // Constant from the moment a slot is published to the moment the last one is retired.
   const Operations* operations = nullptr;    ///< the owner's
-  Committer committer = Committer::handler;  ///< which thread calls Operations::commit
+  Committer committer = Committer::handler;  ///< which thread commits after a growth fault
   void* owner = nullptr;                     ///< for the operations
   const char* kind = "";                     ///< what its stacks are, for debuggers
 

@@ -20,7 +20,7 @@
 
 namespace growstack::handler {
 
-/// How the kernel asks for a missing page.
+/// Names the way in which the kernel asks for a missing page.
 enum class UserfaultKind : std::uint8_t {
   signal,   ///< the touch raises SIGBUS
   monitor,  ///< the touch waits for our monitor thread
@@ -43,7 +43,7 @@ enum class UserfaultKind : std::uint8_t {
 /// thread, not from a signal handler.
 GROWSTACK_EXPORT void forget_missing_pages(std::uintptr_t begin, std::size_t size) noexcept;
 
-/// What missing pages are filled with.
+/// Names what missing pages are filled with.
 enum class Filling : std::uint8_t {
   page_of_zeros,  ///< the kernel's page: it costs no memory, but the first write to it costs a page
                   ///< fault in the kernel
