@@ -36,6 +36,8 @@ class PoolCore final : public RegisteredPool {
  public:
   /// Throws std::system_error, std::bad_alloc.
   explicit PoolCore(const PoolOptions& options);
+  PoolCore(const PoolCore&) = delete;
+  PoolCore& operator=(const PoolCore&) = delete;
 
   /// Ends the pool. The core lives until the last stack that is out has come back.
   void abandon() noexcept;
