@@ -11,10 +11,12 @@
 #include "pool/coarse_clock.hpp"
 #include "sanitizers.hpp"
 
+#include <growstack/handler/ranges.hpp>
 #include <growstack/stack.hpp>
 #include <growstack/stack_pool.hpp>
 
 #include <algorithm>
+#include <exception>
 #include <mutex>
 
 namespace growstack {
@@ -54,6 +56,16 @@ namespace {
   close_single_stack(slot);
 }
 
+/// Gives a stack back to its pool, or ends it.
+[[gnu::always_inline]] inline void end_tenancy(OpenSlot slot,
+                                               const std::string* fallback_reason) noexcept {
+  if (PoolCore* const pool = slot.arena().pool; pool != nullptr) {
+    pool->release(slot);
+  } else {
+    end_single_stack(slot, fallback_reason);
+  }
+}
+
 }  // namespace
 
 handler::SlotRecord* StackPool::acquire_slot() { return &core_->acquire().record(); }
@@ -63,15 +75,22 @@ handler::SlotRecord* StackPool::acquire_slot(std::string_view name) {
 }
 
 Stack::~Stack() {
-  if (slot_ == nullptr) {
-    return;
+  if (slot_ != nullptr) {
+    end_tenancy(OpenSlot(slot_), fallback_reason_);
   }
-  const OpenSlot slot(slot_);
-  if (PoolCore* const pool = slot.arena().pool; pool != nullptr) {
-    pool->release(slot);
-  } else {
-    end_single_stack(slot, fallback_reason_);
+}
+
+detail::ReleasedStack detail::acquire_released(StackPool& pool) {
+  const OpenSlot slot = pool.core_->acquire();
+  return {.base = reinterpret_cast<void*>(slot.base()), .reserved = slot.base() - slot.floor()};
+}
+
+void detail::end_released(void* base) noexcept {
+  handler::SlotRecord* const slot = handler::live_slot(reinterpret_cast<std::uintptr_t>(base) - 1);
+  if (slot == nullptr) {
+    std::terminate();
   }
+  end_tenancy(OpenSlot(slot), nullptr);
 }
 
 // ---- with care, but without the lock ------------------------------------------------------------

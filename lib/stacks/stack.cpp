@@ -1,6 +1,7 @@
 // Stack: how it begins, and what it tells. It ends in pool/warm_pair.cpp, because most stacks that
 // end go back to a pool.
 #include <growstack/stack.hpp>
+#include <growstack/stack_pool.hpp>
 
 #include "arenas/arena.hpp"
 #include "arenas/single_stacks.hpp"
@@ -67,6 +68,12 @@ void* Stack::release() {
   delete std::exchange(fallback_reason_, nullptr);
   slot_ = nullptr;
   return pointer(slot.floor());
+}
+
+detail::ReleasedStack detail::release(Stack stack) {
+  const ReleasedStack released{.base = stack.base(), .reserved = stack.reserved()};
+  stack.release();
+  return released;
 }
 
 Stack Stack::adopt(const void* address) {

@@ -33,21 +33,11 @@ namespace growstack {
 
 namespace detail {
 
-// These two are local, because they call the library: a plugin that contains a growstack of its own
-// must call that one.
-
-GROWSTACK_LOCAL inline boost::context::stack_context hand_over(Stack stack) {
+inline boost::context::stack_context as_context(ReleasedStack stack) noexcept {
   boost::context::stack_context context;
-  context.size = stack.reserved();
-  context.sp = stack.base();
-  stack.release();
+  context.size = stack.reserved;
+  context.sp = stack.base;
   return context;
-}
-
-/// Ends in std::terminate() if the context has no stack of ours: then somebody's memory was
-/// overwritten.
-GROWSTACK_LOCAL inline void take_back(const boost::context::stack_context& context) noexcept {
-  static_cast<void>(Stack::adopt(static_cast<const std::byte*>(context.sp) - 1));
 }
 
 }  // namespace detail
@@ -79,12 +69,12 @@ class stack_allocator {
   /// Makes a stack. Attaches the calling thread. Throws std::system_error as Stack's constructor
   /// does. Any thread; not from a signal handler.
   [[nodiscard]] boost::context::stack_context allocate() const {
-    return detail::hand_over(Stack(*options_));
+    return detail::as_context(detail::release(Stack(*options_)));
   }
   /// Releases a stack that allocate() made. Nothing may run there. Any thread; not from a signal
   /// handler.
   void deallocate(boost::context::stack_context& context) const noexcept {
-    detail::take_back(context);
+    detail::end_released(context.sp);
   }
 
  private:
@@ -116,12 +106,12 @@ class pooled_stack_allocator {
   /// Acquires a stack. Attaches the calling thread. Throws std::system_error as
   /// StackPool::acquire() does. Any thread; not from a signal handler.
   [[nodiscard]] boost::context::stack_context allocate() const {
-    return detail::hand_over(pool_->acquire());
+    return detail::as_context(detail::acquire_released(*pool_));
   }
   /// Gives a stack that allocate() acquired back to the pool. Nothing may run there. Any thread;
   /// not from a signal handler.
   void deallocate(boost::context::stack_context& context) const noexcept {
-    detail::take_back(context);
+    detail::end_released(context.sp);
   }
 
   /// Returns the pool, for its statistics(), trim() and so on.

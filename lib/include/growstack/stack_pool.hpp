@@ -23,6 +23,28 @@
 namespace growstack {
 
 class PoolCore;
+class StackPool;
+
+namespace detail {
+
+/// Tells where a stack lies that its owner gave up, as allocators of contexts keep it.
+struct ReleasedStack {
+  void* base = nullptr;      ///< highest address
+  std::size_t reserved = 0;  ///< bytes
+};
+
+// One call for each way, because an allocator makes both for every fiber.
+
+/// Gives up the ownership of a stack. Throws what Stack::release() throws.
+[[nodiscard]] GROWSTACK_EXPORT ReleasedStack release(Stack stack);
+/// Acquires a stack of the pool's own name and gives up its ownership. Throws what
+/// StackPool::acquire() throws.
+[[nodiscard]] GROWSTACK_EXPORT ReleasedStack acquire_released(StackPool& pool);
+/// Ends a stack that was given up. Ends in std::terminate() if no stack has this base: then
+/// somebody's memory was overwritten.
+GROWSTACK_EXPORT void end_released(void* base) noexcept;
+
+}  // namespace detail
 
 /// Says what a pool and its stacks shall be. Sizes are in bytes; the library rounds them up to
 /// whole pages. They never include the guard.
@@ -159,6 +181,7 @@ class GROWSTACK_EXPORT StackPool {
   [[nodiscard]] std::size_t reserve() const noexcept;
 
  private:
+  friend detail::ReleasedStack detail::acquire_released(StackPool& pool);
   struct GROWSTACK_EXPORT Close {
     void operator()(PoolCore* core) const noexcept;
   };
