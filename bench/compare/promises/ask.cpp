@@ -30,13 +30,6 @@ std::vector<const Promise*> sharing(const std::string& name) {
   return all;
 }
 
-/// Removes the subject's name from the start of an error message of the library, so that subjects
-/// with the same error share a footnote.
-std::string without_name(const std::string& note, const std::string& subject) {
-  const std::string name = "growstack: " + subject + ": ";
-  return note.starts_with(name) ? note.substr(name.size()) : note;
-}
-
 /// Asks a child, and fills the cells of all promises that share the experiment of this one.
 void ask(const Promise& promise, const Session& session, Column& column) {
   const Answer answer =

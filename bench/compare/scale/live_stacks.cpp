@@ -28,51 +28,42 @@ constexpr std::size_t large_guard = 64 * kibibyte;
 
 // ---- in the child -------------------------------------------------------------------------------
 
-/// How many stacks were made, and why there are no more.
-struct Gathering {
-  std::size_t count = 0;
-  double nanoseconds = 0;  // each
-  std::string why_no_more{};
-};
-
 using Crowd = std::vector<Member>;
 
-/// Fills the crowd, unless its stacks take more memory or time than allowed.
-Gathering gather(Crowd& crowd, const std::function<Member()>& make, std::size_t memory,
+double memory_now() { return static_cast<double>(resident_with_tables()); }
+
+/// Fills the crowd, unless the process gets more than so much memory, it takes more than so much
+/// time, or a stack cannot be made: then the crowd ends there. Returns why; empty if it is full.
+std::string fill(Crowd& crowd, const std::function<Member()>& make, double most_memory,
                  std::chrono::seconds time) {
   constexpr std::size_t look_every = 2048;
-  Gathering gathered;
-  const std::size_t memory_before = resident_with_tables();
   const auto begin = bench::Clock::now();
+  std::string why_no_more;
+  std::size_t count = 0;
   try {
-    while (gathered.count < crowd.size() && gathered.why_no_more.empty()) {
-      crowd[gathered.count] = make();
-      ++gathered.count;
-      if (gathered.count % look_every != 0) {
-        continue;
-      }
-      if (resident_with_tables() > memory_before + memory) {
-        gathered.why_no_more =
-            fmt::format("stopped at half of the memory available, {} MiB", memory / mebibyte);
-      } else if (bench::Clock::now() - begin > time) {
-        gathered.why_no_more = fmt::format("stopped after {} s", time.count());
+    while (count < crowd.size() && why_no_more.empty()) {
+      crowd[count] = make();
+      ++count;
+      if (count % look_every == 0 && memory_now() > most_memory) {
+        why_no_more = "stopped at half of the memory available";
+      } else if (count % look_every == 0 && bench::Clock::now() - begin > time) {
+        why_no_more = fmt::format("stopped after {} s", time.count());
       }
     }
   } catch (const std::exception& error) {
-    gathered.why_no_more = error.what();
+    why_no_more = error.what();
   }
-  gathered.nanoseconds = bench::nanoseconds_since(begin) /
-                         static_cast<double>(std::max<std::size_t>(1, gathered.count));
-  return gathered;
+  crowd.resize(count);
+  return why_no_more;
 }
 
 /// Counts the stacks whose byte below the floor the kernel cannot read. The kernel says so, and
 /// raises no signal.
-std::size_t count_guards(const Crowd& crowd, std::size_t count) {
+std::size_t count_guards(const Crowd& crowd) {
   const Scratch file("guards");
   std::size_t guards = 0;
-  for (std::size_t index = 0; index < count; ++index) {
-    const auto* const below = reinterpret_cast<const void*>(crowd[index].floor - 1);
+  for (const Member& member : crowd) {
+    const auto* const below = reinterpret_cast<const void*>(member.floor - 1);
     const bool is_readable = pwrite(file.descriptor(), below, 1, 0) == 1;
     bench::require(is_readable || errno == EFAULT, "pwrite");
     guards += is_readable ? 0 : 1;
@@ -95,26 +86,25 @@ std::size_t count_guards(const Crowd& crowd, std::size_t count) {
 }
 
 /// Takes 1,000 of them, drawn at random, all the way down.
-bool grow_some(Crowd& crowd, std::size_t count) {
+bool grow_some(Crowd& crowd) {
   constexpr std::size_t some = 1000;
   std::mt19937 random;  // the same ones in every run
-  std::uniform_int_distribution<std::size_t> any(0, count - 1);
+  std::uniform_int_distribution<std::size_t> any(0, crowd.size() - 1);
   bool good = true;
-  for (std::size_t each = 0; each < std::min(some, count); ++each) {
-    const std::size_t index = any(random);
-    crowd[index].code.run([&] {
-      good = keeps_what_is_written(crowd[index].floor, static_cast<unsigned char>(index)) && good;
-    });
+  for (std::size_t each = 0; each < std::min(some, crowd.size()); ++each) {
+    Member& member = crowd[any(random)];
+    const auto pattern = static_cast<unsigned char>(each);
+    member.code.run([&] { good = keeps_what_is_written(member.floor, pattern) && good; });
   }
   return good;
 }
 
 /// Lets one overflow in a copy of this process, with all of its stacks.
-bool detects_overflow(Crowd& crowd, std::size_t count) {
+bool detects_overflow(Crowd& crowd) {
   constexpr std::uintptr_t no_floor = 0;
   const promises::Fate fate = promises::in_worker(
       [&] {
-        crowd[count / 2].code.run([] { keeps_what_is_written(no_floor, 0); });
+        crowd[crowd.size() / 2].code.run([] { keeps_what_is_written(no_floor, 0); });
         return nlohmann::json();
       },
       std::chrono::minutes(2));
@@ -138,23 +128,27 @@ nlohmann::json measure(const nlohmann::json& request, Progress& progress) {
   const auto make = member_maker(subject, most, request.at("reserve"), request.at("guard"));
   Crowd crowd(most);  // resident from the start, so that it is not counted as memory of the stacks
   const auto mappings_before = static_cast<double>(mapping_count());
-  const auto memory_before = static_cast<double>(resident_with_tables());
-  const Gathering gathered =
-      gather(crowd, make, allowed_memory(), std::chrono::seconds(request.at("seconds")));
-  if (gathered.count == 0) {
-    throw std::runtime_error(gathered.why_no_more);
+  const double memory_before = memory_now();
+  const double most_memory = memory_before + static_cast<double>(allowed_memory());
+  const std::chrono::seconds time(request.at("seconds"));
+  const auto begin = bench::Clock::now();
+  const std::string why_no_more = fill(crowd, make, most_memory, time);
+  const double nanoseconds = bench::nanoseconds_since(begin);
+  if (crowd.empty()) {
+    throw std::runtime_error(why_no_more);
   }
-  const double memory = static_cast<double>(resident_with_tables()) - memory_before;
+  const auto count = static_cast<double>(crowd.size());
+  const double memory = memory_now() - memory_before;
   nlohmann::json result{
-      {"count", gathered.count},
-      {"why_no_more", gathered.why_no_more},
-      {"create_ns", gathered.nanoseconds},
-      {"bytes_each", memory / static_cast<double>(gathered.count)},
+      {"count", count},
+      {"why_no_more", without_name(why_no_more, subject)},
+      {"create_ns", nanoseconds / count},
+      {"bytes_each", memory / count},
       {"mappings", std::max(0.0, static_cast<double>(mapping_count()) - mappings_before)},
-      {"guards", promises_guards(subject) ? count_guards(crowd, gathered.count) : 0}};
+      {"guards", promises_guards(subject) ? count_guards(crowd) : 0}};
   if (request.at("thorough")) {
-    result["grown_ok"] = grow_some(crowd, gathered.count) ? 1 : 0;
-    result["overflow_detected"] = detects_overflow(crowd, gathered.count) ? 1 : 0;
+    result["grown_ok"] = grow_some(crowd) ? 1 : 0;
+    result["overflow_detected"] = detects_overflow(crowd) ? 1 : 0;
   }
   return result;
 }
@@ -196,16 +190,9 @@ Outcomes ask(const Measurement& self, const Session& session,
 
 bool is_large(const Outcome& its) { return its.request.at("reserve") == large_reserve; }
 
-/// Returns why there are not as many as were wanted; without the name of who says so.
-std::string why_no_more(const Outcome& its) {
-  const std::string why = its.text("why_no_more");
-  const std::string prefix = fmt::format("growstack: {}: ", its.name);
-  return why.starts_with(prefix) ? why.substr(prefix.size()) : why;
-}
-
 std::vector<Row> rows(const Outcome& its, const Outcomes&) {
   const std::uint64_t wanted = its.request.at("stacks");
-  const std::string why = why_no_more(its);
+  const std::string why = its.text("why_no_more");
   const std::string shortfall = why.empty() ? "" : fmt::format("; of {}: {}", grouped(wanted), why);
   std::vector<Row> rows;
   const auto add = [&](const std::string& metric, const char* member, const char* unit,
@@ -241,9 +228,8 @@ std::vector<std::string> remarks(const Outcomes& all) {
   for (const Outcome& its : all) {
     const double count = its.number("count").value_or(0);
     const double lost = count - its.number("guards").value_or(0);
-    if (!why_no_more(its).empty()) {
-      ended_because_of[why_no_more(its)].push_back(
-          fmt::format("{} ({})", its.name, grouped(count)));
+    if (const std::string why = its.text("why_no_more"); !why.empty()) {
+      ended_because_of[why].push_back(fmt::format("{} ({})", its.name, grouped(count)));
     }
     if (promises_guards(its.name) && lost > 0) {
       sentences.push_back(fmt::format("{} silently left {} of its {} stacks without a guard.",

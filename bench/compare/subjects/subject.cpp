@@ -122,6 +122,11 @@ bench::Pages pages_taken_by(std::string_view subject, std::uint64_t depth,
   return may_be_huge && depth > policy.huge_from ? bench::Pages::huge : bench::Pages::single;
 }
 
+std::string without_name(const std::string& error, const std::string& subject) {
+  const std::string prefix = "growstack: " + subject + ": ";
+  return error.starts_with(prefix) ? error.substr(prefix.size()) : error;
+}
+
 Strategy strategy_named(const std::string& name) {
   const std::optional<Strategy> found = strategy_from_name(name);
   if (!found) {

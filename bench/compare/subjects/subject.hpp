@@ -58,6 +58,10 @@ void raise_limits_for_stacks(std::uint64_t bytes);
 [[nodiscard]] bench::Pages pages_taken_by(std::string_view subject, std::uint64_t depth,
                                           const GrowthPolicy& policy = {});
 
+/// Removes the subject's name from the start of an error message of the library, so that subjects
+/// with the same error can share a sentence.
+[[nodiscard]] std::string without_name(const std::string& error, const std::string& subject);
+
 /// Returns the strategy of a name that a child got from its parent. Throws std::invalid_argument.
 [[nodiscard]] Strategy strategy_named(const std::string& name);
 
