@@ -1,5 +1,7 @@
 #include <growstack/handler/name_memory.hpp>
 
+#include "anywhere/keep_errno.hpp"
+
 #include <sys/prctl.h>
 
 #include <atomic>
@@ -25,11 +27,10 @@ void name_memory(std::uintptr_t begin, std::size_t size, const char* name) noexc
   if (size == 0 || !may_work.load(std::memory_order_relaxed)) {
     return;
   }
-  const int kept = errno;
+  const KeepErrno keep_errno;
   if (prctl(set_vma, anonymous_name, begin, size, name) != 0 && !is_passing(errno)) {
     may_work.store(false, std::memory_order_relaxed);
   }
-  errno = kept;
 }
 
 }  // namespace growstack::handler
