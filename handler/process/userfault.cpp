@@ -5,14 +5,12 @@
 
 #include "anywhere/fork_wiped.hpp"
 #include "anywhere/userfault_calls.hpp"
+#include "anywhere/userfault_open.hpp"
 #include "fault/fill_missing_pages.hpp"
 #include "process/address_set.hpp"
 #include "process/life_cycle_lock.hpp"
-#include "process/userfault_open.hpp"
 #include "threads/keeper.hpp"
 #include "threads/monitor.hpp"
-
-#include <unistd.h>
 
 #include <cerrno>
 #include <new>
@@ -74,7 +72,7 @@ int start_userfault(UserfaultKind kind, bool& is_refused) noexcept {
   if (error != 0) {
     thread.end();
     if (found < 0) {
-      close(userfault);
+      close_userfault(userfault);
     }
   }
   return error;
@@ -126,7 +124,7 @@ void watch_in_child() noexcept {
   }
   watch_again(userfault);
   if (userfault_of(UserfaultKind::signal).set(userfault) != 0) {
-    close(userfault);
+    close_userfault(userfault);
   }
 }
 
