@@ -1,4 +1,6 @@
-#include "process/userfault_open.hpp"
+#include "anywhere/userfault_open.hpp"
+
+#include "anywhere/keep_errno.hpp"
 
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
@@ -22,12 +24,13 @@ int open_by_system_call(int flags) noexcept {
 /// Linux 6.1. File permissions decide about this way, not a sysctl, and it is open where seccomp
 /// forbids the system call.
 int open_by_device() noexcept {
-  const int device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+  const auto device =
+      static_cast<int>(syscall(SYS_openat, AT_FDCWD, "/dev/userfaultfd", O_RDWR | O_CLOEXEC, 0));
   if (device < 0) {
     return -1;
   }
   const int descriptor = ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC);
-  close(device);
+  close_userfault(device);
   return descriptor;
 }
 
@@ -78,12 +81,15 @@ int open_userfault(UserfaultKind kind) noexcept {
   api.api = UFFD_API;
   api.features = kind == UserfaultKind::signal ? UFFD_FEATURE_SIGBUS : 0;
   if (ioctl(descriptor, UFFDIO_API, &api) != 0) {
-    const int error = errno;
-    close(descriptor);
-    errno = error;
+    close_userfault(descriptor);
     return -1;
   }
   return descriptor;
+}
+
+void close_userfault(int userfault) noexcept {
+  const KeepErrno keep_errno;
+  syscall(SYS_close, userfault);  // close(2) of libc acts on a pending cancellation
 }
 
 bool serves_system_calls() noexcept {

@@ -1,4 +1,5 @@
-// Opening a userfaultfd: which of the kernel's ways in is open here.
+// Opening a userfaultfd: which of the kernel's ways in is open here. Bare system calls, signal
+// handlers included.
 #pragma once
 
 #include <growstack/handler/userfault.hpp>
@@ -7,5 +8,8 @@ namespace growstack::handler {
 
 /// Returns a new userfaultfd, ready for use, or -1 with errno.
 [[nodiscard]] int open_userfault(UserfaultKind kind) noexcept;
+
+/// Closes what open_userfault() returned. Keeps errno.
+void close_userfault(int userfault) noexcept;
 
 }  // namespace growstack::handler

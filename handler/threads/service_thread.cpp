@@ -1,7 +1,8 @@
 #include "threads/service_thread.hpp"
 
 #include <growstack/handler/handler.hpp>
-#include <growstack/handler/init_order.hpp>
+
+#include "anywhere/processors.hpp"
 
 #include <linux/close_range.h>
 #include <sched.h>
@@ -11,21 +12,25 @@
 #include <cerrno>
 #include <csignal>
 #include <cstddef>
+#include <ctime>
 
 namespace growstack::handler {
 namespace {
 
-/// The processors that this process was started on. A program under taskset(1) stays there; threads
-/// that it pins later do not count.
-[[gnu::init_priority(init_foundations)]] const cpu_set_t processors_at_start = [] {
-  cpu_set_t processors;
-  if (sched_getaffinity(0, sizeof processors, &processors) != 0) {
-    CPU_ZERO(&processors);
-  }
-  return processors;
-}();
-
 constinit thread_local bool starting = false;
+
+/// Gives the calling thread the default scheduling policy and the processors that the process was
+/// started on, as far as the kernel and the program's filters let it: the thread does its work on
+/// any others as well. It asks for nothing that it has, because a filter may end who asks.
+void schedule_as_usual() noexcept {
+  if (sched_getscheduler(0) != SCHED_OTHER) {
+    const sched_param priority{.sched_priority = 0};
+    sched_setscheduler(0, SCHED_OTHER, &priority);
+  }
+  if (CPU_COUNT(&processors_at_start()) != 0) {
+    sched_setaffinity(0, sizeof(cpu_set_t), &processors_at_start());
+  }
+}
 
 /// Gives the calling thread a descriptor table of its own that holds only `kept`. Uses
 /// close_range(2), because container runtimes forbid unshare(2). Returns 0 or an errno.
@@ -46,11 +51,6 @@ int ServiceThread::create() noexcept {
   if (const int error = pthread_attr_init(&attributes); error != 0) {
     return error;
   }
-  const sched_param priority{.sched_priority = 0};
-  pthread_attr_setinheritsched(&attributes, PTHREAD_EXPLICIT_SCHED);
-  pthread_attr_setschedpolicy(&attributes, SCHED_OTHER);
-  pthread_attr_setschedparam(&attributes, &priority);
-
   // The new thread inherits the mask, so there is no moment in which it could take a signal.
   sigset_t all;
   sigset_t before;
@@ -98,9 +98,7 @@ int ServiceThread::start(int descriptor) noexcept {
 void* ServiceThread::body(void* self) noexcept {
   auto& thread = *static_cast<ServiceThread*>(self);
   pthread_setname_np(pthread_self(), thread.name_);
-  if (CPU_COUNT(&processors_at_start) != 0) {
-    sched_setaffinity(0, sizeof processors_at_start, &processors_at_start);
-  }
+  schedule_as_usual();
   const int descriptor = thread.descriptor_;
   const int error = descriptor == no_descriptor ? 0 : keep_descriptor_only(descriptor);
   if (error == 0) {
@@ -134,9 +132,10 @@ void ServiceThread::end() noexcept {
   if (!claim()) {
     return;
   }
-  if (ask_to_end()) {
-    pthread_join(thread_, nullptr);
-  } else {
+  timespec deadline{};
+  clock_gettime(CLOCK_MONOTONIC, &deadline);
+  deadline.tv_sec += 10;
+  if (!ask_to_end() || pthread_clockjoin_np(thread_, nullptr, CLOCK_MONOTONIC, &deadline) != 0) {
     pthread_detach(thread_);
   }
 }

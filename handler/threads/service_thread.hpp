@@ -1,8 +1,9 @@
 // A thread of the handler library: the one way to start it and to end it.
 //
-// All of them block every signal and have an ordinary stack, the default scheduling policy and the
-// processors that the process was started on, whatever thread happened to start them. (They inherit
-// its nice value.) Faulting threads move the helper about afterwards: see fault/request.cpp.
+// All of them block every signal and have an ordinary stack. They have the default scheduling
+// policy and the processors that the process was started on, whatever thread happened to start
+// them, unless that is forbidden. (They inherit its nice value.) Faulting threads move the helper
+// about afterwards: see fault/request.cpp.
 //
 // A thread that reads a descriptor has a descriptor table of its own with nothing else in it. So a
 // program that closes descriptors that it does not know cannot take the descriptor away, and the
@@ -37,7 +38,8 @@ class ServiceThread {
   /// Returns false in a forked child.
   [[nodiscard]] bool is_started() const noexcept;
 
-  /// Asks the thread to end and waits until it has. Abandons it if it cannot be asked.
+  /// Asks the thread to end and waits until it has. Abandons it if it cannot be asked, or does not
+  /// end within ten seconds: a symbolizer may write to a pipe that nobody empties.
   void end() noexcept;
 
   /// Leaves a thread that cannot be asked to end to itself. Another one may be started.
