@@ -4,6 +4,7 @@
 
 #include <growstack/handler/pages.hpp>
 #include "anywhere/table.hpp"
+#include "fault/pins.hpp"
 
 namespace growstack::handler {
 namespace {
@@ -23,8 +24,12 @@ __extension__ using Product = unsigned __int128;
 std::uint32_t slot_index(const Range& range, std::uintptr_t address) noexcept {
   const std::uint64_t page =
       (address - range.first_slot.load(std::memory_order_relaxed)) / page_size();
-  const std::uint64_t reciprocal = range.reciprocal.load(std::memory_order_relaxed);
-  return static_cast<std::uint32_t>((static_cast<Product>(page) * reciprocal) >> 64U);
+  // 2^63 is the unit of the reciprocal, so that twice the page gives the quotient in the upper
+  // half.
+  const Product product =
+      static_cast<Product>(2 * page) * range.reciprocal.load(std::memory_order_relaxed);
+  return static_cast<std::uint32_t>(static_cast<std::uint64_t>(product >> 64U) >>
+                                    range.reciprocal_shift.load(std::memory_order_relaxed));
 }
 
 /// Returns null for padding behind the last slot, and for a record that is changing hands.
@@ -43,32 +48,28 @@ bool lives_at(const SlotRecord& slot, std::uintptr_t address) noexcept {
 
 }  // namespace
 
-PinnedSlot::PinnedSlot(std::uintptr_t address) noexcept {
+PinnedSlot::PinnedSlot(std::uintptr_t address, Pin pinned) noexcept
+    : is_pinned_(pinned == Pin::needed) {
   Range* const range = range_at(address);
   SlotRecord* const slot = range == nullptr ? nullptr : record_at(*range, address);
   if (slot == nullptr) {
     return;
   }
-  std::atomic<std::uint32_t>& pins = range->pins[slot - range->slots];
   // Pinned first and looked at second: retire() does it in the other order.
-  pins.fetch_add(1, std::memory_order_seq_cst);
+  if (is_pinned_) {
+    pin(*range, *slot);
+  }
   if (lives_at(*slot, address)) {
     range_ = range;
     slot_ = slot;
-  } else {
-    pins.fetch_sub(1, std::memory_order_release);
+  } else if (is_pinned_) {
+    unpin(*range, *slot);
   }
 }
 
 PinnedSlot::~PinnedSlot() {
-  if (slot_ == nullptr) {
-    return;
-  }
-  // Not below 0: in the child of a signal handler that interrupted us and forked, the pin is gone
-  // already.
-  std::atomic<std::uint32_t>& pins = range_->pins[index()];
-  std::uint32_t seen = pins.load(std::memory_order_relaxed);
-  while (seen != 0 && !pins.compare_exchange_weak(seen, seen - 1, std::memory_order_release)) {
+  if (slot_ != nullptr && is_pinned_) {
+    unpin(*range_, *slot_);
   }
 }
 

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <ctime>
@@ -75,7 +76,7 @@ struct Entries {
 
 // ---- type-stable records ------------------------------------------------------------------------
 
-/// Memory that is handed out and never taken back, so that what lies in it may be read for ever. It
+/// Memory that is handed out and never unmapped, so that what lies in it may be read for ever. It
 /// is zero at first. Fresh slot records and pins are zero as well, so they need no construction,
 /// and those that are never used cost no memory. Under the life-cycle lock.
 class RecordStore {
@@ -85,7 +86,7 @@ class RecordStore {
 
   /// Returns null if there is no memory.
   [[nodiscard]] void* take(std::size_t bytes) noexcept {
-    bytes = (bytes + alignment - 1) & ~(alignment - 1);
+    bytes = rounded(bytes);
     if (bytes > left_) {
       const std::size_t chunk = page_up(std::max(bytes, least_chunk));
       auto* const memory = static_cast<std::byte*>(map_(chunk));
@@ -101,8 +102,21 @@ class RecordStore {
     return taken;
   }
 
+  /// Takes back what take() returned last. Of a null pointer there is nothing to take back.
+  void take_back(void* last, std::size_t bytes) noexcept {
+    bytes = rounded(bytes);
+    if (last != nullptr && static_cast<std::byte*>(last) + bytes == next_) {
+      next_ -= bytes;
+      left_ += bytes;
+    }
+  }
+
  private:
-  static constexpr std::size_t alignment = alignof(SlotRecord);
+  static constexpr std::size_t rounded(std::size_t bytes) noexcept {
+    constexpr std::size_t alignment = alignof(SlotRecord);
+    return (bytes + alignment - 1) & ~(alignment - 1);
+  }
+
   static constexpr std::size_t least_chunk = std::size_t{256} * 1024;
   Map map_;
   std::byte* next_ = nullptr;
@@ -139,10 +153,15 @@ Range* take_range(std::uint32_t slots) noexcept {
     *best = range->next_free;
     return range;
   }
+  const std::size_t slot_bytes = slots * sizeof(SlotRecord);
+  const std::size_t pin_bytes = slots * sizeof(std::atomic<std::uint32_t>);
   void* const memory = records.take(sizeof(Range));
-  void* const slot_memory = records.take(slots * sizeof(SlotRecord));
-  void* const pin_memory = pin_words.take(slots * sizeof(std::atomic<std::uint32_t>));
+  void* const slot_memory = records.take(slot_bytes);
+  void* const pin_memory = pin_words.take(pin_bytes);
   if (memory == nullptr || slot_memory == nullptr || pin_memory == nullptr) {
+    pin_words.take_back(pin_memory, pin_bytes);
+    records.take_back(slot_memory, slot_bytes);
+    records.take_back(memory, sizeof(Range));
     return nullptr;
   }
   auto* const range = new (memory) Range;
@@ -160,18 +179,20 @@ void return_range(Range& range) noexcept {
 // ---- ranges -------------------------------------------------------------------------------------
 
 bool is_well_formed(const RangeDescription& wanted) noexcept {
-  const std::uintptr_t end = wanted.begin + wanted.size;
+  constexpr std::uintptr_t end_of_table = table_entries << range_shift;
   return wanted.begin % range_alignment == 0 && wanted.size % range_alignment == 0 &&
          wanted.size != 0 && wanted.slot_size != 0 && wanted.slot_size % page_size() == 0 &&
          wanted.first_slot % page_size() == 0 && wanted.first_slot < wanted.size &&
-         wanted.slot_size <= wanted.size - wanted.first_slot &&
-         (end - 1) >> range_shift < table_entries && wanted.operations != nullptr;
+         wanted.slot_size <= wanted.size - wanted.first_slot && wanted.begin < end_of_table &&
+         wanted.size <= end_of_table - wanted.begin && wanted.operations != nullptr;
 }
 
-/// Returns ceil(2^64 / divisor). Multiplying by it and keeping the upper half divides exactly while
-/// dividend * divisor < 2^64.
-std::uint64_t reciprocal_of(std::uint64_t divisor) noexcept {
-  return ~std::uint64_t{0} / divisor + 1;
+/// Returns what slot_index() multiplies by: ceil(2^(63 + shift) / pages), where 2^shift is the
+/// largest power of two that is not above `pages`. So it is at most 2^63, and the quotient is exact
+/// for every dividend below 2^62.
+std::uint64_t reciprocal_of(std::uint64_t pages, unsigned shift) noexcept {
+  __extension__ using Wide = unsigned __int128;
+  return static_cast<std::uint64_t>(((Wide{1} << (63U + shift)) + pages - 1) / pages);
 }
 
 void describe(Range& range, const RangeDescription& wanted, std::uint32_t slots) noexcept {
@@ -180,9 +201,10 @@ void describe(Range& range, const RangeDescription& wanted, std::uint32_t slots)
   range.first_slot.store(wanted.begin + wanted.first_slot, std::memory_order_relaxed);
   range.slot_size.store(wanted.slot_size, std::memory_order_relaxed);
   range.slot_count.store(slots, std::memory_order_relaxed);
-  // One slot may be too large for a reciprocal: 0 takes every address to slot 0.
-  range.reciprocal.store(slots == 1 ? 0 : reciprocal_of(wanted.slot_size / page_size()),
-                         std::memory_order_relaxed);
+  const std::uint64_t pages = wanted.slot_size / page_size();
+  const auto shift = static_cast<unsigned>(std::bit_width(pages) - 1);
+  range.reciprocal.store(reciprocal_of(pages, shift), std::memory_order_relaxed);
+  range.reciprocal_shift.store(shift, std::memory_order_relaxed);
   range.operations = wanted.operations;
   range.committer = wanted.committer;
   range.owner = wanted.owner;

@@ -7,6 +7,10 @@
 #include <growstack/handler/ranges.hpp>
 
 #include "support/forked.hpp"
+#include "support/limits.hpp"
+#include "support/sanitized.hpp"
+#include "support/scenario.hpp"
+#include "support/smaps.hpp"
 #include "support/units.hpp"
 
 #include <atomic>
@@ -91,8 +95,9 @@ TEST_CASE("every address from a live slot's guard to its last byte is found, and
 }
 
 TEST_CASE(
-    "one multiplication finds the slot for every slot size and every address at a slot's edge") {
-  for (std::size_t pages = 2; pages < 6000; pages = pages * 5 / 4 + 1) {
+    "one multiplication finds the slot for every slot size, from one page on, "
+    "and every address at a slot's edge") {
+  for (std::size_t pages = 1; pages < 6000; pages = pages * 5 / 4 + 1) {
     const std::size_t slot_size = pages * page_size();
     const std::size_t size = (slot_size * 40 / range_alignment + 1) * range_alignment;
     const OwnedRange range = make_range(somewhere, size, slot_size);
@@ -130,6 +135,26 @@ TEST_CASE("a range of a million slots over eight terabytes is exact at its far e
   retire(*range, slots - 1);
 }
 
+TEST_CASE("slots of many terabytes that are no power of two are exact at their edges") {
+  constexpr std::size_t tib = std::size_t{1} << 40;
+  for (const std::size_t slot_size : {3 * tib, 5 * tib, 7 * tib + page_size(), 11 * tib}) {
+    const std::size_t size =
+        (std::size_t{96} << 40) / slot_size * slot_size / range_alignment * range_alignment;
+    const OwnedRange range = make_range(somewhere, size, slot_size);
+    const std::uint32_t slots = range->slot_count.load();
+    for (std::uint32_t index = 0; index < slots; ++index) {
+      publish_slot(*range, index, slot_size);
+      const std::uintptr_t first = somewhere + index * slot_size;
+      for (const std::uintptr_t address : {first, first + slot_size - 1}) {
+        const PinnedSlot pinned(address);
+        REQUIRE(static_cast<bool>(pinned));
+        CHECK(pinned.index() == index);
+      }
+      retire(*range, index);
+    }
+  }
+}
+
 TEST_CASE("bounds that are not aligned, overlap, or leave user space are refused") {
   Range* range = nullptr;
   const auto add = [&](std::uintptr_t begin, std::size_t size, std::size_t slot_size) {
@@ -143,7 +168,10 @@ TEST_CASE("bounds that are not aligned, overlap, or leave user space are refused
   CHECK(add(somewhere, range_alignment, 0) == EINVAL);
   CHECK(add(somewhere, range_alignment, 1000) == EINVAL);
   CHECK(add(somewhere, range_alignment, 2 * range_alignment) == EINVAL);
-  CHECK(add(~std::uintptr_t{0} - range_alignment + 1, range_alignment, 64 * KiB) == EINVAL);
+  const std::uintptr_t last_block = ~std::uintptr_t{0} - range_alignment + 1;
+  CHECK(add(last_block, range_alignment, 64 * KiB) == EINVAL);
+  CHECK(add(last_block, 2 * range_alignment, 64 * KiB) == EINVAL);  // around the end of addresses
+  CHECK(add(range_alignment, std::size_t{0} - range_alignment, 64 * KiB) == EINVAL);
   const OwnedRange first = make_range(somewhere, 2 * range_alignment, 64 * KiB);
   CHECK(add(somewhere + range_alignment, range_alignment, 64 * KiB) == EEXIST);
   CHECK(range_count() == 1);
@@ -207,6 +235,36 @@ TEST_CASE("a commit that a trim overtook does not claim what the trim took away"
   slot.high_water = 1000;
   lower_limit(slot, {900, 1000});
   CHECK(slot.limit == 2000);
+}
+
+TEST_CASE("a range for whose records there is no memory costs none, however often it is tried") {
+  if (under_address_sanitizer || under_thread_sanitizer) {
+    return skip("a sanitizer needs more address space than a limit would leave");
+  }
+  CHECK(exit_code_of_child([] {
+          constexpr std::size_t size = 6 * range_alignment;
+          const std::size_t records = size / page_size() * sizeof(SlotRecord);
+          const auto attempt = [] {
+            Range* range = nullptr;
+            return add_range({.begin = somewhere,
+                              .size = size,
+                              .slot_size = page_size(),
+                              .operations = &no_operations},
+                             range);
+          };
+          const OwnedRange warm =
+              make_range(somewhere - range_alignment, range_alignment, 64 * KiB);
+          // Room for the records, and none for the pins.
+          set_soft_limit(RLIMIT_AS, status_bytes("VmSize") + records + 128 * KiB);
+          static_cast<void>(attempt());
+          const std::size_t before = status_bytes("VmSize");
+          for (int round = 0; round < 100; ++round) {
+            if (attempt() != ENOMEM) {
+              return 1;
+            }
+          }
+          return status_bytes("VmSize") == before ? 7 : 2;
+        }) == 7);
 }
 
 TEST_CASE("a pin that a thread held during fork does not exist in the child") {

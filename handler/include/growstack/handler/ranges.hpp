@@ -64,12 +64,24 @@ GROWSTACK_EXPORT void retire(Range& range, std::uint32_t index) noexcept;
 
 // ---- for faults: any thread, signal handlers included -------------------------------------------
 
+/// Says whether a slot must be pinned. A pin that is left behind keeps its slot from being retired
+/// for ever.
+enum class Pin : std::uint8_t {
+  /// The slot could be retired meanwhile. Then the code that holds the pin must reach its end: the
+  /// program's signals are blocked (a handler might leave by siglongjmp), and this is no vfork
+  /// child
+  /// (which might be killed).
+  needed,
+  /// The caller runs on the slot, or owns it, so that nobody retires it.
+  not_needed,
+};
+
 /// Finds the live slot that contains an address, and holds it so that it cannot be retired
 /// meanwhile. Any thread, signal handlers included. Hold it briefly.
 class GROWSTACK_EXPORT PinnedSlot {
  public:
   /// Pins the slot that the address lies in, if it lies in one.
-  explicit PinnedSlot(std::uintptr_t address) noexcept;
+  explicit PinnedSlot(std::uintptr_t address, Pin pin = Pin::needed) noexcept;
   /// Unpins the slot.
   ~PinnedSlot();
   PinnedSlot(const PinnedSlot&) = delete;
@@ -89,6 +101,7 @@ class GROWSTACK_EXPORT PinnedSlot {
  private:
   Range* range_ = nullptr;
   SlotRecord* slot_ = nullptr;
+  bool is_pinned_;
 };
 
 /// Returns the live slot that contains an address, or null if there is none. Pins nothing, so the

@@ -143,8 +143,9 @@ struct Range {
   std::atomic<std::size_t> size{0};           ///< bytes
   std::atomic<std::uintptr_t> first_slot{0};  ///< address of the first slot
   std::atomic<std::size_t> slot_size{0};      ///< bytes
-  /// Of slot_size in pages, so that the number of a slot costs one multiplication.
+  /// Of slot_size in pages, so that the number of a slot costs one multiplication and one shift.
   std::atomic<std::uint64_t> reciprocal{0};
+  std::atomic<unsigned> reciprocal_shift{0};
   std::atomic<std::uint32_t> slot_count{0};  ///< as many slots as there is room for
 
   // Constant from the moment a slot is published to the moment the last one is retired.
