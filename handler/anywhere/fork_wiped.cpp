@@ -4,6 +4,7 @@
 #include <growstack/handler/pages.hpp>
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <new>
@@ -32,15 +33,28 @@ void* map_fork_wiped(std::size_t bytes) noexcept {
 ForkWiped* fork_wiped() noexcept { return instance.load(std::memory_order_acquire); }
 
 int make_fork_wiped() noexcept {
-  if (fork_wiped() != nullptr) {
-    return 0;
+  if (fork_wiped() == nullptr) {
+    void* const memory = map_fork_wiped(sizeof(ForkWiped));
+    if (memory == nullptr) {
+      return errno;
+    }
+    instance.store(new (memory) ForkWiped, std::memory_order_release);
   }
-  void* const memory = map_fork_wiped(sizeof(ForkWiped));
-  if (memory == nullptr) {
-    return errno;
-  }
-  instance.store(new (memory) ForkWiped, std::memory_order_release);
+  note_forked_process();
   return 0;
+}
+
+void note_forked_process() noexcept {
+  ForkWiped* const shared = fork_wiped();
+  if (shared != nullptr && shared->process.load(std::memory_order_relaxed) == 0) {
+    shared->process.store(getpid(), std::memory_order_release);
+  }
+}
+
+bool in_vfork_child() noexcept {
+  const ForkWiped* const shared = fork_wiped();
+  const pid_t process = shared == nullptr ? 0 : shared->process.load(std::memory_order_acquire);
+  return process != 0 && process != getpid();
 }
 
 }  // namespace growstack::handler

@@ -7,6 +7,8 @@
 
 #include "anywhere/own_descriptor.hpp"
 
+#include <sys/types.h>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -19,21 +21,28 @@ namespace growstack::handler {
 struct alignas(64) Reply {
   std::atomic<std::uint32_t> taken{0};  ///< written by the one faulting thread that waits here
   std::atomic<std::uint32_t> word{0};   ///< sequence << 2 | ReplyState; a futex
-  int error = 0;                        ///< written by the helper before `word` says done
 };
 
 /// All zeros is a process without any service thread.
 struct ForkWiped {
+  /// The process whose threads are named here; 0 in a child that was made by a bare clone(2).
+  /// Written when the memory is made, and in a forked child before fork(2) returns.
+  std::atomic<pid_t> process{0};
+
   /// Thread id of the helper that reads the pipe, or 0. Written by the helper; read by faulting
   /// threads. A stale value costs them a wait of bounded length, a stale 0 a commit of their own.
   std::atomic<std::uint32_t> helper_runs{0};
   /// Thread id of the last helper, never 0 again once there was one. Written by the helper before
   /// `helper_runs`.
   std::atomic<std::uint32_t> helper_id{0};
-  /// The processor that the helper was last told to run on, + 1. 0: none so far; `any_processor`:
-  /// any from now on. Written by faulting threads.
+  /// The processor that the helper was last told to run on, + 1. 0: any that the process was
+  /// started on. Written by faulting threads.
   std::atomic<std::uint32_t> helper_processor{0};
-  static constexpr std::uint32_t any_processor = UINT32_MAX;
+  /// How often in a row the helper gave no answer from where it had been brought, and for how many
+  /// more faults it is therefore left alone. Written by faulting threads; a lost update costs a
+  /// wait.
+  std::atomic<std::uint32_t> helper_stalls{0};
+  std::atomic<std::uint32_t> helper_left_alone{0};
 
   // Not 0 while the thread was started in this process and has been neither joined nor abandoned.
   // Written under the life-cycle lock.
@@ -44,6 +53,10 @@ struct ForkWiped {
 
   /// A SymbolState, and a futex: see fault/trace.hpp.
   std::atomic<std::uint32_t> symbol_state{0};
+  /// Thread id of the symbolizer. One that finds another id here ends.
+  std::atomic<std::uint32_t> symbolizer_id{0};
+  /// Thread id of the thread that reports, or 0: one trace at a time. A futex.
+  std::atomic<std::uint32_t> reporter{0};
 
   /// The userfaultfd of each UserfaultKind. A child's would be its parent's, and fill memory of the
   /// parent.
@@ -62,5 +75,14 @@ struct ForkWiped {
 
 /// Makes the one instance unless it is there. Under the life-cycle lock. Returns 0 or an errno.
 [[nodiscard]] int make_fork_wiped() noexcept;
+
+/// Notes that the words name threads of this process. In a forked child.
+void note_forked_process() noexcept;
+
+/// Returns true in a process that shares the memory of the process whose threads are named, and is
+/// not that process: a child of vfork(2), or of clone(2) with CLONE_VM. What such a child leaves
+/// behind when it is killed stays in its parent's memory. Costs one getpid(2). Signal handlers
+/// included.
+[[nodiscard]] bool in_vfork_child() noexcept;
 
 }  // namespace growstack::handler

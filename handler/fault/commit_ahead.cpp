@@ -4,6 +4,8 @@
 #include <growstack/handler/classify.hpp>
 #include <growstack/handler/ranges.hpp>
 
+#include "anywhere/keep_errno.hpp"
+#include "anywhere/sent_signals_blocked.hpp"
 #include "fault/grow.hpp"
 
 #include <sys/syscall.h>
@@ -32,26 +34,27 @@ int commit_ahead(std::uintptr_t inside, std::uintptr_t address) noexcept {
   if (is_committed(inside, address)) {
     return 0;
   }
-  const PinnedSlot pinned(inside);
-  if (!pinned) {
+  const KeepErrno keep_errno;
+  // What was charged and not yet committed would stay so if a handler left by siglongjmp here.
+  const SentSignalsBlocked sent_signals_blocked;
+  const PinnedSlot found(inside, Pin::not_needed);
+  if (!found) {
     return 0;
   }
-  const SlotView slot = view(pinned.slot());
+  const SlotView slot = view(found.slot());
   if (address >= slot.limit) {
     return 0;
   }
   if (address < slot.floor) {
     return ENOMEM;
   }
-  const int kept = errno;
   int error =
-      slot.growth == Growth::by_kernel ? ENOMEM : grow_here(pinned.range(), pinned.slot(), address);
+      slot.growth == Growth::by_kernel ? ENOMEM : grow_here(found.range(), found.slot(), address);
   // Not beyond a budget: the window of guard_markers would stay where it is, and a monitor would
   // let the process die.
   if (error != 0 && error != EDQUOT && touch_by_kernel(address)) {
     error = 0;  // the kernel grows it, as in a forked child what userfaultfd was for
   }
-  errno = kept;
   return error;
 }
 

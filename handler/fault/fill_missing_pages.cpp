@@ -4,6 +4,7 @@
 #include <growstack/handler/pages.hpp>
 
 #include "anywhere/userfault_calls.hpp"
+#include "anywhere/userfault_open.hpp"
 
 #include <sys/mman.h>
 
@@ -21,12 +22,38 @@ constexpr std::size_t zeros_size = std::size_t{256} * 1024;
 
 std::size_t fill_once(int userfault, Filling with, std::uintptr_t begin,
                       std::size_t size) noexcept {
-  // The descriptor is not verified: an ioctl on a file of the program's does no harm, and says
-  // ENOTTY.
   return with == Filling::page_of_zeros
              ? map_page_of_zeros(userfault, begin, size)
              : copy_to_missing(userfault, begin, zeros.load(std::memory_order_relaxed),
                                std::min(size, zeros_size));
+}
+
+int fill(int userfault, Filling with, std::uintptr_t begin, std::uintptr_t end) noexcept {
+  std::size_t at_once = end - begin;
+  for (std::uintptr_t at = begin; at < end;) {
+    const std::size_t size = std::min(at_once, end - at);
+    const std::size_t filled = fill_once(userfault, with, at, size);
+    if (filled != 0) {
+      at += filled;
+    } else if (errno == ENOENT && size > page_size()) {
+      at_once = page_down(size / 2);  // it lies in two mappings
+    } else if (errno != EAGAIN) {
+      return errno;
+    }
+  }
+  return 0;
+}
+
+/// Fills by a userfaultfd of its own. The kernel lets any userfaultfd of this memory's owner fill
+/// what another one watches.
+int fill_by_another(Filling with, std::uintptr_t begin, std::uintptr_t end) noexcept {
+  const int userfault = open_userfault(UserfaultKind::signal);
+  if (userfault < 0) {
+    return EBADF;
+  }
+  const int error = fill(userfault, with, begin, end);
+  close_userfault(userfault);
+  return error;
 }
 
 }  // namespace
@@ -45,23 +72,14 @@ int prepare_filling() noexcept {
 
 int fill_missing_pages(UserfaultKind kind, Filling with, std::uintptr_t begin,
                        std::uintptr_t end) noexcept {
-  const int userfault = fork_wiped() == nullptr ? -1 : userfault_of(kind).number();
-  if (userfault < 0) {
+  if (fork_wiped() == nullptr || userfault_of(kind).number() < 0) {
     return ENOENT;  // in a forked child
   }
-  std::size_t at_once = end - begin;
-  for (std::uintptr_t at = begin; at < end;) {
-    const std::size_t size = std::min(at_once, end - at);
-    const std::size_t filled = fill_once(userfault, with, at, size);
-    if (filled != 0) {
-      at += filled;
-    } else if (errno == ENOENT && size > page_size()) {
-      at_once = page_down(size / 2);  // it lies in two mappings
-    } else if (errno != EAGAIN) {
-      return errno;
-    }
-  }
-  return 0;
+  // It is not ours if the program closed it, or if this is a vfork child that closed its copy, or a
+  // monitor whose own table has an earlier one. The number may then be a userfaultfd of somebody
+  // else's, for another process's memory.
+  const int ours = userfault_of(kind).verified();
+  return ours >= 0 ? fill(ours, with, begin, end) : fill_by_another(with, begin, end);
 }
 
 }  // namespace growstack::handler

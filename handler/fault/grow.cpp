@@ -1,12 +1,12 @@
 #include "fault/grow.hpp"
 
+#include <growstack/handler/pages.hpp>
 #include <growstack/handler/ranges.hpp>
 
 #include "fault/counters.hpp"
 #include "fault/request.hpp"
 
 #include <cerrno>
-#include <optional>
 
 namespace growstack::handler {
 namespace {
@@ -21,17 +21,26 @@ int commit_here(const Range& range, SlotRecord& slot, Step step) noexcept {
   return error;
 }
 
-/// Commits in the thread that the range's committer names. If that is the helper, and it is missing
-/// or gives no answer in time, commits in the calling thread.
+/// Commits in the thread that the range's committer names. If that is the helper, and it is
+/// missing, gives no answer in time or is refused the memory, commits in the calling thread.
 int commit_by_committer(const Range& range, SlotRecord& slot, Step step) noexcept {
   if (range.committer == Committer::helper) {
-    if (const std::optional<int> answer = commit_by_helper(range, slot, step)) {
+    if (commit_by_helper(range, slot, step)) {
       tally.by_helper.add_one();
-      return *answer;
+      return 0;
     }
     tally.helper_missing.add_one();
   }
   return commit_here(range, slot, step);
+}
+
+/// Commits the step, or, if that is refused, as much of it as the touch needs: near a budget or a
+/// limit of the process, what the policy wishes may not fit where the touch itself does.
+int commit_what_fits(Commit commits, const Range& range, SlotRecord& slot, Step step,
+                     std::uintptr_t address) noexcept {
+  const int error = commits(range, slot, step);
+  const Step needed{page_down(address), step.end};
+  return error != 0 && step.begin < needed.begin ? commit_here(range, slot, needed) : error;
 }
 
 int grow_by(Commit commits, const Range& range, SlotRecord& slot, std::uintptr_t address) noexcept {
@@ -39,7 +48,7 @@ int grow_by(Commit commits, const Range& range, SlotRecord& slot, std::uintptr_t
     const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
     const Step step = range.operations->plan(range, slot, address);
     if (step.begin <= address && address < step.end) {
-      return commits(range, slot, step);
+      return commit_what_fits(commits, range, slot, step, address);
     }
     const std::uintptr_t limit_now = slot.limit.load(std::memory_order_acquire);
     if (limit_now <= address) {

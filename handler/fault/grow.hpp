@@ -8,7 +8,9 @@
 namespace growstack::handler {
 
 /// Commits what a touch at `address` asks for, in the thread that the range's committer names. If
-/// that is the helper, and it is missing or gives no answer in time, commits in the calling thread.
+/// that is the helper, and it is missing, gives no answer in time or is refused the memory, commits
+/// in the calling thread. If all of the plan's step is refused, commits the part that the touch
+/// needs.
 /// Returns 0, also if another thread was first; EDOM if the plan declined; or the errno of
 /// Operations::commit. The caller holds the slot pinned. Signal handlers included.
 [[nodiscard]] int grow(const Range& range, SlotRecord& slot, std::uintptr_t address) noexcept;

@@ -7,19 +7,19 @@
 //     call                               who                      why it is safe
 //     ---------------------------------  -----------------------  --------------------------------
 //     getauxval, getpagesize             look-up, classification  read what the kernel told libc
-//     fstat                              request                  signal-safety(7) lists it
+//     fstat                              request, filling         signal-safety(7) lists it
+//     sigpending                         request                  listed
 //     write, tgkill, sched_setaffinity,  request                  bare system calls, by syscall(3),
 //       futex, rt_sigtimedwait                                    which touches only errno
 //     sched_getcpu                       request                  reads a word of the kernel's
-//     getpid                             request, forwarding      listed
-//     mprotect, madvise, ioctl           Operations::commit       bare system calls, not listed:
-//                                                                 they touch no memory of libc's
+//     getpid                             pins, request,           listed
+//                                        forwarding
+//     mprotect, madvise, ioctl,          Operations::commit       bare system calls, not listed:
+//       userfaultfd, openat, close                                they touch no memory of libc's
 //     futex                              is_writable              as above
-//     rt_sigprocmask                     commit_ahead             a bare system call, which the
-//                                                                 kernel refuses: it changes no
-//                                                                 mask
+//     rt_sigprocmask                     commit_ahead             a bare system call
 //     sigaction, pthread_sigmask         forwarding               listed
-//     gettid, rt_tgsigqueueinfo          forwarding               bare system calls
+//     rt_tgsigqueueinfo, gettid          forwarding               bare system calls
 //     sigpending, clock_gettime          report                   listed
 //     ppoll, write, prctl, gettid,       report                   bare system calls
 //       futex, rt_sigtimedwait
@@ -42,6 +42,8 @@
 #include <growstack/handler/ranges.hpp>
 #include <growstack/handler/report.hpp>
 
+#include "anywhere/fork_wiped.hpp"
+#include "anywhere/keep_errno.hpp"
 #include "fault/counters.hpp"
 #include "fault/forward.hpp"
 #include "fault/grow.hpp"
@@ -57,17 +59,6 @@
 
 namespace growstack::handler {
 namespace {
-
-class KeepErrno {
- public:
-  KeepErrno() noexcept : kept_(errno) {}
-  ~KeepErrno() { errno = kept_; }
-  KeepErrno(const KeepErrno&) = delete;
-  KeepErrno& operator=(const KeepErrno&) = delete;
-
- private:
-  int kept_;
-};
 
 Fault read_fault(int signal, const siginfo_t& info, const ucontext_t& context) noexcept {
   return {.signal = signal,
@@ -148,12 +139,21 @@ bool runs_elsewhere(const Fault& fault, const SlotView& slot) noexcept {
   return fault.stack_pointer < slot.guard || fault.stack_pointer > slot.base;
 }
 
+/// A vfork child may be killed at any moment, and its pin would stay in its parent's memory. It
+/// needs none on the stack that it runs on: that is its parent's, who waits.
+Pin need_of_pin(std::uintptr_t address, std::uintptr_t stack_pointer) noexcept {
+  const bool runs_there = in_vfork_child() && live_slot(address) != nullptr &&
+                          live_slot(address) == live_slot(stack_pointer - 1);
+  return runs_there ? Pin::not_needed : Pin::needed;
+}
+
 /// Does everything that needs the slot pinned.
 Resolution resolve(const Fault& fault) noexcept {
   // If the kernel gave no address, the slot of the stack pointer. Just below it, because a stack
   // pointer is an end.
-  const PinnedSlot pinned(may_be_lost_signal_frame(fault) ? fault.stack_pointer - 1
-                                                          : fault.address);
+  const std::uintptr_t address =
+      may_be_lost_signal_frame(fault) ? fault.stack_pointer - 1 : fault.address;
+  const PinnedSlot pinned(address, need_of_pin(address, fault.stack_pointer));
   if (!pinned) {
     return foreign();
   }

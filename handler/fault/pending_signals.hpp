@@ -12,15 +12,28 @@
 
 namespace growstack::handler {
 
-/// Removes a pending signal, which must be blocked. Signal handlers.
-inline void take_back(int signal) noexcept {
-  sigset_t only;
-  sigemptyset(&only);
-  sigaddset(&only, signal);
-  const timespec now{};
-  constexpr std::size_t mask_bytes = 8;
-  // The bare system call, because sigtimedwait(3) acts on a pending cancellation.
-  syscall(SYS_rt_sigtimedwait, &only, nullptr, &now, mask_bytes);
-}
+/// Remembers which signals were pending before we wrote: those are the program's, and stay. Every
+/// signal must be blocked. Signal handlers included.
+class PendingSignals {
+ public:
+  PendingSignals() noexcept { sigpending(&before_); }
+
+  /// Removes a signal that is pending now and was not before.
+  void take_back(int signal) const noexcept {
+    if (sigismember(&before_, signal) != 0) {
+      return;
+    }
+    sigset_t only;
+    sigemptyset(&only);
+    sigaddset(&only, signal);
+    const timespec now{};
+    constexpr std::size_t mask_bytes = 8;
+    // The bare system call, because sigtimedwait(3) acts on a pending cancellation.
+    syscall(SYS_rt_sigtimedwait, &only, nullptr, &now, mask_bytes);
+  }
+
+ private:
+  sigset_t before_{};
+};
 
 }  // namespace growstack::handler

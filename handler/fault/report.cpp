@@ -27,9 +27,6 @@ using namespace std::chrono_literals;
 /// to read; a deadlock takes for ever.
 constexpr auto symbol_patience = 10s;
 
-/// 1 while a thread reports: one trace at a time. A futex.
-std::atomic<std::uint32_t> reporting{0};
-
 /// Returns whether the kernel refused to grow the stack. Another stack ends at its floor only.
 bool ended_by_kernel(const SlotRecord& slot, const Fault& fault) noexcept {
   return slot.growth.load(std::memory_order_relaxed) == Growth::by_kernel &&
@@ -76,9 +73,8 @@ void name_the_cause(RawLine& line, const SlotRecord& slot, const Fault& fault, i
       line << "a stack could not grow (its owner declined)";
       break;
     case EBADF:
-    case ENOTTY:
       line << "a stack could not grow (the program closed the descriptor of growstack's "
-              "userfaultfd)";
+              "userfaultfd, and no other can be opened: RLIMIT_NOFILE, or a filter)";
       break;
     default:
       line << "a stack could not grow (errno " << static_cast<std::uint64_t>(error) << ")";
@@ -89,19 +85,17 @@ void name_the_cause(RawLine& line, const SlotRecord& slot, const Fault& fault, i
 /// pending before. They would end the process before the fault does.
 class KeepPendingSignals {
  public:
-  KeepPendingSignals() noexcept { sigpending(&before_); }
+  KeepPendingSignals() noexcept = default;
   ~KeepPendingSignals() {
     for (const int signal : {SIGPIPE, SIGXFSZ}) {
-      if (sigismember(&before_, signal) == 0) {
-        take_back(signal);
-      }
+      before_.take_back(signal);
     }
   }
   KeepPendingSignals(const KeepPendingSignals&) = delete;
   KeepPendingSignals& operator=(const KeepPendingSignals&) = delete;
 
  private:
-  sigset_t before_{};
+  const PendingSignals before_;
 };
 
 /// Adds: thread 17 "worker", stack "parser"
@@ -165,27 +159,50 @@ void write_raw_frames() noexcept {
   }
 }
 
-/// Waits until the thread that reports has finished, because we return to a fault that ends the
-/// process.
-void wait_for_other_report() noexcept {
+void end_report(std::atomic<std::uint32_t>& reporter) noexcept {
+  reporter.store(0, std::memory_order_release);
+  futex_wake(reporter);
+}
+
+/// Returns false if there is no such thread in any process: it may have been a vfork child's.
+bool exists(std::uint32_t thread) noexcept {
+  return syscall(SYS_tkill, thread, 0) == 0 || errno != ESRCH;
+}
+
+/// Becomes the thread that reports. If another one is, waits until it has finished and returns
+/// false, because we return to a fault that ends the process.
+bool take_reporter(std::atomic<std::uint32_t>& reporter) noexcept {
+  const auto self = static_cast<std::uint32_t>(syscall(SYS_gettid));
   const auto deadline = std::chrono::steady_clock::now() + symbol_patience;
-  while (reporting.load(std::memory_order_acquire) != 0 &&
-         std::chrono::steady_clock::now() < deadline) {
-    futex_wait(reporting, 1, 100ms);
+  bool has_waited = false;
+  for (std::uint32_t other = 0;
+       !reporter.compare_exchange_strong(other, self, std::memory_order_acquire); other = 0) {
+    if (std::chrono::steady_clock::now() >= deadline) {
+      return false;
+    }
+    if (!exists(other)) {
+      reporter.compare_exchange_strong(other, 0, std::memory_order_relaxed);
+      continue;
+    }
+    has_waited = true;
+    futex_wait(reporter, other, 100ms);
   }
+  if (has_waited) {
+    end_report(reporter);
+  }
+  return !has_waited;
 }
 
 void write_trace(const Fault& fault) noexcept {
-  if (reporting.exchange(1, std::memory_order_acquire) != 0) {
-    wait_for_other_report();
+  ForkWiped* const shared = fork_wiped();
+  if (shared == nullptr || !take_reporter(shared->reporter)) {
     return;
   }
   collect_trace(fault.program_counter);
   if (!print_with_symbols()) {
     write_raw_frames();
   }
-  reporting.store(0, std::memory_order_release);
-  futex_wake(reporting);
+  end_report(shared->reporter);
 }
 
 }  // namespace

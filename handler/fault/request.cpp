@@ -1,24 +1,27 @@
 #include "fault/request.hpp"
 
 #include "anywhere/futex.hpp"
+#include "anywhere/processors.hpp"
 #include "fault/pending_signals.hpp"
+#include "fault/pins.hpp"
 
 #include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
-#include <cstring>
 
 namespace growstack::handler {
 namespace {
 
 using namespace std::chrono_literals;
 
-/// How long a faulting thread leaves its request to the helper. A helper needs that long only if it
-/// gets no processor, because real-time threads have all of them.
+/// How long a faulting thread leaves its request to the helper, and then as long again if the
+/// helper has claimed it. A helper needs that long only if it gets no processor, because real-time
+/// threads have all of them.
 constexpr auto reply_patience = 100ms;
 
 /// A reply word for the time of one fault. Each thread starts its search at another word, because
@@ -52,9 +55,17 @@ class ClaimedReply {
   Reply* reply_ = nullptr;
 };
 
-/// Returns false if there is no such thread in this process: a seccomp filter can kill one alone.
-bool is_alive(std::uint32_t thread) noexcept {
-  return syscall(SYS_tgkill, getpid(), thread, 0) == 0 || errno != ESRCH;
+/// Returns false if the helper is dead: a seccomp filter can kill one thread alone.
+bool helper_is_alive(const ForkWiped& shared) noexcept {
+  return syscall(SYS_tgkill, shared.process.load(std::memory_order_relaxed),
+                 shared.helper_id.load(std::memory_order_relaxed), 0) == 0 ||
+         errno != ESRCH;
+}
+
+/// Has later faults look for no helper, unless another one has started meanwhile.
+void forget_helper(ForkWiped& shared) noexcept {
+  std::uint32_t dead = shared.helper_id.load(std::memory_order_relaxed);
+  shared.helper_runs.compare_exchange_strong(dead, 0, std::memory_order_acq_rel);
 }
 
 /// If the kernel refuses, it goes on to choose the processor.
@@ -65,91 +76,132 @@ void let_helper_run_on(ForkWiped& shared, const cpu_set_t& processors) noexcept 
 
 /// Has the helper run on the processor of the faulting thread, which is about to wait. Waking the
 /// helper there takes 10 us. On another processor it takes 40 to 75 us, because that processor
-/// sleeps, and must be woken first.
-void bring_helper_here(ForkWiped& shared) noexcept {
-  const auto here = static_cast<std::uint32_t>(sched_getcpu() + 1);
-  const std::uint32_t last = shared.helper_processor.load(std::memory_order_relaxed);
-  if (last == here || last == ForkWiped::any_processor ||
-      !is_alive(shared.helper_id.load(std::memory_order_relaxed))) {
-    return;
+/// sleeps, and must be woken first. Returns whether the helper is confined to a processor now.
+bool bring_helper_here(ForkWiped& shared) noexcept {
+  const int processor = sched_getcpu();
+  const auto here = static_cast<std::uint32_t>(processor + 1);
+  const std::uint32_t now = shared.helper_processor.load(std::memory_order_relaxed);
+  if (now == here) {
+    return now != 0;
+  }
+  if (const std::uint32_t left = shared.helper_left_alone.load(std::memory_order_relaxed);
+      left != 0) {
+    shared.helper_left_alone.store(left - 1, std::memory_order_relaxed);
+    return now != 0;
+  }
+  // The helper stays on the processors that the process was started on, wherever the program puts
+  // its own threads.
+  if (processor < 0 || !CPU_ISSET(processor, &processors_at_start()) || !helper_is_alive(shared)) {
+    return now != 0;
   }
   shared.helper_processor.store(here, std::memory_order_relaxed);
   cpu_set_t only_here;
   CPU_ZERO(&only_here);
-  CPU_SET(here - 1, &only_here);
+  CPU_SET(processor, &only_here);
   let_helper_run_on(shared, only_here);
+  return true;
 }
 
-/// Lets the helper run on any processor from now on: real-time threads kept it from running on the
-/// one it was brought to, and once is enough.
-void let_helper_go(ForkWiped& shared) noexcept {
-  shared.helper_processor.store(ForkWiped::any_processor, std::memory_order_relaxed);
-  cpu_set_t any;
-  std::memset(&any, 0xFF, sizeof any);  // the kernel takes those that exist
-  let_helper_run_on(shared, any);
+/// Lets the helper run wherever the process was started, because it gave no answer. If it was
+/// confined to a processor, real-time threads may keep that one busy. So the helper is left alone
+/// for many faults, twice as many each time. If it was not confined, the place was not the cause:
+/// somebody stopped the helper, or all processors are busy.
+void let_helper_go(ForkWiped& shared, bool was_confined) noexcept {
+  constexpr std::uint32_t first_pause = 64;  // faults
+  constexpr std::uint32_t most_stalls = 20;
+  const std::uint32_t stalls = shared.helper_stalls.load(std::memory_order_relaxed);
+  shared.helper_left_alone.store(was_confined ? first_pause << stalls : 0,
+                                 std::memory_order_relaxed);
+  shared.helper_stalls.store(was_confined ? std::min(stalls + 1, most_stalls) : 0,
+                             std::memory_order_relaxed);
+  shared.helper_processor.store(0, std::memory_order_relaxed);
+  let_helper_run_on(shared, processors_at_start());
 }
 
-/// Waits for the helper's answer. Returns true if the helper is done, false if the request could be
-/// withdrawn or the helper is dead.
-bool wait_for(ForkWiped& shared, Reply& reply, std::uint32_t sequence) noexcept {
+/// What became of a request.
+enum class Ending : std::uint8_t {
+  committed,
+  returned,
+  left_to_helper,  ///< which has claimed it, gets no processor, and may commit at any time
+};
+
+Ending wait_for(ForkWiped& shared, Reply& reply, std::uint32_t sequence,
+                bool helper_is_confined) noexcept {
+  const std::uint32_t returned = reply_word(sequence, ReplyState::returned);
   for (;;) {
     std::uint32_t word = reply.word.load(std::memory_order_acquire);
     if (word == reply_word(sequence, ReplyState::done)) {
-      return true;
+      return Ending::committed;
+    }
+    if (word == returned) {
+      return Ending::returned;
     }
     if (!futex_wait(reply.word, word, reply_patience)) {
       continue;
     }
-    if (!is_alive(shared.helper_id.load(std::memory_order_relaxed))) {
-      shared.helper_runs.store(0, std::memory_order_release);
-      return reply.word.load(std::memory_order_acquire) == reply_word(sequence, ReplyState::done);
+    const bool alive = helper_is_alive(shared);
+    if (alive) {
+      let_helper_go(shared, helper_is_confined);
+    } else {
+      forget_helper(shared);
     }
-    let_helper_go(shared);
-    word = reply_word(sequence, ReplyState::pending);
-    if (reply.word.compare_exchange_strong(word, reply_word(sequence, ReplyState::withdrawn),
-                                           std::memory_order_acquire)) {
-      return false;
+    // Unless the helper has gone on meanwhile.
+    if (reply.word.compare_exchange_strong(word, returned, std::memory_order_acq_rel)) {
+      const bool was_claimed = word == reply_word(sequence, ReplyState::claimed);
+      return was_claimed && alive ? Ending::left_to_helper : Ending::returned;
     }
   }
 }
 
 }  // namespace
 
-bool send(const Request& request) noexcept {
+int send(const Request& request) noexcept {
   const int descriptor = request_pipe.verified();
   if (descriptor < 0) {
-    return false;
+    return EBADF;
   }
+  const PendingSignals pending;
   // The bare system call, because write(3) would act on a cancellation that the thread has pending.
-  const bool sent =
-      syscall(SYS_write, descriptor, &request, sizeof request) == static_cast<long>(sizeof request);
-  if (!sent && errno == EPIPE) {
-    take_back(SIGPIPE);  // the helper was killed, and its end of the pipe with it
+  if (syscall(SYS_write, descriptor, &request, sizeof request) >= 0) {
+    return 0;  // writes of this size are never cut: pipe(7)
   }
-  return sent;
+  const int error = errno;
+  if (error == EPIPE) {
+    pending.take_back(SIGPIPE);
+  }
+  return error;
 }
 
-std::optional<int> commit_by_helper(const Range& range, SlotRecord& slot, Step step) noexcept {
+bool commit_by_helper(const Range& range, SlotRecord& slot, Step step) noexcept {
   ForkWiped* const shared = fork_wiped();
-  if (shared == nullptr || shared->helper_runs.load(std::memory_order_acquire) == 0) {
-    return std::nullopt;
+  // A vfork child may be killed while it waits, and nobody would take back what it holds.
+  if (shared == nullptr || shared->helper_runs.load(std::memory_order_acquire) == 0 ||
+      in_vfork_child()) {
+    return false;
   }
   const ClaimedReply claimed(*shared);
   if (!claimed) {
-    return std::nullopt;
+    return false;
   }
   Reply& reply = *claimed;
   const std::uint32_t sequence = (reply.word.load(std::memory_order_relaxed) >> 2U) + 1;
   // The helper's claim acquires what is released here. The pipe orders the two as well, but the
   // language does not know that.
   reply.word.store(reply_word(sequence, ReplyState::pending), std::memory_order_release);
-  bring_helper_here(*shared);
+  const bool is_confined = bring_helper_here(*shared);
   const Request request{
       .range = &range, .slot = &slot, .step = step, .reply = &reply, .sequence = sequence};
-  if (!send(request) || !wait_for(*shared, reply, sequence)) {
-    return std::nullopt;
+  pin(range, slot);
+  const int error = send(request);
+  if (error == EPIPE) {
+    forget_helper(*shared);  // it was killed, and its end of the pipe with it
   }
-  return reply.error;
+  const Ending ending =
+      error == 0 ? wait_for(*shared, reply, sequence, is_confined) : Ending::returned;
+  if (ending != Ending::left_to_helper) {
+    unpin(range, slot);
+  }
+  return ending == Ending::committed;
 }
 
 }  // namespace growstack::handler

@@ -4,10 +4,14 @@
 // in a Reply, which is a futex word. One compare-and-swap on that word decides who has the request:
 //
 //     pending --(helper)--> claimed --(helper)--> done
-//     pending --(faulting thread, after reply_patience)--> withdrawn
+//     claimed --(helper, if it was refused the memory)--> returned
+//     pending or claimed --(faulting thread, after reply_patience)--> returned
 //
-// So a helper that is absent or starved delays a fault, but never hangs it. Nor does a helper that
-// died after it claimed a request.
+// What is returned, the faulting thread commits by itself. So a helper that is absent, starved or
+// dead delays a fault, but never hangs it.
+//
+// A request pins its slot, because a helper that was left alone with a claimed request may still
+// commit. Whoever ends the request unpins: the faulting thread, or the helper that was left alone.
 #pragma once
 
 #include <growstack/handler/slot.hpp>
@@ -17,11 +21,10 @@
 
 #include <climits>
 #include <cstdint>
-#include <optional>
 
 namespace growstack::handler {
 
-enum class ReplyState : std::uint32_t { pending = 0, claimed = 1, done = 2, withdrawn = 3 };
+enum class ReplyState : std::uint32_t { pending = 0, claimed = 1, done = 2, returned = 3 };
 
 constexpr std::uint32_t reply_word(std::uint32_t sequence, ReplyState state) noexcept {
   return sequence << 2U | static_cast<std::uint32_t>(state);
@@ -42,14 +45,13 @@ static_assert(sizeof(Request) <= PIPE_BUF,
 /// once) is a helper that does not keep up.
 inline constinit OwnDescriptor request_pipe;
 
-/// Writes a request into the pipe. Returns false if that is not ours any more, is full, or has lost
-/// its reader. Signal handlers.
-[[nodiscard]] bool send(const Request& request) noexcept;
+/// Writes a request into the pipe. Returns 0 or an errno: EBADF if the pipe is not ours any more,
+/// EAGAIN if it is full, EPIPE if it has lost its reader. Signal handlers.
+[[nodiscard]] int send(const Request& request) noexcept;
 
-/// Has the helper commit `step` and waits until it has. Returns 0 or the errno of the commit;
-/// nullopt if the helper did not take the request, and then the caller must commit by itself. The
-/// caller holds the slot pinned. Signal handlers.
-[[nodiscard]] std::optional<int> commit_by_helper(const Range& range, SlotRecord& slot,
-                                                  Step step) noexcept;
+/// Has the helper commit `step` and waits until it has. Returns false if it did not, for whatever
+/// reason; then the caller must commit by itself. The caller holds the slot pinned. Signal
+/// handlers.
+[[nodiscard]] bool commit_by_helper(const Range& range, SlotRecord& slot, Step step) noexcept;
 
 }  // namespace growstack::handler

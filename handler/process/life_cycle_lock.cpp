@@ -6,6 +6,7 @@
 
 #include <growstack/handler/init_order.hpp>
 
+#include "anywhere/fork_wiped.hpp"
 #include "process/userfault.hpp"
 
 #include <pthread.h>
@@ -20,6 +21,7 @@ void before_fork() noexcept { mutex.lock(); }
 void in_parent() noexcept { mutex.unlock(); }
 
 void in_child() noexcept {
+  note_forked_process();
   watch_in_child();
   mutex.unlock();
 }

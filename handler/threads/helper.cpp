@@ -3,6 +3,7 @@
 #include <growstack/handler/ranges.hpp>
 
 #include "anywhere/futex.hpp"
+#include "fault/pins.hpp"
 #include "fault/request.hpp"
 
 #include <sys/syscall.h>
@@ -20,15 +21,22 @@ void serve(const Request& request) noexcept {
   std::uint32_t expected = reply_word(request.sequence, ReplyState::pending);
   if (!reply.word.compare_exchange_strong(
           expected, reply_word(request.sequence, ReplyState::claimed), std::memory_order_acq_rel)) {
-    return;  // withdrawn: the slot may be gone
+    return;  // returned: the slot may be gone
   }
-  // From here on the faulting thread waits, and its pin keeps slot and range.
-  reply.error = request.range->operations->commit(*request.range, *request.slot, request.step);
-  if (reply.error == 0) {
+  // From here on the request's pin keeps slot and range.
+  const Range& range = *request.range;
+  const int error = range.operations->commit(range, *request.slot, request.step);
+  if (error == 0) {
     lower_limit(*request.slot, request.step);
   }
-  reply.word.store(reply_word(request.sequence, ReplyState::done), std::memory_order_release);
-  futex_wake(reply.word);
+  expected = reply_word(request.sequence, ReplyState::claimed);
+  const ReplyState answer = error == 0 ? ReplyState::done : ReplyState::returned;
+  if (reply.word.compare_exchange_strong(expected, reply_word(request.sequence, answer),
+                                         std::memory_order_acq_rel)) {
+    futex_wake(reply.word);
+  } else {
+    unpin(range, *request.slot);  // the faulting thread waits no more, and left us alone with it
+  }
 }
 
 /// Returns when asked to end, or at end-of-file, because the program closed the write end.
@@ -86,6 +94,8 @@ void Helper::settle() noexcept {
   ask_for_short_slices();
   ForkWiped& shared = *fork_wiped();
   shared.helper_processor.store(0, std::memory_order_relaxed);
+  shared.helper_stalls.store(0, std::memory_order_relaxed);
+  shared.helper_left_alone.store(0, std::memory_order_relaxed);
   shared.helper_id.store(id_of_this_thread(), std::memory_order_relaxed);
   shared.helper_runs.store(id_of_this_thread(), std::memory_order_release);
 }
@@ -97,6 +107,6 @@ void Helper::run(int read_end) noexcept {
   fork_wiped()->helper_runs.compare_exchange_strong(expected, 0, std::memory_order_acq_rel);
 }
 
-bool Helper::ask_to_end() noexcept { return send(Request{}); }
+bool Helper::ask_to_end() noexcept { return send(Request{}) == 0; }
 
 }  // namespace growstack::handler

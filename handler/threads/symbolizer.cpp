@@ -4,6 +4,8 @@
 #include "fault/trace.hpp"
 #include "threads/fold_frames.hpp"
 
+#include <sys/syscall.h>
+#include <unistd.h>
 #include <boost/stacktrace.hpp>
 
 #include <algorithm>
@@ -113,14 +115,20 @@ int Symbolizer::prepare(int /*descriptor*/) noexcept {
 
 void Symbolizer::run(int /*descriptor*/) noexcept {
   std::atomic<std::uint32_t>& state = fork_wiped()->symbol_state;
-  for (;;) {
+  std::atomic<std::uint32_t>& current = fork_wiped()->symbolizer_id;
+  const auto self = static_cast<std::uint32_t>(syscall(SYS_gettid));
+  current.store(self, std::memory_order_relaxed);
+  // Another one takes over if this one could not be ended, because nobody emptied the pipe that it
+  // wrote to.
+  while (current.load(std::memory_order_relaxed) == self) {
     std::uint32_t seen = state.load(std::memory_order_acquire);
     switch (static_cast<SymbolState>(seen)) {
       case SymbolState::ending:
         return;
       case SymbolState::requested: {
         const auto result = static_cast<std::uint32_t>(try_to_print_trace());
-        if (state.compare_exchange_strong(seen, result, std::memory_order_acq_rel)) {
+        if (current.load(std::memory_order_relaxed) == self &&
+            state.compare_exchange_strong(seen, result, std::memory_order_acq_rel)) {
           futex_wake(state);
         }
         break;

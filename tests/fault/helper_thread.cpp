@@ -5,6 +5,7 @@
 
 #include "support/forked.hpp"
 #include "support/injected_error.hpp"
+#include "support/limits.hpp"
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
 #include "support/units.hpp"
@@ -269,6 +270,39 @@ TEST_CASE("the helper has the default scheduling policy although a real-time thr
   CHECK(ended.exit_code == 7);
 }
 
+GROWSTACK_SCENARIO("no scheduling calls") {
+  InjectedError injected = InjectedError::for_good();
+  for (const long call : {SYS_sched_setscheduler, SYS_sched_setparam, SYS_sched_getscheduler,
+                          SYS_sched_setattr, SYS_sched_getattr, SYS_sched_setaffinity}) {
+    injected.refuse(call, EPERM);
+  }
+  Stack stack(options);
+  return call(stack, [] { return recurse(2000); }) == 2000 && handler::counters().by_helper > 0 ? 7
+                                                                                                : 1;
+}
+
+TEST_CASE("a filter that refuses every call about scheduling leaves the library usable") {
+  CHECK(run_scenario("no scheduling calls").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("started by an idle thread") {
+  const sched_param parameters{};
+  if (sched_setscheduler(0, SCHED_IDLE, &parameters) != 0 || !become_nobody()) {
+    return 8;
+  }
+  Stack stack(options);
+  return call(stack, [] { return recurse(2000); }) == 2000 ? 7 : 1;
+}
+
+TEST_CASE("a thread with the policy SCHED_IDLE, and no privilege, can make stacks") {
+  const Ended ended = run_scenario("started by an idle thread");
+  if (ended.exit_code == 8) {
+    skip("privileges cannot be given up here");
+    return;
+  }
+  CHECK(ended.exit_code == 7);
+}
+
 GROWSTACK_SCENARIO("helper gets no processor") {
   // The helper may use one processor, and a real-time thread keeps this one busy. Only the faulting
   // thread has a higher priority and can run there.
@@ -372,4 +406,63 @@ GROWSTACK_SCENARIO("idle") {
 
 TEST_CASE("while nothing faults, neither helper nor symbolizer ever wakes up") {
   CHECK(run_scenario("idle").exit_code == 7);
+}
+
+// ---- where the process was started --------------------------------------------------------------
+
+GROWSTACK_SCENARIO("helper starves under taskset") {
+  const cpu_set_t all = own_processors();
+  Stack stack(options);
+  const int helper = std::stoi(thread_with_name("stack-helper"));
+  if (!become_real_time(2)) {
+    return errno == EPERM ? 8 : 1;
+  }
+  {
+    const BusyThread busy;
+    call(stack, [] { recurse(2000); });
+  }
+  cpu_set_t seen;
+  sched_getaffinity(helper, sizeof seen, &seen);
+  return handler::counters().helper_missing > 0 && CPU_EQUAL(&seen, &all) ? 7 : 2;
+}
+
+TEST_CASE("a helper that gives no answer stays on the processors that taskset(1) allowed") {
+  const cpu_set_t all = own_processors();
+  if (CPU_COUNT(&all) < 2 || !CPU_ISSET(0, &all)) {
+    return skip("needs two processors");
+  }
+  const cpu_set_t one = only(0);
+  sched_setaffinity(0, sizeof one, &one);  // as taskset(1) does, before it starts a program
+  const Ended ended = run_scenario("helper starves under taskset");
+  sched_setaffinity(0, sizeof all, &all);
+  if (ended.exit_code == 8) {
+    return skip("needs the privilege to use SCHED_FIFO");
+  }
+  CHECK(ended.exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("faults outside of taskset") {
+  const cpu_set_t before = own_processors();
+  Stack stack(options);
+  const int helper = std::stoi(thread_with_name("stack-helper"));
+  const cpu_set_t other = only(1);
+  if (sched_setaffinity(0, sizeof other, &other) != 0) {
+    return 8;
+  }
+  call(stack, [] { recurse(2000); });
+  cpu_set_t seen;
+  sched_getaffinity(helper, sizeof seen, &seen);
+  return CPU_EQUAL(&seen, &before) ? 7 : 2;
+}
+
+TEST_CASE("the helper does not follow a thread that leaves those processors") {
+  const cpu_set_t all = own_processors();
+  if (CPU_COUNT(&all) < 2 || !CPU_ISSET(0, &all) || !CPU_ISSET(1, &all)) {
+    return skip("needs two processors");
+  }
+  const cpu_set_t one = only(0);
+  sched_setaffinity(0, sizeof one, &one);
+  const Ended ended = run_scenario("faults outside of taskset");
+  sched_setaffinity(0, sizeof all, &all);
+  CHECK(ended.exit_code == 7);
 }

@@ -3,15 +3,14 @@
 #include <doctest/doctest.h>
 
 #include <growstack/handler/classify.hpp>
-#include <growstack/handler/handler.hpp>
+#include <growstack/handler/commit_ahead.hpp>
 #include <growstack/handler/pages.hpp>
 #include <growstack/handler/ranges.hpp>
 
 #include "machine/machine.hpp"
-#include "support/address_of.hpp"
+#include "support/one_slot.hpp"
 #include "support/scenario.hpp"
 
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -40,12 +39,7 @@ struct {
   sigjmp_buf* way_out = nullptr;
 } asked;
 
-Range* the_range = nullptr;
-
-int make_writable(Step step) noexcept {
-  void* const begin = reinterpret_cast<void*>(step.begin);
-  return mprotect(begin, step.end - step.begin, PROT_READ | PROT_WRITE) == 0 ? 0 : errno;
-}
+const OneSlot* the_slot = nullptr;
 
 constexpr Operations operations{
     .plan =
@@ -66,7 +60,7 @@ constexpr Operations operations{
           asked.context_is_of_the_fault =
               ThisMachine::stack_pointer(registers) == fault.stack_pointer &&
               ThisMachine::program_counter(registers) == fault.program_counter;
-          asked.slot_is_pinned = the_range->pins[0] != 0;
+          asked.slot_is_pinned = the_slot->pins() != 0;
           const char said[] = "on_overflow: EDOM\n";
           if (error == EDOM) {
             syscall(SYS_write, STDOUT_FILENO, said, sizeof said - 1);
@@ -77,59 +71,6 @@ constexpr Operations operations{
           return Disposition::forward;
         },
 };
-
-/// A range of one slot, of which one page is committed. Faults in it are remote: nobody runs on it.
-class OneSlot {
- public:
-  explicit OneSlot(Committer committer) {
-    void* const memory =
-        mmap(nullptr, 2 * range_alignment, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    require(memory != MAP_FAILED, "mmap");
-    require(install() == 0 && attach_thread() == 0, "install");
-    require(committer == Committer::handler || start_helper() == 0, "start_helper");
-    const std::uintptr_t begin =
-        (address_of(memory) + range_alignment - 1) / range_alignment * range_alignment;
-    const std::uintptr_t base = begin + range_alignment;
-    require(add_range({.begin = begin,
-                       .size = range_alignment,
-                       .slot_size = range_alignment,
-                       .operations = &operations,
-                       .committer = committer},
-                      the_range) == 0,
-            "add_range");
-    require(make_writable({base - page_size(), base}) == 0, "mprotect");
-    publish(*the_range, 0,
-            {.base = base,
-             .floor = begin + page_size(),
-             .guard = begin,
-             .limit = base - page_size(),
-             .largest_step = range_alignment,
-             .name = "own"});
-  }
-  ~OneSlot() {
-    retire();
-    remove_range(*the_range);
-  }
-  OneSlot(const OneSlot&) = delete;
-  OneSlot& operator=(const OneSlot&) = delete;
-
-  [[nodiscard]] static std::uintptr_t limit() { return the_range->slots[0].limit; }
-
-  /// Touches the stack some pages below the limit.
-  static void touch(std::size_t pages) {
-    *reinterpret_cast<volatile char*>(limit() - pages * page_size()) = 1;
-  }
-
-  static void retire() {
-    if (the_range->slots[0].generation % 2 == 1) {
-      growstack::handler::retire(*the_range, 0);
-    }
-  }
-};
-
-Step to_the_limit(const Range&, const SlotRecord& slot, std::uintptr_t address) noexcept {
-  return {page_down(address), slot.limit};
-}
 
 Step nothing(const Range&, const SlotRecord&, std::uintptr_t) noexcept { return {}; }
 
@@ -152,7 +93,8 @@ void grow_as_another_thread(const Range& range, std::uintptr_t to) noexcept {
 template <Plan plan, Committer committer>
 int declines() {
   no_core();
-  OneSlot slot(committer);
+  const OneSlot slot(operations, committer);
+  the_slot = &slot;
   asked.plan = plan;
   slot.touch(3);
   return 0;
@@ -173,7 +115,8 @@ constexpr Committer committers[]{Committer::handler, Committer::helper};
 TEST_CASE("a step counts if it contains the address") {
   for (const Committer committer : committers) {
     asked = {.plan = to_the_limit};
-    const OneSlot slot(committer);
+    const OneSlot slot(operations, committer);
+    the_slot = &slot;
     const std::uintptr_t before = slot.limit();
     slot.touch(3);
     CHECK(slot.limit() == before - 3 * page_size());
@@ -201,7 +144,8 @@ TEST_CASE("a plan that declines because another thread was first ends the fault"
       grow_as_another_thread(range, address);
       return Step{};
     }};
-    const OneSlot slot(committer);
+    const OneSlot slot(operations, committer);
+    the_slot = &slot;
     const std::uintptr_t before = slot.limit();
     slot.touch(3);
     CHECK(slot.limit() == before - 3 * page_size());
@@ -221,7 +165,8 @@ TEST_CASE("a plan that declines is asked again if the limit has changed") {
           }
           return to_the_limit(range, slot, address);
         }};
-    const OneSlot slot(committer);
+    const OneSlot slot(operations, committer);
+    the_slot = &slot;
     const std::uintptr_t before = slot.limit();
     slot.touch(3);
     CHECK(slot.limit() == before - 3 * page_size());
@@ -234,7 +179,8 @@ TEST_CASE("a plan that declines is asked again if the limit has changed") {
 TEST_CASE("while on_overflow runs the slot is not pinned, so that it may leave by siglongjmp") {
   for (const Committer committer : committers) {
     asked = {.plan = nothing};
-    OneSlot slot(committer);
+    const OneSlot slot(operations, committer);
+    the_slot = &slot;
     sigjmp_buf way_out;
     asked.way_out = &way_out;
     if (sigsetjmp(way_out, 1) == 0) {
@@ -247,5 +193,49 @@ TEST_CASE("while on_overflow runs the slot is not pinned, so that it may leave b
     alarm(20);  // a hang must not outlive the test
     slot.retire();
     alarm(0);
+  }
+}
+
+// ---- steps that are refused ---------------------------------------------------------------------
+
+namespace {
+
+/// Refuses all steps of more than so many pages.
+std::size_t most_pages = 0;
+int refusals = 0;
+
+constexpr Operations stingy{
+    .plan =
+        [](const Range&, const SlotRecord& slot, std::uintptr_t address) noexcept {
+          return Step{page_down(address) - 100 * page_size(), slot.limit};
+        },
+    .commit =
+        [](const Range&, const SlotRecord&, Step step) noexcept {
+          if (step.end - step.begin > most_pages * page_size()) {
+            ++refusals;
+            return ENOMEM;
+          }
+          return make_writable(step);
+        },
+    .on_overflow = [](const SlotRecord&, const Fault&, void*,
+                      int) noexcept { return Disposition::forward; },
+};
+
+}  // namespace
+
+TEST_CASE("if a step is refused, what the touch needs is committed") {
+  for (const Committer committer : committers) {
+    most_pages = 3;
+    refusals = 0;
+    const OneSlot slot(stingy, committer);
+    const std::uintptr_t before = slot.limit();
+    slot.touch(3);
+    CHECK(slot.limit() == before - 3 * page_size());
+    CHECK(refusals >= 1);
+    CHECK(slot.pins() == 0);
+    CHECK(commit_ahead(before, before - 6 * page_size()) == 0);
+    CHECK(slot.limit() == before - 6 * page_size());
+    CHECK(commit_ahead(before, before - 10 * page_size()) == ENOMEM);
+    CHECK(slot.limit() == before - 6 * page_size());
   }
 }

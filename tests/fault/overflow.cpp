@@ -12,11 +12,14 @@
 #include "support/scenario.hpp"
 #include "support/units.hpp"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <csetjmp>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <latch>
@@ -388,4 +391,89 @@ TEST_CASE(
   const Ended ended = run_scenario("signal frame does not fit");
   CHECK(ended.exit_code == 0);
   CHECK(ended.out == "1 delivered, 1 lost\n");
+}
+
+// ---- a report that does not end -----------------------------------------------------------------
+
+namespace {
+
+/// Replaces standard error by a pipe that nobody empties, and returns the end to empty it by.
+int stuck_standard_error() {
+  int ends[2];
+  if (pipe(ends) != 0) {
+    return -1;
+  }
+  fcntl(ends[1], F_SETPIPE_SZ, 4096);
+  dup2(ends[1], STDERR_FILENO);
+  return ends[0];
+}
+
+/// A cycle of so many functions that no trace folds it.
+template <int functions>
+[[gnu::noinline]] int long_runaway(int depth) {
+  if (endless == 0) {
+    return depth;
+  }
+  volatile char room[64];
+  keep(room);
+  room[0] = static_cast<char>(depth);
+  constexpr int next = functions == 0 ? 200 : functions - 1;
+  // The number keeps the compiler from making one function of all of them.
+  return long_runaway<next>(depth + functions) + room[0];
+}
+
+/// Overflows in a thread of its own, with a trace that fills the pipe, and returns when the thread
+/// waits for its report, which does not end.
+void begin_endless_report(Stack& stack) {
+  std::thread([&stack] { call(stack, long_runaway<200>, 0); }).detach();
+  usleep(1'000'000);
+}
+
+}  // namespace
+
+GROWSTACK_SCENARIO("forked while a thread reports") {
+  no_core();
+  const int console = dup(STDERR_FILENO);
+  static Stack mine(doomed());
+  static Stack theirs(doomed());
+  stuck_standard_error();
+  begin_endless_report(theirs);
+  const int end = end_of_child([&] {
+    dup2(console, STDERR_FILENO);
+    call(mine, begins_runaway);
+    return 1;
+  });
+  _exit(end == killed_by(SIGSEGV) ? 7 : 1);
+}
+
+TEST_CASE("a child that is forked while another thread reports can report, too") {
+  const Ended ended = run_scenario("forked while a thread reports");
+  CHECK(ended.exit_code == 7);
+  CHECK(matches(ended.err, "the innermost 32 of [0-9]+ frames:\n  #0  0x[0-9a-f]+\n"));
+}
+
+GROWSTACK_SCENARIO("uninstall while a report does not end") {
+  static sigjmp_buf way_out;
+  struct sigaction theirs {};
+  theirs.sa_handler = [](int) { siglongjmp(way_out, 1); };
+  theirs.sa_flags = SA_ONSTACK;
+  sigaction(SIGSEGV, &theirs, nullptr);
+  stuck_standard_error();
+  {
+    Stack stack(doomed());
+    if (sigsetjmp(way_out, 1) == 0) {
+      call(stack, long_runaway<200>, 0);
+    }
+  }
+  const bool gone = handler::uninstall() == 0;
+  // Another symbolizer takes over. The stuck one does not answer in its place.
+  const bool works = call(doomed(), [] { return recurse(100); }) == 100;
+  // Not by exit(), which would wait for the symbolizer to give back standard error.
+  _exit(gone && works && handler::uninstall() == 0 ? 7 : 1);
+}
+
+TEST_CASE("uninstall does not wait for ever for a report that nobody reads") {
+  const Ended ended = run_scenario("uninstall while a report does not end");
+  CHECK_FALSE(ended.timed_out);
+  CHECK(ended.exit_code == 7);
 }

@@ -27,9 +27,12 @@
 #include <atomic>
 #include <barrier>
 #include <cerrno>
+#include <chrono>
+#include <csetjmp>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <string>
 #include <thread>
 #include <vector>
@@ -352,6 +355,75 @@ EVERY_STRATEGY("to ensure memory and to reserve headroom does not touch errno") 
 }
 
 // ---- many threads -------------------------------------------------------------------------------
+
+namespace {
+
+/// Sends a signal to this process again and again while it exists.
+class Timer {
+ public:
+  Timer(int signal, std::chrono::nanoseconds interval) {
+    sigevent event{};
+    event.sigev_notify = SIGEV_SIGNAL;
+    event.sigev_signo = signal;
+    const timespec period{.tv_sec = 0, .tv_nsec = interval.count()};
+    const itimerspec times{.it_interval = period, .it_value = period};
+    timer_create(CLOCK_MONOTONIC, &event, &timer_);
+    timer_settime(timer_, 0, &times, nullptr);
+  }
+  ~Timer() { timer_delete(timer_); }
+  Timer(const Timer&) = delete;
+  Timer& operator=(const Timer&) = delete;
+
+ private:
+  timer_t timer_{};
+};
+
+sigjmp_buf way_out;
+volatile std::sig_atomic_t may_jump = 0;
+
+/// Reserves headroom again and again while a timer's handler leaves by siglongjmp in the middle.
+/// Returns whether the stack, and what its account says, are as if nothing had happened.
+bool survives_jumps(Strategy strategy) {
+  struct sigaction jump {};
+  jump.sa_handler = [](int) {
+    if (may_jump != 0) {
+      may_jump = 0;
+      siglongjmp(way_out, 1);
+    }
+  };
+  jump.sa_flags = SA_ONSTACK;
+  sigaction(SIGUSR2, &jump, nullptr);
+  growstack::StackPool pool(
+      {.reserve = 32 * MiB, .policy = {.huge_from = 0}, .strategy = strategy});
+  const std::size_t idle = pool.statistics().committed;
+  {
+    Stack stack = pool.acquire();
+    const Timer timer(SIGUSR2, std::chrono::microseconds(150));
+    for (int round = 0; round < 500; ++round) {
+      static_cast<void>(stack.trim());
+      call(stack, [] {
+        if (sigsetjmp(way_out, 1) == 0) {
+          may_jump = 1;
+          for (std::size_t chunks = 1; chunks < 1500; ++chunks) {
+            static_cast<void>(reserve_headroom(chunks * 16 * KiB));
+            static_cast<void>(growstack::current_stack_bounds());
+          }
+          may_jump = 0;
+        }
+      });
+    }
+  }
+  pool.trim();
+  return pool.statistics().committed <= idle;
+}
+
+}  // namespace
+
+STRATEGIES_WHERE(traits.growth_events&& traits.pools,
+                 "a handler that leaves reserve_headroom by siglongjmp leaves nothing behind") {
+  // The end of the stack and of its pool would wait for ever for a pin.
+  CHECK(end_of_child([] { return survives_jumps(Of::strategy) ? 7 : 1; }) == 7);
+}
 
 EVERY_STRATEGY("many threads ensure memory of their stacks at once") {
   if (skip_because_of_holes(Of::traits)) {

@@ -16,6 +16,7 @@
 #include "support/smaps.hpp"
 #include "support/units.hpp"
 
+#include <fcntl.h>
 #include <linux/close_range.h>
 #include <pthread.h>
 #include <sys/mman.h>
@@ -203,6 +204,26 @@ TEST_OF_USERFAULT("the stacks of a program that closes all descriptors go on gro
   const Ended ended = run_scenario("all descriptors closed", std::chrono::seconds(20));
   CHECK_FALSE(ended.timed_out);
   CHECK(ended.exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("a new stack after all descriptors closed") {
+  Stack before(options);
+  call(before, [] { descend(100 * KiB); });
+  close_range(3, ~0U, 0);
+  const int theirs = open("/dev/null", O_RDONLY);  // at the number that was ours
+  Stack after(options);
+  const bool grew = call(after, [] { return descend(4 * MiB); }) == 0 &&
+                    call(before, [] { return descend(4 * MiB); }) == 0;
+  return grew && theirs == 3 ? 7 : 1;
+}
+
+TEST_OF_USERFAULT(
+    "the next stack that is made opens a descriptor again, and the monitor of the stacks before it "
+    "goes on with its own") {
+  if (under_thread_sanitizer) {
+    return skip("ThreadSanitizer does not know two descriptor tables");
+  }
+  CHECK(run_scenario("a new stack after all descriptors closed").exit_code == 7);
 }
 
 GROWSTACK_SCENARIO("monitor put away") {

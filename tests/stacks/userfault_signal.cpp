@@ -16,10 +16,14 @@
 #include "support/smaps.hpp"
 #include "support/units.hpp"
 
+#include <fcntl.h>
 #include <linux/close_range.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -138,20 +142,37 @@ TEST_CASE("no SIGBUS handler is installed where no stack needs it") {
 // ---- what programs do to it ---------------------------------------------------------------------
 
 GROWSTACK_SCENARIO("grown after the program closed all descriptors") {
+  Stack stack(options);
+  call(stack, [] { descend(100 * KiB); });
+  close_range(3, ~0U, 0);
+  const bool grew = call(stack, [] { return descend(4 * MiB); }) == 0;
+  const int next = open("/dev/null", O_RDONLY);
+  return grew && next == 3 ? 7 : 1;  // nothing of ours is left open
+}
+
+TEST_OF_USERFAULT_SIGNAL("the stacks of a program that closes all descriptors go on growing") {
+  if (under_thread_sanitizer) {
+    return skip("ThreadSanitizer does not know two descriptor tables");
+  }
+  CHECK(run_scenario("grown after the program closed all descriptors").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("grown while no descriptor can be had") {
   no_core();
   Stack stack(options);
   call(stack, [] { descend(100 * KiB); });
   close_range(3, ~0U, 0);
+  set_soft_limit(RLIMIT_NOFILE, 3);
   call(stack, [] { descend(4 * MiB); });
   return 0;
 }
 
 TEST_OF_USERFAULT_SIGNAL(
-    "if the program has closed all descriptors, a stack that must grow dies and says why") {
+    "if no other descriptor can be opened either, a stack that must grow dies and says why") {
   if (under_thread_sanitizer) {
     return skip("ThreadSanitizer does not know two descriptor tables");
   }
-  const Ended ended = run_scenario("grown after the program closed all descriptors");
+  const Ended ended = run_scenario("grown while no descriptor can be had");
   CHECK(ended.signal == SIGBUS);
   CHECK(contains(ended.err, "could not grow (the program closed the descriptor"));
 }
@@ -172,6 +193,63 @@ TEST_OF_USERFAULT_SIGNAL(
     return skip("ThreadSanitizer does not know two descriptor tables");
   }
   CHECK(run_scenario("made after the program closed all descriptors").exit_code == 7);
+}
+
+namespace {
+
+/// Returns the number of the one userfaultfd of a process, or -1.
+int number_of_userfault(pid_t process) {
+  for (int number = 0; number < 100; ++number) {
+    std::array<char, 64> target{};
+    const std::string link = "/proc/" + std::to_string(process) + "/fd/" + std::to_string(number);
+    if (readlink(link.c_str(), target.data(), target.size() - 1) > 0 &&
+        std::string(target.data()).find("[userfaultfd]") != std::string::npos) {
+      return number;
+    }
+  }
+  return -1;
+}
+
+/// Returns a copy of another process's descriptor (Linux 5.6), or -1.
+int copy_of(pid_t process, int number) {
+  const auto handle = static_cast<int>(syscall(SYS_pidfd_open, process, 0));
+  return static_cast<int>(syscall(SYS_pidfd_getfd, handle, number, 0));
+}
+
+}  // namespace
+
+GROWSTACK_SCENARIO("the number is another process's userfaultfd") {
+  Stack stack(options);
+  call(stack, [] { descend(100 * KiB); });
+  const pid_t child = fork();  // it watches its copy of the stack by a userfaultfd of its own
+  if (child == 0) {
+    pause();
+    _exit(0);
+  }
+  usleep(100'000);
+  const int ours = number_of_userfault(getpid());
+  const int theirs = copy_of(child, number_of_userfault(child));
+  int result = 8;
+  if (ours >= 0 && theirs >= 0) {
+    dup2(theirs, ours);
+    alarm(20);  // what is filled in another process does not end a fault here
+    result = call(stack, [] { return descend(4 * MiB); }) == 0 ? 7 : 1;
+  }
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
+  return result;
+}
+
+TEST_OF_USERFAULT_SIGNAL(
+    "a number that was ours and is now another process's userfaultfd is left alone") {
+  if (under_thread_sanitizer) {
+    return skip("ThreadSanitizer does not know two descriptor tables");
+  }
+  const Ended ended = run_scenario("the number is another process's userfaultfd");
+  if (ended.exit_code == 8) {
+    return skip("this process may not copy a descriptor of its child");
+  }
+  CHECK(ended.exit_code == 7);
 }
 
 GROWSTACK_SCENARIO("overflow after the program closed all descriptors") {

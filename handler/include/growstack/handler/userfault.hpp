@@ -50,9 +50,10 @@ enum class Filling : std::uint8_t {
   memory,         ///< memory of the process: it costs memory, and no fault any more
 };
 
-/// Fills the pages of [begin, end) that are missing. Any thread, signal handlers included. Returns
-/// 0 or an errno: ENOENT if nobody watches, which in a forked child means that the kernel fills;
-/// EBADF or ENOTTY if the program closed the descriptor.
+/// Fills the pages of [begin, end) that are missing. If the program closed our descriptor, opens
+/// another one for the time of this call. Any thread, signal handlers included. Returns 0 or an
+/// errno: ENOENT if nobody watches, which in a forked child means that the kernel fills; EBADF if
+/// the program closed the descriptor, and no other can be opened.
 [[nodiscard]] GROWSTACK_EXPORT int fill_missing_pages(UserfaultKind kind, Filling with,
                                                       std::uintptr_t begin,
                                                       std::uintptr_t end) noexcept;

@@ -1,0 +1,230 @@
+// A helper that fails a fault: it refuses, hangs, or dies. The faulting thread then commits by
+// itself, and nothing is left behind.
+#include <doctest/doctest.h>
+
+#include <growstack/handler/classify.hpp>
+#include <growstack/handler/handler.hpp>
+#include <growstack/handler/pages.hpp>
+#include <growstack/handler/ranges.hpp>
+
+#include "anywhere/fork_wiped.hpp"
+#include "fault/request.hpp"
+#include "support/one_slot.hpp"
+#include "support/scenario.hpp"
+
+#include <pthread.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <cstdint>
+#include <string_view>
+#include <thread>
+
+using namespace growstack::handler;
+using namespace growstack::testing;
+
+namespace {
+
+enum class HelperDoes { its_work, refuse, wait, die };
+
+/// What the helper shall do with the next request, and what it did.
+std::atomic<HelperDoes> wanted{HelperDoes::its_work};
+std::atomic<int> helper_id{0};
+std::atomic<bool> helper_waits{false};
+std::atomic<bool> helper_may_go_on{false};
+std::atomic<int> late_commits{0};
+
+bool runs_in_helper() noexcept {
+  char name[16] = "";
+  pthread_getname_np(pthread_self(), name, sizeof name);
+  return std::string_view(name) == "stack-helper";
+}
+
+int commit_as_wanted(const Range&, const SlotRecord& slot, Step step) noexcept {
+  if (!runs_in_helper()) {
+    return make_writable(step);
+  }
+  helper_id = static_cast<int>(syscall(SYS_gettid));
+  switch (wanted.load()) {
+    case HelperDoes::its_work:
+      break;
+    case HelperDoes::refuse:
+      return ENOMEM;
+    case HelperDoes::wait: {
+      const std::uint32_t generation = slot.generation;
+      helper_waits = true;
+      helper_may_go_on.wait(false);
+      late_commits += slot.generation == generation ? 0 : 1;
+      break;
+    }
+    case HelperDoes::die:
+      syscall(SYS_exit, 0);
+  }
+  return make_writable(step);
+}
+
+constexpr Operations operations{.plan = to_the_limit,
+                                .commit = commit_as_wanted,
+                                .on_overflow = [](const SlotRecord&, const Fault&, void*,
+                                                  int) noexcept { return Disposition::forward; }};
+
+bool exists(int thread) { return syscall(SYS_tgkill, getpid(), thread, 0) == 0; }
+
+/// Touches the slot, and returns whether the helper committed.
+bool helper_serves(const OneSlot& slot) {
+  const std::uint64_t before = counters().by_helper;
+  slot.touch(3);
+  return counters().by_helper > before;
+}
+
+int processors_of_helper() {
+  cpu_set_t processors;
+  CPU_ZERO(&processors);
+  sched_getaffinity(helper_id, sizeof processors, &processors);
+  return CPU_COUNT(&processors);
+}
+
+}  // namespace
+
+GROWSTACK_SCENARIO("the helper refuses") {
+  const OneSlot slot(operations, Committer::helper);
+  wanted = HelperDoes::refuse;
+  const bool refused = !helper_serves(slot) && slot.pins() == 0;
+  wanted = HelperDoes::its_work;
+  return refused && helper_serves(slot) && slot.pins() == 0 ? 7 : 1;
+}
+
+TEST_CASE("what the helper is refused, the faulting thread tries itself") {
+  CHECK(run_scenario("the helper refuses").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("the helper hangs after its claim") {
+  const OneSlot slot(operations, Committer::helper);
+  wanted = HelperDoes::wait;
+  const std::uintptr_t before = slot.limit();
+  const bool served = helper_serves(slot);
+  const bool left_a_pin = helper_waits && slot.pins() == 1;
+  if (served || slot.limit() != before - 3 * page_size() || !left_a_pin) {
+    return 1;
+  }
+  // The slot cannot be retired while the helper may still commit.
+  std::atomic<bool> is_retired{false};
+  std::thread owner([&] {
+    slot.retire();
+    is_retired = true;
+  });
+  usleep(50'000);
+  const bool waits = !is_retired;
+  helper_may_go_on = true;
+  helper_may_go_on.notify_all();
+  owner.join();
+  return waits && slot.pins() == 0 && late_commits <= 1 ? 7 : 2;
+}
+
+TEST_CASE(
+    "a helper that hangs after its claim delays a fault and does not hang it, "
+    "and the slot stays until the helper has let go") {
+  CHECK(run_scenario("the helper hangs after its claim").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("the helper hangs, then goes on") {
+  if (std::thread::hardware_concurrency() < 2) {
+    return 8;
+  }
+  const OneSlot slot(operations, Committer::helper);
+  wanted = HelperDoes::wait;
+  static_cast<void>(helper_serves(slot));  // gives up on the helper where it was brought
+  static_cast<void>(helper_serves(slot));  // gives up on it wherever it is
+  const bool was_let_go = processors_of_helper() > 1;
+  wanted = HelperDoes::its_work;
+  helper_may_go_on = true;
+  helper_may_go_on.notify_all();
+  usleep(50'000);
+  return was_let_go && helper_serves(slot) && processors_of_helper() == 1 && slot.pins() == 0 ? 7
+                                                                                              : 1;
+}
+
+TEST_CASE(
+    "a helper that gave no answer from any processor is brought to the faulting thread again") {
+  const Ended ended = run_scenario("the helper hangs, then goes on");
+  if (ended.exit_code == 8) {
+    return skip("needs two processors");
+  }
+  CHECK(ended.exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("the helper dies after its claim") {
+  const OneSlot slot(operations, Committer::helper);
+  wanted = HelperDoes::die;
+  const std::uintptr_t before = slot.limit();
+  const bool served = helper_serves(slot);
+  wanted = HelperDoes::its_work;
+  const bool is_dead = !exists(helper_id);
+  const bool grew = slot.limit() == before - 3 * page_size() && !helper_serves(slot);
+  const bool unpinned = slot.pins() == 0;
+  return !served && is_dead && grew && unpinned && start_helper() == 0 && helper_serves(slot) ? 7
+                                                                                              : 1;
+}
+
+TEST_CASE("a helper that dies after its claim leaves no pin, and another one can be started") {
+  CHECK(run_scenario("the helper dies after its claim").exit_code == 7);
+}
+
+namespace {
+
+/// Ends the helper, and has faults believe that it runs, as if it had been killed between two
+/// requests.
+void kill_the_helper(const OneSlot& slot) {
+  require(helper_serves(slot), "a helper");
+  ForkWiped& shared = *fork_wiped();
+  require(send(Request{}) == 0, "send");
+  while (shared.helper_runs != 0 || exists(helper_id)) {
+    usleep(1000);
+  }
+  shared.helper_runs = shared.helper_id.load();
+}
+
+sigset_t only(int signal) {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, signal);
+  return set;
+}
+
+bool is_pending(int signal) {
+  sigset_t set;
+  sigpending(&set);
+  return sigismember(&set, signal) == 1;
+}
+
+}  // namespace
+
+GROWSTACK_SCENARIO("the helper was killed") {
+  const OneSlot slot(operations, Committer::helper);
+  kill_the_helper(slot);
+  const bool served = helper_serves(slot);
+  const bool forgotten = fork_wiped()->helper_runs == 0;
+  return !served && forgotten && !is_pending(SIGPIPE) && slot.pins() == 0 ? 7 : 1;
+}
+
+TEST_CASE("the first fault that finds nobody at the end of the pipe is the last that looks") {
+  CHECK(run_scenario("the helper was killed").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("a SIGPIPE of the program's is pending") {
+  const OneSlot slot(operations, Committer::helper);
+  kill_the_helper(slot);
+  const sigset_t broken_pipe = only(SIGPIPE);
+  sigprocmask(SIG_BLOCK, &broken_pipe, nullptr);
+  raise(SIGPIPE);
+  static_cast<void>(helper_serves(slot));
+  return is_pending(SIGPIPE) ? 7 : 1;
+}
+
+TEST_CASE("a SIGPIPE that was pending before a fault still is after it") {
+  CHECK(run_scenario("a SIGPIPE of the program's is pending").exit_code == 7);
+}
