@@ -1,10 +1,13 @@
 #include "fault/forward.hpp"
 
+#include "anywhere/fork_wiped.hpp"
+
 #include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdint>
 
 namespace growstack::handler {
 namespace {
@@ -39,18 +42,34 @@ bool faults_again(const siginfo_t& info) noexcept {
          !(info.si_signo == SIGBUS && info.si_code == BUS_MCEERR_AO);
 }
 
+/// Ends the process by a fault of our own. The kernel kills for one while its signal is blocked,
+/// whatever the action is, and also the first process of a container. Every signal is blocked here.
+[[noreturn]] void die_by_fault() noexcept {
+  for (;;) {
+    // The highest addresses are the kernel's.
+    static_cast<void>(*reinterpret_cast<volatile char*>(UINTPTR_MAX));
+  }
+}
+
 /// Makes the default action happen when the handler returns, with the siginfo that it would have
 /// had.
 void die_by_default(int signal, siginfo_t* info, ucontext_t& context) noexcept {
-  // The kernel spares the first process of a container the default action of signals from inside.
-  if (getpid() == 1 && info->si_code <= 0 && info->si_pid != 0) {
+  const bool is_first_process = getpid() == 1;
+  const bool comes_again = faults_again(*info);
+  const bool is_about_this_thread = comes_again || info->si_code == SI_KERNEL;
+  // The kernel spares the first process of a container the default action of every signal that is
+  // sent (pid_namespaces(7)), and of a word about memory that it has not touched.
+  if (is_first_process && !is_about_this_thread) {
     return;
   }
-  if (!restore_default(signal)) {
-    // A filter forbids it. The kernel kills for a fault whose signal is blocked.
-    sigaddset(&context.uc_sigmask, signal);
-  }
-  if (!faults_again(*info)) {
+  const bool is_default = restore_default(signal);  // a filter may forbid it
+  if (comes_again) {
+    if (!is_default) {
+      sigaddset(&context.uc_sigmask, signal);
+    }
+  } else if (is_first_process || !is_default) {
+    die_by_fault();
+  } else {
     // Any si_code is allowed towards our own process.
     syscall(SYS_rt_tgsigqueueinfo, getpid(), static_cast<pid_t>(syscall(SYS_gettid)), signal, info);
   }
@@ -91,7 +110,8 @@ void forward(int signal, siginfo_t* info, void* context) noexcept {
     return;
   }
   constexpr int reset_hand = static_cast<int>(SA_RESETHAND);  // 2^31: an unsigned constant
-  if ((action.sa_flags & reset_hand) != 0) {
+  // Not for its parent, whose action the kernel would not reset either.
+  if ((action.sa_flags & reset_hand) != 0 && !in_vfork_child()) {
     struct sigaction once = action;
     once.sa_handler = SIG_DFL;
     once.sa_flags &= ~(SA_SIGINFO | reset_hand);

@@ -5,21 +5,28 @@
 #include <growstack/growstack.hpp>
 #include <growstack/handler/pages.hpp>
 
+#include "support/forked.hpp"
+#include "support/injected_error.hpp"
 #include "support/machine/machine.hpp"
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
 #include "support/units.hpp"
 
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <csetjmp>
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <string>
 #include <thread>
 
 using namespace growstack;
@@ -460,4 +467,139 @@ GROWSTACK_SCENARIO("errno survives growth") {
 
 TEST_CASE("growth does not touch errno") {
   CHECK(run_scenario("errno survives growth").exit_code == 7);
+}
+
+// ---- process 1 of a container -------------------------------------------------------------------
+
+namespace {
+
+/// Runs body() as process 1 of a new process namespace, and meanwhile outside(its id here) in the
+/// process that made it. Returns how process 1 ended, or -1 if there can be no such namespace.
+template <class Body, class Outside>
+int end_of_process_one(const Body& body, const Outside& outside) {
+  if (unshare(CLONE_NEWPID) != 0) {
+    return -1;
+  }
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(30);
+    _exit(body());
+  }
+  outside(child);
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : killed_by(WTERMSIG(status));
+}
+
+int print_end_of_process_one(
+    int (*body)(), void (*outside)(pid_t) = [](pid_t) {}) {
+  no_core();
+  std::printf("%d\n", end_of_process_one(body, outside));
+  return 0;
+}
+
+/// Returns what print_end_of_process_one() printed, or skips.
+std::string end_seen_by(const char* scenario) {
+  const Ended ended = run_scenario(scenario);
+  if (ended.out == "-1\n") {
+    skip("needs the privilege to make a process namespace");
+  }
+  return ended.out;
+}
+
+/// Sends a signal to this thread while its stack pointer is too close above memory without
+/// permissions for the signal's frame.
+void lose_a_signal() {
+  std::signal(SIGUSR1, [](int) {});  // without SA_ONSTACK
+  const std::size_t page = growstack::handler::page_size();
+  auto* const memory = static_cast<char*>(
+      mmap(nullptr, 3 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  mprotect(memory, page, PROT_NONE);
+  machine::system_call_with_stack_pointer(memory + page + 512, SYS_tgkill, getpid(),
+                                          syscall(SYS_gettid), SIGUSR1);
+}
+
+/// Goes on growing after a signal was sent, with our handler still in place.
+int go_on(const Stack& stack, volatile bool& stop) {
+  while (!stop) {
+    usleep(1000);
+  }
+  static_cast<void>(stack);
+  return handler::installed() && call(small, [] { return recurse(20000); }) == 20000 ? 7 : 1;
+}
+
+}  // namespace
+
+GROWSTACK_SCENARIO("process 1 crashes") {
+  return print_end_of_process_one([] {
+    Stack stack(small);
+    call(stack, [] { *wild(16) = 1; });
+    return 1;
+  });
+}
+
+GROWSTACK_SCENARIO("process 1 loses a signal") {
+  return print_end_of_process_one([] {
+    Stack stack(small);
+    lose_a_signal();
+    return 1;
+  });
+}
+
+GROWSTACK_SCENARIO("process 1 sends itself a SIGSEGV") {
+  return print_end_of_process_one([] {
+    Stack stack(small);
+    raise(SIGSEGV);
+    volatile bool stop = true;
+    return go_on(stack, stop);
+  });
+}
+
+GROWSTACK_SCENARIO("process 1 is sent a SIGSEGV from outside") {
+  static volatile bool stop = false;
+  return print_end_of_process_one(
+      [] {
+        std::signal(SIGUSR1, [](int) { stop = true; });
+        Stack stack(small);
+        return go_on(stack, stop);
+      },
+      [](pid_t child) {
+        usleep(300'000);
+        kill(child, SIGSEGV);
+        usleep(100'000);
+        kill(child, SIGUSR1);
+      });
+}
+
+TEST_CASE("a crash kills process 1 of a container") {
+  const std::string ended = end_seen_by("process 1 crashes");
+  CHECK((skipped() || ended == std::to_string(killed_by(SIGSEGV)) + "\n"));
+}
+
+TEST_CASE("a signal for whose frame an ordinary stack has no room kills process 1 as well") {
+  const std::string ended = end_seen_by("process 1 loses a signal");
+  CHECK((skipped() || ended == std::to_string(killed_by(SIGSEGV)) + "\n"));
+}
+
+TEST_CASE(
+    "process 1 survives a SIGSEGV that somebody sends, as the kernel promises, and grows on") {
+  for (const char* const scenario :
+       {"process 1 sends itself a SIGSEGV", "process 1 is sent a SIGSEGV from outside"}) {
+    CAPTURE(scenario);
+    const std::string ended = end_seen_by(scenario);
+    CHECK((skipped() || ended == "7\n"));
+  }
+}
+
+GROWSTACK_SCENARIO("sent where the action cannot be changed") {
+  no_core();
+  Stack stack(small);
+  InjectedError injected = InjectedError::for_good();
+  injected.refuse(SYS_rt_sigaction, EPERM);
+  raise(SIGSEGV);
+  return 1;
+}
+
+TEST_CASE("a SIGSEGV that is sent kills although a filter forbids to restore the default action") {
+  check_silent_crash(run_scenario("sent where the action cannot be changed"));
 }

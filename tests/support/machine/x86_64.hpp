@@ -21,6 +21,19 @@ namespace growstack::testing::machine {
   return result;
 }
 
+/// Makes a system call while the stack pointer is `there`.
+[[gnu::noinline]] inline void system_call_with_stack_pointer(void* there, long number, long first,
+                                                             long second, long third) {
+  asm volatile(
+      "mov %%rsp, %%r12\n\t"
+      "mov %[there], %%rsp\n\t"
+      "syscall\n\t"
+      "mov %%r12, %%rsp"
+      : "+a"(number)
+      : [there] "r"(there), "D"(first), "S"(second), "d"(third)
+      : "r12", "rcx", "r11", "memory");
+}
+
 /// Its upper 17 bits are not equal, as those of every canonical address are. The processor raises a
 /// general protection fault, which has no address.
 inline constexpr std::uintptr_t bad_address = std::uintptr_t{0x8000} << 48U;
