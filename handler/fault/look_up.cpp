@@ -90,7 +90,7 @@ bool in_vacant_slot(const Range& range, std::uintptr_t address) noexcept {
   return range_at(address) == &range &&
          address >= range.first_slot.load(std::memory_order_relaxed) &&
          slot_index(range, address) < range.slot_count.load(std::memory_order_relaxed) &&
-         !PinnedSlot(address);
+         live_slot(address) == nullptr;
 }
 
 }  // namespace growstack::handler
