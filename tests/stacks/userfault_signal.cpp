@@ -197,9 +197,10 @@ TEST_OF_USERFAULT_SIGNAL(
 
 namespace {
 
-/// Returns the number of the one userfaultfd of a process, or -1.
+/// Returns the highest number of a userfaultfd of a process, or -1. A forked child's own one is
+/// above the copy of its parent's.
 int number_of_userfault(pid_t process) {
-  for (int number = 0; number < 100; ++number) {
+  for (int number = 100; number > 0; --number) {
     std::array<char, 64> target{};
     const std::string link = "/proc/" + std::to_string(process) + "/fd/" + std::to_string(number);
     if (readlink(link.c_str(), target.data(), target.size() - 1) > 0 &&
