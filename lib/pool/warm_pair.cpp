@@ -86,11 +86,11 @@ detail::ReleasedStack detail::acquire_released(StackPool& pool) {
 }
 
 void detail::end_released(void* base) noexcept {
-  handler::SlotRecord* const slot = handler::live_slot(reinterpret_cast<std::uintptr_t>(base) - 1);
-  if (slot == nullptr) {
+  const OpenSlot slot = Arena::slot_at(reinterpret_cast<std::uintptr_t>(base) - 1);
+  if (!slot) {
     std::terminate();
   }
-  end_tenancy(OpenSlot(slot), nullptr);
+  end_tenancy(slot, nullptr);
 }
 
 // ---- with care, but without the lock ------------------------------------------------------------

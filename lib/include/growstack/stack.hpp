@@ -158,8 +158,9 @@ struct StackBounds {
 
 /// Finds the growstack stack that an address lies in, from the lowest address of its guard up to
 /// but not including its base. Returns nullopt if the address lies in none; stacks of
-/// Strategy::heap are never found. For grows_down `limit` is the limit that the stack began with.
-/// Any thread, signal handlers included.
+/// Strategy::heap are never found. `limit` is what Stack::limit() returns, but for grows_down it is
+/// the limit that the stack began with. Any thread, signal handlers included; such a handler may
+/// leave by siglongjmp(3).
 [[nodiscard]] GROWSTACK_EXPORT std::optional<StackBounds> stack_bounds(
     const void* address) noexcept;
 /// Finds the growstack stack that the caller runs on, as stack_bounds() does. Any thread, signal
