@@ -2,6 +2,7 @@
 #include <growstack/thread.hpp>
 
 #include "errors.hpp"
+#include "memory/no_cancellation.hpp"
 #include "memory/vm.hpp"
 #include "stacks/attached_start.hpp"
 
@@ -245,6 +246,11 @@ void join_thread(std::unique_ptr<ThreadState>& state) {
   all.remove(*state);
   state.reset();
   all.sweep();
+}
+
+void end_thread(std::unique_ptr<ThreadState>& state) noexcept {
+  const NoCancellation whole;
+  join_thread(state);
 }
 
 void detach_thread(std::unique_ptr<ThreadState>& state) {

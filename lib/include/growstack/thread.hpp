@@ -75,9 +75,11 @@ struct ThreadState {
   bool gone = false;             ///< the process is a forked child, which does not have the thread
 };
 
-// These throw std::system_error. The last two leave the state null.
+// These throw std::system_error, except end_thread(), which joins without being a cancellation
+// point. The last three leave the state null.
 GROWSTACK_EXPORT void start_thread(ThreadState& state);
 GROWSTACK_EXPORT void join_thread(std::unique_ptr<ThreadState>& state);
+GROWSTACK_EXPORT void end_thread(std::unique_ptr<ThreadState>& state) noexcept;
 GROWSTACK_EXPORT void detach_thread(std::unique_ptr<ThreadState>& state);
 
 }  // namespace detail
@@ -159,7 +161,8 @@ class Thread {
 
   /// Returns whether there is a thread to join.
   [[nodiscard]] bool joinable() const noexcept { return state_ != nullptr; }
-  /// Waits until the thread has ended, then releases its stack, or gives it back to its pool.
+  /// Waits until the thread has ended, then releases its stack, or gives it back to its pool. A
+  /// cancellation point, as pthread_join(3) is; the destructor and the assignment are none.
   /// Throws std::system_error: EINVAL if the object is not joinable, EDEADLK if the thread itself
   /// calls.
   GROWSTACK_LOCAL void join() { detail::join_thread(state_); }
@@ -194,7 +197,7 @@ class Thread {
   GROWSTACK_LOCAL void end() noexcept {
     if (joinable()) {
       request_stop();
-      join();
+      detail::end_thread(state_);
     }
   }
 
