@@ -22,6 +22,7 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <functional>
 #include <latch>
@@ -115,8 +116,13 @@ TEST_CASE("an option out of range is refused, and the message names it") {
   CHECK(contains(refusal({.most_stacks = 0}), "PoolOptions::most_stacks must be at least 1"));
   CHECK(contains(refusal({.retention = std::chrono::milliseconds(-1)}),
                  "PoolOptions::retention must be"));
-  CHECK(contains(refusal({.retention = std::chrono::hours(24 * 366)}),
-                 "PoolOptions::retention must be"));
+  using std::chrono::milliseconds;
+  // The last three are too many to be counted in nanoseconds.
+  for (const milliseconds retention :
+       {milliseconds(std::chrono::hours(24 * 366)), milliseconds(18'446'744'074'709),
+        milliseconds::max(), milliseconds::min()}) {
+    CHECK(contains(refusal({.retention = retention}), "PoolOptions::retention must be"));
+  }
   CHECK(process_counters().arenas == 0);
 }
 
@@ -342,6 +348,11 @@ TEST_CASE("a distribution tells the power of two within which a given part of th
   CHECK(depths.within(0.98) == 8 * KiB);
   CHECK(depths.within(0.99) == 16 * KiB);
   CHECK(depths.within(0.991) == MiB);
+  CHECK(depths.within(1) == MiB);
+  CHECK(depths.within(2) == MiB);
+  CHECK(depths.within(-1) == 8 * KiB);
+  CHECK(depths.within(std::nan("")) == 8 * KiB);
+  depths.stacks[20] = UINT64_MAX - depths.count();
   CHECK(depths.within(1) == MiB);
 }
 
