@@ -102,6 +102,22 @@ TEST_CASE("a pool is refused with the reason if its stacks cannot be kept or hav
   CHECK(process_counters().arenas == 0);
 }
 
+EVERY_POOL("code that runs on a stack of a pool may end the pool, and goes on") {
+  std::optional<StackPool> pool(options_for(Of::strategy));
+  acquire(*pool, 3);
+  Stack stack = pool->acquire();
+  std::size_t wrong = 1;
+  call(stack, [&] {
+    descend(300 * KiB);
+    pool.reset();
+    wrong = descend(400 * KiB);
+  });
+  CHECK(wrong == 0);
+  CHECK(process_counters().arenas == 1);
+  static_cast<void>(Stack(std::move(stack)));
+  CHECK(process_counters().arenas == 0);
+}
+
 TEST_CASE("an option out of range is refused, and the message names it") {
   const auto refusal = [](const PoolOptions& options) {
     return error_of([&] { const StackPool pool(options); });

@@ -55,8 +55,9 @@ class GROWSTACK_EXPORT Stack {
   /// message that names the limit and the cure, or the reason why the strategy does not work here.
   explicit Stack(const StackOptions& options = {});
   /// Releases exactly what was reserved, or gives the stack back to its pool
-  /// (growstack/stack_pool.hpp). Nothing may run on the stack. Any thread; not from a signal
-  /// handler.
+  /// (growstack/stack_pool.hpp). Nothing may run on the stack. There is one exception: exit(3) on
+  /// this stack destroys static and thread_local objects. The destructor then leaves the stack as
+  /// it is, because the process ends. Any thread; not from a signal handler.
   ~Stack();
   /// Takes the stack over. `other` is moved-from afterwards.
   Stack(Stack&& other) noexcept
