@@ -79,6 +79,13 @@ SlotRecord* live_slot(std::uintptr_t address) noexcept {
   return slot != nullptr && lives_at(*slot, address) ? slot : nullptr;
 }
 
+SlotRecord* live_slot(std::uintptr_t address, const Operations& of) noexcept {
+  const Range* const range = range_at(address);
+  SlotRecord* const slot =
+      range == nullptr || range->operations != &of ? nullptr : record_at(*range, address);
+  return slot != nullptr && lives_at(*slot, address) ? slot : nullptr;
+}
+
 bool is_committed(std::uintptr_t inside, std::uintptr_t address) noexcept {
   const Range* const range = range_at(inside);
   const SlotRecord* const slot = range == nullptr ? nullptr : record_at(*range, inside);

@@ -44,6 +44,12 @@ class Arena {
   [[nodiscard]] OpenSlot slot(std::uint32_t index) noexcept {
     return OpenSlot(&range_->slots[index]);
   }
+  /// Returns the stack that the address lies in (from its guard up to its base), or null. A slot of
+  /// a range that somebody else registered is none. The caller must know that the stack stays. Any
+  /// thread, signal handlers included.
+  [[nodiscard]] static OpenSlot slot_at(std::uintptr_t address) noexcept {
+    return OpenSlot(handler::live_slot(address, operations));
+  }
 
   [[nodiscard]] Bounds bounds_of(std::uint32_t index) const noexcept;
   [[nodiscard]] std::uint32_t slot_count() const noexcept { return slot_count_; }

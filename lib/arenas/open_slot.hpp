@@ -65,6 +65,12 @@ class OpenSlot {
     return record_->floor.load(std::memory_order_relaxed);
   }
 
+  /// Returns whether the calling code runs on this stack.
+  [[nodiscard]] bool caller_runs_here() const noexcept {
+    const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+    return floor() <= here && here < base();
+  }
+
   [[nodiscard]] bool has_default_name() const noexcept {
     return (record_->marks.load(std::memory_order_relaxed) & name_mask) == 0;
   }

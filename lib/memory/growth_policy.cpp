@@ -22,6 +22,17 @@ std::uintptr_t in_whole_pages(const GrowthPolicy& policy, std::uintptr_t base, s
   return down_to(floor, base, policy.huge_from + vm::round_up(huge, vm::huge_page));
 }
 
+/// Returns the step by which a stack grows that has `committed` bytes. Compares before it converts,
+/// because a factor may lead to a number that no integer can hold.
+std::size_t step_from(const GrowthPolicy& policy, std::size_t committed) noexcept {
+  const double geometric = static_cast<double>(committed) * (policy.factor - 1.0);
+  const std::size_t largest = std::max(policy.least_step, policy.largest_step);
+  if (!(geometric > static_cast<double>(policy.least_step))) {
+    return policy.least_step;
+  }
+  return geometric < static_cast<double>(largest) ? static_cast<std::size_t>(geometric) : largest;
+}
+
 }  // namespace
 
 std::uintptr_t grown_limit(const GrowthPolicy& policy, std::uintptr_t base, std::uintptr_t floor,
@@ -29,11 +40,7 @@ std::uintptr_t grown_limit(const GrowthPolicy& policy, std::uintptr_t base, std:
                            std::size_t page) noexcept {
   // The touched page and the headroom are necessary; the step is a wish.
   const std::uintptr_t needed = down_to(floor, address & ~(page - 1), policy.headroom);
-  const auto geometric =
-      static_cast<std::size_t>(static_cast<double>(base - limit) * (policy.factor - 1.0));
-  const std::size_t step =
-      std::clamp(geometric, policy.least_step, std::max(policy.least_step, policy.largest_step));
-  const std::uintptr_t wished = down_to(floor, limit, step);
+  const std::uintptr_t wished = down_to(floor, limit, step_from(policy, base - limit));
   return in_whole_pages(policy, base, floor,
                         std::max(floor, std::min(needed, wished) & ~(page - 1)));
 }

@@ -1,7 +1,7 @@
 // A lock for data that one thread, the owner, uses all the time and other threads use very rarely.
 // The owner pays two plain stores and a load. Another thread pays a system call (membarrier(2),
 // Linux 4.14), which makes every processor on which this process runs pass a memory barrier. If
-// that call is not available, the owner pays for a barrier each time.
+// that call is not available, or no longer, the owner pays for a barrier each time.
 #pragma once
 
 #include <atomic>
@@ -33,9 +33,7 @@ class BiasedLock {
   /// time.
   void seize() noexcept;
   /// Ends what seize() began.
-  void release() noexcept {
-    state_.store(others_make_barrier ? biased : fair, std::memory_order_release);
-  }
+  void release() noexcept { state_.store(when_free(), std::memory_order_release); }
 
   /// Lets a lock be free in a forked child: its owner may have been inside, and does not exist
   /// there.
@@ -50,13 +48,19 @@ class BiasedLock {
 
   [[nodiscard]] bool try_enter_with_care() noexcept;
 
-  static const bool others_make_barrier;
+  [[nodiscard]] static State when_free() noexcept {
+    return others_make_barrier.load(std::memory_order_relaxed) ? biased : fair;
+  }
+
+  /// True as long as membarrier(2) works. Each lock says in its state which rule holds for it, so a
+  /// stale value does no harm.
+  static std::atomic<bool> others_make_barrier;
 
   /// 1 while the owner is inside or tries to enter. Only the owner writes it; seize() reads it.
   alignas(8) std::atomic<std::uint32_t> busy_{0};
   /// Only the thread that seizes the lock writes it. The owner may read a stale `biased` until the
   /// barrier of seize() has run, and seize() waits for `busy_` only after that.
-  alignas(8) std::atomic<State> state_{others_make_barrier ? biased : fair};
+  alignas(8) std::atomic<State> state_{when_free()};
 };
 
 }  // namespace growstack

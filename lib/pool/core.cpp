@@ -31,6 +31,15 @@ void require_pools(const StrategyDescription& strategy) {
   }
 }
 
+/// Throws std::system_error if the retention is out of range. Nanoseconds, in which it is counted
+/// from here on, could not hold every number of milliseconds.
+std::chrono::milliseconds checked_retention(const PoolOptions& options) {
+  if (options.retention.count() < 0 || options.retention > std::chrono::hours(24 * 365)) {
+    fail(EINVAL, "PoolOptions::retention must be from 0 (never give back) to a year");
+  }
+  return options.retention;
+}
+
 }  // namespace
 
 // ---- life ---------------------------------------------------------------------------------------
@@ -42,13 +51,10 @@ PoolCore::PoolCore(const PoolOptions& options)
                 .strategy = options.strategy,
                 .name = options.name}),
       account_("PoolOptions::budget", &process_account(), options.budget),
-      demand_(options.retention),
+      demand_(checked_retention(options)),
       names_(options.name) {
   if (options.most_stacks == 0) {
     fail(EINVAL, "PoolOptions::most_stacks must be at least 1");
-  }
-  if (options.retention.count() < 0 || options.retention > std::chrono::hours(24 * 365)) {
-    fail(EINVAL, "PoolOptions::retention must be from 0 (never give back) to a year");
   }
   fallback_reason_ = open_with_best_strategy(validated(options_), [&](const StackOptions& asked) {
     const Implementation& strategy = *implementation(asked.strategy);
@@ -83,6 +89,11 @@ void PoolCore::abandon() noexcept {
 
 /// Of an abandoned pool. As long as stacks are out, only these live on.
 void PoolCore::end_if_nobody_is_out(Lock& lock) noexcept {
+  const OpenSlot here =
+      Arena::slot_at(reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)));
+  if (here && here.arena().pool == this && OpenStacks::is_idle(here)) {
+    return;  // a stack that came back while code ran there, so the process ends: see ~Stack
+  }
   if (stacks_->out() > 0) {
     stacks_->cool_all();
     return;

@@ -53,7 +53,9 @@ namespace {
 [[gnu::noinline]] void end_single_stack(OpenSlot slot,
                                         const std::string* fallback_reason) noexcept {
   delete fallback_reason;
-  close_single_stack(slot);
+  if (!slot.caller_runs_here()) {  // otherwise the process ends: see ~Stack
+    close_single_stack(slot);
+  }
 }
 
 /// Gives a stack back to its pool, or ends it.
@@ -86,11 +88,11 @@ detail::ReleasedStack detail::acquire_released(StackPool& pool) {
 }
 
 void detail::end_released(void* base) noexcept {
-  handler::SlotRecord* const slot = handler::live_slot(reinterpret_cast<std::uintptr_t>(base) - 1);
-  if (slot == nullptr) {
+  const OpenSlot slot = Arena::slot_at(reinterpret_cast<std::uintptr_t>(base) - 1);
+  if (!slot) {
     std::terminate();
   }
-  end_tenancy(OpenSlot(slot), nullptr);
+  end_tenancy(slot, nullptr);
 }
 
 // ---- with care, but without the lock ------------------------------------------------------------
@@ -115,6 +117,9 @@ OpenSlot PoolCore::acquire(std::string_view name) {
 /// gives one back into a cache that is full, or that is not of the pool used last; or takes its
 /// turn to look at the clock.
 void PoolCore::release_with_care(OpenSlot slot) noexcept {
+  if (slot.caller_runs_here()) {  // the process ends: see ~Stack
+    return;
+  }
   std::atomic<std::uint32_t>& marks = slot.record().marks;
   const std::uint32_t marked = marks.load(std::memory_order_relaxed);
   const std::uint32_t number = marked & name_mask;

@@ -16,8 +16,8 @@ std::error_code ensure_committed(const void* pointer, std::size_t size) noexcept
   if (handler::is_committed(first, first)) {
     return {};
   }
-  const handler::PinnedSlot pinned(first);
-  if (pinned && size > pinned.slot().base.load(std::memory_order_relaxed) - first) {
+  const handler::SlotRecord* const slot = handler::live_slot(first);
+  if (slot != nullptr && size > slot->base.load(std::memory_order_relaxed) - first) {
     return error_code(EINVAL);
   }
   return error_code(handler::commit_ahead(first, first));

@@ -13,8 +13,6 @@
 #include "strategies/automatic.hpp"
 #include "strategies/start_handler.hpp"
 
-#include <growstack/handler/ranges.hpp>
-
 #include <cerrno>
 #include <string>
 #include <utility>
@@ -77,11 +75,11 @@ detail::ReleasedStack detail::release(Stack stack) {
 }
 
 Stack Stack::adopt(const void* address) {
-  handler::SlotRecord* const slot = handler::live_slot(address_of(address));
-  if (slot == nullptr || address_of(address) < slot->floor.load(std::memory_order_relaxed)) {
+  const OpenSlot slot = Arena::slot_at(address_of(address));
+  if (!slot || address_of(address) < slot.floor()) {
     fail(EINVAL, "Stack::adopt: the address lies in no stack");
   }
-  return Stack(slot);
+  return StackAccess::stack_in(slot);
 }
 
 // ---- observers ----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 #include <growstack/thread.hpp>
 
 #include "errors.hpp"
+#include "memory/no_cancellation.hpp"
 #include "memory/vm.hpp"
 #include "stacks/attached_start.hpp"
 
@@ -15,6 +16,7 @@
 #include <cstdint>
 #include <mutex>
 #include <string_view>
+#include <utility>
 
 namespace growstack {
 namespace {
@@ -27,69 +29,112 @@ int commit_for_thread(const Stack& stack, std::size_t bytes) noexcept {
   return bytes > stack.reserved() ? EINVAL : handler::commit_ahead(base - 1, base - bytes);
 }
 
-/// Threads that were detached. A stack can only be released when the C library no longer needs the
-/// descriptor that lies on it, and only pthread_tryjoin_np(3) tells. So these threads are not
-/// really detached: sweep() looks at them now and then.
-class DetachedThreads {
+/// The states of all threads that have not been joined.
+///
+/// A detached thread is not really detached. Its stack can only be released when the C library no
+/// longer needs the descriptor that lies on it, and only pthread_tryjoin_np(3) tells. So sweep()
+/// looks at these threads now and then.
+///
+/// A forked child has only the thread that called fork(2). The C library of the child forgets the
+/// other threads, but not the ids in descriptors that lie on our stacks: pthread_join(3) would wait
+/// for these threads for ever. So the child marks their states.
+class Threads {
  public:
-  void add(std::unique_ptr<detail::ThreadState> state) noexcept {
+  void add(detail::ThreadState& state) noexcept {
     const std::lock_guard guard(lock_);
-    state->next = first_;
-    first_ = state.release();
+    insert(state, owned_);
   }
 
-  /// Releases the stacks of threads that have ended.
-  void sweep() noexcept {
+  void remove(detail::ThreadState& state) noexcept {
     const std::lock_guard guard(lock_);
-    for (detail::ThreadState** link = &first_; *link != nullptr;) {
-      detail::ThreadState* const state = *link;
-      if (state->gone || pthread_tryjoin_np(state->handle, nullptr) == 0) {
-        *link = state->next;
-        delete state;
-      } else {
-        link = &state->next;
-      }
+    take_out(state);
+  }
+
+  void detach(std::unique_ptr<detail::ThreadState> state) noexcept {
+    const std::lock_guard guard(lock_);
+    take_out(*state);
+    insert(*state.release(), detached_);
+  }
+
+  /// Releases the stacks of detached threads that have ended.
+  void sweep() noexcept {
+    detail::ThreadState* ended = take_out_ended();
+    while (ended != nullptr) {
+      // Without the lock, because the callable of a thread that is gone may own threads.
+      delete std::exchange(ended, ended->next);
     }
   }
 
   void before_fork() noexcept { lock_.lock(); }
   void after_fork_in_parent() noexcept { lock_.unlock(); }
-  /// The child has none of these threads, and its C library has forgotten them.
   void after_fork_in_child() noexcept {
-    for (detail::ThreadState* state = first_; state != nullptr; state = state->next) {
-      state->gone = true;
+    for (detail::ThreadState* const first : {owned_, detached_}) {
+      for (detail::ThreadState* state = first; state != nullptr; state = state->next) {
+        state->gone = pthread_equal(state->handle, pthread_self()) == 0;
+      }
     }
     lock_.unlock();
   }
 
  private:
+  static void insert(detail::ThreadState& state, detail::ThreadState*& first) noexcept {
+    state.next = first;
+    state.link = &first;
+    if (first != nullptr) {
+      first->link = &state.next;
+    }
+    first = &state;
+  }
+
+  /// Returns the first of them.
+  [[nodiscard]] detail::ThreadState* take_out_ended() noexcept {
+    const std::lock_guard guard(lock_);
+    detail::ThreadState* ended = nullptr;
+    for (detail::ThreadState* next = detached_; next != nullptr;) {
+      detail::ThreadState& state = *std::exchange(next, next->next);
+      if (state.gone || pthread_tryjoin_np(state.handle, nullptr) == 0) {
+        take_out(state);
+        insert(state, ended);
+      }
+    }
+    return ended;
+  }
+
+  static void take_out(detail::ThreadState& state) noexcept {
+    *state.link = state.next;
+    if (state.next != nullptr) {
+      state.next->link = state.link;
+    }
+  }
+
   std::mutex lock_;
-  detail::ThreadState* first_ = nullptr;
+  detail::ThreadState* owned_ = nullptr;     ///< the first state that a Thread owns
+  detail::ThreadState* detached_ = nullptr;  ///< the first state of a detached thread
 };
 
 /// Made when the program is loaded, because a child that is forked while another thread makes it
 /// would find it half made forever. Made after the registers of stacks, because their locks are
 /// taken under this one. Never destroyed, because detached threads may outlive everything else.
-class TheDetachedThreads {
+class TheThreads {
  public:
-  TheDetachedThreads() : threads_(*new DetachedThreads) {
+  TheThreads() : threads_(*new Threads) {
     static_cast<void>(pthread_atfork(before_fork, in_parent, in_child));
   }
-  DetachedThreads& operator*() const noexcept { return threads_; }
+  Threads& operator*() const noexcept { return threads_; }
 
  private:
   static void before_fork() noexcept;
   static void in_parent() noexcept;
   static void in_child() noexcept;
 
-  DetachedThreads& threads_;
+  Threads& threads_;
 };
 
-[[gnu::init_priority(handler::init_dependents)]] const TheDetachedThreads detached_threads;
+[[gnu::init_priority(handler::init_dependents)]] const TheThreads the_threads;
 
-void TheDetachedThreads::before_fork() noexcept { (*detached_threads).before_fork(); }
-void TheDetachedThreads::in_parent() noexcept { (*detached_threads).after_fork_in_parent(); }
-void TheDetachedThreads::in_child() noexcept { (*detached_threads).after_fork_in_child(); }
+void TheThreads::before_fork() noexcept { (*the_threads).before_fork(); }
+void TheThreads::in_parent() noexcept { (*the_threads).after_fork_in_parent(); }
+void TheThreads::in_child() noexcept { (*the_threads).after_fork_in_child(); }
 
 /// Asks how large a stack pthread_create(3) requires. Only a private symbol of glibc (since 2.15)
 /// tells.
@@ -174,15 +219,18 @@ int create_thread(pthread_t* thread, const Stack& stack, const pthread_attr_t* a
 namespace detail {
 
 void start_thread(ThreadState& state) {
-  (*detached_threads).sweep();
+  Threads& all = *the_threads;
+  all.sweep();
   const std::size_t least = least_thread_stack();
   if (state.stack.reserved() < least) {
     fail(EINVAL, "StackOptions::reserve must be at least " + in_bytes(least) +
                      " for a thread, of which the C library takes a part, not " +
                      in_bytes(state.stack.reserved()));
   }
+  all.add(state);  // before the thread runs, because it may fork at once
   if (const int error = create_thread(&state.handle, state.stack, nullptr, run_body, &state);
       error != 0) {
+    all.remove(state);
     fail_for_thread(error, "cannot start a thread", least + handler::alternate_stack_size());
   }
 }
@@ -191,19 +239,27 @@ void join_thread(std::unique_ptr<ThreadState>& state) {
   if (state == nullptr) {
     fail(EINVAL, "no thread to join");
   }
-  if (const int error = pthread_join(state->handle, nullptr); error != 0) {
+  if (const int error = state->gone ? 0 : pthread_join(state->handle, nullptr); error != 0) {
     fail(error, error == EDEADLK ? "a thread cannot join itself" : "cannot join a thread");
   }
+  Threads& all = *the_threads;
+  all.remove(*state);
   state.reset();
-  (*detached_threads).sweep();
+  all.sweep();
+}
+
+void end_thread(std::unique_ptr<ThreadState>& state) noexcept {
+  const NoCancellation whole;
+  join_thread(state);
 }
 
 void detach_thread(std::unique_ptr<ThreadState>& state) {
   if (state == nullptr) {
     fail(EINVAL, "no thread to detach");
   }
-  (*detached_threads).sweep();
-  (*detached_threads).add(std::move(state));
+  Threads& all = *the_threads;
+  all.detach(std::move(state));
+  all.sweep();
 }
 
 }  // namespace detail

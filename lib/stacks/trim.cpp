@@ -7,7 +7,6 @@
 #include "stacks/stack_access.hpp"
 
 #include <growstack/handler/machine.hpp>
-#include <growstack/handler/ranges.hpp>
 
 #include <boost/container_hash/hash.hpp>
 
@@ -101,11 +100,10 @@ std::error_code Stack::trim_below(const void* stack_pointer) noexcept {
 
 std::error_code Stack::trim_current() noexcept {
   const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
-  const handler::PinnedSlot pinned(here);
-  if (!pinned) {
+  const OpenSlot slot = Arena::slot_at(here);
+  if (!slot) {
     return error_code(EINVAL);
   }
-  const OpenSlot slot(&pinned.slot());
   const GrowthPolicy& policy = slot.policy();
   const std::uintptr_t keep_from =
       kept_limit(policy, slot.base(), slot.floor(), here,

@@ -5,7 +5,10 @@
 
 #include "support/units.hpp"
 
+#include <cmath>
+#include <cstdint>
 #include <initializer_list>
+#include <limits>
 
 using growstack::grown_limit;
 using growstack::GrowthPolicy;
@@ -39,6 +42,28 @@ TEST_CASE("no step is larger than the largest nor smaller than the least") {
       .least_step = 32 * KiB, .largest_step = 1 * MiB, .headroom = 0, .huge_from = 0};
   CHECK(committed_after(policy, 4 * KiB, 4 * KiB + 1) == 36 * KiB);
   CHECK(committed_after(policy, 64 * MiB, 64 * MiB + 1) == 65 * MiB);
+}
+
+TEST_CASE("a factor that no step can have leads to the least or to the largest step") {
+  constexpr double infinity = std::numeric_limits<double>::infinity();
+  const auto step_by = [](double factor, std::size_t largest_step) {
+    return committed_after({.factor = factor,
+                            .least_step = 32 * KiB,
+                            .largest_step = largest_step,
+                            .headroom = 0,
+                            .huge_from = 0},
+                           64 * KiB, 64 * KiB + 1) -
+           64 * KiB;
+  };
+  for (const double factor : {1.0, 0.5, -1e300, -infinity, std::nan("")}) {
+    CAPTURE(factor);
+    CHECK(step_by(factor, MiB) == 32 * KiB);
+  }
+  for (const double factor : {1e15, 1e300, infinity}) {
+    CAPTURE(factor);
+    CHECK(step_by(factor, MiB) == MiB);
+    CHECK(step_by(factor, SIZE_MAX) == GiB - 64 * KiB);
+  }
 }
 
 TEST_CASE("a jump far below the limit commits everything in between and the headroom") {

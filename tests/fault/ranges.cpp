@@ -94,6 +94,20 @@ TEST_CASE("every address from a live slot's guard to its last byte is found, and
   CHECK_FALSE(is_found(guard));
 }
 
+TEST_CASE("an owner finds only the slots of ranges that have its own operations") {
+  static constexpr Operations of_another = no_operations;
+  const std::size_t slot_size = 64 * KiB;
+  const OwnedRange range = make_range(somewhere, range_alignment, slot_size);
+  publish_slot(*range, 3, slot_size);
+  const std::uintptr_t guard = somewhere + 3 * slot_size;
+  CHECK(live_slot(guard) == &range->slots[3]);
+  CHECK(live_slot(guard, no_operations) == &range->slots[3]);
+  CHECK(live_slot(guard, of_another) == nullptr);
+  CHECK(live_slot(guard - 1, no_operations) == nullptr);
+  retire(*range, 3);
+  CHECK(live_slot(guard, no_operations) == nullptr);
+}
+
 TEST_CASE(
     "one multiplication finds the slot for every slot size, from one page on, "
     "and every address at a slot's edge") {

@@ -18,6 +18,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <stdexcept>
@@ -148,6 +149,38 @@ EITHER_ALLOCATOR("a fiber may be resumed by a thread that was attached, and end 
     fiber = std::move(fiber).resume();
   }).join();
   CHECK(wrong == 0);
+}
+
+namespace {
+
+/// Ends the process in a fiber. Allocator, fiber and a stack that is used afterwards are static.
+template <class Allocator>
+int exits_in_fiber() {
+  static Stack used_last({.reserve = 16 * MiB});
+  static const struct UsesStack {
+    ~UsesStack() {
+      require(call(used_last, [] { return descend(8 * MiB); }) == 0, "used last");
+    }
+  } uses_stack;
+  static const Allocator allocator(16 * MiB);
+  static context::fiber fiber(std::allocator_arg, allocator, [](context::fiber&& back) {
+    require(descend(8 * MiB) == 0, "depth");
+    std::exit(7);
+    return std::move(back);
+  });
+  fiber = std::move(fiber).resume();
+  return 1;
+}
+
+const Scenario exits[]{
+    {"exit in a fiber of stack_allocator", exits_in_fiber<stack_allocator>},
+    {"exit in a fiber of pooled_stack_allocator", exits_in_fiber<pooled_stack_allocator>}};
+
+}  // namespace
+
+TEST_CASE("exit in a fiber of Boost.Context ends the process as anywhere else") {
+  CHECK(run_scenario("exit in a fiber of stack_allocator").exit_code == 7);
+  CHECK(run_scenario("exit in a fiber of pooled_stack_allocator").exit_code == 7);
 }
 
 namespace {

@@ -22,6 +22,7 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <functional>
 #include <latch>
@@ -101,6 +102,22 @@ TEST_CASE("a pool is refused with the reason if its stacks cannot be kept or hav
   CHECK(process_counters().arenas == 0);
 }
 
+EVERY_POOL("code that runs on a stack of a pool may end the pool, and goes on") {
+  std::optional<StackPool> pool(options_for(Of::strategy));
+  acquire(*pool, 3);
+  Stack stack = pool->acquire();
+  std::size_t wrong = 1;
+  call(stack, [&] {
+    descend(300 * KiB);
+    pool.reset();
+    wrong = descend(400 * KiB);
+  });
+  CHECK(wrong == 0);
+  CHECK(process_counters().arenas == 1);
+  static_cast<void>(Stack(std::move(stack)));
+  CHECK(process_counters().arenas == 0);
+}
+
 TEST_CASE("an option out of range is refused, and the message names it") {
   const auto refusal = [](const PoolOptions& options) {
     return error_of([&] { const StackPool pool(options); });
@@ -115,8 +132,13 @@ TEST_CASE("an option out of range is refused, and the message names it") {
   CHECK(contains(refusal({.most_stacks = 0}), "PoolOptions::most_stacks must be at least 1"));
   CHECK(contains(refusal({.retention = std::chrono::milliseconds(-1)}),
                  "PoolOptions::retention must be"));
-  CHECK(contains(refusal({.retention = std::chrono::hours(24 * 366)}),
-                 "PoolOptions::retention must be"));
+  using std::chrono::milliseconds;
+  // The last three are too many to be counted in nanoseconds.
+  for (const milliseconds retention :
+       {milliseconds(std::chrono::hours(24 * 366)), milliseconds(18'446'744'074'709),
+        milliseconds::max(), milliseconds::min()}) {
+    CHECK(contains(refusal({.retention = retention}), "PoolOptions::retention must be"));
+  }
   CHECK(process_counters().arenas == 0);
 }
 
@@ -342,6 +364,11 @@ TEST_CASE("a distribution tells the power of two within which a given part of th
   CHECK(depths.within(0.98) == 8 * KiB);
   CHECK(depths.within(0.99) == 16 * KiB);
   CHECK(depths.within(0.991) == MiB);
+  CHECK(depths.within(1) == MiB);
+  CHECK(depths.within(2) == MiB);
+  CHECK(depths.within(-1) == 8 * KiB);
+  CHECK(depths.within(std::nan("")) == 8 * KiB);
+  depths.stacks[20] = UINT64_MAX - depths.count();
   CHECK(depths.within(1) == MiB);
 }
 

@@ -8,6 +8,7 @@
 #include "support/each_strategy.hpp"
 #include "support/forked.hpp"
 #include "support/injected_error.hpp"
+#include "support/pools.hpp"
 #include "support/recursion.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
@@ -17,6 +18,8 @@
 #include <pthread.h>
 #include <sched.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
@@ -393,6 +396,199 @@ TEST_CASE("a child of fork can start threads, and forgets the detached ones of i
           return wrong == 0 && process_counters().stacks == stacks_before ? 0 : 1;
         }) == 0);
   done.count_down();
+}
+
+namespace {
+
+/// Threads that wait, one for each way in which a Thread can end or be left.
+struct Waiting {
+  Thread joined;
+  Thread destroyed;
+  Thread assigned;
+  Thread detached;
+  Thread on_pooled;
+
+  Waiting(StackPool& pool, std::latch& done)
+      : joined([&] { done.wait(); }),
+        destroyed([&] { done.wait(); }),
+        assigned([&] { done.wait(); }),
+        detached([&] { done.wait(); }),
+        on_pooled(pool.acquire(), [&] { done.wait(); }) {}
+
+  /// Ends all of them, in a forked child that has none of these threads.
+  void end() {
+    joined.join();
+    static_cast<void>(Thread(std::move(destroyed)));
+    assigned = Thread();
+    detached.detach();
+    on_pooled.join();
+  }
+};
+
+/// Makes threads of both kinds. Returns the number of bytes that were wrong on their stacks.
+std::size_t descend_in_new_threads() {
+  std::atomic<std::size_t> wrong = 0;
+  std::latch ended(1);
+  Thread detached([&] {
+    wrong += descend(MiB);
+    ended.count_down();
+  });
+  detached.detach();
+  Thread([&] { wrong += descend(MiB); }).join();
+  ended.wait();
+  return wrong;
+}
+
+/// Forks from where it is called, and lets child and grandchild end half of the parent's threads
+/// each. Returns 0, or a number for what went wrong.
+int end_threads_in_children() {
+  StackPool pool({.reserve = 16 * MiB});
+  const std::size_t singles_before = process_counters().stacks - stacks_of(pool.statistics());
+  std::latch done(1);
+  std::latch detached_ended(1);
+  Thread detached([&] {
+    done.wait();
+    detached_ended.count_down();
+  });
+  detached.detach();
+  Waiting for_child(pool, done);
+  Waiting for_grandchild(pool, done);
+  const int end = end_of_child([&] {
+    for_child.end();
+    if (descend_in_new_threads() != 0) {
+      return 1;
+    }
+    Waiting of_child(pool, done);
+    const int of_grandchild = end_of_child([&] {
+      of_child.end();
+      for_grandchild.end();
+      if (descend_in_new_threads() != 0) {
+        return 2;
+      }
+      Thread([] {}).join();  // releases what detached threads left, but for the last
+      const std::size_t singles = process_counters().stacks - stacks_of(pool.statistics());
+      return pool.statistics().live == 0 && singles <= singles_before + 1 ? 0 : 3;
+    });
+    _exit(of_grandchild);  // its own threads still wait
+  });
+  done.count_down();
+  detached_ended.wait();
+  return end;
+}
+
+bool skip_threads_after_fork() {
+  if (sanitized) {
+    skip("a sanitizer's own locks are not free in a child that is forked while threads start");
+  }
+  return sanitized;
+}
+
+}  // namespace
+
+TEST_CASE("a child of fork ends the threads of its parent at once, and so does its own child") {
+  if (skip_threads_after_fork()) {
+    return;
+  }
+  SUBCASE("the main thread forks") { CHECK(end_threads_in_children() == 0); }
+  SUBCASE("a thread of the standard library forks") {
+    int end = -1;
+    std::thread([&] { end = end_threads_in_children(); }).join();
+    CHECK(end == 0);
+  }
+  SUBCASE("a Thread forks") {
+    int end = -1;
+    Thread([&] { end = end_threads_in_children(); }).join();
+    CHECK(end == 0);
+  }
+  SUBCASE("a Thread on a stack of a pool forks") {
+    StackPool pool({.reserve = 16 * MiB});
+    int end = -1;
+    Thread(pool.acquire(), [&] { end = end_threads_in_children(); }).join();
+    CHECK(end == 0);
+  }
+  SUBCASE("a detached Thread forks") {
+    std::promise<void> is_detached;
+    std::promise<int> end;
+    Thread thread([&] {
+      is_detached.get_future().wait();
+      end.set_value(end_threads_in_children());
+    });
+    thread.detach();
+    is_detached.set_value();
+    CHECK(end.get_future().get() == 0);
+  }
+}
+
+TEST_CASE("a detached thread that forked keeps its stack in the child, also one of a pool") {
+  if (skip_threads_after_fork()) {
+    return;
+  }
+  StackPool pool({.reserve = 16 * MiB});
+  std::promise<void> is_detached;
+  std::promise<int> end;
+  Thread thread(pool.acquire(), [&] {
+    is_detached.get_future().wait();
+    end.set_value(end_of_child([&] {
+      const auto mine = current_stack_bounds();
+      Thread([] {}).join();
+      Stack other = pool.acquire();
+      return mine && !mine->contains(other.floor()) && call(other, [] { return descend(MiB); }) == 0
+                 ? 0
+                 : 1;
+    }));
+  });
+  thread.detach();
+  is_detached.set_value();
+  CHECK(end.get_future().get() == 0);
+}
+
+TEST_CASE("a thread that forked runs on in the child, and can be joined there") {
+  if (skip_threads_after_fork()) {
+    return;
+  }
+  std::promise<Thread*> itself;
+  int status = -1;
+  Thread forks([&] {
+    Thread* const self = itself.get_future().get();
+    const pid_t child = fork();
+    if (child == 0) {
+      alarm(30);
+      std::atomic<bool>& is_at_its_end = *new std::atomic<bool>(false);
+      Thread([self, &is_at_its_end] {
+        self->join();
+        _exit(is_at_its_end && !self->joinable() ? 0 : 1);
+      }).detach();
+      std::this_thread::sleep_for(20ms);  // so that a join that does not wait is seen
+      is_at_its_end = true;
+      return;
+    }
+    waitpid(child, &status, 0);
+  });
+  itself.set_value(&forks);
+  forks.join();
+  CHECK(status == 0);
+}
+
+TEST_CASE("a child of fork may release the stack of a thread that create_thread started") {
+  if (skip_threads_after_fork()) {
+    return;
+  }
+  std::latch done(1);
+  Stack stack({.reserve = 64 * MiB});
+  pthread_t thread{};
+  REQUIRE(create_thread(
+              &thread, stack, nullptr,
+              [](void* latch) -> void* {
+                static_cast<std::latch*>(latch)->wait();
+                return nullptr;
+              },
+              &done) == 0);
+  CHECK(end_of_child([&] {
+          stack = Stack();
+          return call(stack, [] { return descend(MiB); }) == 0 ? 0 : 1;
+        }) == 0);
+  done.count_down();
+  pthread_join(thread, nullptr);
 }
 
 // ---- create_thread: for those who use pthreads --------------------------------------------------

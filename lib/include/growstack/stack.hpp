@@ -55,8 +55,9 @@ class GROWSTACK_EXPORT Stack {
   /// message that names the limit and the cure, or the reason why the strategy does not work here.
   explicit Stack(const StackOptions& options = {});
   /// Releases exactly what was reserved, or gives the stack back to its pool
-  /// (growstack/stack_pool.hpp). Nothing may run on the stack. Any thread; not from a signal
-  /// handler.
+  /// (growstack/stack_pool.hpp). Nothing may run on the stack. There is one exception: exit(3) on
+  /// this stack destroys static and thread_local objects. The destructor then leaves the stack as
+  /// it is, because the process ends. Any thread; not from a signal handler.
   ~Stack();
   /// Takes the stack over. `other` is moved-from afterwards.
   Stack(Stack&& other) noexcept
@@ -158,8 +159,9 @@ struct StackBounds {
 
 /// Finds the growstack stack that an address lies in, from the lowest address of its guard up to
 /// but not including its base. Returns nullopt if the address lies in none; stacks of
-/// Strategy::heap are never found. For grows_down `limit` is the limit that the stack began with.
-/// Any thread, signal handlers included.
+/// Strategy::heap are never found. `limit` is what Stack::limit() returns, but for grows_down it is
+/// the limit that the stack began with. Any thread, signal handlers included; such a handler may
+/// leave by siglongjmp(3).
 [[nodiscard]] GROWSTACK_EXPORT std::optional<StackBounds> stack_bounds(
     const void* address) noexcept;
 /// Finds the growstack stack that the caller runs on, as stack_bounds() does. Any thread, signal

@@ -137,7 +137,8 @@ class GROWSTACK_EXPORT StackPool {
   /// pools.
   explicit StackPool(const PoolOptions& options = {});
   /// Ends the pool. Stacks that are out stay valid; their memory is released as they end. No other
-  /// thread may be inside a member function of the pool, or be giving back one of its stacks.
+  /// thread may be inside a member function of the pool, or be giving back one of its stacks. The
+  /// caller may run on a stack of the pool: that one stays.
   ~StackPool();
   /// Takes the pool over. `other` is moved-from afterwards: it may only be destroyed or assigned
   /// to.

@@ -69,13 +69,17 @@ struct ThreadState {
   Stack stack;
   std::unique_ptr<ThreadBody> body;
   pthread_t handle{};
-  ThreadState* next = nullptr;  ///< in the list of detached threads
-  bool gone = false;            ///< the process is a forked child, which does not have the thread
+  // The library's list of all threads:
+  ThreadState* next = nullptr;
+  ThreadState** link = nullptr;  ///< what points to this state
+  bool gone = false;             ///< the process is a forked child, which does not have the thread
 };
 
-// These throw std::system_error. The last two leave the state null.
+// These throw std::system_error, except end_thread(), which joins without being a cancellation
+// point. The last three leave the state null.
 GROWSTACK_EXPORT void start_thread(ThreadState& state);
 GROWSTACK_EXPORT void join_thread(std::unique_ptr<ThreadState>& state);
+GROWSTACK_EXPORT void end_thread(std::unique_ptr<ThreadState>& state) noexcept;
 GROWSTACK_EXPORT void detach_thread(std::unique_ptr<ThreadState>& state);
 
 }  // namespace detail
@@ -87,6 +91,9 @@ GROWSTACK_EXPORT void detach_thread(std::unique_ptr<ThreadState>& state);
 ///
 /// As with std::jthread, one thread at a time may use an object, except that requests to stop may
 /// come from any thread. Not from signal handlers.
+///
+/// A child of fork(2) has only the thread that called fork(2). There, to join, detach or destroy
+/// the object of another thread waits for nothing and releases the child's copy of the stack.
 class Thread {
  public:
   using id = std::thread::id;            ///< the same type as std::jthread's
@@ -154,7 +161,8 @@ class Thread {
 
   /// Returns whether there is a thread to join.
   [[nodiscard]] bool joinable() const noexcept { return state_ != nullptr; }
-  /// Waits until the thread has ended, then releases its stack, or gives it back to its pool.
+  /// Waits until the thread has ended, then releases its stack, or gives it back to its pool. A
+  /// cancellation point, as pthread_join(3) is; the destructor and the assignment are none.
   /// Throws std::system_error: EINVAL if the object is not joinable, EDEADLK if the thread itself
   /// calls.
   GROWSTACK_LOCAL void join() { detail::join_thread(state_); }
@@ -189,7 +197,7 @@ class Thread {
   GROWSTACK_LOCAL void end() noexcept {
     if (joinable()) {
       request_stop();
-      join();
+      detail::end_thread(state_);
     }
   }
 
@@ -203,7 +211,9 @@ class Thread {
 /// descriptor and its thread-local storage, and attaches the thread before it calls
 /// start(argument).
 ///
-/// The stack must exist, and nobody else may use or trim it, until the thread has been joined. Any
+/// The stack must exist, and nobody else may use or trim it, until the thread has been joined. A
+/// child of fork(2) does not have the thread and may release the stack; do not join the thread
+/// there, because pthread_join(3) waits for ever for a thread whose stack the program supplied. Any
 /// thread; not from a signal handler. Returns 0 or an errno, as pthread_create(3) does: EINVAL if
 /// the stack is smaller than least_thread_stack(), or if the attributes ask for a detached thread,
 /// because nobody could tell when its stack may end; EAGAIN, EPERM, ENOMEM.

@@ -108,6 +108,12 @@ class GROWSTACK_EXPORT PinnedSlot {
 /// caller must know that the slot stays. Any thread, signal handlers included.
 [[nodiscard]] GROWSTACK_EXPORT SlotRecord* live_slot(std::uintptr_t address) noexcept;
 
+/// Finds a live slot as live_slot(address) does, but only in a range that was registered with the
+/// operations `of`. So an owner of ranges finds its own slots, and no others. Any thread, signal
+/// handlers included.
+[[nodiscard]] GROWSTACK_EXPORT SlotRecord* live_slot(std::uintptr_t address,
+                                                     const Operations& of) noexcept;
+
 /// Returns true if `address` is not below the limit of the slot that `inside` lies in, or if there
 /// is no such slot. Costs a few loads, because it pins nothing: the caller must know that the slot
 /// stays. Any thread, signal handlers included.
