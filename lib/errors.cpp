@@ -1,6 +1,6 @@
 #include "errors.hpp"
 
-#include "memory/no_cancellation.hpp"
+#include <growstack/handler/without_cancellation.hpp>
 
 #include <growstack/strategy.hpp>
 
@@ -65,8 +65,8 @@ std::string strategies_that_commit_as_they_grow() {
 /// Finds the cause of ENOMEM, which has half a dozen, or of EAGAIN, which stands for some of them
 /// and for one more.
 std::string limit_hit(int error, std::size_t bytes, const char* meaning_of_eagain) {
-  const NoCancellation whole;                    // the destructor of a file closes it
-  constexpr std::uint64_t mappings_at_once = 8;  // making one stack takes no more
+  const handler::WithoutCancellation without_cancellation;  // the destructor of a file closes it
+  constexpr std::uint64_t mappings_at_once = 8;             // making one stack takes no more
   std::uint64_t allowed = 0;
   if (exceeds(RLIMIT_AS, status_bytes("VmSize:"), bytes, allowed)) {
     return "RLIMIT_AS is reached (" + in_bytes(allowed) +

@@ -2,7 +2,7 @@
 // it.
 #pragma once
 
-#include "anywhere/without_cancellation.hpp"
+#include <growstack/handler/without_cancellation.hpp>
 
 #include <mutex>
 

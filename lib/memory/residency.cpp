@@ -1,7 +1,8 @@
 #include "memory/residency.hpp"
 
-#include "memory/no_cancellation.hpp"
 #include "memory/vm.hpp"
+
+#include <growstack/handler/without_cancellation.hpp>
 
 #include <fcntl.h>
 #include <sys/ioctl.h>
@@ -54,7 +55,7 @@ constexpr std::uint64_t page_is_zero_page = 1U << 5U;
 /// Returns false if the kernel does not have PAGEMAP_SCAN.
 template <class Visit>
 bool scan_pagemap(std::uintptr_t begin, std::size_t size, Visit visit) noexcept {
-  const NoCancellation whole;
+  const handler::WithoutCancellation without_cancellation;
   const int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
   if (pagemap < 0) {
     return false;

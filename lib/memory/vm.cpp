@@ -1,8 +1,7 @@
 #include "memory/vm.hpp"
 
-#include "memory/no_cancellation.hpp"
-
 #include <growstack/handler/name_memory.hpp>
+#include <growstack/handler/without_cancellation.hpp>
 
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -174,7 +173,7 @@ int remove_markers(std::uintptr_t begin, std::size_t size) noexcept {
 }
 
 std::uintptr_t mapping_start(std::uintptr_t address) noexcept {
-  const NoCancellation whole;
+  const handler::WithoutCancellation without_cancellation;
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> maps(std::fopen("/proc/self/maps", "re"),
                                                              &std::fclose);
   if (maps == nullptr) {

@@ -2,12 +2,12 @@
 #include <growstack/thread.hpp>
 
 #include "errors.hpp"
-#include "memory/no_cancellation.hpp"
 #include "memory/vm.hpp"
 #include "stacks/attached_start.hpp"
 
 #include <growstack/handler/commit_ahead.hpp>
 #include <growstack/handler/init_order.hpp>
+#include <growstack/handler/without_cancellation.hpp>
 
 #include <dlfcn.h>
 
@@ -249,7 +249,7 @@ void join_thread(std::unique_ptr<ThreadState>& state) {
 }
 
 void end_thread(std::unique_ptr<ThreadState>& state) noexcept {
-  const NoCancellation whole;
+  const handler::WithoutCancellation without_cancellation;
   join_thread(state);
 }
 

@@ -2,9 +2,10 @@
 // pages, so that a shallow stack costs what it touches. From the depth that the policy says, pages
 // are huge: one page fault for 2 MiB. This costs a third mapping, because the whole stack is
 // readable and writable from the start, so that its uppermost part has to decline huge pages.
-#include "memory/no_cancellation.hpp"
 #include "strategies/always_committed.hpp"
 #include "strategies/core_dumps.hpp"
+
+#include <growstack/handler/without_cancellation.hpp>
 
 #include <fstream>
 #include <string>
@@ -22,7 +23,7 @@ constexpr StrategyDescription demand_paging_huge{
 
 /// The kernel marks the setting in force with brackets: "always [madvise] never".
 bool huge_pages_are_off() {
-  const NoCancellation whole;  // the destructor of a file closes it
+  const handler::WithoutCancellation without_cancellation;  // the destructor of a file closes it
   std::ifstream setting("/sys/kernel/mm/transparent_hugepage/enabled");
   std::string words;
   std::getline(setting, words);
