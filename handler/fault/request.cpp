@@ -103,9 +103,10 @@ bool bring_helper_here(ForkWiped& shared) noexcept {
 }
 
 /// Lets the helper run wherever the process was started, because it gave no answer. If it was
-/// confined to a processor, real-time threads may keep that one busy. So the helper is left alone
-/// for many faults, twice as many each time. If it was not confined, the place was not the cause:
-/// somebody stopped the helper, or all processors are busy.
+/// confined to a processor, real-time threads may keep that one busy. So it may use any other one,
+/// which makes the kernel move it, and is left alone for many faults, twice as many each time. If
+/// it was not confined, the place was not the cause: somebody stopped the helper, or all processors
+/// are busy.
 void let_helper_go(ForkWiped& shared, bool was_confined) noexcept {
   constexpr std::uint32_t first_pause = 64;  // faults
   constexpr std::uint32_t most_stalls = 20;
@@ -114,8 +115,12 @@ void let_helper_go(ForkWiped& shared, bool was_confined) noexcept {
                                  std::memory_order_relaxed);
   shared.helper_stalls.store(was_confined ? std::min(stalls + 1, most_stalls) : 0,
                              std::memory_order_relaxed);
-  shared.helper_processor.store(0, std::memory_order_relaxed);
-  let_helper_run_on(shared, processors_at_start());
+  const std::uint32_t was_on = shared.helper_processor.exchange(0, std::memory_order_relaxed);
+  cpu_set_t processors = processors_at_start();
+  if (was_confined && was_on != 0 && CPU_COUNT(&processors) > 1) {
+    CPU_CLR(was_on - 1, &processors);
+  }
+  let_helper_run_on(shared, processors);
 }
 
 /// What became of a request.

@@ -361,7 +361,7 @@ GROWSTACK_SCENARIO("helper's processor is taken") {
 }
 
 TEST_CASE(
-    "a helper that gets no processor where the fault is may use every processor from then on") {
+    "a helper that gets no processor where the fault is goes to another one, and stays there") {
   const Ended ended = run_scenario("helper's processor is taken");
   if (ended.exit_code == 8) {
     skip("needs the privilege to use SCHED_FIFO, and two processors");
