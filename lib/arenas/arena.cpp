@@ -94,45 +94,63 @@ void Arena::take_from_heap() {
 void Arena::reserve(std::size_t slots) {
   const Layout& layout = kind_.layout;
   size_ = vm::round_up(layout.first + slots * layout.slot_size, handler::range_alignment);
-  const bool has_many = kind_.description().keeps_reservation;
-  make_tenants(has_many ? static_cast<std::uint32_t>((size_ - layout.first) / layout.slot_size)
-                        : 1);
-  if (const int error = vm::reserve(size_, handler::range_alignment, layout.pages(), begin_);
-      error != 0) {
-    fail_for_memory(error, named("cannot reserve " + in_bytes(size_) + " of address space"),
-                    size_ + handler::range_alignment);
-  }
-  hold_slots_only();
-  if (const int error = handler::add_range(
-          {.begin = begin_,
-           .size = size_,
-           .first_slot = layout.first,
-           // An arena of one slot has a range of one slot; the
-           // stack lies at its upper end.
-           .slot_size = has_many ? layout.slot_size : size_,
-           .operations = &operations,
-           .committer = kind_.description().helper_commits ? handler::Committer::helper
-                                                           : handler::Committer::handler,
-           .owner = this,
-           .kind = kind_.description().name.data()},
-          range_);
-      error != 0) {
-    static_cast<void>(vm::release(held_, left_));
-    fail_for_memory(error, named("cannot register " + in_bytes(size_) + " of address space"), 0);
-  }
+  make_tenants(kind_.description().keeps_reservation
+                   ? static_cast<std::uint32_t>((size_ - layout.first) / layout.slot_size)
+                   : 1);
+  hold_slots_only(reserve_where_no_range_is());
   start_strategy();
 }
 
-/// Releases the address space above and below the slots, because each would cost a mapping.
-void Arena::hold_slots_only() noexcept {
-  held_ = begin_;
-  left_ = size_;
-  if (!kind_.description().keeps_reservation) {
-    return;
+/// Reserves address space and registers it. Returns how many bytes are reserved above the arena.
+///
+/// The kernel may put a reservation into the hole below a stack of grows_down: nothing is mapped
+/// there, but it belongs to the range of that stack. Then more is reserved, which the hole has no
+/// room for.
+std::size_t Arena::reserve_where_no_range_is() {
+  constexpr std::size_t most_excess = std::size_t{64} << 40;  // no reserve is larger
+  for (std::size_t excess = 0;;) {
+    const std::size_t wanted = size_ + excess;
+    if (const int error = vm::reserve(wanted, handler::range_alignment, layout().pages(), begin_);
+        error != 0) {
+      fail_for_memory(error, named("cannot reserve " + in_bytes(wanted) + " of address space"),
+                      wanted + handler::range_alignment);
+    }
+    const int error = add_range();
+    if (error == 0) {
+      return excess;
+    }
+    static_cast<void>(vm::release(begin_, wanted));
+    if (error != EEXIST || excess >= most_excess) {
+      fail_for_memory(error, named("cannot register " + in_bytes(size_) + " of address space"), 0);
+    }
+    excess = std::max(handler::range_alignment, 2 * excess);
   }
-  const std::size_t first = layout().first;
-  const std::size_t end = first + slot_count_ * layout().slot_size;
-  if (vm::release(begin_ + end, size_ - end) == 0) {
+}
+
+int Arena::add_range() noexcept {
+  const StrategyDescription& strategy = kind_.description();
+  return handler::add_range(
+      {.begin = begin_,
+       .size = size_,
+       .first_slot = layout().first,
+       // An arena of one slot has a range of one slot; the stack lies at its upper end.
+       .slot_size = strategy.keeps_reservation ? layout().slot_size : size_,
+       .operations = &operations,
+       .committer =
+           strategy.helper_commits ? handler::Committer::helper : handler::Committer::handler,
+       .owner = this,
+       .kind = strategy.name.data()},
+      range_);
+}
+
+/// Releases the address space above and below the slots, because each would cost a mapping.
+void Arena::hold_slots_only(std::size_t excess) noexcept {
+  const bool has_many = kind_.description().keeps_reservation;
+  const std::size_t first = has_many ? layout().first : 0;
+  const std::size_t end = has_many ? first + slot_count_ * layout().slot_size : size_;
+  held_ = begin_;
+  left_ = size_ + excess;
+  if (vm::release(begin_ + end, left_ - end) == 0) {
     left_ = end;
   }
   if (vm::release(begin_, first) == 0) {

@@ -84,7 +84,9 @@ class Arena {
  private:
   void take_from_heap();
   void reserve(std::size_t slots);
-  void hold_slots_only() noexcept;
+  [[nodiscard]] std::size_t reserve_where_no_range_is();
+  [[nodiscard]] int add_range() noexcept;
+  void hold_slots_only(std::size_t excess) noexcept;
   void start_strategy();
   void make_tenants(std::uint32_t count);
   [[nodiscard]] std::string named(const std::string& what) const;
