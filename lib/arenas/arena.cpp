@@ -188,48 +188,57 @@ void Arena::fail_for_stack(int error, const std::string& what, std::size_t bytes
 OpenSlot Arena::open(const StackOptions& options) {
   const std::uint32_t index = free_.empty() ? fresh_ : free_.least();
   const Bounds bounds = bounds_of(index);
+  const std::size_t bytes = bytes_of_new_stack(bounds, options);
+  Charge charge(account_, bytes);
+  if (!charge.is_held()) {
+    fail_for_budget(bounds, bytes);
+  }
   prepare(index, bounds);
-  std::uintptr_t limit = 0;
-  if (const int error = implementation().open(bounds, layout(), options, limit); error != 0) {
+  if (const int error = implementation().open(bounds, layout(), options); error != 0) {
     const std::size_t asked = implementation().asked_by_open(bounds, options);
     fail_for_stack(error, "cannot commit " + in_bytes(asked) + " of a stack", asked);
   }
-  free_.erase(index);
-  publish(index, bounds, options, limit);
-  charge_new_stack(index, bounds, limit);
   if (!kind_.description().keeps_reservation) {
     left_ = bounds.floor - held_;  // the rest is unmapped when the stack is closed
   }
+  charge.keep();
+  free_.erase(index);
+  publish(index, bounds, options);
   return slot(index);
 }
 
 std::uint32_t Arena::open_in_row(std::uint32_t count, const StackOptions& options,
                                  std::uint32_t& first) {
   count = std::min(count, slot_count_ - fresh_);
-  if (count == 0 || account_.left() / count < options.policy.initial_commit ||
-      implementation().open_in_row(bounds_of(fresh_), count, layout(), options) != 0) {
+  if (count == 0) {
     return 0;
   }
+  const Bounds lowest = bounds_of(fresh_);
+  Charge charge(account_, count * bytes_of_new_stack(lowest, options));
+  if (!charge.is_held() || implementation().open_in_row(lowest, count, layout(), options) != 0) {
+    return 0;
+  }
+  charge.keep();
   first = fresh_;
   for (; fresh_ < first + count; ++fresh_) {
     new (&tenants_[fresh_]) Tenant;
-    const Bounds bounds = bounds_of(fresh_);
-    const std::uintptr_t limit = bounds.base - options.policy.initial_commit;
-    publish(fresh_, bounds, options, limit);
-    static_cast<void>(charge_down_to(range_->slots[fresh_], limit));
+    publish(fresh_, bounds_of(fresh_), options);
   }
   return count;
 }
 
-void Arena::publish(std::uint32_t index, const Bounds& bounds, const StackOptions& options,
-                    std::uintptr_t limit) noexcept {
+/// Publishes a stack that is open and charged.
+void Arena::publish(std::uint32_t index, const Bounds& bounds,
+                    const StackOptions& options) noexcept {
   tenants_[index] = {};
   ++open_count_;
+  range_->slots[index].charged_bytes.store(bytes_of_new_stack(bounds, options),
+                                           std::memory_order_relaxed);
   handler::publish(*range_, index,
                    {.base = bounds.base,
                     .floor = bounds.floor,
                     .guard = bounds.guard,
-                    .limit = limit,
+                    .limit = implementation().first_limit(bounds, options),
                     .largest_step = options.policy.largest_step,
                     .growth = growth_by(kind_.description().event),
                     .name = options.name});
@@ -242,9 +251,10 @@ void Arena::close(std::uint32_t index) noexcept {
   --open_count_;
   account_.credit(slot.charged_bytes.exchange(0, std::memory_order_relaxed));
   sanitizers::forget_stack_contents(limit, slot.base.load(std::memory_order_relaxed) - limit);
-  // After a failure, memory of the old stack is left where a new one would have its guard. The slot
-  // then stays unused until the arena is destroyed.
-  if (implementation().close(slot, layout()) == 0) {
+  // After a failure, memory of the old stack is left where a new one would have its guard. Of a
+  // stack that keeps no reservation, nothing is left: others may map memory there. The slot then
+  // stays unused until the arena is destroyed.
+  if (implementation().close(slot, layout()) == 0 && kind_.description().keeps_reservation) {
     free_.insert(index);
   }
 }

@@ -75,6 +75,31 @@ class Account {
   std::atomic<std::size_t> budget_;
 };
 
+/// Bytes that are charged to an account, and credited again at the end of this object's life unless
+/// they are kept.
+class Charge {
+ public:
+  Charge(Account& account, std::size_t bytes) noexcept
+      : account_(account), bytes_(bytes), is_held_(account.charge(bytes)) {}
+  ~Charge() {
+    if (is_held_) {
+      account_.credit(bytes_);
+    }
+  }
+  Charge(const Charge&) = delete;
+  Charge& operator=(const Charge&) = delete;
+
+  /// Tells whether the account allowed it.
+  [[nodiscard]] bool is_held() const noexcept { return is_held_; }
+  /// Leaves the bytes charged.
+  void keep() noexcept { is_held_ = false; }
+
+ private:
+  Account& account_;
+  std::size_t bytes_;
+  bool is_held_;
+};
+
 /// Returns the account of all stacks of this process.
 [[nodiscard]] Account& process_account() noexcept;
 
