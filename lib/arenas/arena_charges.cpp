@@ -82,6 +82,7 @@ handler::Step Arena::plan(const handler::Range& range, const handler::SlotRecord
   frugal.factor = 1;
   frugal.least_step = vm::page_size();
   frugal.headroom = 0;
+  frugal.huge_from = 0;
   return {grown(frugal), limit};
 }
 
