@@ -140,3 +140,35 @@ STRATEGIES_WHERE(traits.growth_events&& traits.pools,
     CHECK(end_of_growth(Of::strategy, 4, budget) == 7);
   }
 }
+
+namespace {
+
+/// Lets a stack grow page by page from a place deep below its base, where it would rather grow in
+/// huge pages. Returns 7 if that uses the budget to its last page.
+int use_up_deep_below(Strategy strategy) {
+  constexpr std::size_t pages = 21;
+  Stack stack({.reserve = 32 * MiB, .strategy = strategy});
+  call(stack, [] { descend(8 * MiB); });
+  if (stack.trim_below(static_cast<char*>(stack.base()) - 5 * MiB)) {
+    return 1;
+  }
+  const std::uintptr_t limit = address_of(stack.limit());
+  const std::size_t budget = process_account().used() + pages * page_size();
+  set_process_budget(budget);
+  call(stack, [&] {
+    for (std::size_t page = 1; page <= pages; ++page) {
+      touch_in_one_jump(limit - page * page_size());
+    }
+  });
+  return process_account().used() == budget &&
+                 address_of(stack.limit()) == limit - pages * page_size()
+             ? 7
+             : 2;
+}
+
+}  // namespace
+
+STRATEGIES_WHERE(traits.growth_events,
+                 "a budget is used to its last page also where a stack grows in huge pages") {
+  CHECK(end_of_child([] { return use_up_deep_below(Of::strategy); }) == 7);
+}

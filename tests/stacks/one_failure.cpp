@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
+#include <growstack/handler/handler.hpp>
 #include <growstack/stack_pool.hpp>
 
 #include "memory/account.hpp"
@@ -24,6 +25,8 @@
 #include <cstdio>
 #include <exception>
 #include <functional>
+#include <string>
+#include <utility>
 #include <vector>
 
 using namespace growstack;
@@ -310,4 +313,69 @@ EVERY_POOL("whichever system call fails once as a pool is made, nothing is left 
     return skip("a sanitizer makes system calls of its own");
   }
   CHECK(fails_in_turn([](OneFailure& failure) { make_a_pool(Of::traits, failure); }) > 0);
+}
+
+// ---- the handler --------------------------------------------------------------------------------
+
+namespace {
+
+/// Runs make() in a child, while the handler is uninstalled just after make() has reserved address
+/// space, and cannot be installed again. The child ends with `all_is_well` if make() failed, and
+/// afterwards nothing is left and check() says that all works.
+template <class Prepare, class Make>
+int end_without_handler(const Traits& of, const Prepare& prepare, const Make& make) {
+  return end_of_child([&] {
+    // Starts threads that no supervisor keeps from ending.
+    { const Stack first({.reserve = MiB, .strategy = of.strategy}); }
+    std::atomic<bool> is_watched{false};
+    std::atomic<bool> is_lost{false};
+    const auto answer = [&](const seccomp_data& asked) -> Answer {
+      if (asked.nr == SYS_munmap && is_watched && !is_lost) {
+        is_lost = handler::uninstall() == 0;
+      }
+      return {.by_kernel = asked.nr == SYS_munmap || !is_lost, .error = ENOMEM};
+    };
+    supervise({{SYS_munmap}, {SYS_rt_sigaction}}, answer, [&] {
+      auto prepared = prepare();
+      is_watched = true;
+      const std::string refused = error_of([&] { make(prepared); });
+      require(is_lost, "the handler was uninstalled");
+      require(!refused.empty(), "that is an error");
+      is_watched = false;
+      is_lost = false;
+      require_nothing_left();
+      make(prepared);
+      _exit(all_is_well);
+    });
+    return 0;
+  });
+}
+
+}  // namespace
+
+ONE_FAILURE("nothing is left of a stack if the handler is lost while the stack is made") {
+  if (sanitized) {
+    return skip("a sanitizer makes system calls of its own");
+  }
+  CHECK(end_without_handler(
+            Of::traits, [] { return 0; },
+            [](int) {
+              Stack stack({.reserve = MiB, .strategy = Of::strategy});
+              require(grows(stack), "a stack works");
+            }) == all_is_well);
+}
+
+EVERY_POOL("nothing is left of a stack of a pool if the handler is lost while the stack is made") {
+  if (sanitized) {
+    return skip("a sanitizer makes system calls of its own");
+  }
+  const auto empty_pool = [] {
+    StackPool pool(options_for(Of::strategy));
+    pool.trim();
+    return pool;
+  };
+  CHECK(end_without_handler(Of::traits, empty_pool, [](StackPool& pool) {
+          Stack stack = pool.acquire();
+          require(grows(stack), "a stack works");
+        }) == all_is_well);
 }
