@@ -16,6 +16,7 @@
 #include "support/supervised.hpp"
 #include "support/units.hpp"
 
+#include <malloc.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -226,21 +227,21 @@ TEST_CASE("the hole of a stack is never unmapped a second time, neither by a tri
 
 namespace {
 
-/// Makes a stack and a pool of each strategy beside a stack with a large hole.
-int reserve_beside_a_hole(std::size_t size) {
-  const SoftLimit limit(RLIMIT_STACK, 2 * GiB);
-  if (!limit.is_set()) {
-    return 2;
-  }
-  // Whatever else the strategies map lies elsewhere then. malloc's memory may lie in the hole.
-  std::vector<growstack::StrategyDescription> strategies;
+using Strategies = std::vector<growstack::StrategyDescription>;
+
+/// Returns the strategies that work here. Not heap, because the memory of malloc may lie anywhere.
+Strategies with_own_address_space() {
+  Strategies found;
   for (const growstack::StrategyDescription& each : growstack::strategies()) {
     if (each.own_address_space && growstack::supported(each.strategy)) {
-      strategies.push_back(each);
+      found.push_back(each);
     }
   }
-  Stack large({.reserve = size, .strategy = Strategy::grows_down, .name = "large"});
-  const Range hole(address_of(large.floor()), address_of(large.limit()));
+  return found;
+}
+
+/// Makes stacks and a pool of each strategy.
+std::vector<Stack> make_some_of_each(const Strategies& strategies) {
   std::vector<Stack> stacks;
   for (const growstack::StrategyDescription& each : strategies) {
     for (const std::size_t reserve : {MiB, each.locks_memory ? MiB : 100 * MiB}) {
@@ -248,8 +249,6 @@ int reserve_beside_a_hole(std::size_t size) {
         stacks.emplace_back(growstack::StackOptions{.reserve = reserve, .strategy = each.strategy});
       });
       require(refused.empty(), "a stack is made: " + refused);
-      require(!overlap(hole, {address_of(stacks.back().floor()), address_of(stacks.back().base())}),
-              "it does not lie in the hole");
     }
     if (each.pools()) {
       const std::string refused = error_of([&] {
@@ -258,8 +257,40 @@ int reserve_beside_a_hole(std::size_t size) {
       });
       require(refused.empty(), "a pool is made: " + refused);
     }
-    require(mapped_bytes(large.floor(), large.limit()) == 0, "the hole is free");
   }
+  return stacks;
+}
+
+/// Maps whatever is free above a stack and has room for an arena. So the kernel puts the next arena
+/// into the hole of the stack if it has room for one.
+void fill_gaps_above(const Stack& stack) {
+  constexpr std::size_t size = 128 * MiB;
+  for (;;) {
+    void* const filler =
+        mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (filler < stack.base()) {
+      munmap(filler, size);
+      return;
+    }
+  }
+}
+
+/// Makes all kinds of stacks beside a stack with a large hole, which grows into it afterwards.
+int reserve_beside_a_hole(std::size_t size) {
+  const SoftLimit limit(RLIMIT_STACK, 2 * GiB);
+  if (!limit.is_set()) {
+    return 2;
+  }
+  // Nothing else shall land in the hole. At first threads and records are mapped, which stay.
+  mallopt(M_MMAP_MAX, 0);
+  const Strategies strategies = with_own_address_space();
+  for (std::vector<std::vector<Stack>> twice; twice.size() < 2;) {
+    twice.push_back(make_some_of_each(strategies));
+  }
+  Stack large({.reserve = size, .strategy = Strategy::grows_down, .name = "large"});
+  fill_gaps_above(large);
+  const std::vector<Stack> stacks = make_some_of_each(strategies);
+  require(mapped_bytes(large.floor(), large.limit()) == 0, "the hole is free");
   require(call(large, [&] { return descend(size / 8); }) == 0, "the stack grows into the hole");
   call(large, [&] { touch_in_one_jump(address_of(large.floor())); });
   require(large.limit() == large.floor(), "down to its last byte");

@@ -360,8 +360,8 @@ ONE_STRATEGY(
 
 ONE_STRATEGY(
     Strategy::guard_markers,
-    "an initial commit that is larger than the window is charged as it is, with huge pages; "
-    "without them all of the reserve is") {
+    "an initial commit that is larger than the window is charged as it is, with huge pages, "
+    "and without them as all of the reserve") {
   for (const std::size_t huge_from : {std::size_t{0}, 128 * KiB, 2 * MiB}) {
     CAPTURE(huge_from);
     Stack stack({.reserve = 32 * MiB,
