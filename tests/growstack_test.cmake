@@ -76,14 +76,22 @@ function(growstack_again_old_kernel name)
   growstack_discover_after(${name} old_kernel "old kernel" "$<TARGET_FILE:old_kernel>;--")
 endfunction()
 
+# AGAIN no_pagemap_scan: as before Linux 6.7, which can tell less about resident pages.
+function(growstack_again_no_pagemap_scan name)
+  add_dependencies(${name} old_kernel)
+  growstack_discover_after(${name} no_pagemap_scan "no PAGEMAP_SCAN"
+    "$<TARGET_FILE:old_kernel>;pagemap_scan;--")
+endfunction()
+
 # growstack_discover_after(<program> <label> <prefix> <command>): makes a second ctest test of each
 # case, with a command before that of the test. CMake knows such a command from cross compiling, as
 # the emulator. A sanitizer finds no more than the first time, so it runs no case again.
 function(growstack_discover_after name label prefix command)
   if(NOT GROWSTACK_SANITIZER)
     set_target_properties(${name} PROPERTIES CROSSCOMPILING_EMULATOR "${command}")
-    # The argument changes nothing. It gives the list of tests another name than the first list has.
-    growstack_discover(${name} "${prefix}: ${name}: " ${label} OFF --no-version=true)
+    # The arguments only give the list of tests a name that no other list has. --no-version changes
+    # nothing, and doctest ignores what it does not know.
+    growstack_discover(${name} "${prefix}: ${name}: " ${label} OFF --no-version=true --${label})
     set_property(TARGET ${name} PROPERTY CROSSCOMPILING_EMULATOR)
   endif()
 endfunction()

@@ -121,11 +121,9 @@ void memory_resource::make_ready(std::uintptr_t block) {
     throw std::bad_alloc();
   }
   const OpenSlot slot = StackAccess::slot(stack_);
-  // Not Stack::limit(), which for guard_markers ignores markers that a trim left. With userfaultfd,
-  // in a forked child, the kernel fills what is missing and nobody lowers the limit: hence
-  // std::min.
-  const std::uintptr_t limit =
-      std::min(slot.record().limit.load(std::memory_order_acquire), vm::page_down(block));
+  // With userfaultfd, in a forked child, the kernel fills what is missing and nobody lowers the
+  // limit: hence std::min.
+  const std::uintptr_t limit = std::min(slot.limit(), vm::page_down(block));
   ready_ = std::max(limit, kept_limit(slot.policy(), base_, floor_, block, 0, vm::page_size()));
   if (ready_ < poisoned_) {
     sanitizers::forbid(ready_, poisoned_ - ready_);
@@ -160,7 +158,7 @@ std::error_code memory_resource::trim() noexcept {
 int memory_resource::trim_below(std::uintptr_t keep_from) noexcept {
   const OpenSlot slot = StackAccess::slot(stack_);
   const int error = slot.trim(keep_from);
-  ready_ = std::max(ready_, slot.record().limit.load(std::memory_order_acquire));
+  ready_ = std::max(ready_, slot.limit());
   deepest_ = keep_from;
   reached_ = keep_from;
   return error;

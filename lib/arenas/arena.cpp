@@ -94,45 +94,63 @@ void Arena::take_from_heap() {
 void Arena::reserve(std::size_t slots) {
   const Layout& layout = kind_.layout;
   size_ = vm::round_up(layout.first + slots * layout.slot_size, handler::range_alignment);
-  const bool has_many = kind_.description().keeps_reservation;
-  make_tenants(has_many ? static_cast<std::uint32_t>((size_ - layout.first) / layout.slot_size)
-                        : 1);
-  if (const int error = vm::reserve(size_, handler::range_alignment, layout.pages(), begin_);
-      error != 0) {
-    fail_for_memory(error, named("cannot reserve " + in_bytes(size_) + " of address space"),
-                    size_ + handler::range_alignment);
-  }
-  hold_slots_only();
-  if (const int error = handler::add_range(
-          {.begin = begin_,
-           .size = size_,
-           .first_slot = layout.first,
-           // An arena of one slot has a range of one slot; the
-           // stack lies at its upper end.
-           .slot_size = has_many ? layout.slot_size : size_,
-           .operations = &operations,
-           .committer = kind_.description().helper_commits ? handler::Committer::helper
-                                                           : handler::Committer::handler,
-           .owner = this,
-           .kind = kind_.description().name.data()},
-          range_);
-      error != 0) {
-    static_cast<void>(vm::release(held_, left_));
-    fail_for_memory(error, named("cannot register " + in_bytes(size_) + " of address space"), 0);
-  }
+  make_tenants(kind_.description().keeps_reservation
+                   ? static_cast<std::uint32_t>((size_ - layout.first) / layout.slot_size)
+                   : 1);
+  hold_slots_only(reserve_where_no_range_is());
   start_strategy();
 }
 
-/// Releases the address space above and below the slots, because each would cost a mapping.
-void Arena::hold_slots_only() noexcept {
-  held_ = begin_;
-  left_ = size_;
-  if (!kind_.description().keeps_reservation) {
-    return;
+/// Reserves address space and registers it. Returns how many bytes are reserved above the arena.
+///
+/// The kernel may put a reservation into the hole below a stack of grows_down: nothing is mapped
+/// there, but it belongs to the range of that stack. Then more is reserved, which the hole has no
+/// room for.
+std::size_t Arena::reserve_where_no_range_is() {
+  constexpr std::size_t most_excess = std::size_t{64} << 40;  // no reserve is larger
+  for (std::size_t excess = 0;;) {
+    const std::size_t wanted = size_ + excess;
+    if (const int error = vm::reserve(wanted, handler::range_alignment, layout().pages(), begin_);
+        error != 0) {
+      fail_for_memory(error, named("cannot reserve " + in_bytes(wanted) + " of address space"),
+                      wanted + handler::range_alignment);
+    }
+    const int error = add_range();
+    if (error == 0) {
+      return excess;
+    }
+    static_cast<void>(vm::release(begin_, wanted));
+    if (error != EEXIST || excess >= most_excess) {
+      fail_for_memory(error, named("cannot register " + in_bytes(size_) + " of address space"), 0);
+    }
+    excess = std::max(handler::range_alignment, 2 * excess);
   }
-  const std::size_t first = layout().first;
-  const std::size_t end = first + slot_count_ * layout().slot_size;
-  if (vm::release(begin_ + end, size_ - end) == 0) {
+}
+
+int Arena::add_range() noexcept {
+  const StrategyDescription& strategy = kind_.description();
+  return handler::add_range(
+      {.begin = begin_,
+       .size = size_,
+       .first_slot = layout().first,
+       // An arena of one slot has a range of one slot; the stack lies at its upper end.
+       .slot_size = strategy.keeps_reservation ? layout().slot_size : size_,
+       .operations = &operations,
+       .committer =
+           strategy.helper_commits ? handler::Committer::helper : handler::Committer::handler,
+       .owner = this,
+       .kind = strategy.name.data()},
+      range_);
+}
+
+/// Releases the address space above and below the slots, because each would cost a mapping.
+void Arena::hold_slots_only(std::size_t excess) noexcept {
+  const bool has_many = kind_.description().keeps_reservation;
+  const std::size_t first = has_many ? layout().first : 0;
+  const std::size_t end = has_many ? first + slot_count_ * layout().slot_size : size_;
+  held_ = begin_;
+  left_ = size_ + excess;
+  if (vm::release(begin_ + end, left_ - end) == 0) {
     left_ = end;
   }
   if (vm::release(begin_, first) == 0) {
@@ -170,48 +188,57 @@ void Arena::fail_for_stack(int error, const std::string& what, std::size_t bytes
 OpenSlot Arena::open(const StackOptions& options) {
   const std::uint32_t index = free_.empty() ? fresh_ : free_.least();
   const Bounds bounds = bounds_of(index);
+  const std::size_t bytes = bytes_of_new_stack(bounds, options);
+  Charge charge(account_, bytes);
+  if (!charge.is_held()) {
+    fail_for_budget(bounds, bytes);
+  }
   prepare(index, bounds);
-  std::uintptr_t limit = 0;
-  if (const int error = implementation().open(bounds, layout(), options, limit); error != 0) {
+  if (const int error = implementation().open(bounds, layout(), options); error != 0) {
     const std::size_t asked = implementation().asked_by_open(bounds, options);
     fail_for_stack(error, "cannot commit " + in_bytes(asked) + " of a stack", asked);
   }
-  free_.erase(index);
-  publish(index, bounds, options, limit);
-  charge_new_stack(index, bounds, limit);
   if (!kind_.description().keeps_reservation) {
     left_ = bounds.floor - held_;  // the rest is unmapped when the stack is closed
   }
+  charge.keep();
+  free_.erase(index);
+  publish(index, bounds, options);
   return slot(index);
 }
 
 std::uint32_t Arena::open_in_row(std::uint32_t count, const StackOptions& options,
                                  std::uint32_t& first) {
   count = std::min(count, slot_count_ - fresh_);
-  if (count == 0 || account_.left() / count < options.policy.initial_commit ||
-      implementation().open_in_row(bounds_of(fresh_), count, layout(), options) != 0) {
+  if (count == 0) {
     return 0;
   }
+  const Bounds lowest = bounds_of(fresh_);
+  Charge charge(account_, count * bytes_of_new_stack(lowest, options));
+  if (!charge.is_held() || implementation().open_in_row(lowest, count, layout(), options) != 0) {
+    return 0;
+  }
+  charge.keep();
   first = fresh_;
   for (; fresh_ < first + count; ++fresh_) {
     new (&tenants_[fresh_]) Tenant;
-    const Bounds bounds = bounds_of(fresh_);
-    const std::uintptr_t limit = bounds.base - options.policy.initial_commit;
-    publish(fresh_, bounds, options, limit);
-    static_cast<void>(charge_down_to(range_->slots[fresh_], limit));
+    publish(fresh_, bounds_of(fresh_), options);
   }
   return count;
 }
 
-void Arena::publish(std::uint32_t index, const Bounds& bounds, const StackOptions& options,
-                    std::uintptr_t limit) noexcept {
+/// Publishes a stack that is open and charged.
+void Arena::publish(std::uint32_t index, const Bounds& bounds,
+                    const StackOptions& options) noexcept {
   tenants_[index] = {};
   ++open_count_;
+  range_->slots[index].charged_bytes.store(bytes_of_new_stack(bounds, options),
+                                           std::memory_order_relaxed);
   handler::publish(*range_, index,
                    {.base = bounds.base,
                     .floor = bounds.floor,
                     .guard = bounds.guard,
-                    .limit = limit,
+                    .limit = implementation().first_limit(bounds, options),
                     .largest_step = options.policy.largest_step,
                     .growth = growth_by(kind_.description().event),
                     .name = options.name});
@@ -224,9 +251,10 @@ void Arena::close(std::uint32_t index) noexcept {
   --open_count_;
   account_.credit(slot.charged_bytes.exchange(0, std::memory_order_relaxed));
   sanitizers::forget_stack_contents(limit, slot.base.load(std::memory_order_relaxed) - limit);
-  // After a failure, memory of the old stack is left where a new one would have its guard. The slot
-  // then stays unused until the arena is destroyed.
-  if (implementation().close(slot, layout()) == 0) {
+  // After a failure, memory of the old stack is left where a new one would have its guard. Of a
+  // stack that keeps no reservation, nothing is left: others may map memory there. The slot then
+  // stays unused until the arena is destroyed.
+  if (implementation().close(slot, layout()) == 0 && kind_.description().keeps_reservation) {
     free_.insert(index);
   }
 }

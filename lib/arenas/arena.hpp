@@ -90,20 +90,22 @@ class Arena {
  private:
   void take_from_heap();
   void reserve(std::size_t slots);
-  void hold_slots_only() noexcept;
+  [[nodiscard]] std::size_t reserve_where_no_range_is();
+  [[nodiscard]] int add_range() noexcept;
+  void hold_slots_only(std::size_t excess) noexcept;
   void start_strategy();
   void make_tenants(std::uint32_t count);
   [[nodiscard]] std::string named(const std::string& what) const;
   [[noreturn]] void fail_for_stack(int error, const std::string& what, std::size_t bytes) const;
   void prepare(std::uint32_t index, const Bounds& bounds);
-  void publish(std::uint32_t index, const Bounds& bounds, const StackOptions& options,
-               std::uintptr_t limit) noexcept;
+  void publish(std::uint32_t index, const Bounds& bounds, const StackOptions& options) noexcept;
 
   // In arena_charges.cpp:
-  [[nodiscard]] std::size_t bytes_from(const handler::SlotRecord& slot,
-                                       std::uintptr_t limit) const noexcept;
+  [[nodiscard]] std::size_t bytes_from(const Bounds& bounds, std::uintptr_t limit) const noexcept;
+  [[nodiscard]] std::size_t bytes_of_new_stack(const Bounds& bounds,
+                                               const StackOptions& options) const noexcept;
   [[nodiscard]] bool charge_down_to(handler::SlotRecord& slot, std::uintptr_t limit) noexcept;
-  void charge_new_stack(std::uint32_t index, const Bounds& bounds, std::uintptr_t limit);
+  [[noreturn]] void fail_for_budget(const Bounds& bounds, std::size_t bytes) const;
   static handler::Step plan(const handler::Range& range, const handler::SlotRecord& slot,
                             std::uintptr_t address) noexcept;
   static int commit(const handler::Range& range, const handler::SlotRecord& slot,

@@ -11,17 +11,21 @@
 
 namespace growstack {
 
-std::size_t Arena::bytes_from(const handler::SlotRecord& slot,
-                              std::uintptr_t limit) const noexcept {
-  return slot.base.load(std::memory_order_relaxed) -
-         implementation().committed_from(slot, layout(), limit);
+std::size_t Arena::bytes_from(const Bounds& bounds, std::uintptr_t limit) const noexcept {
+  return bounds.base - implementation().committed_from(bounds, layout(), limit);
+}
+
+/// Returns what is charged for a stack before it is opened.
+std::size_t Arena::bytes_of_new_stack(const Bounds& bounds,
+                                      const StackOptions& options) const noexcept {
+  return bytes_from(bounds, implementation().first_limit(bounds, options));
 }
 
 /// What a slot is charged is stored as one number, not as differences. If two threads grow one
 /// stack, or one thread grows it while another one trims it, the number may be wrong for a while,
 /// but not for good.
 bool Arena::charge_down_to(handler::SlotRecord& slot, std::uintptr_t limit) noexcept {
-  const std::size_t wanted = bytes_from(slot, limit);
+  const std::size_t wanted = bytes_from(growstack::bounds_of(slot), limit);
   std::size_t charged = slot.charged_bytes.load(std::memory_order_relaxed);
   while (charged < wanted) {
     if (!account_.charge(wanted - charged)) {
@@ -36,7 +40,8 @@ bool Arena::charge_down_to(handler::SlotRecord& slot, std::uintptr_t limit) noex
 }
 
 void Arena::settle(handler::SlotRecord& slot) noexcept {
-  const std::size_t wanted = bytes_from(slot, slot.limit.load(std::memory_order_acquire));
+  const std::size_t wanted =
+      bytes_from(growstack::bounds_of(slot), slot.limit.load(std::memory_order_acquire));
   std::size_t charged = slot.charged_bytes.load(std::memory_order_relaxed);
   if (charged > wanted &&
       slot.charged_bytes.compare_exchange_strong(charged, wanted, std::memory_order_relaxed)) {
@@ -44,15 +49,11 @@ void Arena::settle(handler::SlotRecord& slot) noexcept {
   }
 }
 
-void Arena::charge_new_stack(std::uint32_t index, const Bounds& bounds, std::uintptr_t limit) {
-  if (!charge_down_to(range_->slots[index], limit)) {
-    const std::size_t asked = bytes_from(range_->slots[index], limit);
-    close(index);
-    fail(ENOMEM,
-         named("a stack commits " + in_bytes(asked) + " of " +
-               in_bytes(bounds.base - bounds.floor) + " at once, and the budget is used up: ") +
-             account_.explanation());
-  }
+void Arena::fail_for_budget(const Bounds& bounds, std::size_t bytes) const {
+  fail(ENOMEM,
+       named("a stack commits " + in_bytes(bytes) + " of " + in_bytes(bounds.base - bounds.floor) +
+             " at once, and the budget is used up: ") +
+           account_.explanation());
 }
 
 // ---- what faults ask for ------------------------------------------------------------------------
@@ -67,13 +68,12 @@ handler::Step Arena::plan(const handler::Range& range, const handler::SlotRecord
   if (address >= limit) {
     return {};  // another thread was first
   }
-  const std::uintptr_t base = slot.base.load(std::memory_order_relaxed);
-  const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
+  const Bounds bounds = growstack::bounds_of(slot);
   const auto grown = [&](const GrowthPolicy& policy) {
-    return grown_limit(policy, base, floor, limit, address, vm::page_size());
+    return grown_limit(policy, bounds.base, bounds.floor, limit, address, vm::page_size());
   };
   const std::uintptr_t wished = grown(arena.kind().policy);
-  if (arena.account_.left() >= arena.bytes_from(slot, wished) - arena.bytes_from(slot, limit))
+  if (arena.account_.left() >= arena.bytes_from(bounds, wished) - arena.bytes_from(bounds, limit))
       [[likely]] {
     return {wished, limit};
   }
@@ -82,6 +82,7 @@ handler::Step Arena::plan(const handler::Range& range, const handler::SlotRecord
   frugal.factor = 1;
   frugal.least_step = vm::page_size();
   frugal.headroom = 0;
+  frugal.huge_from = 0;
   return {grown(frugal), limit};
 }
 

@@ -22,6 +22,7 @@ std::unique_ptr<Arena> ArenaSet::new_arena() const {
   return std::make_unique<Arena>(kind_, account_, 1);
 }
 
+/// Returns an arena with a free slot; makes one if there is none.
 Arena& ArenaSet::with_room() {
   if (!with_room_.empty()) {
     return *with_room_.back();
@@ -34,6 +35,8 @@ Arena& ArenaSet::with_room() {
   return *arenas_.back();
 }
 
+/// To be called after opening and closing stacks of an arena, which change whether it has room.
+/// Does not allocate.
 void ArenaSet::note_room(Arena& arena) noexcept {
   const auto found = std::find(with_room_.rbegin(), with_room_.rend(), &arena);
   if (found == with_room_.rend() && arena.has_room()) {

@@ -30,19 +30,49 @@ class ArenaSet {
   }
 
   [[nodiscard]] bool has_room() const noexcept { return !with_room_.empty(); }
-  /// Returns an arena with a free slot; makes one if there is none. Throws std::system_error,
-  /// std::bad_alloc.
-  Arena& with_room();
 
-  /// Must be called after open() or close() of an arena of this set, because these may change
-  /// whether it has room. Does not allocate.
-  void note_room(Arena& arena) noexcept;
+  /// Calls `open`, which opens stacks, with an arena that has a free slot; makes one if there is
+  /// none. Returns what `open` returns. If `open` throws, the arena goes unless it has stacks.
+  /// Throws what `open` throws; std::system_error, std::bad_alloc.
+  template <class Open>
+  auto open_in_one(Open open) {
+    Arena& arena = with_room();
+    const AfterUse after(*this, arena);
+    return open(arena);
+  }
+
+  /// Closes the stack of a slot in an arena of this set. The arena stays.
+  void close(Arena& arena, std::uint32_t index) noexcept {
+    arena.close(index);
+    note_room(arena);
+  }
 
   /// Takes an arena out of the set. It is destroyed unless the caller keeps it.
   std::unique_ptr<Arena> remove(Arena& arena) noexcept;
 
  private:
+  /// What is done at the end of each use of an arena, also if the use failed.
+  class AfterUse {
+   public:
+    AfterUse(ArenaSet& set, Arena& arena) noexcept : set_(set), arena_(arena) {}
+    ~AfterUse() {
+      if (arena_.open_count() == 0) {
+        static_cast<void>(set_.remove(arena_));
+      } else {
+        set_.note_room(arena_);
+      }
+    }
+    AfterUse(const AfterUse&) = delete;
+    AfterUse& operator=(const AfterUse&) = delete;
+
+   private:
+    ArenaSet& set_;
+    Arena& arena_;
+  };
+
   [[nodiscard]] std::unique_ptr<Arena> new_arena() const;
+  Arena& with_room();
+  void note_room(Arena& arena) noexcept;
 
   Kind kind_;
   Account& account_;

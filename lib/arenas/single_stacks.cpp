@@ -23,13 +23,9 @@ struct SingleStacks {
     return kinds.try_emplace(kind, kind, process_account(), ArenaSizes{}).first->second;
   }
 
-  void remove_if_empty(ArenaSet& arenas, Arena& arena) noexcept {
-    if (arena.open_count() == 0) {
-      const Kind kind = arena.kind();
-      arenas.remove(arena);
-      if (arenas.arenas().empty()) {
-        kinds.erase(kind);
-      }
+  void forget_if_empty(ArenaSet& arenas) noexcept {
+    if (arenas.arenas().empty()) {
+      kinds.erase(Kind(arenas.kind()));
     }
   }
 };
@@ -62,20 +58,11 @@ void TheSingleStacks::after_fork() noexcept { (*the_single_stacks).lock.unlock()
 OpenSlot open_single_stack(const StackOptions& options) {
   SingleStacks& all = *the_single_stacks;
   const std::lock_guard guard(all.lock);
-  const Kind kind = Kind::of(options);
-  ArenaSet& arenas = all.arenas_of(kind);
-  Arena* arena = nullptr;
+  ArenaSet& arenas = all.arenas_of(Kind::of(options));
   try {
-    arena = &arenas.with_room();
-    const OpenSlot slot = arena->open(options);
-    arenas.note_room(*arena);
-    return slot;
+    return arenas.open_in_one([&](Arena& arena) { return arena.open(options); });
   } catch (...) {
-    if (arena != nullptr) {
-      all.remove_if_empty(arenas, *arena);
-    } else if (arenas.arenas().empty()) {
-      all.kinds.erase(kind);
-    }
+    all.forget_if_empty(arenas);
     throw;
   }
 }
@@ -85,9 +72,11 @@ void close_single_stack(OpenSlot slot) noexcept {
   const std::lock_guard guard(all.lock);
   Arena& arena = slot.arena();
   ArenaSet& arenas = all.kinds.find(arena.kind())->second;
-  arena.close(slot.index());
-  arenas.note_room(arena);
-  all.remove_if_empty(arenas, arena);
+  arenas.close(arena, slot.index());
+  if (arena.open_count() == 0) {
+    static_cast<void>(arenas.remove(arena));
+    all.forget_if_empty(arenas);
+  }
 }
 
 void add_single_stacks_to(ArenaTotals& totals) {

@@ -10,6 +10,12 @@
 namespace growstack {
 
 /// Any thread may call any function, also in a signal handler, unless a function says otherwise.
+///
+/// However many threads charge at once, nobody is charged beyond a budget. The other way round, who
+/// asks for bytes that are left gets them, with one exception: two threads ask a whole for more
+/// than it has left, each by an account of its own and at the same moment. One of them is then
+/// charged to its own account in vain, and until that is taken back a third thread may be refused
+/// there.
 class Account {
  public:
   static constexpr std::size_t unlimited = SIZE_MAX;
@@ -21,6 +27,10 @@ class Account {
 
   /// Charges all of the bytes, or returns false and charges nothing if a budget does not allow it.
   [[nodiscard]] bool charge(std::size_t bytes) noexcept {
+    // Asked first, so that what the whole refuses is not charged here for a moment.
+    if (whole_ != nullptr && whole_->left() < bytes) {
+      return false;
+    }
     std::size_t used = used_.load(std::memory_order_relaxed);
     do {
       const std::size_t budget = budget_.load(std::memory_order_relaxed);
@@ -63,6 +73,31 @@ class Account {
   Account* whole_;
   std::atomic<std::size_t> used_{0};
   std::atomic<std::size_t> budget_;
+};
+
+/// Bytes that are charged to an account, and credited again at the end of this object's life unless
+/// they are kept.
+class Charge {
+ public:
+  Charge(Account& account, std::size_t bytes) noexcept
+      : account_(account), bytes_(bytes), is_held_(account.charge(bytes)) {}
+  ~Charge() {
+    if (is_held_) {
+      account_.credit(bytes_);
+    }
+  }
+  Charge(const Charge&) = delete;
+  Charge& operator=(const Charge&) = delete;
+
+  /// Tells whether the account allowed it.
+  [[nodiscard]] bool is_held() const noexcept { return is_held_; }
+  /// Leaves the bytes charged.
+  void keep() noexcept { is_held_ = false; }
+
+ private:
+  Account& account_;
+  std::size_t bytes_;
+  bool is_held_;
 };
 
 /// Returns the account of all stacks of this process.

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -51,15 +52,17 @@ constexpr unsigned long pagemap_scan = _IOWR('f', 16, ScanArguments);
 constexpr std::uint64_t page_is_present = 1U << 3U;
 constexpr std::uint64_t page_is_zero_page = 1U << 5U;
 
+/// Returns whether the kernel has PAGEMAP_SCAN, by a scan of nothing.
+bool has_regions(int pagemap) noexcept {
+  ScanArguments nothing{};
+  nothing.size = sizeof nothing;
+  return ioctl(pagemap, pagemap_scan, &nothing) == 0;
+}
+
 /// Calls visit(PageRun) for resident runs, from low addresses to high, until a call returns false.
-/// Returns false if the kernel does not have PAGEMAP_SCAN.
+/// Returns false if the kernel cannot tell.
 template <class Visit>
-bool scan_pagemap(std::uintptr_t begin, std::size_t size, Visit visit) noexcept {
-  const handler::WithoutCancellation without_cancellation;
-  const int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-  if (pagemap < 0) {
-    return false;
-  }
+bool scan_regions(int pagemap, std::uintptr_t begin, std::size_t size, Visit visit) noexcept {
   std::array<PageRegion, 128> regions;
   std::uintptr_t at = begin;
   bool told = true;
@@ -85,13 +88,13 @@ bool scan_pagemap(std::uintptr_t begin, std::size_t size, Visit visit) noexcept 
     }
     at = std::max<std::uintptr_t>(at + vm::page_size(), arguments.walk_end);
   }
-  close(pagemap);
   return told;
 }
 
 // ---- mincore ------------------------------------------------------------------------------------
 
-/// Calls visit(PageRun) for resident pages, from low addresses to high, until a call returns false.
+/// Calls visit(PageRun) for runs of pages that are in memory, from low addresses to high, until a
+/// call returns false.
 template <class Visit>
 void scan_by_mincore(std::uintptr_t begin, std::size_t size, Visit visit) noexcept {
   const std::size_t page = vm::page_size();
@@ -107,12 +110,95 @@ void scan_by_mincore(std::uintptr_t begin, std::size_t size, Visit visit) noexce
         }
       }
     }
-    for (std::size_t index = 0; index < bytes / page; ++index) {
-      if ((flags[index] & 1U) != 0 && !visit(PageRun{at + index * page, at + (index + 1) * page})) {
+    const auto is_there = [](unsigned char flag) { return (flag & 1U) != 0; };
+    const auto end = flags.begin() + bytes / page;
+    for (auto first = flags.begin();;) {
+      first = std::find_if(first, end, is_there);
+      if (first == end) {
+        break;
+      }
+      const auto last = std::find_if_not(first, end, is_there);
+      const auto address_of = [&](auto place) { return at + (place - flags.begin()) * page; };
+      if (!visit(PageRun{address_of(first), address_of(last)})) {
         return;
       }
+      first = last;
     }
   }
+}
+
+// ---- the entries of /proc/self/pagemap ----------------------------------------------------------
+
+constexpr std::uint64_t entry_is_present = std::uint64_t{1} << 63U;
+constexpr std::uint64_t entry_is_exclusive = std::uint64_t{1} << 56U;  // Linux 4.2
+
+/// Returns whether a page that is present has only zeros. Asks the kernel, because a read of our
+/// own would fault if the page has gone meanwhile. Returns false if the kernel forbids the
+/// question.
+bool has_only_zeros(std::uintptr_t page) noexcept {
+  std::array<unsigned char, 1024> bytes;
+  for (std::uintptr_t at = page; at < page + vm::page_size(); at += bytes.size()) {
+    const iovec here{.iov_base = bytes.data(), .iov_len = bytes.size()};
+    const iovec there{.iov_base = reinterpret_cast<void*>(at), .iov_len = bytes.size()};
+    if (process_vm_readv(getpid(), &here, 1, &there, 1, 0) != static_cast<ssize_t>(bytes.size()) ||
+        std::any_of(bytes.begin(), bytes.end(), [](unsigned char byte) { return byte != 0; })) {
+      return false;
+    }
+  }
+  return true;
+}
+
+/// Returns whether a page costs memory. A page that no other mapping shares does. Otherwise it is
+/// the zero page, or a forked child has it too: then what is in it tells.
+bool costs_memory(std::uint64_t entry, std::uintptr_t page) noexcept {
+  return (entry & entry_is_present) != 0 &&
+         ((entry & entry_is_exclusive) != 0 || !has_only_zeros(page));
+}
+
+/// Calls visit(PageRun) for resident pages, from low addresses to high, until a call returns false.
+/// Returns false if the file cannot be read.
+template <class Visit>
+bool scan_entries(int pagemap, std::uintptr_t begin, std::size_t size, Visit visit) noexcept {
+  const std::size_t page = vm::page_size();
+  std::array<std::uint64_t, 256> entries;
+  bool told = true;
+  const auto look_at = [&](PageRun run) {
+    for (std::uintptr_t at = run.begin; at < run.end; at += entries.size() * page) {
+      const std::size_t count = std::min((run.end - at) / page, entries.size());
+      const std::size_t bytes = count * sizeof entries[0];
+      const auto place = static_cast<off_t>(at / page * sizeof entries[0]);
+      told = pread(pagemap, entries.data(), bytes, place) == static_cast<ssize_t>(bytes);
+      for (std::size_t index = 0; told && index < count; ++index) {
+        const std::uintptr_t here = at + index * page;
+        if (costs_memory(entries[index], here) && !visit(PageRun{here, here + page})) {
+          return false;
+        }
+      }
+      if (!told) {
+        return false;
+      }
+    }
+    return true;
+  };
+  scan_by_mincore(begin, size, look_at);
+  return told;
+}
+
+// ---- /proc/self/pagemap, by whichever way the kernel has ----------------------------------------
+
+/// Calls visit(PageRun) for resident runs, from low addresses to high, until a call returns false.
+/// Returns false if the file is not there, or cannot tell.
+template <class Visit>
+bool scan_pagemap(std::uintptr_t begin, std::size_t size, Visit visit) noexcept {
+  const handler::WithoutCancellation without_cancellation;
+  const int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+  if (pagemap < 0) {
+    return false;
+  }
+  const bool told = has_regions(pagemap) ? scan_regions(pagemap, begin, size, visit)
+                                         : scan_entries(pagemap, begin, size, visit);
+  close(pagemap);
+  return told;
 }
 
 }  // namespace

@@ -2,8 +2,11 @@
 // what is there, open a file, and are not for signal handlers.
 //
 // PAGEMAP_SCAN (Linux 6.7) is asked first. It leaves out the zero page, which costs no memory, and
-// skips empty memory at once. On older kernels mincore(2) is asked, which counts the zero page like
-// any other page.
+// skips empty memory at once. On older kernels mincore(2) tells which pages are there, and
+// /proc/self/pagemap which of them nobody shares. A shared page is the zero page, or one that a
+// forked child has too: if it has only zeros, it counts as the zero page. So a page that a program
+// filled with zeros before a fork is missing from the sum until one of the two writes to it. Where
+// /proc is not mounted, mincore(2) is asked alone, which counts the zero page like any other page.
 #pragma once
 
 #include <cstddef>

@@ -66,24 +66,17 @@ std::uint32_t OpenStacks::make(Batch& made) {
     start_handler(strategy);
     in_forked_child_ = false;
   }
-  Arena& arena = arenas_.with_room();
-  if (needs_arena) {
-    // Between the first start and the new range, the handler may have been uninstalled. From here
-    // on it cannot be.
-    start_handler(strategy);
-  }
-  try {
-    const std::uint32_t count = make_in(arena, made);
-    open_ += count;
-    created_ += count;
-    arenas_.note_room(arena);
-    return count;
-  } catch (...) {
-    if (arena.open_count() == 0) {
-      static_cast<void>(arenas_.remove(arena));
+  const std::uint32_t count = arenas_.open_in_one([&](Arena& arena) {
+    if (needs_arena) {
+      // Between the first start and the new range, the handler may have been uninstalled. From here
+      // on it cannot be.
+      start_handler(strategy);
     }
-    throw;
-  }
+    return make_in(arena, made);
+  });
+  open_ += count;
+  created_ += count;
+  return count;
 }
 
 /// Makes several at once only if there are many already, because what is made ahead of need is
@@ -149,14 +142,13 @@ void OpenStacks::cool_in_row(Arena& arena, std::uint32_t first, std::uint32_t la
     if (stay_open) {
       arena.cold.insert(index);
     } else {
-      arena.close(index);
+      arenas_.close(arena, index);
     }
   }
   const std::size_t count = last - first + std::size_t{1};
   warm_ -= count;
   cold_ += stay_open ? count : 0;
   open_ -= stay_open ? 0 : count;
-  arenas_.note_room(arena);
 }
 
 void OpenStacks::cool_all() noexcept {

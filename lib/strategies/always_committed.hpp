@@ -8,9 +8,9 @@ namespace growstack {
 
 class AlwaysCommitted : public Implementation {
  public:
-  [[nodiscard]] std::size_t asked_by_open(const Bounds& bounds,
-                                          const StackOptions&) const noexcept final {
-    return bounds.base - bounds.floor;
+  [[nodiscard]] std::uintptr_t first_limit(const Bounds& bounds,
+                                           const StackOptions&) const noexcept final {
+    return bounds.floor;
   }
   /// Returns the deepest page that is resident now. No event tells how deep the stack ever was.
   [[nodiscard]] std::uintptr_t high_water(const handler::SlotRecord& slot,

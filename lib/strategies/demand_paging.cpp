@@ -17,9 +17,8 @@ class DemandPaging final : public AlwaysCommitted {
  public:
   constexpr DemandPaging() noexcept : AlwaysCommitted(demand_paging) {}
 
-  [[nodiscard]] int open(const Bounds& bounds, const Layout&, const StackOptions&,
-                         std::uintptr_t& limit) const noexcept override {
-    limit = bounds.floor;
+  [[nodiscard]] int open(const Bounds& bounds, const Layout&,
+                         const StackOptions&) const noexcept override {
     const int error =
         vm::commit_uncharged(bounds.floor, bounds.base - bounds.floor, vm::Pages::small);
     if (error == 0) {

@@ -40,9 +40,8 @@ class DemandPagingHuge final : public AlwaysCommitted {
                                 : std::string();
   }
 
-  [[nodiscard]] int open(const Bounds& bounds, const Layout& layout, const StackOptions&,
-                         std::uintptr_t& limit) const noexcept override {
-    limit = bounds.floor;
+  [[nodiscard]] int open(const Bounds& bounds, const Layout& layout,
+                         const StackOptions&) const noexcept override {
     const std::size_t reserve = bounds.base - bounds.floor;
     int error = vm::commit_uncharged(bounds.floor, reserve, vm::Pages::small);
     if (error == 0 && layout.pages() == vm::Pages::huge_too) {

@@ -5,11 +5,10 @@
 
 namespace growstack {
 
-int FaultGrown::open(const Bounds& bounds, const Layout&, const StackOptions& options,
-                     std::uintptr_t& limit) const noexcept {
-  const std::size_t initial_commit = options.policy.initial_commit;
-  limit = bounds.base - initial_commit;
-  return vm::commit(limit, initial_commit);
+int FaultGrown::open(const Bounds& bounds, const Layout&,
+                     const StackOptions& options) const noexcept {
+  const std::uintptr_t limit = first_limit(bounds, options);
+  return vm::commit(limit, bounds.base - limit);
 }
 
 int FaultGrown::trim(handler::SlotRecord& slot, const Layout& layout,

@@ -11,8 +11,8 @@ class FaultGrown final : public Implementation {
   explicit constexpr FaultGrown(const StrategyDescription& description) noexcept
       : Implementation(description) {}
 
-  [[nodiscard]] int open(const Bounds& bounds, const Layout& layout, const StackOptions& options,
-                         std::uintptr_t& limit) const noexcept override;
+  [[nodiscard]] int open(const Bounds& bounds, const Layout& layout,
+                         const StackOptions& options) const noexcept override;
   [[nodiscard]] int trim(handler::SlotRecord& slot, const Layout& layout,
                          std::uintptr_t keep_from) const noexcept override;
   [[nodiscard]] int close(const handler::SlotRecord& slot,

@@ -30,8 +30,8 @@ constexpr StrategyDescription grows_down{
     .charge = DataCharge::nothing};
 
 /// Returns where the mapping starts now, but no address below the stack's floor. If /proc/self/maps
-/// cannot be read (no descriptor is left), returns the first start: only memory above that is known
-/// to be ours.
+/// cannot be read (no descriptor is left), returns the slot's limit, which is where the mapping
+/// started at first or after a trim: only memory above that is known to be ours.
 std::uintptr_t mapping_start(const handler::SlotRecord& slot) noexcept {
   const std::uintptr_t start = vm::mapping_start(slot.base.load(std::memory_order_relaxed) - 1);
   return start == 0 ? slot.limit.load(std::memory_order_relaxed)
@@ -52,10 +52,10 @@ class GrowsDown final : public Implementation {
     }
   }
 
-  [[nodiscard]] int open(const Bounds& bounds, const Layout&, const StackOptions& options,
-                         std::uintptr_t& limit) const noexcept override {
+  [[nodiscard]] int open(const Bounds& bounds, const Layout&,
+                         const StackOptions& options) const noexcept override {
     const std::size_t initial_commit = options.policy.initial_commit;
-    limit = bounds.base - initial_commit;
+    const std::uintptr_t limit = first_limit(bounds, options);
     void* const mapped =
         mmap(reinterpret_cast<void*>(limit), initial_commit, PROT_READ | PROT_WRITE,
              MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_STACK | MAP_FIXED, -1, 0);
@@ -76,12 +76,18 @@ class GrowsDown final : public Implementation {
   }
 
   /// Unmaps the lower part. That gives memory and charge back, and the mapping can grow there
-  /// again.
+  /// again. The limit is raised first, because only memory above it is known to be ours from then
+  /// on: the mapping of a stranger may land below it.
   [[nodiscard]] int trim(handler::SlotRecord& slot, const Layout&,
                          std::uintptr_t keep_from) const noexcept override {
     const std::uintptr_t start = mapping_start(slot);
     remember_depth(slot, start);
-    return start < keep_from ? vm::release(start, keep_from - start) : 0;
+    if (start >= keep_from) {
+      return 0;
+    }
+    slot.limit.store(std::max(keep_from, slot.limit.load(std::memory_order_relaxed)),
+                     std::memory_order_release);
+    return vm::release(start, keep_from - start);
   }
 
   [[nodiscard]] int close(const handler::SlotRecord& slot, const Layout&) const noexcept override {

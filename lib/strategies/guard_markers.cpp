@@ -18,9 +18,10 @@
 // of page tables, and a deeper reserve costs no more.
 //
 // A frame that is larger than the window jumps over it. The kernel supplies the memory, and the
-// library gets no event. So below the window nothing relies on the limit, and trim gives back
-// everything below the stack pointer. If the policy wants huge pages, a trim to below the window
-// leaves markers on the rest of the last 2 MiB that it keeps; a touch there is growth again.
+// library gets no event. So trim gives back everything below the stack pointer, whatever the limit
+// says. If the policy wants huge pages, a limit below the window has markers too: on the rest of
+// its 2 MiB, because khugepaged would fill that otherwise. A trim leaves them there, and so does an
+// initial commit that is larger than the window. A touch of them is growth again.
 #include "memory/residency.hpp"
 #include "memory/vm.hpp"
 #include "strategies/core_dumps.hpp"
@@ -59,8 +60,8 @@ bool is_small(std::size_t with_guard) noexcept {
   return with_guard < 2 * handler::page_table_span();
 }
 
-std::uintptr_t window_end(const handler::SlotRecord& slot, const Layout& layout) noexcept {
-  return slot.base.load(std::memory_order_relaxed) - layout.window;
+std::uintptr_t window_end(const Bounds& bounds, const Layout& layout) noexcept {
+  return bounds.base - layout.window;
 }
 
 class GuardMarkers final : public Implementation {
@@ -110,12 +111,13 @@ class GuardMarkers final : public Implementation {
                            : std::string();
   }
 
-  [[nodiscard]] int open(const Bounds& bounds, const Layout& layout, const StackOptions& options,
-                         std::uintptr_t& limit) const noexcept override {
-    limit = bounds.base - options.policy.initial_commit;
-    const std::uintptr_t end = bounds.base - layout.window;
-    const int error = vm::remove_markers(limit, bounds.base - limit);  // those that close() left
-    return error == 0 && limit > end ? vm::install_markers(end, limit - end) : error;
+  [[nodiscard]] int open(const Bounds& bounds, const Layout& layout,
+                         const StackOptions& options) const noexcept override {
+    const std::uintptr_t limit = first_limit(bounds, options);
+    const std::uintptr_t marked = lowest_marker(bounds, layout, limit);
+    const int error = vm::install_markers(marked, limit - marked);
+    // Those that close() left.
+    return error == 0 ? vm::remove_markers(limit, bounds.base - limit) : error;
   }
 
   [[nodiscard]] int open_in_row(const Bounds& lowest, std::uint32_t count, const Layout& layout,
@@ -127,7 +129,7 @@ class GuardMarkers final : public Implementation {
     }
     int error = vm::commit_uncharged(lowest.guard, size, layout.pages());
     if (error == 0) {
-      error = mark_in_row(lowest, count, layout, options.policy.initial_commit);
+      error = mark_in_row(lowest, count, layout, options);
       if (error != 0) {
         static_cast<void>(vm::decommit(lowest.guard, size, layout.pages()));
       }
@@ -140,60 +142,67 @@ class GuardMarkers final : public Implementation {
     return vm::discard(begin, end - begin);
   }
 
-  /// Removes markers. Below the window there are only those that a trim left.
+  /// Removes markers. Once no marker is left, every address down to the floor can be touched. So a
+  /// step must not end below the markers at a limit that would claim to have some.
   [[nodiscard]] int commit(const handler::SlotRecord& slot, const Layout& layout,
                            handler::Step step) const noexcept override {
-    const std::uintptr_t begin = std::max(step.begin, lowest_marker(slot, layout, step.end));
-    return begin < step.end ? vm::remove_markers(begin, step.end - begin) : 0;
+    const Bounds bounds = bounds_of(slot);
+    const std::uintptr_t marked = lowest_marker(bounds, layout, step.end);
+    if (step.begin < marked && committed_from(bounds, layout, step.begin) != bounds.floor) {
+      return EDQUOT;
+    }
+    const std::uintptr_t begin = std::max(step.begin, marked);
+    return vm::remove_markers(begin, step.end - begin);
   }
 
+  /// Discards what lies below `keep_from`, and moves the markers up to there. They stay where they
+  /// are if that would leave more committed than before: a frame may have jumped over them, or
+  /// there are none at a multiple of 2 MiB.
   [[nodiscard]] int trim(handler::SlotRecord& slot, const Layout& layout,
                          std::uintptr_t keep_from) const noexcept override {
     note_depth(slot, layout);
-    const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
+    const Bounds bounds = bounds_of(slot);
     const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
-    const std::uintptr_t end = window_end(slot, layout);
-    if (const int error = remove_markers_of_trim(slot, layout); error != 0) {
+    int error = vm::discard(bounds.floor, keep_from - bounds.floor);
+    if (error != 0 ||
+        committed_from(bounds, layout, keep_from) <= committed_from(bounds, layout, limit)) {
       return error;
     }
-    // If memory is kept to below the window, the rest of the last 2 MiB that are kept gets markers,
-    // because khugepaged would fill it otherwise. But not if a frame jumped over the window, and
-    // the limit is still within the window: the limit cannot be in two places.
-    const bool marks_below =
-        layout.pages() == vm::Pages::huge_too && keep_from < end && limit <= end;
-    const std::uintptr_t marked = marks_below ? std::max(begin_of_span(keep_from), floor) : end;
-    const int error = vm::discard(floor, std::min(marked, keep_from) - floor);
-    if (error != 0 || keep_from <= marked || (keep_from <= limit && !marks_below)) {
-      return error;  // the markers of the window are still there
+    const std::uintptr_t marked_now = lowest_marker(bounds, layout, limit);
+    const std::uintptr_t marked = lowest_marker(bounds, layout, keep_from);
+    if (marked_now < marked) {
+      error = vm::remove_markers(marked_now, limit - marked_now);
     }
-    return with_limit_raised(slot, keep_from,
-                             [&] { return vm::install_markers(marked, keep_from - marked); });
+    return error != 0 ? error : with_limit_raised(slot, keep_from, [&] {
+      return vm::install_markers(marked, keep_from - marked);
+    });
   }
 
   /// Installs the markers that a slot has between two stacks: in its window and over its first
   /// pages. The markers of the guard stay.
   [[nodiscard]] int close(const handler::SlotRecord& slot,
                           const Layout& layout) const noexcept override {
-    const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
-    const std::uintptr_t end = window_end(slot, layout);
-    int error = remove_markers_of_trim(slot, layout);
-    if (error == 0) {
-      error = vm::discard(floor, end - floor);
+    const Bounds bounds = bounds_of(slot);
+    const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
+    const std::uintptr_t marked = lowest_marker(bounds, layout, limit);
+    const std::uintptr_t end = window_end(bounds, layout);
+    int error = vm::discard(bounds.floor, end - bounds.floor);
+    if (error == 0 && marked < end) {
+      error = vm::remove_markers(marked, limit - marked);
     }
-    return error == 0 ? vm::install_markers(end, slot.base.load(std::memory_order_relaxed) - end)
-                      : error;
+    return error == 0 ? vm::install_markers(end, bounds.base - end) : error;
   }
 
-  /// Once the window is used up, every address down to the floor can be touched.
-  [[nodiscard]] std::uintptr_t committed_from(const handler::SlotRecord& slot, const Layout& layout,
+  /// Where no markers end at the limit, every address down to the floor can be touched.
+  [[nodiscard]] std::uintptr_t committed_from(const Bounds& bounds, const Layout& layout,
                                               std::uintptr_t limit) const noexcept override {
-    return limit <= window_end(slot, layout) ? slot.floor.load(std::memory_order_relaxed) : limit;
+    return lowest_marker(bounds, layout, limit) < limit ? limit : bounds.floor;
   }
 
   [[nodiscard]] std::uintptr_t high_water(const handler::SlotRecord& slot,
                                           const Layout& layout) const noexcept override {
     return std::min(slot.high_water.load(std::memory_order_acquire),
-                    deepest_below_window(slot, layout));
+                    deepest_below_window(bounds_of(slot), layout));
   }
 
  private:
@@ -215,19 +224,19 @@ class GuardMarkers final : public Implementation {
   }
 
   /// Installs the markers of guards and windows. In small slots the two are adjacent.
-  static int mark_in_row(const Bounds& lowest, std::uint32_t count, const Layout& layout,
-                         std::size_t initial_commit) noexcept {
+  int mark_in_row(const Bounds& lowest, std::uint32_t count, const Layout& layout,
+                  const StackOptions& options) const noexcept {
     vm::MarkerList markers;
+    const std::uintptr_t limit = first_limit(lowest, options);
+    const std::uintptr_t marked = lowest_marker(lowest, layout, limit);
     int error = 0;
     for (std::uint32_t index = 0; error == 0 && index < count; ++index) {
-      const std::uintptr_t base = lowest.base + index * layout.slot_size;
-      const std::uintptr_t floor = base - layout.reserve;
-      const std::size_t marked = layout.window - std::min(layout.window, initial_commit);
-      if (layout.window == layout.reserve) {
-        error = markers.install(floor - layout.guard, layout.guard + marked);
+      const std::size_t above = index * layout.slot_size;
+      if (marked == lowest.floor) {
+        error = markers.install(lowest.guard + above, limit - lowest.guard);
       } else {
-        error = markers.install(floor - layout.guard, layout.guard);
-        error = error == 0 ? markers.install(base - layout.window, marked) : error;
+        error = markers.install(lowest.guard + above, lowest.floor - lowest.guard);
+        error = error == 0 ? markers.install(marked + above, limit - marked) : error;
       }
     }
     return error == 0 ? markers.finish() : error;
@@ -237,40 +246,29 @@ class GuardMarkers final : public Implementation {
     return address / handler::page_table_span() * handler::page_table_span();
   }
 
-  /// Returns the lowest address of the markers that end at the limit. Below the window that is the
-  /// limit itself, unless a trim left markers there.
-  static std::uintptr_t lowest_marker(const handler::SlotRecord& slot, const Layout& layout,
+  /// Returns where the markers begin that end at this limit; the limit itself if there are none.
+  /// This is the one rule for the places of markers: within the window they reach down to its end,
+  /// and below it, with huge pages, to the beginning of the limit's 2 MiB.
+  static std::uintptr_t lowest_marker(const Bounds& bounds, const Layout& layout,
                                       std::uintptr_t limit) noexcept {
-    const std::uintptr_t end = window_end(slot, layout);
+    const std::uintptr_t end = window_end(bounds, layout);
     if (limit > end) {
       return end;
     }
-    return layout.huge_from == 0
-               ? limit
-               : std::max(begin_of_span(limit), slot.floor.load(std::memory_order_relaxed));
+    return layout.huge_from == 0 ? limit : std::max(begin_of_span(limit), bounds.floor);
   }
 
-  static int remove_markers_of_trim(const handler::SlotRecord& slot,
-                                    const Layout& layout) noexcept {
-    const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
-    const std::uintptr_t begin = lowest_marker(slot, layout, limit);
-    return limit <= window_end(slot, layout) && begin < limit
-               ? vm::remove_markers(begin, limit - begin)
-               : 0;
-  }
-
-  static std::uintptr_t deepest_below_window(const handler::SlotRecord& slot,
-                                             const Layout& layout) noexcept {
-    const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
-    const std::uintptr_t end = window_end(slot, layout);
-    const std::uintptr_t lowest = lowest_resident(floor, end - floor);
-    return lowest == end ? slot.base.load(std::memory_order_relaxed) : lowest;
+  static std::uintptr_t deepest_below_window(const Bounds& bounds, const Layout& layout) noexcept {
+    const std::uintptr_t end = window_end(bounds, layout);
+    const std::uintptr_t lowest = lowest_resident(bounds.floor, end - bounds.floor);
+    return lowest == end ? bounds.base : lowest;
   }
 
   /// Records how deep the stack is, before a trim takes the evidence away.
   static void note_depth(handler::SlotRecord& slot, const Layout& layout) noexcept {
-    const std::uintptr_t deepest = deepest_below_window(slot, layout);
-    const std::uintptr_t end = window_end(slot, layout);
+    const Bounds bounds = bounds_of(slot);
+    const std::uintptr_t deepest = deepest_below_window(bounds, layout);
+    const std::uintptr_t end = window_end(bounds, layout);
     if (deepest < end && slot.limit.load(std::memory_order_acquire) > end) {
       slot.unseen_growth.fetch_add(1, std::memory_order_relaxed);
     }

@@ -22,9 +22,8 @@ class Heap final : public AlwaysCommitted {
   [[nodiscard]] Layout layout(const StackOptions& options) const noexcept override {
     return {.first = 0, .slot_size = options.reserve, .reserve = options.reserve, .guard = 0};
   }
-  [[nodiscard]] int open(const Bounds& bounds, const Layout&, const StackOptions&,
-                         std::uintptr_t& limit) const noexcept override {
-    limit = bounds.floor;
+  [[nodiscard]] int open(const Bounds&, const Layout&,
+                         const StackOptions&) const noexcept override {
     return 0;
   }
   [[nodiscard]] int close(const handler::SlotRecord&, const Layout&) const noexcept override {

@@ -20,6 +20,13 @@
 
 namespace growstack {
 
+/// Returns where the stack of a slot lies.
+[[nodiscard]] inline Bounds bounds_of(const handler::SlotRecord& slot) noexcept {
+  return {.base = slot.base.load(std::memory_order_relaxed),
+          .floor = slot.floor.load(std::memory_order_relaxed),
+          .guard = slot.guard.load(std::memory_order_relaxed)};
+}
+
 /// The behaviour of a strategy. Results are 0 or an errno. Any thread may call these functions, but
 /// only one thread uses a slot at a time unless a function says otherwise.
 class Implementation {
@@ -73,19 +80,23 @@ class Implementation {
     return {};
   }
 
+  /// Returns the limit of a stack that open() or open_in_row() makes. It is known beforehand, so
+  /// that a stack can be charged before it is made.
+  [[nodiscard]] virtual std::uintptr_t first_limit(const Bounds& bounds,
+                                                   const StackOptions& options) const noexcept {
+    return bounds.base - options.policy.initial_commit;
+  }
+
   /// Returns how many bytes open() asks the system for. After a failure, limits are compared with
   /// them.
   [[nodiscard]] virtual std::size_t asked_by_open(const Bounds& bounds,
                                                   const StackOptions& options) const noexcept {
-    static_cast<void>(bounds);
-    return options.policy.initial_commit;
+    return bounds.base - first_limit(bounds, options);
   }
 
-  /// Makes a stack of the slot, and sets `limit` to the one that it starts with. After a failure
-  /// the slot is as before.
+  /// Makes a stack of the slot. After a failure the slot is as before.
   [[nodiscard]] virtual int open(const Bounds& bounds, const Layout& layout,
-                                 const StackOptions& options,
-                                 std::uintptr_t& limit) const noexcept = 0;
+                                 const StackOptions& options) const noexcept = 0;
 
   /// Moves `step` from Reserved to Committed, because a fault asked for it. May run in a signal
   /// handler, and in several threads for one slot.
@@ -129,10 +140,9 @@ class Implementation {
 
   /// Returns the lowest address that counts as committed if the slot's limit is `limit`. May run in
   /// a signal handler.
-  [[nodiscard]] virtual std::uintptr_t committed_from(const handler::SlotRecord& slot,
-                                                      const Layout& layout,
+  [[nodiscard]] virtual std::uintptr_t committed_from(const Bounds& bounds, const Layout& layout,
                                                       std::uintptr_t limit) const noexcept {
-    static_cast<void>(slot);
+    static_cast<void>(bounds);
     static_cast<void>(layout);
     return limit;
   }
@@ -140,7 +150,7 @@ class Implementation {
   /// Returns the lowest address that is committed now. Any thread at any time.
   [[nodiscard]] virtual std::uintptr_t limit(const handler::SlotRecord& slot,
                                              const Layout& layout) const noexcept {
-    return committed_from(slot, layout, slot.limit.load(std::memory_order_acquire));
+    return committed_from(bounds_of(slot), layout, slot.limit.load(std::memory_order_acquire));
   }
 
   /// Returns the lowest address that was ever committed. Any thread at any time.

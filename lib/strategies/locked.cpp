@@ -46,9 +46,8 @@ class Locked final : public AlwaysCommitted {
                                              : std::string();
   }
 
-  [[nodiscard]] int open(const Bounds& bounds, const Layout&, const StackOptions& options,
-                         std::uintptr_t& limit) const noexcept override {
-    limit = bounds.floor;
+  [[nodiscard]] int open(const Bounds& bounds, const Layout&,
+                         const StackOptions& options) const noexcept override {
     const std::size_t reserve = bounds.base - bounds.floor;
     int error = vm::commit(bounds.floor, reserve);
     if (error == 0) {

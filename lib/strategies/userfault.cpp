@@ -34,13 +34,13 @@ class Userfault final : public UserfaultFilled {
     return bounds.base - bounds.floor;
   }
 
-  [[nodiscard]] int open(const Bounds& bounds, const Layout& layout, const StackOptions& options,
-                         std::uintptr_t& limit) const noexcept override {
+  [[nodiscard]] int open(const Bounds& bounds, const Layout& layout,
+                         const StackOptions& options) const noexcept override {
     const std::size_t size = bounds.base - bounds.floor;
     int error = watch(bounds.floor, size);
     if (error == 0) {
       split_for_core_dumps(bounds);
-      error = UserfaultFilled::open(bounds, layout, options, limit);
+      error = UserfaultFilled::open(bounds, layout, options);
       if (error != 0) {
         static_cast<void>(vm::decommit(bounds.floor, size, vm::Pages::small));
       }

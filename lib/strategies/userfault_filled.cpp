@@ -36,10 +36,10 @@ void UserfaultFilled::start() const {
   }
 }
 
-int UserfaultFilled::open(const Bounds& bounds, const Layout&, const StackOptions& options,
-                          std::uintptr_t& limit) const noexcept {
-  limit = bounds.base - options.policy.initial_commit;
-  return handler::fill_missing_pages(kind_, Filling::page_of_zeros, limit, bounds.base);
+int UserfaultFilled::open(const Bounds& bounds, const Layout&,
+                          const StackOptions& options) const noexcept {
+  return handler::fill_missing_pages(kind_, Filling::page_of_zeros, first_limit(bounds, options),
+                                     bounds.base);
 }
 
 int UserfaultFilled::commit(const handler::SlotRecord& slot, const Layout&,

@@ -12,8 +12,8 @@ namespace growstack {
 class UserfaultFilled : public Implementation {
  public:
   void start() const override;
-  [[nodiscard]] int open(const Bounds& bounds, const Layout& layout, const StackOptions& options,
-                         std::uintptr_t& limit) const noexcept override;
+  [[nodiscard]] int open(const Bounds& bounds, const Layout& layout,
+                         const StackOptions& options) const noexcept override;
   /// Fills the step with memory where the stack is touched. A frame jumped over what lies a whole
   /// step or more above that; it is filled with the page of zeros, which costs page tables only.
   [[nodiscard]] int commit(const handler::SlotRecord& slot, const Layout& layout,

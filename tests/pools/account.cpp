@@ -7,6 +7,7 @@
 #include "support/units.hpp"
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <random>
 #include <thread>
@@ -88,6 +89,73 @@ TEST_CASE("the explanation names the budget that leaves less, and its size") {
 }
 
 // ---- threads ------------------------------------------------------------------------------------
+
+namespace {
+
+/// Charges and gives back until `goes_on` is false, and never holds more than `most` bytes. Returns
+/// how often it was refused.
+int charge_modestly(Account& account, std::size_t most, const std::atomic<bool>& goes_on,
+                    unsigned seed) {
+  std::mt19937 random(seed);
+  int refused = 0;
+  while (goes_on) {
+    const std::size_t first = 1 + random() % (most - 1);
+    const std::size_t second = most - first;
+    const bool has_first = account.charge(first);
+    const bool has_second = account.charge(second);
+    refused += (has_first ? 0 : 1) + (has_second ? 0 : 1);
+    account.credit((has_first ? first : 0) + (has_second ? second : 0));
+  }
+  return refused;
+}
+
+/// Runs charge_modestly() in four threads, two for each account, while `other` runs. Returns how
+/// often they were refused.
+template <class Other>
+int refused_meanwhile(Account& one, Account& two, std::size_t most, const Other& other) {
+  std::atomic<bool> goes_on{true};
+  std::atomic<int> refused{0};
+  std::vector<std::thread> threads;
+  for (unsigned index = 0; index < 4; ++index) {
+    threads.emplace_back([&, index] {
+      refused += charge_modestly(index % 2 == 0 ? one : two, most, goes_on, index);
+    });
+  }
+  other();
+  goes_on = false;
+  for (std::thread& each : threads) {
+    each.join();
+  }
+  return refused;
+}
+
+}  // namespace
+
+TEST_CASE("threads are not refused as long as all that they hold fits into the budgets") {
+  Account whole("the whole", nullptr, 400);
+  Account one("a part", &whole, 200);
+  Account two("a part", &whole, 200);
+  CHECK(refused_meanwhile(one, two, 100, [] {
+          std::this_thread::sleep_for(std::chrono::milliseconds(100));
+        }) == 0);
+  CHECK(whole.used() == 0);
+}
+
+TEST_CASE("who asks for more than the whole has left is in nobody's way") {
+  Account whole("the whole", nullptr, 400);
+  Account one("a part", &whole, 500);
+  Account two("a part", &whole, 500);
+  int granted = 0;
+  CHECK(refused_meanwhile(one, two, 100, [&] {
+          for (int time = 0; time < 2'000'000; ++time) {
+            granted += one.charge(401) || two.charge(401) ? 1 : 0;
+          }
+        }) == 0);
+  CHECK(granted == 0);
+  CHECK(one.used() == 0);
+  CHECK(two.used() == 0);
+  CHECK(whole.used() == 0);
+}
 
 TEST_CASE(
     "threads that charge and give back at once never exceed a budget, and leave nothing charged") {

@@ -170,6 +170,36 @@ EVERY_POOL("a pool that has no budget for a single stack is not made") {
   CHECK(process_counters().committed == 0);
 }
 
+POOLS_WHERE(
+    !traits.locks_memory,
+    "no stack is made beyond a budget, however much stacks commit at once, and one by one or "
+    "in a row") {
+  for (const std::size_t huge_from : {std::size_t{0}, 2 * MiB}) {
+    for (const std::size_t initial_commit : {warm_size, 256 * KiB, 4 * MiB, 5 * MiB + 4 * KiB}) {
+      CAPTURE(huge_from);
+      CAPTURE(initial_commit);
+      PoolOptions options = hungry(Of::strategy);
+      options.reserve = 8 * MiB;
+      options.policy.initial_commit = initial_commit;
+      options.policy.huge_from = huge_from;
+      const std::size_t of_one = StackPool(options).acquire().committed();
+      for (const std::size_t half_stacks : {21, 25, 33, 40, 99}) {
+        CAPTURE(half_stacks);
+        options.budget = half_stacks * (of_one / 2);
+        StackPool pool(options);
+        std::vector<Stack> stacks;
+        CHECK(contains(acquire_until_refused(pool, stacks), "PoolOptions::budget"));
+        CHECK(stacks.size() == half_stacks / 2);
+        CHECK(committed_of(stacks) == stacks.size() * of_one);
+        CHECK(pool.statistics().committed == committed_of(stacks));
+        stacks.clear();
+        pool.trim();
+        CHECK(pool.statistics().committed == 0);
+      }
+    }
+  }
+}
+
 POOLS_WHERE(traits.grows_by != 0, "a budget is used to its last page, and a trim gives it back") {
   PoolOptions options = hungry(Of::strategy);
   constexpr std::size_t pages = 21;

@@ -3,21 +3,33 @@
 
 #include <growstack/growstack.hpp>
 #include <growstack/handler/pages.hpp>
+#include <growstack/stack_pool.hpp>
 
+#include "support/address_of.hpp"
 #include "support/descend.hpp"
+#include "support/forked.hpp"
+#include "support/injected_error.hpp"
 #include "support/limits.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/supervised.hpp"
 #include "support/units.hpp"
 
+#include <malloc.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <functional>
 #include <memory>
 #include <string>
 #include <system_error>
+#include <utility>
+#include <vector>
 
 using namespace growstack::testing;
 using growstack::call;
@@ -120,6 +132,189 @@ TEST_CASE("a mapping that others put into the hole outlives the stack, with its 
   CHECK(stranger[0] == 42);
   CHECK(mapped_bytes(floor, base) == page_size());
   munmap(stranger, page_size());
+}
+
+TEST_CASE(
+    "a mapping in a hole that a trim has made outlives the stack, also if nobody can tell where "
+    "the "
+    "stack begins") {
+  auto stack = std::make_unique<Stack>(
+      growstack::StackOptions{.reserve = 6 * MiB, .strategy = Strategy::grows_down});
+  auto* const base = static_cast<unsigned char*>(stack->base());
+  REQUIRE(!stack->trim_below(base - 4 * page_size()));
+  unsigned char* const place = base - 12 * page_size();
+  REQUIRE(place < stack->limit());
+  auto* const stranger =
+      static_cast<unsigned char*>(mmap(place, page_size(), PROT_READ | PROT_WRITE,
+                                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0));
+  REQUIRE(stranger == place);
+  InjectedError::in_a_thread([&](InjectedError& injected) {
+    injected.refuse(SYS_openat, EMFILE);
+    CHECK(!stack->trim_below(base - 2 * page_size()));
+    stack.reset();
+  });
+  CHECK(mapped_bytes(place, place + page_size()) == page_size());
+  munmap(stranger, page_size());
+}
+
+namespace {
+
+using Range = std::pair<std::uintptr_t, std::uintptr_t>;
+
+bool overlap(const Range& one, const Range& other) {
+  return one.first < other.second && other.first < one.second;
+}
+
+/// Returns whether a call unmaps memory, or maps over memory that may be there.
+bool takes_away(const seccomp_data& asked) {
+  return asked.nr == SYS_munmap || (asked.nr == SYS_mmap && (asked.args[3] & MAP_FIXED) != 0);
+}
+
+/// Makes and ends a stack in a child. Returns 7 if the child made a hole and never again unmapped,
+/// or mapped over, any part of what it had unmapped.
+int end_of_child_with_a_hole(std::size_t budget_left, const std::function<void(Stack&)>& use) {
+  return end_of_child([&] {
+    std::vector<Range> unmapped;
+    unmapped.reserve(100);
+    bool is_watched = false;
+    bool again = false;
+    const auto watch = [&](const seccomp_data& asked) {
+      const Range range(asked.args[0], asked.args[0] + asked.args[1]);
+      if (is_watched && takes_away(asked)) {
+        again = again || std::any_of(unmapped.begin(), unmapped.end(),
+                                     [&](const Range& before) { return overlap(before, range); });
+        if (asked.nr == SYS_munmap) {
+          unmapped.push_back(range);
+        }
+      }
+      return Answer{};
+    };
+    supervise({{SYS_munmap}, {SYS_mmap}}, watch, [&] {
+      { const Stack first({.reserve = MiB}); }  // starts the handler
+      growstack::set_process_budget(budget_left);
+      is_watched = true;
+      const std::string refused = error_of([&] {
+        Stack stack({.reserve = 6 * MiB, .strategy = Strategy::grows_down});
+        use(stack);
+      });
+      is_watched = false;
+      _exit(refused.empty() == (budget_left == SIZE_MAX) && !again ? 7 : 1);
+    });
+    return 0;
+  });
+}
+
+}  // namespace
+
+TEST_CASE("the hole of a stack that a budget refuses is never unmapped a second time") {
+  if (sanitized) {
+    return skip("a sanitizer unmaps memory of its own");
+  }
+  CHECK(end_of_child_with_a_hole(4 * KiB, [](Stack&) {}) == 7);
+}
+
+TEST_CASE("the hole of a stack is never unmapped a second time, neither by a trim nor at the end") {
+  if (sanitized) {
+    return skip("a sanitizer unmaps memory of its own");
+  }
+  CHECK(end_of_child_with_a_hole(SIZE_MAX, [](Stack&) {}) == 7);
+  CHECK(end_of_child_with_a_hole(SIZE_MAX, [](Stack& stack) {
+          static_cast<void>(stack.trim_below(static_cast<char*>(stack.base()) - 8 * KiB));
+        }) == 7);
+}
+
+// ---- large holes --------------------------------------------------------------------------------
+
+namespace {
+
+using Strategies = std::vector<growstack::StrategyDescription>;
+
+/// Returns the strategies that work here. Not heap, because the memory of malloc may lie anywhere.
+Strategies with_own_address_space() {
+  Strategies found;
+  for (const growstack::StrategyDescription& each : growstack::strategies()) {
+    if (each.own_address_space && growstack::supported(each.strategy)) {
+      found.push_back(each);
+    }
+  }
+  return found;
+}
+
+/// Makes stacks and a pool of each strategy.
+std::vector<Stack> make_some_of_each(const Strategies& strategies) {
+  std::vector<Stack> stacks;
+  for (const growstack::StrategyDescription& each : strategies) {
+    for (const std::size_t reserve : {MiB, each.locks_memory ? MiB : 100 * MiB}) {
+      const std::string refused = error_of([&] {
+        stacks.emplace_back(growstack::StackOptions{.reserve = reserve, .strategy = each.strategy});
+      });
+      require(refused.empty(), "a stack is made: " + refused);
+    }
+    if (each.pools()) {
+      const std::string refused = error_of([&] {
+        growstack::StackPool pool({.reserve = MiB, .strategy = each.strategy});
+        static_cast<void>(pool.acquire());
+      });
+      require(refused.empty(), "a pool is made: " + refused);
+    }
+  }
+  return stacks;
+}
+
+/// Maps whatever is free above a stack and has room for an arena. So the kernel puts the next arena
+/// into the hole of the stack if it has room for one.
+void fill_gaps_above(const Stack& stack) {
+  constexpr std::size_t size = 128 * MiB;
+  for (;;) {
+    void* const filler =
+        mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (filler < stack.base()) {
+      munmap(filler, size);
+      return;
+    }
+  }
+}
+
+/// Makes all kinds of stacks beside a stack with a large hole, which grows into it afterwards.
+int reserve_beside_a_hole(std::size_t size) {
+  const SoftLimit limit(RLIMIT_STACK, 2 * GiB);
+  if (!limit.is_set()) {
+    return 2;
+  }
+  // Nothing else shall land in the hole. At first threads and records are mapped, which stay.
+  mallopt(M_MMAP_MAX, 0);
+  const Strategies strategies = with_own_address_space();
+  for (std::vector<std::vector<Stack>> twice; twice.size() < 2;) {
+    twice.push_back(make_some_of_each(strategies));
+  }
+  Stack large({.reserve = size, .strategy = Strategy::grows_down, .name = "large"});
+  fill_gaps_above(large);
+  const std::vector<Stack> stacks = make_some_of_each(strategies);
+  require(mapped_bytes(large.floor(), large.limit()) == 0, "the hole is free");
+  require(call(large, [&] { return descend(size / 8); }) == 0, "the stack grows into the hole");
+  call(large, [&] { touch_in_one_jump(address_of(large.floor())); });
+  require(large.limit() == large.floor(), "down to its last byte");
+  return 7;
+}
+
+GROWSTACK_SCENARIO("beside a hole of 256 MiB") { return reserve_beside_a_hole(256 * MiB); }
+GROWSTACK_SCENARIO("beside a hole of 1 GiB") { return reserve_beside_a_hole(GiB); }
+
+}  // namespace
+
+TEST_CASE("stacks and pools are made beside a stack that has a hole as large as they are") {
+  if (sanitized) {
+    return skip("a sanitizer's own memory lands in a hole as large as this one");
+  }
+  for (const char* const scenario : {"beside a hole of 256 MiB", "beside a hole of 1 GiB"}) {
+    CAPTURE(std::string(scenario));
+    const Ended ended = run_scenario(scenario);
+    if (ended.exit_code == 2) {
+      return skip("the hard RLIMIT_STACK forbids to raise it");
+    }
+    CAPTURE(ended.err);
+    CHECK(ended.exit_code == 7);
+  }
 }
 
 GROWSTACK_SCENARIO("a stranger in the hole") {

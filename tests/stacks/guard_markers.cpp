@@ -5,6 +5,8 @@
 #include <growstack/growstack.hpp>
 #include <growstack/handler/pages.hpp>
 
+#include "memory/account.hpp"
+
 #include "support/address_of.hpp"
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
@@ -16,11 +18,14 @@
 #include "support/smaps.hpp"
 #include "support/units.hpp"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <random>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -225,4 +230,149 @@ ONE_STRATEGY(Strategy::guard_markers,
   CHECK(stack.resident() <= resident - MiB + 64 * KiB);
   CHECK(readable_in_guard(stack) == 0);
   CHECK(call(stack, [&] { return descend_to(address_of(stack.floor())); }) == 0);
+}
+
+// ---- the limit ----------------------------------------------------------------------------------
+
+namespace {
+
+/// Does one random thing with a stack: lets it grow, in steps or by a jump, or trims it in one of
+/// the three ways. Returns how much went wrong.
+std::size_t use_at_random(Stack& stack, std::mt19937& random) {
+  const std::size_t most = stack.reserved() - 64 * KiB;
+  const std::size_t shallow = std::min(most, 4 * MiB);
+  const std::size_t depth =
+      random() % (random() % 2 == 0 ? most : shallow) / page_size() * page_size();
+  char* const place = static_cast<char*>(stack.base()) - depth;
+  switch (random() % 6) {
+    case 0:
+      return stack.trim() ? 1 : 0;
+    case 1:
+      return stack.trim_below(place) ? 1 : 0;
+    case 2:
+      return call(stack, [&]() -> std::size_t {
+        if (depth < 64 * KiB) {
+          return Stack::trim_current() ? 1 : 0;
+        }
+        std::size_t wrong = 0;
+        at_stack_pointer(address_of(place), [&] { wrong += Stack::trim_current() ? 1 : 0; });
+        return wrong;
+      });
+    case 3:
+      call(stack, [&] {
+        if (depth > 64 * KiB) {
+          touch_in_one_jump(address_of(place));
+        }
+      });
+      return 0;
+    default:
+      return call(stack, [&] { return descend_to(address_of(place)); });
+  }
+}
+
+/// Returns how many pages from the limit to the base the kernel cannot write to.
+std::size_t unwritable_pages(const Stack& stack, int zeros) {
+  std::size_t count = 0;
+  for (char* page = static_cast<char*>(stack.limit()); page < stack.base(); page += page_size()) {
+    count += read(zeros, page, 1) == 1 ? 0 : 1;
+  }
+  return count;
+}
+
+/// Returns how many pages from the limit to the base the kernel cannot read. To look makes no page
+/// resident.
+std::size_t unreadable_pages(const Stack& stack) {
+  const std::uintptr_t limit = address_of(stack.limit());
+  const std::uintptr_t base = address_of(stack.base());
+  return (base - limit) / page_size() - readable_pages(limit, base);
+}
+
+std::vector<StackOptions> of_many_shapes() {
+  std::vector<StackOptions> shapes;
+  for (const std::size_t huge_from : {std::size_t{0}, 128 * KiB, 2 * MiB}) {
+    for (const std::size_t initial_commit : {4 * KiB, 64 * KiB, 3 * MiB + 4 * KiB, 4 * MiB}) {
+      for (const std::size_t reserve : {MiB, 6 * MiB, 20 * MiB + 12 * KiB}) {
+        shapes.push_back({.reserve = reserve,
+                          .policy = {.initial_commit = initial_commit, .huge_from = huge_from},
+                          .strategy = Strategy::guard_markers});
+      }
+    }
+  }
+  return shapes;
+}
+
+}  // namespace
+
+ONE_STRATEGY(Strategy::guard_markers,
+             "whatever a stack does, all memory from its limit to its base is there, also for the "
+             "kernel, and just as much is charged") {
+  const int zeros = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+  REQUIRE(zeros >= 0);
+  std::mt19937 random(1);
+  for (const StackOptions& shape : of_many_shapes()) {
+    CAPTURE(shape.reserve);
+    CAPTURE(shape.policy.initial_commit);
+    CAPTURE(shape.policy.huge_from);
+    for (const bool fills : {false, true}) {
+      CAPTURE(fills);
+      Stack stack(shape);
+      std::size_t wrong = 0;
+      std::size_t missing = unreadable_pages(stack);
+      std::size_t wrongly_charged = process_account().used() == stack.committed() ? 0 : 1;
+      for (int step = 0; step < 25; ++step) {
+        wrong += use_at_random(stack, random);
+        missing += fills ? unwritable_pages(stack, zeros) : unreadable_pages(stack);
+        wrongly_charged += process_account().used() == stack.committed() ? 0 : 1;
+      }
+      CHECK(wrong == 0);
+      CHECK(missing == 0);
+      CHECK(wrongly_charged == 0);
+      CHECK(readable_in_guard(stack) == 0);
+    }
+    CHECK(process_account().used() == 0);
+  }
+  close(zeros);
+}
+
+ONE_STRATEGY(
+    Strategy::guard_markers,
+    "a stack that was trimmed to below its window commits again what is kept, and no more") {
+  Stack stack({.reserve = 32 * MiB, .strategy = Strategy::guard_markers});
+  char* const kept = static_cast<char*>(stack.base()) - 9 * MiB - 12 * KiB;
+  for (int round = 0; round < 3; ++round) {
+    CAPTURE(round);
+    CHECK(call(stack, [] { return descend(20 * MiB); }) == 0);
+    CHECK(stack.limit() == stack.floor());
+    REQUIRE(!stack.trim_below(kept));
+    CHECK(stack.limit() < kept);
+    CHECK(static_cast<char*>(stack.limit()) + 64 * KiB > kept);
+    CHECK(process_account().used() == stack.committed());
+    REQUIRE(!stack.trim_below(kept - MiB));
+    CHECK(static_cast<char*>(stack.limit()) + 64 * KiB > kept);
+    REQUIRE(!stack.trim_below(kept + 4 * MiB));
+    CHECK(static_cast<char*>(stack.limit()) + 64 * KiB > kept + 4 * MiB);
+    CHECK(process_account().used() == stack.committed());
+    REQUIRE(!stack.trim());
+    CHECK(stack.committed() == 64 * KiB);
+    CHECK(process_account().used() == 64 * KiB);
+  }
+}
+
+ONE_STRATEGY(
+    Strategy::guard_markers,
+    "an initial commit that is larger than the window is charged as it is, with huge pages, "
+    "and without them as all of the reserve") {
+  for (const std::size_t huge_from : {std::size_t{0}, 128 * KiB, 2 * MiB}) {
+    CAPTURE(huge_from);
+    Stack stack({.reserve = 32 * MiB,
+                 .policy = {.initial_commit = 5 * MiB + 8 * KiB, .huge_from = huge_from},
+                 .strategy = Strategy::guard_markers});
+    CHECK(stack.committed() == (huge_from == 0 ? stack.reserved() : 5 * MiB + 8 * KiB));
+    CHECK(process_account().used() == stack.committed());
+    CHECK(stack.counters().growth_faults == 0);
+    CHECK(call(stack, [] { return descend(5 * MiB - 64 * KiB); }) == 0);
+    CHECK(stack.counters().growth_faults == 0);
+    CHECK(call(stack, [] { return descend(6 * MiB); }) == 0);
+    CHECK(stack.counters().growth_faults == (huge_from == 0 ? 0 : 1));
+  }
 }

@@ -5,8 +5,12 @@
 #include <growstack/growstack.hpp>
 #include <growstack/handler/pages.hpp>
 
+#include "memory/residency.hpp"
+
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
+#include "support/forked.hpp"
+#include "support/old_kernel.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
@@ -186,6 +190,109 @@ STRATEGIES_WHERE(traits.trims,
     const std::size_t trimmed = status_bytes("VmRSS");
     CHECK(deep >= trimmed + 4 * MiB);
   }
+}
+
+namespace {
+
+/// Twelve pages: page 1 was read, page 4 was written, page 7 holds zeros that were written, and a
+/// forked child shares page 10, into which something was written. The others are untouched.
+struct FourPagesOfTwelve {
+  unsigned char* const bytes = static_cast<unsigned char*>(mmap(
+      nullptr, size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
+
+  FourPagesOfTwelve() {
+    madvise(bytes, size(), MADV_NOHUGEPAGE);
+    page(10) = 42;
+  }
+  ~FourPagesOfTwelve() { munmap(bytes, size()); }
+  FourPagesOfTwelve(const FourPagesOfTwelve&) = delete;
+  FourPagesOfTwelve& operator=(const FourPagesOfTwelve&) = delete;
+
+  void touch_the_others() const {
+    static_cast<void>(page(1) == 0);
+    page(4) = 1;
+    page(7) = 0;
+  }
+  [[nodiscard]] static std::size_t size() { return 12 * page_size(); }
+  [[nodiscard]] volatile unsigned char& page(std::size_t index) const {
+    return bytes[index * page_size()];
+  }
+  [[nodiscard]] std::size_t resident_from(std::size_t index) const {
+    return growstack::resident(reinterpret_cast<std::uintptr_t>(&page(index)),
+                               size() - index * page_size());
+  }
+  [[nodiscard]] std::size_t lowest_from(std::size_t index) const {
+    const auto begin = reinterpret_cast<std::uintptr_t>(&page(index));
+    const std::uintptr_t lowest = growstack::lowest_resident(begin, size() - index * page_size());
+    return (lowest - reinterpret_cast<std::uintptr_t>(bytes)) / page_size();
+  }
+};
+
+/// Runs body() while a forked child has a copy of all memory. Returns what body() returns.
+template <class Body>
+bool while_a_child_lives(const Body& body) {
+  int wait_for_end[2] = {};
+  if (pipe(wait_for_end) != 0) {
+    return false;
+  }
+  const pid_t child = fork();
+  if (child == 0) {
+    close(wait_for_end[1]);
+    char nothing = 0;
+    _exit(static_cast<int>(read(wait_for_end[0], &nothing, 1)));
+  }
+  close(wait_for_end[0]);
+  const bool result = body();
+  close(wait_for_end[1]);
+  waitpid(child, nullptr, 0);
+  return result;
+}
+
+/// Returns whether exactly the three pages that cost memory are found.
+bool finds_what_costs_memory(const FourPagesOfTwelve& pages) {
+  return pages.resident_from(0) == 3 * page_size() && pages.resident_from(5) == 2 * page_size() &&
+         pages.resident_from(11) == 0 && pages.lowest_from(0) == 4 && pages.lowest_from(5) == 7 &&
+         pages.lowest_from(8) == 10 && pages.lowest_from(11) == 12;
+}
+
+}  // namespace
+
+TEST_CASE(
+    "a page is resident if it was written to, also with zeros, and also if a forked child shares "
+    "it, but not if it was only read") {
+  const FourPagesOfTwelve pages;
+  CHECK(while_a_child_lives([&] {
+    pages.touch_the_others();
+    return finds_what_costs_memory(pages);
+  }));
+  CHECK(finds_what_costs_memory(pages));
+}
+
+TEST_CASE("on a kernel without PAGEMAP_SCAN the same pages are resident") {
+  const FourPagesOfTwelve pages;
+  CHECK(while_a_child_lives([&] {
+    pages.touch_the_others();
+    bool found = false;
+    InjectedError::in_a_thread([&](InjectedError& injected) {
+      without_pagemap_scan(injected);
+      found = finds_what_costs_memory(pages);
+    });
+    return found;
+  }));
+}
+
+TEST_CASE("without /proc a page that was only read is resident too") {
+  const FourPagesOfTwelve pages;
+  pages.touch_the_others();
+  std::size_t resident = 0;
+  std::size_t lowest = 0;
+  InjectedError::in_a_thread([&](InjectedError& injected) {
+    injected.refuse(SYS_openat, ENOENT);
+    resident = pages.resident_from(0);
+    lowest = pages.lowest_from(0);
+  });
+  CHECK(resident == 4 * page_size());
+  CHECK(lowest == 1);
 }
 
 STRATEGIES_WHERE(traits.trims, "trimmed memory comes back as zeros") {

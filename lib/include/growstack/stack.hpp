@@ -84,7 +84,8 @@ class GROWSTACK_EXPORT Stack {
   [[nodiscard]] void* base() const noexcept;
   /// Returns the lowest address that is committed now. It equals floor() for strategies without
   /// growth events (demand_paging, demand_paging_huge, locked, heap), and for guard_markers once
-  /// the window of markers is used up. grows_down reads it from /proc/self/maps.
+  /// the window of markers is used up, until a trim leaves markers. grows_down reads it from
+  /// /proc/self/maps.
   [[nodiscard]] void* limit() const noexcept;
   /// Returns the lowest address that the stack may ever use. Below it lies the guard.
   [[nodiscard]] void* floor() const noexcept;
