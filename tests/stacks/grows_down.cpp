@@ -268,8 +268,8 @@ void fill_gaps_above(const Stack& stack) {
   for (;;) {
     void* const filler =
         mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (filler < stack.base()) {
-      munmap(filler, size);
+    if (filler == MAP_FAILED || filler < stack.base()) {
+      munmap(filler, size);  // does nothing after a failure
       return;
     }
   }
