@@ -15,12 +15,18 @@
 
 namespace growstack::handler {
 
+struct SlotRecord;
+
 /// Where a faulting thread waits for the helper. After that thread gave up and another one took the
 /// reply, the helper may still find the reply in an old request; the sequence number in `word`
 /// tells it so.
 struct alignas(64) Reply {
-  std::atomic<std::uint32_t> taken{0};  ///< written by the one faulting thread that waits here
-  std::atomic<std::uint32_t> word{0};   ///< sequence << 2 | ReplyState; a futex
+  /// Written by the one faulting thread that waits here, and by who ends a request that was left.
+  std::atomic<std::uint32_t> taken{0};
+  /// A reply_word(), and a futex (its lower half): see fault/request.hpp.
+  std::atomic<std::uint64_t> word{0};
+  /// The slot that is to grow. Written by the faulting thread before `word`.
+  std::atomic<const SlotRecord*> slot{nullptr};
 };
 
 /// All zeros is a process without any service thread.
@@ -61,6 +67,10 @@ struct ForkWiped {
   /// The userfaultfd of each UserfaultKind. A child's would be its parent's, and fill memory of the
   /// parent.
   OwnDescriptor userfaults[2]{};
+
+  /// How many requests were left to a helper that has claimed them. Raised by faulting threads,
+  /// lowered by who ends such a request; read by who retires a slot.
+  std::atomic<std::uint32_t> requests_left{0};
 
   static constexpr std::size_t reply_count = 256;
   Reply replies[reply_count];

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <bit>
 #include <cerrno>
 #include <chrono>
 #include <climits>
@@ -24,6 +25,13 @@ inline bool futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t exp
                          .tv_nsec = static_cast<long>((patience - seconds).count())};
   return syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, expected, &timeout, nullptr, 0) != 0 &&
          errno == ETIMEDOUT;
+}
+
+/// Returns the lower half of a word of 64 bits, which can be a futex.
+inline const std::atomic<std::uint32_t>& lower_half(
+    const std::atomic<std::uint64_t>& word) noexcept {
+  static_assert(std::endian::native == std::endian::little);
+  return reinterpret_cast<const std::atomic<std::uint32_t>&>(word);
 }
 
 /// Wakes everybody who waits on the word.

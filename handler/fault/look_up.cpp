@@ -4,7 +4,6 @@
 
 #include <growstack/handler/pages.hpp>
 #include "anywhere/table.hpp"
-#include "fault/pins.hpp"
 
 namespace growstack::handler {
 namespace {
@@ -44,6 +43,19 @@ bool lives_at(const SlotRecord& slot, std::uintptr_t address) noexcept {
   return is_live(slot.generation.load(std::memory_order_seq_cst)) &&
          slot.guard.load(std::memory_order_relaxed) <= address &&
          address < slot.base.load(std::memory_order_relaxed);
+}
+
+void pin(const Range& range, const SlotRecord& slot) noexcept {
+  range.pins[&slot - range.slots].fetch_add(1, std::memory_order_seq_cst);
+}
+
+/// Not below 0: in the child of a signal handler that interrupted us and forked, the pin is gone
+/// already.
+void unpin(const Range& range, const SlotRecord& slot) noexcept {
+  std::atomic<std::uint32_t>& pins = range.pins[&slot - range.slots];
+  std::uint32_t seen = pins.load(std::memory_order_relaxed);
+  while (seen != 0 && !pins.compare_exchange_weak(seen, seen - 1, std::memory_order_release)) {
+  }
 }
 
 }  // namespace

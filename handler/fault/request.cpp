@@ -3,7 +3,6 @@
 #include "anywhere/futex.hpp"
 #include "anywhere/processors.hpp"
 #include "fault/pending_signals.hpp"
-#include "fault/pins.hpp"
 
 #include <sched.h>
 #include <sys/syscall.h>
@@ -51,20 +50,21 @@ class ClaimedReply {
   explicit operator bool() const noexcept { return reply_ != nullptr; }
   Reply& operator*() const noexcept { return *reply_; }
 
+  /// Leaves the reply taken.
+  void leave() noexcept { reply_ = nullptr; }
+
  private:
   Reply* reply_ = nullptr;
 };
 
-/// Returns false if the helper is dead: a seccomp filter can kill one thread alone.
-bool helper_is_alive(const ForkWiped& shared) noexcept {
-  return syscall(SYS_tgkill, shared.process.load(std::memory_order_relaxed),
-                 shared.helper_id.load(std::memory_order_relaxed), 0) == 0 ||
+/// Returns false if a helper is dead: a seccomp filter can kill one thread alone.
+bool is_alive(const ForkWiped& shared, std::uint32_t helper) noexcept {
+  return syscall(SYS_tgkill, shared.process.load(std::memory_order_relaxed), helper, 0) == 0 ||
          errno != ESRCH;
 }
 
 /// Has later faults look for no helper, unless another one has started meanwhile.
-void forget_helper(ForkWiped& shared) noexcept {
-  std::uint32_t dead = shared.helper_id.load(std::memory_order_relaxed);
+void forget_helper(ForkWiped& shared, std::uint32_t dead) noexcept {
   shared.helper_runs.compare_exchange_strong(dead, 0, std::memory_order_acq_rel);
 }
 
@@ -91,7 +91,8 @@ bool bring_helper_here(ForkWiped& shared) noexcept {
   }
   // The helper stays on the processors that the process was started on, wherever the program puts
   // its own threads.
-  if (processor < 0 || !CPU_ISSET(processor, &processors_at_start()) || !helper_is_alive(shared)) {
+  if (processor < 0 || !CPU_ISSET(processor, &processors_at_start()) ||
+      !is_alive(shared, shared.helper_id.load(std::memory_order_relaxed))) {
     return now != 0;
   }
   shared.helper_processor.store(here, std::memory_order_relaxed);
@@ -123,38 +124,37 @@ void let_helper_go(ForkWiped& shared, bool was_confined) noexcept {
   let_helper_run_on(shared, processors);
 }
 
-/// What became of a request.
-enum class Ending : std::uint8_t {
-  committed,
-  returned,
-  left_to_helper,  ///< which has claimed it, gets no processor, and may commit at any time
-};
-
-Ending wait_for(ForkWiped& shared, Reply& reply, std::uint32_t sequence,
-                bool helper_is_confined) noexcept {
-  const std::uint32_t returned = reply_word(sequence, ReplyState::returned);
+/// Waits until the helper has answered, or takes the request back. `helper` is the one to which the
+/// request went, as far as is known. Returns how the request ended: done, returned or left.
+ReplyState wait_for(ForkWiped& shared, Reply& reply, std::uint32_t sequence, std::uint32_t helper,
+                    bool helper_is_confined) noexcept {
   for (;;) {
-    std::uint32_t word = reply.word.load(std::memory_order_acquire);
-    if (word == reply_word(sequence, ReplyState::done)) {
-      return Ending::committed;
+    std::uint64_t word = reply.word.load(std::memory_order_acquire);
+    const ReplyState state = state_of(word);
+    if (state == ReplyState::done || state == ReplyState::returned) {
+      return state;
     }
-    if (word == returned) {
-      return Ending::returned;
-    }
-    if (!futex_wait(reply.word, word, reply_patience)) {
+    if (!futex_wait(lower_half(reply.word), static_cast<std::uint32_t>(word), reply_patience)) {
       continue;
     }
-    const bool alive = helper_is_alive(shared);
+    const bool is_claimed = state == ReplyState::claimed;
+    helper = is_claimed ? helper_of(word) : helper;
+    const bool alive = is_alive(shared, helper);
     if (alive) {
       let_helper_go(shared, helper_is_confined);
     } else {
-      forget_helper(shared);
+      forget_helper(shared, helper);
     }
     // Unless the helper has gone on meanwhile.
-    if (reply.word.compare_exchange_strong(word, returned, std::memory_order_acq_rel)) {
-      const bool was_claimed = word == reply_word(sequence, ReplyState::claimed);
-      return was_claimed && alive ? Ending::left_to_helper : Ending::returned;
+    const ReplyState ending = is_claimed && alive ? ReplyState::left : ReplyState::returned;
+    const bool may_be_left = ending == ReplyState::left;
+    // Counted before the slot is unpinned, so that nobody who retires it misses the request.
+    shared.requests_left.fetch_add(may_be_left ? 1 : 0, std::memory_order_seq_cst);
+    if (reply.word.compare_exchange_strong(word, reply_word(sequence, ending, helper),
+                                           std::memory_order_acq_rel)) {
+      return ending;
     }
+    shared.requests_left.fetch_sub(may_be_left ? 1 : 0, std::memory_order_relaxed);
   }
 }
 
@@ -179,34 +179,64 @@ int send(const Request& request) noexcept {
 
 bool commit_by_helper(const Range& range, SlotRecord& slot, Step step) noexcept {
   ForkWiped* const shared = fork_wiped();
+  const std::uint32_t helper =
+      shared == nullptr ? 0 : shared->helper_runs.load(std::memory_order_acquire);
   // A vfork child may be killed while it waits, and nobody would take back what it holds.
-  if (shared == nullptr || shared->helper_runs.load(std::memory_order_acquire) == 0 ||
-      in_vfork_child()) {
+  if (helper == 0 || in_vfork_child()) {
     return false;
   }
-  const ClaimedReply claimed(*shared);
+  ClaimedReply claimed(*shared);
   if (!claimed) {
     return false;
   }
   Reply& reply = *claimed;
-  const std::uint32_t sequence = (reply.word.load(std::memory_order_relaxed) >> 2U) + 1;
+  const std::uint32_t sequence = sequence_of(reply.word.load(std::memory_order_relaxed)) + 1;
+  reply.slot.store(&slot, std::memory_order_relaxed);
   // The helper's claim acquires what is released here. The pipe orders the two as well, but the
   // language does not know that.
   reply.word.store(reply_word(sequence, ReplyState::pending), std::memory_order_release);
   const bool is_confined = bring_helper_here(*shared);
-  const Request request{
-      .range = &range, .slot = &slot, .step = step, .reply = &reply, .sequence = sequence};
-  pin(range, slot);
-  const int error = send(request);
+  const int error =
+      send({.range = &range, .slot = &slot, .step = step, .reply = &reply, .sequence = sequence});
   if (error == EPIPE) {
-    forget_helper(*shared);  // it was killed, and its end of the pipe with it
+    forget_helper(*shared, helper);  // it was killed, and its end of the pipe with it
   }
-  const Ending ending =
-      error == 0 ? wait_for(*shared, reply, sequence, is_confined) : Ending::returned;
-  if (ending != Ending::left_to_helper) {
-    unpin(range, slot);
+  if (error != 0) {
+    return false;
   }
-  return ending == Ending::committed;
+  const ReplyState ending = wait_for(*shared, reply, sequence, helper, is_confined);
+  if (ending == ReplyState::left) {
+    claimed.leave();
+  }
+  return ending == ReplyState::done;
+}
+
+bool is_left_to_helper(const SlotRecord& slot) noexcept {
+  ForkWiped* const shared = fork_wiped();
+  if (shared == nullptr || shared->requests_left.load(std::memory_order_seq_cst) == 0) {
+    return false;
+  }
+  bool is_left = false;
+  for (Reply& reply : shared->replies) {
+    const std::uint64_t word = reply.word.load(std::memory_order_acquire);
+    if (state_of(word) != ReplyState::left || reply.slot.load(std::memory_order_relaxed) != &slot) {
+      continue;
+    }
+    if (is_alive(*shared, helper_of(word))) {
+      is_left = true;
+    } else {
+      end_left_request(reply, word);
+    }
+  }
+  return is_left;
+}
+
+void end_left_request(Reply& reply, std::uint64_t word) noexcept {
+  if (reply.word.compare_exchange_strong(word, reply_word(sequence_of(word), ReplyState::returned),
+                                         std::memory_order_acq_rel)) {
+    reply.taken.store(0, std::memory_order_release);
+    fork_wiped()->requests_left.fetch_sub(1, std::memory_order_release);
+  }
 }
 
 }  // namespace growstack::handler

@@ -1,17 +1,16 @@
 // The request of a faulting thread to the helper thread, at the other end of a pipe.
 //
 // The faulting thread writes a Request. The helper reads it, commits, lowers `limit`, and answers
-// in a Reply, which is a futex word. One compare-and-swap on that word decides who has the request:
+// in a Reply, whose word is a futex. One compare-and-swap on that word decides who has the request:
 //
-//     pending --(helper)--> claimed --(helper)--> done
-//     claimed --(helper, if it was refused the memory)--> returned
-//     pending or claimed --(faulting thread, after reply_patience)--> returned
+//     pending --(helper)--> claimed --(helper)--> done, or returned if the memory was refused
+//     pending --(faulting thread, after reply_patience)--> returned
+//     claimed --(faulting thread, after reply_patience)--> left, or returned if the helper is dead
+//     left --(helper, or who finds it dead)--> returned
 //
-// What is returned, the faulting thread commits by itself. So a helper that is absent, starved or
-// dead delays a fault, but never hangs it.
-//
-// A request pins its slot, because a helper that was left alone with a claimed request may still
-// commit. Whoever ends the request unpins: the faulting thread, or the helper that was left alone.
+// What is returned or left, the faulting thread commits by itself. So a helper that is absent,
+// starved or dead delays a fault, but never hangs it. A helper to which a request was left may
+// still commit. So a slot may be retired only once no request for it is left (is_left_to_helper()).
 #pragma once
 
 #include <growstack/handler/slot.hpp>
@@ -24,10 +23,22 @@
 
 namespace growstack::handler {
 
-enum class ReplyState : std::uint32_t { pending = 0, claimed = 1, done = 2, returned = 3 };
+enum class ReplyState : std::uint8_t { pending = 0, claimed = 1, done = 2, returned = 3, left = 4 };
 
-constexpr std::uint32_t reply_word(std::uint32_t sequence, ReplyState state) noexcept {
-  return sequence << 2U | static_cast<std::uint32_t>(state);
+/// `helper` is the thread id of the helper that has the request, or 0.
+constexpr std::uint64_t reply_word(std::uint32_t sequence, ReplyState state,
+                                   std::uint32_t helper = 0) noexcept {
+  return std::uint64_t{helper} << 32U | std::uint32_t{sequence << 3U} |
+         static_cast<std::uint64_t>(state);
+}
+constexpr std::uint32_t sequence_of(std::uint64_t word) noexcept {
+  return static_cast<std::uint32_t>(word) >> 3U;
+}
+constexpr ReplyState state_of(std::uint64_t word) noexcept {
+  return static_cast<ReplyState>(word & 7U);
+}
+constexpr std::uint32_t helper_of(std::uint64_t word) noexcept {
+  return static_cast<std::uint32_t>(word >> 32U);
 }
 
 /// What goes through the pipe. A null slot asks the helper to end.
@@ -53,5 +64,12 @@ inline constinit OwnDescriptor request_pipe;
 /// reason; then the caller must commit by itself. The caller holds the slot pinned. Signal
 /// handlers.
 [[nodiscard]] bool commit_by_helper(const Range& range, SlotRecord& slot, Step step) noexcept;
+
+/// Returns whether a helper that lives may still commit in the slot, of which nothing is pinned any
+/// more. Ends the requests that were left to helpers that are dead. Any thread.
+[[nodiscard]] bool is_left_to_helper(const SlotRecord& slot) noexcept;
+
+/// Ends a request that was left. By the helper that has it, or by who found that helper dead.
+void end_left_request(Reply& reply, std::uint64_t word) noexcept;
 
 }  // namespace growstack::handler

@@ -6,6 +6,7 @@
 #include <growstack/handler/pages.hpp>
 #include "anywhere/fork_wiped.hpp"
 #include "anywhere/table.hpp"
+#include "fault/request.hpp"
 #include "process/debugger.hpp"
 #include "process/life_cycle_lock.hpp"
 
@@ -283,8 +284,12 @@ void publish(Range& range, std::uint32_t index, const SlotDescription& descripti
 void retire(Range& range, std::uint32_t index) noexcept {
   // Sequentially consistent with PinnedSlot: either it sees the generation that we leave, or we see
   // its pin.
-  range.slots[index].generation.fetch_add(1, std::memory_order_seq_cst);
-  for (unsigned attempt = 0; range.pins[index].load(std::memory_order_seq_cst) != 0; ++attempt) {
+  SlotRecord& slot = range.slots[index];
+  slot.generation.fetch_add(1, std::memory_order_seq_cst);
+  const auto is_in_use = [&] {
+    return range.pins[index].load(std::memory_order_seq_cst) != 0 || is_left_to_helper(slot);
+  };
+  for (unsigned attempt = 0; is_in_use(); ++attempt) {
     if (attempt < 100) {
       sched_yield();
     } else {

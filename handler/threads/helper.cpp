@@ -3,7 +3,7 @@
 #include <growstack/handler/ranges.hpp>
 
 #include "anywhere/futex.hpp"
-#include "fault/pins.hpp"
+#include "anywhere/sent_signals_blocked.hpp"
 #include "fault/request.hpp"
 
 #include <sys/syscall.h>
@@ -16,31 +16,36 @@
 namespace growstack::handler {
 namespace {
 
-void serve(const Request& request) noexcept {
+std::uint32_t id_of_this_thread() noexcept {
+  return static_cast<std::uint32_t>(syscall(SYS_gettid));
+}
+
+void serve(const Request& request, std::uint32_t self) noexcept {
   Reply& reply = *request.reply;
-  std::uint32_t expected = reply_word(request.sequence, ReplyState::pending);
-  if (!reply.word.compare_exchange_strong(
-          expected, reply_word(request.sequence, ReplyState::claimed), std::memory_order_acq_rel)) {
+  const auto word = [&](ReplyState state) { return reply_word(request.sequence, state, self); };
+  std::uint64_t expected = reply_word(request.sequence, ReplyState::pending);
+  if (!reply.word.compare_exchange_strong(expected, word(ReplyState::claimed),
+                                          std::memory_order_acq_rel)) {
     return;  // returned: the slot may be gone
   }
-  // From here on the request's pin keeps slot and range.
-  const Range& range = *request.range;
-  const int error = range.operations->commit(range, *request.slot, request.step);
+  // From here on the faulting thread waits, and its pin keeps slot and range. If it waits no more,
+  // whoever retires the slot waits for us.
+  const int error = request.range->operations->commit(*request.range, *request.slot, request.step);
   if (error == 0) {
     lower_limit(*request.slot, request.step);
   }
-  expected = reply_word(request.sequence, ReplyState::claimed);
+  expected = word(ReplyState::claimed);
   const ReplyState answer = error == 0 ? ReplyState::done : ReplyState::returned;
-  if (reply.word.compare_exchange_strong(expected, reply_word(request.sequence, answer),
-                                         std::memory_order_acq_rel)) {
-    futex_wake(reply.word);
+  if (reply.word.compare_exchange_strong(expected, word(answer), std::memory_order_acq_rel)) {
+    futex_wake(lower_half(reply.word));
   } else {
-    unpin(range, *request.slot);  // the faulting thread waits no more, and left us alone with it
+    end_left_request(reply, word(ReplyState::left));
   }
 }
 
 /// Returns when asked to end, or at end-of-file, because the program closed the write end.
 void serve_requests(int read_end) noexcept {
+  const std::uint32_t self = id_of_this_thread();
   Request batch[PIPE_BUF / sizeof(Request)];
   for (;;) {
     // The bare system call, because ThreadSanitizer believes that all threads share one descriptor
@@ -58,7 +63,7 @@ void serve_requests(int read_end) noexcept {
       if (batch[index].slot == nullptr) {
         return;
       }
-      serve(batch[index]);
+      serve(batch[index], self);
     }
   }
 }
@@ -82,10 +87,6 @@ void ask_for_short_slices() noexcept {
   }
 }
 
-std::uint32_t id_of_this_thread() noexcept {
-  return static_cast<std::uint32_t>(syscall(SYS_gettid));
-}
-
 }  // namespace
 
 constinit Helper the_helper;
@@ -107,6 +108,9 @@ void Helper::run(int read_end) noexcept {
   fork_wiped()->helper_runs.compare_exchange_strong(expected, 0, std::memory_order_acq_rel);
 }
 
-bool Helper::ask_to_end() noexcept { return send(Request{}) == 0; }
+bool Helper::ask_to_end() noexcept {
+  const SentSignalsBlocked sent_signals_blocked;  // SIGPIPE, if the helper was killed
+  return send(Request{}) == 0;
+}
 
 }  // namespace growstack::handler
