@@ -12,7 +12,7 @@
 //     write, tgkill, sched_setaffinity,  request                  bare system calls, by syscall(3),
 //       futex, rt_sigtimedwait                                    which touches only errno
 //     sched_getcpu                       request                  reads a word of the kernel's
-//     getpid                             pins, request,           listed
+//     getpid                             look-up, request,        listed
 //                                        forwarding
 //     mprotect, madvise, ioctl,          Operations::commit       bare system calls, not listed:
 //       userfaultfd, openat, close                                they touch no memory of libc's
