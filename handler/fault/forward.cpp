@@ -17,6 +17,8 @@ namespace {
 struct Previous {
   struct sigaction actions[2]{};
   std::atomic<unsigned> current{0};
+  /// The handler has SA_RESETHAND and was called: the default action is left.
+  std::atomic<bool> is_spent{false};
 };
 // Initialised before any code runs: a stack with static storage may install the handler before the
 // static objects of this file would be made.
@@ -42,6 +44,12 @@ bool faults_again(const siginfo_t& info) noexcept {
          !(info.si_signo == SIGBUS && info.si_code == BUS_MCEERR_AO);
 }
 
+/// Returns whether the kernel raised the signal because of what this thread does, and kills it if
+/// it has no handler.
+bool is_about_this_thread(const siginfo_t& info) noexcept {
+  return faults_again(info) || info.si_code == SI_KERNEL;
+}
+
 /// Ends the process by a fault of our own. The kernel kills for one while its signal is blocked,
 /// whatever the action is, and also the first process of a container. Every signal is blocked here.
 [[noreturn]] void die_by_fault() noexcept {
@@ -56,10 +64,9 @@ bool faults_again(const siginfo_t& info) noexcept {
 void die_by_default(int signal, siginfo_t* info, ucontext_t& context) noexcept {
   const bool is_first_process = getpid() == 1;
   const bool comes_again = faults_again(*info);
-  const bool is_about_this_thread = comes_again || info->si_code == SI_KERNEL;
   // The kernel spares the first process of a container the default action of every signal that is
   // sent (pid_namespaces(7)), and of a word about memory that it has not touched.
-  if (is_first_process && !is_about_this_thread) {
+  if (is_first_process && !is_about_this_thread(*info)) {
     return;
   }
   const bool is_default = restore_default(signal);  // a filter may forbid it
@@ -70,8 +77,11 @@ void die_by_default(int signal, siginfo_t* info, ucontext_t& context) noexcept {
   } else if (is_first_process || !is_default) {
     die_by_fault();
   } else {
-    // Any si_code is allowed towards our own process.
-    syscall(SYS_rt_tgsigqueueinfo, getpid(), static_cast<pid_t>(syscall(SYS_gettid)), signal, info);
+    // Any si_code is allowed towards our own process, but not by every filter.
+    const auto self = static_cast<pid_t>(syscall(SYS_gettid));
+    if (syscall(SYS_rt_tgsigqueueinfo, getpid(), self, signal, info) != 0) {
+      die_by_fault();
+    }
   }
 }
 
@@ -85,37 +95,50 @@ sigset_t mask_for(const struct sigaction& action, int signal, const ucontext_t& 
   return mask;
 }
 
+constexpr int reset_hand = static_cast<int>(SA_RESETHAND);  // 2^31: an unsigned constant
+
+struct sigaction default_instead_of(struct sigaction action) noexcept {
+  action.sa_handler = SIG_DFL;
+  action.sa_flags &= ~(SA_SIGINFO | reset_hand);
+  return action;
+}
+
+/// Returns the action to forward to. A handler that wants to be called once (SA_RESETHAND) goes to
+/// the first of several threads only. A vfork child does not spend it for its parent, whose action
+/// the kernel would not reset either.
+struct sigaction take_action(int signal) noexcept {
+  const struct sigaction action = previous_action(signal);
+  const bool is_taken = (action.sa_flags & reset_hand) != 0 && !in_vfork_child() &&
+                        before(signal).is_spent.exchange(true, std::memory_order_acq_rel);
+  return is_taken ? default_instead_of(action) : action;
+}
+
 }  // namespace
 
-const struct sigaction& previous_action(int signal) noexcept {
+struct sigaction previous_action(int signal) noexcept {
   const Previous& previous = before(signal);
-  return previous.actions[previous.current.load(std::memory_order_acquire)];
+  const struct sigaction& action =
+      previous.actions[previous.current.load(std::memory_order_acquire)];
+  return previous.is_spent.load(std::memory_order_acquire) ? default_instead_of(action) : action;
 }
 
 void set_previous_action(int signal, const struct sigaction& action) noexcept {
   Previous& previous = before(signal);
   const unsigned next = 1 - previous.current.load(std::memory_order_relaxed);
   previous.actions[next] = action;
+  previous.is_spent.store(false, std::memory_order_relaxed);
   previous.current.store(next, std::memory_order_release);
 }
 
 void forward(int signal, siginfo_t* info, void* context) noexcept {
-  const struct sigaction action = previous_action(signal);
+  const struct sigaction action = take_action(signal);
   const bool wants_info = (action.sa_flags & SA_SIGINFO) != 0;
-  if (!wants_info && action.sa_handler == SIG_IGN && info->si_code <= 0) {
-    return;  // a sent signal can be ignored; the kernel kills for a fault all the same
+  if (!wants_info && action.sa_handler == SIG_IGN && !is_about_this_thread(*info)) {
+    return;  // what is sent can be ignored; the kernel kills for a fault all the same
   }
   if (!wants_info && (action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN)) {
     die_by_default(signal, info, *static_cast<ucontext_t*>(context));
     return;
-  }
-  constexpr int reset_hand = static_cast<int>(SA_RESETHAND);  // 2^31: an unsigned constant
-  // Not for its parent, whose action the kernel would not reset either.
-  if ((action.sa_flags & reset_hand) != 0 && !in_vfork_child()) {
-    struct sigaction once = action;
-    once.sa_handler = SIG_DFL;
-    once.sa_flags &= ~(SA_SIGINFO | reset_hand);
-    set_previous_action(signal, once);
   }
   const sigset_t mask = mask_for(action, signal, *static_cast<const ucontext_t*>(context));
   pthread_sigmask(SIG_SETMASK, &mask, nullptr);

@@ -5,11 +5,10 @@
 
 namespace growstack::handler {
 
-/// Returns the action that was in force before ours, for SIGSEGV or SIGBUS. Signal handlers.
-[[nodiscard]] const struct sigaction& previous_action(int signal) noexcept;
+/// Returns the action that would be in force without ours, for SIGSEGV or SIGBUS. Signal handlers.
+[[nodiscard]] struct sigaction previous_action(int signal) noexcept;
 
-/// Remembers the action that was in force before ours. By one thread at a time: under the
-/// life-cycle lock, or in forward().
+/// Remembers the action that was in force before ours. Under the life-cycle lock.
 void set_previous_action(int signal, const struct sigaction& action) noexcept;
 
 /// Calls the previous handler by its own flags and mask, or arranges for the default action to

@@ -123,7 +123,8 @@ int put_back_action(Watched& target) noexcept {
   if (!in_force(target.signal)) {
     return EPERM;
   }
-  sigaction(target.signal, &previous_action(target.signal), nullptr);
+  const struct sigaction previous = previous_action(target.signal);
+  sigaction(target.signal, &previous, nullptr);
   target.installed = false;
   return 0;
 }
