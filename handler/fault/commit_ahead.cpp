@@ -50,12 +50,19 @@ int commit_ahead(std::uintptr_t inside, std::uintptr_t address) noexcept {
   }
   int error =
       slot.growth == Growth::by_kernel ? ENOMEM : grow_here(found.range(), found.slot(), address);
-  // Not beyond a budget: the window of guard_markers would stay where it is, and a monitor would
-  // let the process die.
-  if (error != 0 && error != EDQUOT && touch_by_kernel(address)) {
-    error = 0;  // the kernel grows it, as in a forked child what userfaultfd was for
+  // In a forked child nobody watches what a userfaultfd was for: ENOENT. A monitor that does watch
+  // would only be refused once more.
+  const bool kernel_grows_it = slot.growth == Growth::by_kernel || error == ENOENT;
+  if (error != 0 && kernel_grows_it && touch_by_kernel(address)) {
+    error = 0;
   }
   return error;
+}
+
+void commit_for_pthread_create() noexcept {
+  constexpr std::size_t ample = std::size_t{32} * 1024;
+  const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+  static_cast<void>(commit_ahead(here, here - ample));
 }
 
 }  // namespace growstack::handler

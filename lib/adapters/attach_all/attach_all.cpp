@@ -4,6 +4,7 @@
 #include "stacks/attached_start.hpp"
 
 #include <growstack/export.hpp>
+#include <growstack/handler/commit_ahead.hpp>
 
 #include <dlfcn.h>
 #include <pthread.h>
@@ -53,6 +54,7 @@ const int growstack_attach_all = 1;
 GROWSTACK_EXPORT int pthread_create(pthread_t* thread, const pthread_attr_t* attributes,
                                     void* (*start)(void*), void* argument) noexcept {
   auto* const real = next_pthread_create.get();
+  growstack::handler::commit_for_pthread_create();
   if (growstack::handler::starts_service_thread()) {
     return real(thread, attributes, start, argument);
   }
@@ -69,6 +71,7 @@ GROWSTACK_EXPORT int pthread_create(pthread_t* thread, const pthread_attr_t* att
 
 GROWSTACK_EXPORT int thrd_create(thrd_t* thread, thrd_start_t start, void* argument) {
   auto* const real = next_thrd_create.get();
+  growstack::handler::commit_for_pthread_create();
   auto made = AttachedStart<int>::make(start, argument);
   if (made == nullptr) {
     return thrd_nomem;

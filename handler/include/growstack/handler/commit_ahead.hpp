@@ -16,4 +16,9 @@ namespace growstack::handler {
 [[nodiscard]] GROWSTACK_EXPORT int commit_ahead(std::uintptr_t inside,
                                                 std::uintptr_t address) noexcept;
 
+/// Commits what the C library uses below the caller's frame while it creates a thread.
+/// pthread_create(3) blocks every signal meanwhile, so that a growth fault there would kill. If
+/// there is no such room, nothing happens. Any thread, signal handlers included.
+GROWSTACK_EXPORT void commit_for_pthread_create() noexcept;
+
 }  // namespace growstack::handler
