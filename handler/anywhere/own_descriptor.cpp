@@ -1,6 +1,10 @@
 #include "anywhere/own_descriptor.hpp"
 
+#include "anywhere/keep_errno.hpp"
+
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -22,7 +26,7 @@ void OwnDescriptor::forget() noexcept { number_plus_one_.store(0, std::memory_or
 
 void OwnDescriptor::close() noexcept {
   if (const int descriptor = verified(); descriptor >= 0) {
-    ::close(descriptor);
+    close_quietly(descriptor);
   }
   forget();
 }
@@ -34,6 +38,21 @@ int OwnDescriptor::verified() const noexcept {
                     found.st_dev == device_.load(std::memory_order_relaxed) &&
                     found.st_ino == inode_.load(std::memory_order_relaxed);
   return ours ? descriptor : -1;
+}
+
+int above_standard_streams(int descriptor) noexcept {
+  if (descriptor < 0 || descriptor > STDERR_FILENO) {
+    return descriptor;
+  }
+  const auto moved =
+      static_cast<int>(syscall(SYS_fcntl, descriptor, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
+  close_quietly(descriptor);
+  return moved;
+}
+
+void close_quietly(int descriptor) noexcept {
+  const KeepErrno keep_errno;
+  syscall(SYS_close, descriptor);
 }
 
 }  // namespace growstack::handler

@@ -39,4 +39,13 @@ class OwnDescriptor {
   std::atomic<ino_t> inode_{0};
 };
 
+/// Moves an open descriptor above 2 and returns its number, because a program that has closed its
+/// standard streams reads and writes them all the same. Bare system calls, signal handlers
+/// included. Returns -1 with errno, and has closed the descriptor, if there is no number left.
+[[nodiscard]] int above_standard_streams(int descriptor) noexcept;
+
+/// Closes a descriptor of ours by a bare system call, because close(2) of libc acts on a pending
+/// cancellation. Keeps errno. Signal handlers included.
+void close_quietly(int descriptor) noexcept;
+
 }  // namespace growstack::handler

@@ -1,15 +1,12 @@
-// A line of text that is put together without allocation or stdio, and written with one write(2).
-// Signal handlers included.
+// A line of text that is put together without allocation or stdio, and written at once. Signal
+// handlers included.
 #pragma once
 
-#include <poll.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+#include "anywhere/standard_error.hpp"
 
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <ctime>
 #include <string_view>
 
 namespace growstack::handler {
@@ -32,18 +29,11 @@ class RawLine {
     return digits(value, 16);
   }
 
-  /// Writes the line, with its newline, to standard error, and empties it. Returns false if
-  /// standard error does not take the line within a second, because a pipe that nobody empties must
-  /// not keep a process from dying. (A pipe that polls writable has room for a line.) Uses bare
-  /// system calls, because those of libc act on a cancellation that the thread has pending.
+  /// Writes the line, with its newline, to standard error, and empties it. Returns as
+  /// write_to_standard_error() does.
   [[nodiscard]] bool write_to_stderr() noexcept {
     text_[length_++] = '\n';
-    pollfd target{.fd = STDERR_FILENO, .events = POLLOUT, .revents = 0};
-    const timespec patience{.tv_sec = 1, .tv_nsec = 0};
-    // An error is no answer: poll(2) fails if RLIMIT_NOFILE is 0.
-    const bool would_block = syscall(SYS_ppoll, &target, 1, &patience, nullptr, 0) == 0;
-    const bool written = !would_block && syscall(SYS_write, STDERR_FILENO, text_.data(), length_) ==
-                                             static_cast<long>(length_);
+    const bool written = write_to_standard_error({text_.data(), length_});
     length_ = 0;
     return written;
   }

@@ -1,6 +1,6 @@
 #include "anywhere/userfault_open.hpp"
 
-#include "anywhere/keep_errno.hpp"
+#include "anywhere/own_descriptor.hpp"
 
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
@@ -30,7 +30,7 @@ int open_by_device() noexcept {
     return -1;
   }
   const int descriptor = ioctl(device, USERFAULTFD_IOC_NEW, O_CLOEXEC);
-  close_userfault(device);
+  close_quietly(device);
   return descriptor;
 }
 
@@ -73,7 +73,8 @@ int open_for_monitor() noexcept {
 }  // namespace
 
 int open_userfault(UserfaultKind kind) noexcept {
-  const int descriptor = kind == UserfaultKind::signal ? open_for_signals() : open_for_monitor();
+  const int descriptor = above_standard_streams(kind == UserfaultKind::signal ? open_for_signals()
+                                                                              : open_for_monitor());
   if (descriptor < 0) {
     return -1;
   }
@@ -81,15 +82,10 @@ int open_userfault(UserfaultKind kind) noexcept {
   api.api = UFFD_API;
   api.features = kind == UserfaultKind::signal ? UFFD_FEATURE_SIGBUS : 0;
   if (ioctl(descriptor, UFFDIO_API, &api) != 0) {
-    close_userfault(descriptor);
+    close_quietly(descriptor);
     return -1;
   }
   return descriptor;
-}
-
-void close_userfault(int userfault) noexcept {
-  const KeepErrno keep_errno;
-  syscall(SYS_close, userfault);  // close(2) of libc acts on a pending cancellation
 }
 
 bool serves_system_calls() noexcept {

@@ -9,7 +9,4 @@ namespace growstack::handler {
 /// Returns a new userfaultfd, ready for use, or -1 with errno.
 [[nodiscard]] int open_userfault(UserfaultKind kind) noexcept;
 
-/// Closes what open_userfault() returned. Keeps errno.
-void close_userfault(int userfault) noexcept;
-
 }  // namespace growstack::handler

@@ -20,6 +20,10 @@ namespace {
 std::atomic<std::uintptr_t> zeros{0};
 constexpr std::size_t zeros_size = std::size_t{256} * 1024;
 
+/// True once the monitor has made a page inaccessible. Written by the monitor; read by who fills. A
+/// fill that reads a stale value leaves a page inaccessible that was refused at the same moment.
+std::atomic<bool> refused_pages{false};
+
 std::size_t fill_once(int userfault, Filling with, std::uintptr_t begin,
                       std::size_t size) noexcept {
   return with == Filling::page_of_zeros
@@ -52,11 +56,13 @@ int fill_by_another(Filling with, std::uintptr_t begin, std::uintptr_t end) noex
     return EBADF;
   }
   const int error = fill(userfault, with, begin, end);
-  close_userfault(userfault);
+  close_quietly(userfault);
   return error;
 }
 
 }  // namespace
+
+void note_refused_page() noexcept { refused_pages.store(true, std::memory_order_relaxed); }
 
 int prepare_filling() noexcept {
   if (zeros.load(std::memory_order_relaxed) == 0) {
@@ -79,7 +85,14 @@ int fill_missing_pages(UserfaultKind kind, Filling with, std::uintptr_t begin,
   // monitor whose own table has an earlier one. The number may then be a userfaultfd of somebody
   // else's, for another process's memory.
   const int ours = userfault_of(kind).verified();
-  return ours >= 0 ? fill(ours, with, begin, end) : fill_by_another(with, begin, end);
+  const int error = ours >= 0 ? fill(ours, with, begin, end) : fill_by_another(with, begin, end);
+  const bool may_be_inaccessible =
+      kind == UserfaultKind::monitor && refused_pages.load(std::memory_order_relaxed);
+  if (error != 0 || !may_be_inaccessible) {
+    return error;
+  }
+  void* const memory = reinterpret_cast<void*>(begin);
+  return mprotect(memory, end - begin, PROT_READ | PROT_WRITE) == 0 ? 0 : errno;
 }
 
 }  // namespace growstack::handler

@@ -14,6 +14,10 @@ namespace growstack::handler {
   return fork_wiped()->userfaults[static_cast<std::size_t>(kind)];
 }
 
+/// Says that the monitor has made a page inaccessible, because it was refused the memory for it.
+/// From then on all that is filled for the monitor is made accessible. Any thread.
+void note_refused_page() noexcept;
+
 /// Maps what is copied from, unless it is there. Before the first userfaultfd is open, under the
 /// life-cycle lock. Returns 0 or an errno.
 [[nodiscard]] int prepare_filling() noexcept;

@@ -27,6 +27,9 @@ int commit_by_committer(const Range& range, SlotRecord& slot, Step step) noexcep
   if (range.committer == Committer::helper) {
     if (commit_by_helper(range, slot, step)) {
       tally.by_helper.add_one();
+      // Here and not in the helper: one that was left alone may come late, after a trim has raised
+      // the limit. Memory that is committed below the limit does no harm.
+      lower_limit(slot, step);
       return 0;
     }
     tally.helper_missing.add_one();

@@ -11,6 +11,7 @@
 
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -125,20 +126,21 @@ bool print_with_symbols() noexcept {
   if (shared == nullptr || shared->symbolizer_joinable.load(std::memory_order_acquire) == 0) {
     return false;  // there is no such thread: in a forked child
   }
-  constexpr auto requested = static_cast<std::uint32_t>(SymbolState::requested);
   std::atomic<std::uint32_t>& state = shared->symbol_state;
   std::uint32_t seen = state.load(std::memory_order_acquire);
+  std::uint32_t requested = 0;
   do {
-    if (static_cast<SymbolState>(seen) == SymbolState::ending) {
+    if (symbol_state_of(seen) == SymbolState::ending) {
       return false;
     }
+    requested = next_symbol_word(seen);
   } while (!state.compare_exchange_weak(seen, requested, std::memory_order_acq_rel));
   futex_wake(state);
   const auto deadline = std::chrono::steady_clock::now() + symbol_patience;
   while (std::chrono::steady_clock::now() < deadline) {
     seen = state.load(std::memory_order_acquire);
     if (seen != requested) {
-      return static_cast<SymbolState>(seen) == SymbolState::done;
+      return symbol_state_of(seen) == SymbolState::done;
     }
     futex_wait(state, requested, 100ms);
   }
@@ -164,9 +166,14 @@ void end_report(std::atomic<std::uint32_t>& reporter) noexcept {
   futex_wake(reporter);
 }
 
-/// Returns false if there is no such thread in any process: it may have been a vfork child's.
-bool exists(std::uint32_t thread) noexcept {
-  return syscall(SYS_tkill, thread, 0) == 0 || errno != ESRCH;
+/// Returns false if the thread is dead. It may have been a vfork child, for which we have not
+/// waited yet.
+bool is_alive(std::uint32_t thread) noexcept {
+  siginfo_t ended{};
+  const bool is_our_zombie =
+      syscall(SYS_waitid, P_PID, thread, &ended, WEXITED | WNOHANG | WNOWAIT, nullptr) == 0 &&
+      ended.si_pid != 0;
+  return !is_our_zombie && (syscall(SYS_tkill, thread, 0) == 0 || errno != ESRCH);
 }
 
 /// Becomes the thread that reports. If another one is, waits until it has finished and returns
@@ -180,7 +187,7 @@ bool take_reporter(std::atomic<std::uint32_t>& reporter) noexcept {
     if (std::chrono::steady_clock::now() >= deadline) {
       return false;
     }
-    if (!exists(other)) {
+    if (!is_alive(other)) {
       reporter.compare_exchange_strong(other, 0, std::memory_order_relaxed);
       continue;
     }

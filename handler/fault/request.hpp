@@ -1,7 +1,7 @@
 // The request of a faulting thread to the helper thread, at the other end of a pipe.
 //
-// The faulting thread writes a Request. The helper reads it, commits, lowers `limit`, and answers
-// in a Reply, whose word is a futex. One compare-and-swap on that word decides who has the request:
+// The faulting thread writes a Request. The helper reads it, commits, and answers in a Reply, whose
+// word is a futex. One compare-and-swap on that word decides who has the request:
 //
 //     pending --(helper)--> claimed --(helper)--> done, or returned if the memory was refused
 //     pending --(faulting thread, after reply_patience)--> returned
@@ -60,9 +60,9 @@ inline constinit OwnDescriptor request_pipe;
 /// EAGAIN if it is full, EPIPE if it has lost its reader. Signal handlers.
 [[nodiscard]] int send(const Request& request) noexcept;
 
-/// Has the helper commit `step` and waits until it has. Returns false if it did not, for whatever
-/// reason; then the caller must commit by itself. The caller holds the slot pinned. Signal
-/// handlers.
+/// Has the helper commit `step` and waits until it has. Does not lower the limit. Returns false if
+/// it did not, for whatever reason; then the caller must commit by itself. The caller holds the
+/// slot pinned. Signal handlers.
 [[nodiscard]] bool commit_by_helper(const Range& range, SlotRecord& slot, Step step) noexcept;
 
 /// Returns whether a helper that lives may still commit in the slot, of which nothing is pinned any

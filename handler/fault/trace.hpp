@@ -8,13 +8,25 @@
 
 namespace growstack::handler {
 
-/// The value of ForkWiped::symbol_state, a futex.
+/// What ForkWiped::symbol_state says, a futex. The word also holds the number of the request,
+/// because an answer may come when nobody waits for it any more.
 ///
 ///     parked, done, failed --(faulting thread)--> requested --(symbolizer)--> done or failed
 ///     any --(uninstall)--> ending --(install)--> parked
 ///
 /// All waits for the end of `requested` are bounded, and only the symbolizer ends it.
 enum class SymbolState : std::uint32_t { parked = 0, requested, done, failed, ending };
+
+constexpr std::uint32_t symbol_word(std::uint32_t request, SymbolState state) noexcept {
+  return request << 3U | static_cast<std::uint32_t>(state);
+}
+constexpr SymbolState symbol_state_of(std::uint32_t word) noexcept {
+  return static_cast<SymbolState>(word & 7U);
+}
+/// Returns the word of the request after the one in `word`.
+constexpr std::uint32_t next_symbol_word(std::uint32_t word) noexcept {
+  return symbol_word((word >> 3U) + 1, SymbolState::requested);
+}
 
 /// Frames of the one stack that is reported, innermost first: as many as fit from its inner end,
 /// where it overflowed, and from its outer end, where the recursion began. Written by the faulting

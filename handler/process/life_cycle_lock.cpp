@@ -7,6 +7,7 @@
 #include <growstack/handler/init_order.hpp>
 
 #include "anywhere/fork_wiped.hpp"
+#include "fault/request.hpp"
 #include "process/userfault.hpp"
 
 #include <pthread.h>
@@ -22,6 +23,7 @@ void in_parent() noexcept { mutex.unlock(); }
 
 void in_child() noexcept {
   note_forked_process();
+  request_pipe.close();  // the parent's helper is nothing to a child
   watch_in_child();
   mutex.unlock();
 }

@@ -9,6 +9,8 @@
 #include "threads/helper.hpp"
 
 #include <fcntl.h>
+#include <linux/kcmp.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -23,17 +25,28 @@ int open_request_pipe(int& read_end) noexcept {
   if (pipe2(ends, O_CLOEXEC) != 0) {
     return errno;
   }
-  int error = fcntl(ends[1], F_SETFL, O_NONBLOCK) == 0 ? 0 : errno;
+  int error = 0;
+  for (int& end : ends) {
+    end = above_standard_streams(end);
+    error = end < 0 ? errno : error;
+  }
   if (error == 0) {
-    error = request_pipe.set(ends[1]);
+    error = fcntl(ends[1], F_SETFL, O_NONBLOCK) == 0 ? request_pipe.set(ends[1]) : errno;
   }
   if (error != 0) {
-    close(ends[0]);
-    close(ends[1]);
+    for (const int end : ends) {
+      close_quietly(end);
+    }
     return error;
   }
   read_end = ends[0];
   return 0;
+}
+
+/// Returns whether the calling thread has another descriptor table than the process (unshare(2)).
+/// False if the kernel cannot tell.
+bool has_own_descriptor_table() noexcept {
+  return syscall(SYS_kcmp, getpid(), syscall(SYS_gettid), KCMP_FILES, 0, 0) > 0;
 }
 
 bool helper_is_reachable() noexcept {
@@ -51,6 +64,10 @@ int start_helper() noexcept {
   if (helper_is_reachable()) {
     return 0;
   }
+  // Such a thread commits by itself. What it closed, or never had, says nothing about the others.
+  if (the_helper.is_started() && has_own_descriptor_table()) {
+    return 0;
+  }
   // If there is a helper, the program closed its pipe. The helper sees end-of-file, unless a forked
   // child has the write end as well.
   the_helper.abandon();
@@ -60,7 +77,7 @@ int start_helper() noexcept {
     return error;
   }
   const int error = the_helper.start(read_end);
-  close(read_end);  // the helper has its own
+  close_quietly(read_end);  // the helper has its own
   if (error != 0) {
     request_pipe.close();
   }

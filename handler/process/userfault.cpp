@@ -23,11 +23,20 @@ ServiceThread& thread_of(UserfaultKind kind) noexcept {
   return kind == UserfaultKind::signal ? static_cast<ServiceThread&>(the_keeper) : the_monitor;
 }
 
+/// The userfaultfds as a fork leaves them, for the child to close: with its parent's it could fill
+/// its parent's memory. Under the life-cycle lock.
+constinit OwnDescriptor open_at_fork[2];
+
 /// What UserfaultKind::signal watches, so that a forked child can watch it anew. Under the
 /// life-cycle lock. The kernel fills in a child what is missing here for want of memory.
 AddressSet& watched_by_signal() {
   static auto& all = *new AddressSet;  // never destroyed: stacks with static storage may outlive it
   return all;
+}
+
+[[nodiscard]] int remember(UserfaultKind kind, int userfault) noexcept {
+  const int error = userfault_of(kind).set(userfault);
+  return error == 0 ? open_at_fork[static_cast<std::size_t>(kind)].set(userfault) : error;
 }
 
 void watch_again(int userfault) noexcept {
@@ -36,11 +45,9 @@ void watch_again(int userfault) noexcept {
   }
 }
 
-}  // namespace
-
-int start_userfault(UserfaultKind kind, bool& is_refused) noexcept {
+/// Under the life-cycle lock. Otherwise as start_userfault().
+int start_under_lock(UserfaultKind kind, bool& is_refused) noexcept {
   is_refused = false;
-  const LifeCycleLock lock;
   if (fork_wiped() == nullptr) {
     return ENXIO;  // install() comes first
   }
@@ -67,21 +74,33 @@ int start_userfault(UserfaultKind kind, bool& is_refused) noexcept {
     if (kind == UserfaultKind::signal) {
       watch_again(userfault);
     }
-    error = ours.set(userfault);
+    error = remember(kind, userfault);
   }
   if (error != 0) {
     thread.end();
     if (found < 0) {
-      close_userfault(userfault);
+      close_quietly(userfault);
     }
   }
   return error;
 }
 
+}  // namespace
+
+int start_userfault(UserfaultKind kind, bool& is_refused) noexcept {
+  const LifeCycleLock lock;
+  return start_under_lock(kind, is_refused);
+}
+
 int watch_missing_pages(UserfaultKind kind, std::uintptr_t begin, std::size_t size) noexcept {
   const LifeCycleLock lock;
-  const int userfault = fork_wiped() == nullptr ? -1 : userfault_of(kind).number();
-  if (const int error = register_missing(userfault, begin, size); error != 0) {
+  bool is_refused = false;
+  // Anew, if the program has closed our descriptor since the last time.
+  int error = start_under_lock(kind, is_refused);
+  if (error == 0) {
+    error = register_missing(userfault_of(kind).number(), begin, size);
+  }
+  if (error != 0) {
     return error;
   }
   if (kind == UserfaultKind::signal) {
@@ -115,6 +134,9 @@ void prepare_to_watch_in_child() noexcept { static_cast<void>(watched_by_signal(
 // until the child makes a stack, because most children exec soon. If none can be had, the kernel
 // fills, and guard markers are the guard if the kernel has those.
 void watch_in_child() noexcept {
+  for (OwnDescriptor& parents : open_at_fork) {
+    parents.close();
+  }
   if (fork_wiped() == nullptr || watched_by_signal().all().empty()) {
     return;
   }
@@ -123,8 +145,8 @@ void watch_in_child() noexcept {
     return;
   }
   watch_again(userfault);
-  if (userfault_of(UserfaultKind::signal).set(userfault) != 0) {
-    close_userfault(userfault);
+  if (remember(UserfaultKind::signal, userfault) != 0) {
+    close_quietly(userfault);
   }
 }
 

@@ -31,9 +31,6 @@ void serve(const Request& request, std::uint32_t self) noexcept {
   // From here on the faulting thread waits, and its pin keeps slot and range. If it waits no more,
   // whoever retires the slot waits for us.
   const int error = request.range->operations->commit(*request.range, *request.slot, request.step);
-  if (error == 0) {
-    lower_limit(*request.slot, request.step);
-  }
   expected = word(ReplyState::claimed);
   const ReplyState answer = error == 0 ? ReplyState::done : ReplyState::returned;
   if (reply.word.compare_exchange_strong(expected, word(answer), std::memory_order_acq_rel)) {

@@ -1,4 +1,5 @@
-// The helper thread: the other end of the pipe. It commits and answers. It never touches a page of
+// The helper thread: the other end of the pipe. It commits and answers. It writes nothing that
+// belongs to a stack: the limit is the faulting thread's to lower. It never touches a page of
 // any stack, allocates nothing, and shares no descriptor with the program.
 #pragma once
 

@@ -7,6 +7,7 @@
 #include "anywhere/raw_line.hpp"
 #include "anywhere/userfault_calls.hpp"
 #include "fault/counters.hpp"
+#include "fault/fill_missing_pages.hpp"
 #include "fault/grow.hpp"
 
 #include <linux/userfaultfd.h>
@@ -36,6 +37,7 @@ int fill_for(const Range& range, SlotRecord& slot, std::uintptr_t address) noexc
 /// nothing but another page, one that may not be touched. The touch is then tried again and raises
 /// SIGSEGV.
 void refuse(std::uintptr_t page) noexcept {
+  note_refused_page();
   if (mprotect(reinterpret_cast<void*>(page), page_size(), PROT_NONE) != 0) {
     RawLine line;
     line << "growstack: a stack could not grow, and its thread could not be told (no memory, or "

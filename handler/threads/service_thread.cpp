@@ -1,7 +1,9 @@
 #include "threads/service_thread.hpp"
 
+#include <growstack/handler/commit_ahead.hpp>
 #include <growstack/handler/handler.hpp>
 
+#include "anywhere/futex.hpp"
 #include "anywhere/processors.hpp"
 
 #include <linux/close_range.h>
@@ -10,6 +12,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstddef>
 #include <ctime>
@@ -27,7 +30,9 @@ void schedule_as_usual() noexcept {
     const sched_param priority{.sched_priority = 0};
     sched_setscheduler(0, SCHED_OTHER, &priority);
   }
-  if (CPU_COUNT(&processors_at_start()) != 0) {
+  cpu_set_t now;
+  if (CPU_COUNT(&processors_at_start()) != 0 &&
+      (sched_getaffinity(0, sizeof now, &now) != 0 || !CPU_EQUAL(&now, &processors_at_start()))) {
     sched_setaffinity(0, sizeof(cpu_set_t), &processors_at_start());
   }
 }
@@ -47,6 +52,7 @@ int keep_descriptor_only(int kept) noexcept {
 bool starts_service_thread() noexcept { return starting; }
 
 int ServiceThread::create() noexcept {
+  commit_for_pthread_create();
   pthread_attr_t attributes;
   if (const int error = pthread_attr_init(&attributes); error != 0) {
     return error;
@@ -85,14 +91,28 @@ int ServiceThread::start(int descriptor) noexcept {
     return error;
   }
   if (descriptor != no_descriptor) {  // otherwise nothing can fail any more
-    result_.wait(pending, std::memory_order_acquire);
-    if (const int error = result_.load(std::memory_order_acquire); error != 0) {
-      pthread_join(thread_, nullptr);
+    if (const int error = wait_for_result(); error != 0) {
       return error;
     }
   }
   (fork_wiped()->*joinable_).store(1, std::memory_order_release);
   return 0;
+}
+
+/// Returns what became of the new thread, which is joined unless that is 0. A filter on system
+/// calls may end one thread alone, and without a word: EPERM.
+int ServiceThread::wait_for_result() noexcept {
+  using namespace std::chrono_literals;
+  while (result_.load(std::memory_order_acquire) == pending) {
+    if (futex_wait(result_, pending, 100ms) && pthread_tryjoin_np(thread_, nullptr) == 0) {
+      return EPERM;
+    }
+  }
+  const auto error = static_cast<int>(result_.load(std::memory_order_acquire));
+  if (error != 0) {
+    pthread_join(thread_, nullptr);
+  }
+  return error;
 }
 
 void* ServiceThread::body(void* self) noexcept {
@@ -105,8 +125,8 @@ void* ServiceThread::body(void* self) noexcept {
     thread.settle();
   }
   // From here on the object may belong to another thread, if this one is abandoned.
-  thread.result_.store(error, std::memory_order_release);
-  thread.result_.notify_one();
+  thread.result_.store(static_cast<std::uint32_t>(error), std::memory_order_release);
+  futex_wake(thread.result_);
   if (error == 0) {
     thread.run(descriptor);
     if (descriptor != no_descriptor) {
@@ -131,6 +151,9 @@ bool ServiceThread::claim() noexcept {
 void ServiceThread::end() noexcept {
   if (!claim()) {
     return;
+  }
+  if (pthread_tryjoin_np(thread_, nullptr) == 0) {
+    return;  // a filter on system calls has ended it
   }
   timespec deadline{};
   clock_gettime(CLOCK_MONOTONIC, &deadline);

@@ -64,6 +64,7 @@ class ServiceThread {
 
   static void* body(void* self) noexcept;
   [[nodiscard]] int create() noexcept;
+  [[nodiscard]] int wait_for_result() noexcept;
   [[nodiscard]] bool claim() noexcept;
 
   const char* name_;
@@ -73,8 +74,8 @@ class ServiceThread {
   // out. It has static storage, because the new thread may still be about to wake us when we have
   // seen its answer.
   int descriptor_ = no_descriptor;
-  static constexpr int pending = -1;
-  std::atomic<int> result_{pending};
+  static constexpr std::uint32_t pending = UINT32_MAX;
+  std::atomic<std::uint32_t> result_{pending};  ///< a futex
 };
 
 }  // namespace growstack::handler

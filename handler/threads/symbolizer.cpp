@@ -9,8 +9,9 @@
 #include <boost/stacktrace.hpp>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
-#include <cstdio>
+#include <cstddef>
 #include <span>
 #include <sstream>
 #include <string>
@@ -20,8 +21,19 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// Prints a line. A write that fails has no cure here.
-void say(const std::string& line) { static_cast<void>(std::fputs((line + "\n").c_str(), stderr)); }
+/// Prints a line, however long standard error takes for it. Not by stdio: the program may have
+/// buffered it, and a buffer dies with the process. A write that fails has no cure here.
+void say(const std::string& line) {
+  const std::string whole = line + "\n";
+  std::size_t written = 0;
+  while (written < whole.size()) {
+    const ssize_t more = write(STDERR_FILENO, whole.data() + written, whole.size() - written);
+    if (more <= 0 && errno != EINTR) {
+      return;
+    }
+    written += more > 0 ? static_cast<std::size_t>(more) : 0;
+  }
+}
 
 /// Returns "12,345".
 std::string with_thousands(std::size_t number) {
@@ -108,8 +120,9 @@ SymbolState try_to_print_trace() noexcept {
 constinit Symbolizer the_symbolizer;
 
 int Symbolizer::prepare(int /*descriptor*/) noexcept {
-  fork_wiped()->symbol_state.store(static_cast<std::uint32_t>(SymbolState::parked),
-                                   std::memory_order_relaxed);
+  std::atomic<std::uint32_t>& state = fork_wiped()->symbol_state;
+  const std::uint32_t last = state.load(std::memory_order_relaxed) >> 3U;
+  state.store(symbol_word(last, SymbolState::parked), std::memory_order_relaxed);
   return 0;
 }
 
@@ -122,11 +135,11 @@ void Symbolizer::run(int /*descriptor*/) noexcept {
   // wrote to.
   while (current.load(std::memory_order_relaxed) == self) {
     std::uint32_t seen = state.load(std::memory_order_acquire);
-    switch (static_cast<SymbolState>(seen)) {
+    switch (symbol_state_of(seen)) {
       case SymbolState::ending:
         return;
       case SymbolState::requested: {
-        const auto result = static_cast<std::uint32_t>(try_to_print_trace());
+        const std::uint32_t result = symbol_word(seen >> 3U, try_to_print_trace());
         if (current.load(std::memory_order_relaxed) == self &&
             state.compare_exchange_strong(seen, result, std::memory_order_acq_rel)) {
           futex_wake(state);
@@ -141,7 +154,8 @@ void Symbolizer::run(int /*descriptor*/) noexcept {
 
 bool Symbolizer::ask_to_end() noexcept {
   std::atomic<std::uint32_t>& state = fork_wiped()->symbol_state;
-  state.store(static_cast<std::uint32_t>(SymbolState::ending), std::memory_order_release);
+  state.store(symbol_word(state.load(std::memory_order_relaxed) >> 3U, SymbolState::ending),
+              std::memory_order_release);
   futex_wake(state);
   return true;
 }

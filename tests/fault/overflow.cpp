@@ -18,11 +18,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <csetjmp>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <latch>
+#include <new>
 #include <string>
 #include <thread>
 #include <vector>
@@ -218,12 +220,29 @@ TEST_CASE("the whole reserve can be used, and a touch of the floor itself is no 
 
 // ---- what must not get in the way ---------------------------------------------------------------
 
+namespace {
+std::atomic<bool> allocator_is_locked{false};
+}
+
+// Every allocation of this program comes here, also those of the symbolizer.
+[[gnu::noinline]] void* operator new(std::size_t size) {
+  while (allocator_is_locked) {
+    usleep(1000);
+  }
+  void* const memory = std::malloc(size);
+  if (memory == nullptr) {
+    throw std::bad_alloc();
+  }
+  return memory;
+}
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+
 GROWSTACK_SCENARIO("allocator locked") {
   no_core();
-  // Stands for an overflow inside malloc, which holds the allocator's lock. A test cannot hold that
-  // lock, but it can hold the lock of standard error, which the symbolizer needs as well.
+  // Stands for an overflow inside malloc, which holds the allocator's lock.
   call(doomed(), [] {
-    flockfile(stderr);
+    allocator_is_locked = true;
     begins_runaway();
   });
   return 0;

@@ -145,8 +145,8 @@ struct Range {
   std::atomic<std::size_t> slot_size{0};      ///< bytes
   /// Of slot_size in pages, so that the number of a slot costs one multiplication and one shift.
   std::atomic<std::uint64_t> reciprocal{0};
-  std::atomic<unsigned> reciprocal_shift{0};
-  std::atomic<std::uint32_t> slot_count{0};  ///< as many slots as there is room for
+  std::atomic<unsigned> reciprocal_shift{0};  ///< by which the product is shifted right
+  std::atomic<std::uint32_t> slot_count{0};   ///< as many slots as there is room for
 
   // Constant from the moment a slot is published to the moment the last one is retired.
   const Operations* operations = nullptr;    ///< the owner's
