@@ -22,7 +22,9 @@
 //     rt_tgsigqueueinfo, gettid          forwarding               bare system calls
 //     sigpending, clock_gettime          report                   listed
 //     ppoll, write, prctl, gettid,       report                   bare system calls
-//       tkill, futex, rt_sigtimedwait
+//       tkill, waitid, futex, ioctl,
+//       openat, close, nanosleep,
+//       rt_sigtimedwait
 //     the unwinder                       report                   only when nothing can be lost any
 //                                                                 more; warmed up beforehand; since
 //                                                                 glibc 2.35 it finds objects
