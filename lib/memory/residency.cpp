@@ -118,7 +118,9 @@ void scan_by_mincore(std::uintptr_t begin, std::size_t size, Visit visit) noexce
         break;
       }
       const auto last = std::find_if_not(first, end, is_there);
-      const auto address_of = [&](auto place) { return at + (place - flags.begin()) * page; };
+      const auto address_of = [&](auto place) {
+        return at + static_cast<std::size_t>(place - flags.begin()) * page;
+      };
       if (!visit(PageRun{address_of(first), address_of(last)})) {
         return;
       }
