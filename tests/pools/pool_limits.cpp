@@ -183,7 +183,7 @@ POOLS_WHERE(
       options.policy.initial_commit = initial_commit;
       options.policy.huge_from = huge_from;
       const std::size_t of_one = StackPool(options).acquire().committed();
-      for (const std::size_t half_stacks : {21, 25, 33, 40, 99}) {
+      for (const std::size_t half_stacks : {21U, 25U, 33U, 40U, 99U}) {
         CAPTURE(half_stacks);
         options.budget = half_stacks * (of_one / 2);
         StackPool pool(options);
