@@ -13,9 +13,11 @@
 
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <array>
@@ -26,6 +28,7 @@
 #include <csetjmp>
 #include <csignal>
 #include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -399,6 +402,117 @@ GROWSTACK_SCENARIO("report into a full pipe") {
 
 TEST_CASE("if standard error is a pipe that is full and stays full, the process still dies") {
   CHECK(run_scenario("report into a full pipe").exit_code == 7);
+}
+
+namespace {
+
+/// A terminal that nobody reads, unless the test does.
+class Terminal {
+ public:
+  Terminal() : other_end_(posix_openpt(O_RDWR | O_NOCTTY)) {
+    std::array<char, 64> path{};
+    const bool there = other_end_ >= 0 && grantpt(other_end_) == 0 && unlockpt(other_end_) == 0 &&
+                       ptsname_r(other_end_, path.data(), path.size()) == 0;
+    if (there) {
+      waiting_ = open(path.data(), O_WRONLY | O_NOCTTY);
+      impatient_ = open(path.data(), O_WRONLY | O_NOCTTY | O_NONBLOCK);
+    }
+  }
+
+  [[nodiscard]] bool is_there() const { return waiting_ >= 0 && impatient_ >= 0; }
+  /// Returns the descriptor of the terminal by which a write waits for room.
+  [[nodiscard]] int descriptor() const { return waiting_; }
+
+  [[nodiscard]] bool polls_writable() const {
+    pollfd target{.fd = waiting_, .events = POLLOUT, .revents = 0};
+    return poll(&target, 1, 0) == 1;
+  }
+
+  /// Writes so many letters, or fewer if there is no room for more. Returns how many.
+  [[nodiscard]] std::size_t write_letters(std::size_t most) const {
+    std::size_t written = 0;
+    // Room appears for some time, because the kernel hands over what was written.
+    for (int refusals = 0; refusals < 5 && written < most;) {
+      if (write(impatient_, "-", 1) == 1) {
+        ++written;
+        refusals = 0;
+      } else {
+        ++refusals;
+        usleep(20'000);
+      }
+    }
+    return written;
+  }
+
+  /// Reads at the other end until the terminal polls writable.
+  void make_room() const {
+    std::array<char, 64> letters{};
+    while (!polls_writable() && read(other_end_, letters.data(), letters.size()) > 0) {
+      usleep(20'000);
+    }
+    usleep(100'000);
+  }
+
+ private:
+  int other_end_;
+  int waiting_ = -1;
+  int impatient_ = -1;
+};
+
+/// Overflows in a child whose standard error is the terminal. Returns as signal_of_child() does.
+int signal_of_overflow_to(const Terminal& terminal) {
+  return signal_of_child(
+      [&] {
+        no_core();
+        dup2(terminal.descriptor(), STDERR_FILENO);
+        call(doomed, [] { recurse(std::size_t{1} << 30); });
+      },
+      std::chrono::seconds(30));
+}
+
+void check_death_with(const char* scenario) {
+  const Ended ended = run_scenario(scenario);
+  if (ended.exit_code == 8) {
+    return skip("there is no terminal, or the kernel gives it room for whole lines only");
+  }
+  CHECK(ended.exit_code == 7);
+}
+
+}  // namespace
+
+GROWSTACK_SCENARIO("report to a stopped terminal") {
+  const Terminal terminal;
+  if (!terminal.is_there() || tcflow(terminal.descriptor(), TCOOFF) != 0) {
+    return 8;
+  }
+  return signal_of_overflow_to(terminal) == SIGSEGV ? 7 : 1;
+}
+
+TEST_CASE("if standard error is a terminal that somebody has stopped, the process still dies") {
+  check_death_with("report to a stopped terminal");
+}
+
+GROWSTACK_SCENARIO("report to a terminal with little room") {
+  const Terminal terminal;
+  if (!terminal.is_there()) {
+    return 8;
+  }
+  static_cast<void>(terminal.write_letters(SIZE_MAX));
+  terminal.make_room();
+  const std::size_t room = terminal.write_letters(SIZE_MAX);
+  constexpr std::size_t few = 20;
+  terminal.make_room();
+  if (room <= few || terminal.write_letters(room - few) != room - few ||
+      !terminal.polls_writable()) {
+    return 8;
+  }
+  return signal_of_overflow_to(terminal) == SIGSEGV ? 7 : 1;
+}
+
+TEST_CASE(
+    "if standard error is a terminal that has room for a few letters and says that it takes more, "
+    "the process still dies") {
+  check_death_with("report to a terminal with little room");
 }
 
 namespace {

@@ -2,6 +2,7 @@
 // itself, and nothing is left behind.
 #include <doctest/doctest.h>
 
+#include <growstack/growstack.hpp>
 #include <growstack/handler/classify.hpp>
 #include <growstack/handler/handler.hpp>
 #include <growstack/handler/pages.hpp>
@@ -9,18 +10,24 @@
 
 #include "anywhere/fork_wiped.hpp"
 #include "fault/request.hpp"
+#include "support/forked.hpp"
 #include "support/one_slot.hpp"
 #include "support/scenario.hpp"
+#include "support/system_call_filter.hpp"
 
 #include <pthread.h>
 #include <sched.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
 #include <cstdint>
+#include <cstdio>
+#include <string>
 #include <string_view>
 #include <thread>
 
@@ -29,7 +36,7 @@ using namespace growstack::testing;
 
 namespace {
 
-enum class HelperDoes { its_work, refuse, wait, wait_and_die, die };
+enum class HelperDoes { its_work, refuse, wait, commit_and_wait, wait_and_die, die };
 
 /// What the helper shall do with the next request, and what it did.
 std::atomic<HelperDoes> wanted{HelperDoes::its_work};
@@ -57,6 +64,11 @@ int commit_as_wanted(const Range&, const SlotRecord&, Step step) noexcept {
       helper_waits = true;
       helper_may_go_on.wait(false);
       break;
+    case HelperDoes::commit_and_wait: {
+      const int error = make_writable(step);
+      helper_may_go_on.wait(false);
+      return error;
+    }
     case HelperDoes::wait_and_die:
       helper_may_go_on.wait(false);
       [[fallthrough]];
@@ -172,6 +184,31 @@ TEST_CASE("a helper that dies with a request that was left to it does not keep t
   CHECK(run_scenario("the helper hangs after its claim, then dies").exit_code == 7);
 }
 
+GROWSTACK_SCENARIO("the helper goes on after a trim") {
+  const OneSlot slot(operations, Committer::helper);
+  const std::uintptr_t before = slot.limit();
+  wanted = HelperDoes::commit_and_wait;
+  const bool served = helper_serves(slot);
+  const bool is_left = fork_wiped()->requests_left == 1;
+  // As the owner of the stack trims it.
+  slot.slot().limit = before;
+  void* const trimmed = reinterpret_cast<void*>(before - 3 * page_size());
+  require(mprotect(trimmed, 3 * page_size(), PROT_NONE) == 0, "mprotect");
+  wanted = HelperDoes::its_work;
+  helper_may_go_on = true;
+  helper_may_go_on.notify_all();
+  alarm(20);  // a hang must not outlive the test
+  while (fork_wiped()->requests_left != 0) {
+    usleep(1000);
+  }
+  const bool stays = slot.limit() == before;
+  return !served && is_left && stays && helper_serves(slot) ? 7 : 1;
+}
+
+TEST_CASE("a helper that comes late does not claim memory that a trim has taken away meanwhile") {
+  CHECK(run_scenario("the helper goes on after a trim").exit_code == 7);
+}
+
 GROWSTACK_SCENARIO("another helper starts while a thread waits for a dead one") {
   const OneSlot slot(operations, Committer::helper);
   const OneSlot other(operations, Committer::helper);
@@ -276,4 +313,56 @@ GROWSTACK_SCENARIO("a SIGPIPE of the program's is pending") {
 
 TEST_CASE("a SIGPIPE that was pending before a fault still is after it") {
   CHECK(run_scenario("a SIGPIPE of the program's is pending").exit_code == 7);
+}
+
+// ---- filters that end a thread ------------------------------------------------------------------
+
+namespace {
+
+/// Makes the first stack of a process in which a filter ends the thread that makes a system call.
+/// Returns 7 if it is there, or if not, says why; and if the process can then clean up, and fork.
+int make_stack_where_threads_end(growstack::Strategy strategy, long system_call) {
+  no_core();
+  SystemCallFilter filter;
+  filter.add(SCMP_ACT_KILL_THREAD, system_call);
+  filter.install();
+  const std::string message =
+      error_of([&] { const growstack::Stack stack({.strategy = strategy}); });
+  const bool says_why = message.empty() || message.starts_with("growstack: ");
+  const int child = end_of_child([] { return 7; });
+  return says_why && child == 7 && uninstall() == 0 ? 7 : 1;
+}
+
+}  // namespace
+
+GROWSTACK_SCENARIO("a filter ends threads") {
+  using enum growstack::Strategy;
+  bool good = true;
+  for (const growstack::Strategy strategy :
+       {pipe_helper, in_handler, userfault, userfault_signal}) {
+    for (const long system_call : {SYS_close_range, SYS_sched_setaffinity, SYS_sched_getscheduler,
+                                   SYS_sched_setattr, SYS_sched_getattr}) {
+      const int end =
+          end_of_child([&] { return make_stack_where_threads_end(strategy, system_call); });
+      if (end == no_filters) {
+        return no_filters;
+      }
+      if (end != 7) {
+        good = false;
+        std::printf("%s, system call %ld: %d\n", name(strategy).data(), system_call, end);
+      }
+    }
+  }
+  return good ? 7 : 1;
+}
+
+TEST_CASE(
+    "if a filter ends a new thread of ours, the first stack is made without it or says why not, "
+    "and nothing hangs") {
+  const Ended ended = run_scenario("a filter ends threads", std::chrono::minutes(10));
+  if (ended.exit_code == no_filters) {
+    return skip("seccomp filters are not available");
+  }
+  CAPTURE(ended.out);
+  CHECK(ended.exit_code == 7);
 }

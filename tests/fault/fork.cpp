@@ -15,9 +15,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <csignal>
 #include <cstdlib>
+#include <set>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -227,4 +230,85 @@ GROWSTACK_SCENARIO("daemon") {
 
 TEST_CASE("a daemon that forks twice and closes everything keeps its stacks") {
   CHECK(run_scenario("daemon").exit_code == 7);
+}
+
+namespace {
+
+/// Returns what the descriptors of this process stand for, as far as it is of this kind.
+std::multiset<std::string> open_files(const std::string& kind) {
+  std::multiset<std::string> found;
+  for (int descriptor = 0; descriptor < 100; ++descriptor) {
+    std::array<char, 64> target{};
+    const std::string link = "/proc/self/fd/" + std::to_string(descriptor);
+    if (readlink(link.c_str(), target.data(), target.size() - 1) > 0 &&
+        std::string(target.data()).starts_with(kind)) {
+      found.insert(target.data());
+    }
+  }
+  return found;
+}
+
+std::vector<Strategy> strategies_with_descriptors() {
+  std::vector<Strategy> all{Strategy::pipe_helper};
+  for (const Strategy strategy : {Strategy::userfault_signal, Strategy::userfault}) {
+    if (supported(strategy)) {
+      all.push_back(strategy);
+    }
+  }
+  return all;
+}
+
+/// Makes stacks that need descriptors, and forks, and so does the child, until there were so many
+/// generations. Returns 7 if no child has a descriptor of its parent's.
+int generations_are_apart(int more, const std::multiset<std::string>& pipes_of_the_program) {
+  std::vector<Stack> stacks;
+  for (const Strategy strategy : strategies_with_descriptors()) {
+    stacks.emplace_back(StackOptions{.reserve = MiB, .strategy = strategy});
+    call(stacks.back(), [] { recurse(2000); });
+  }
+  if (more == 0) {
+    return 7;
+  }
+  return exit_code_of_child([&] {
+    // What userfault_signal watches, a child watches by one of its own.
+    const std::size_t of_its_own = supported(Strategy::userfault_signal) ? 1 : 0;
+    if (open_files("pipe:") != pipes_of_the_program) {
+      return 1;
+    }
+    if (open_files("anon_inode:[userfaultfd]").size() != of_its_own) {
+      return 2;
+    }
+    return generations_are_apart(more - 1, pipes_of_the_program);
+  });
+}
+
+}  // namespace
+
+GROWSTACK_SCENARIO("three generations") { return generations_are_apart(3, open_files("pipe:")); }
+
+TEST_CASE("a forked child has neither the request pipe of its parent nor its userfaultfds") {
+  CHECK(run_scenario("three generations").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("three generations without stacks of their own") {
+  const std::multiset<std::string> pipes = open_files("pipe:");
+  std::vector<Stack> stacks;
+  for (const Strategy strategy : strategies_with_descriptors()) {
+    stacks.emplace_back(StackOptions{.reserve = MiB, .strategy = strategy});
+  }
+  const std::size_t most = supported(Strategy::userfault_signal) ? 1 : 0;
+  const auto is_apart = [&] {
+    return open_files("pipe:") == pipes && open_files("anon_inode:[userfaultfd]").size() == most;
+  };
+  return exit_code_of_child([&] {
+    const bool child = is_apart();
+    return exit_code_of_child([&] {
+      const bool grandchild = is_apart();
+      return exit_code_of_child([&] { return child && grandchild && is_apart() ? 7 : 1; });
+    });
+  });
+}
+
+TEST_CASE("descriptors do not pile up in a process that forks and lets its child go on") {
+  CHECK(run_scenario("three generations without stacks of their own").exit_code == 7);
 }

@@ -20,6 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <csetjmp>
 #include <csignal>
@@ -224,6 +225,27 @@ TEST_CASE(
   check_silent_crash(run_scenario("fault while ignored"));
 }
 
+GROWSTACK_SCENARIO("told of bad memory while ignored") {
+  no_core();
+  signal(SIGBUS, SIG_IGN);
+  if (handler::install(SIGBUS) != 0) {
+    return 1;
+  }
+  siginfo_t info{};
+  info.si_signo = SIGBUS;
+  info.si_code = BUS_MCEERR_AO;
+  info.si_addr = const_cast<char*>(wild(handler::page_size()));
+  const bool told =
+      syscall(SYS_rt_tgsigqueueinfo, getpid(), syscall(SYS_gettid), SIGBUS, &info) == 0;
+  return told ? 7 : 2;
+}
+
+TEST_CASE(
+    "a program that ignores SIGBUS still ignores the word that memory, which it may never touch, "
+    "is bad") {
+  CHECK(run_scenario("told of bad memory while ignored").exit_code == 7);
+}
+
 GROWSTACK_SCENARIO("queued value reaches an earlier handler") {
   const struct sigaction theirs = handler_action([](int, siginfo_t* info, void*) {
     _exit(info->si_code == SI_QUEUE && info->si_pid == getpid() ? info->si_value.sival_int : 1);
@@ -329,6 +351,57 @@ TEST_CASE("a one-shot handler (SA_RESETHAND) is called once, then the default ki
   const Ended ended = run_scenario("one-shot handler");
   CHECK(ended.signal == SIGSEGV);
   CHECK(ended.out == "once\n");
+}
+
+namespace {
+
+std::atomic<int> calls_of_one_shot{0};
+
+/// Installs a one-shot handler, and ours after it. Two threads then fault at the same time. Returns
+/// 22 if both were handled, and dies of SIGSEGV or returns 11 otherwise.
+int fault_twice_at_once() {
+  no_core();
+  const struct sigaction theirs = handler_action(
+      [](int, siginfo_t*, void*) {
+        if (++calls_of_one_shot == 2) {
+          _exit(22);
+        }
+        usleep(30'000);  // the other thread's turn
+        _exit(11);
+      },
+      static_cast<int>(SA_RESETHAND));
+  sigaction(SIGSEGV, &theirs, nullptr);
+  require(handler::install() == 0, "install");
+  std::atomic<int> waiting{2};
+  const auto fault = [&] {
+    --waiting;
+    while (waiting != 0) {
+    }
+    *wild(16) = 1;
+  };
+  std::thread other(fault);
+  fault();
+  other.join();
+  return 1;
+}
+
+}  // namespace
+
+GROWSTACK_SCENARIO("one-shot handler of two threads") {
+  for (int round = 0; round < 500; ++round) {
+    const int end = end_of_child(fault_twice_at_once);
+    if (end != 11 && end != killed_by(SIGSEGV)) {
+      std::printf("%d in round %d\n", end, round);
+      return 1;
+    }
+  }
+  return 7;
+}
+
+TEST_CASE("a one-shot handler is called once although two threads fault at the same time") {
+  const Ended ended = run_scenario("one-shot handler of two threads");
+  CAPTURE(ended.out);
+  CHECK(ended.exit_code == 7);
 }
 
 GROWSTACK_SCENARIO("earlier handler jumps out") {
@@ -602,4 +675,17 @@ GROWSTACK_SCENARIO("sent where the action cannot be changed") {
 
 TEST_CASE("a SIGSEGV that is sent kills although a filter forbids to restore the default action") {
   check_silent_crash(run_scenario("sent where the action cannot be changed"));
+}
+
+GROWSTACK_SCENARIO("sent where no signal can be queued") {
+  no_core();
+  Stack stack(small);
+  InjectedError injected = InjectedError::for_good();
+  injected.refuse(SYS_rt_tgsigqueueinfo, EPERM);
+  kill(getpid(), SIGSEGV);
+  return 1;
+}
+
+TEST_CASE("a SIGSEGV that is sent kills although a filter forbids to send it again") {
+  check_silent_crash(run_scenario("sent where no signal can be queued"));
 }

@@ -8,15 +8,19 @@
 #include "support/limits.hpp"
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
+#include "support/smaps.hpp"
 #include "support/units.hpp"
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/kcmp.h>
 #include <sched.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <barrier>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
@@ -406,6 +410,52 @@ GROWSTACK_SCENARIO("idle") {
 
 TEST_CASE("while nothing faults, neither helper nor symbolizer ever wakes up") {
   CHECK(run_scenario("idle").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("two descriptor tables in turn") {
+  if (syscall(SYS_kcmp, getpid(), getpid(), KCMP_FILES, 0, 0) != 0) {
+    return 8;
+  }
+  constexpr int rounds = 10;
+  std::barrier turn(2);
+  bool has_own_table = false;
+  std::thread other([&] {
+    has_own_table = unshare(CLONE_FILES) == 0;
+    for (int round = 0; round < rounds; ++round) {
+      { const Stack stack(options); }
+      turn.arrive_and_wait();
+      turn.arrive_and_wait();
+    }
+    turn.arrive_and_wait();
+  });
+  std::size_t at_first = 0;
+  for (int round = 0; round < rounds; ++round) {
+    turn.arrive_and_wait();
+    { const Stack stack(options); }
+    at_first = round == 0 ? thread_count() : at_first;
+    turn.arrive_and_wait();
+  }
+  const bool as_at_first = threads_come_down_to(at_first);
+  turn.arrive_and_wait();
+  other.join();
+  if (!has_own_table) {
+    return 8;
+  }
+  return as_at_first ? 7 : 1;
+}
+
+TEST_CASE(
+    "a thread with a descriptor table of its own, which makes stacks in turn with the others, "
+    "leaves no helpers behind") {
+  if (under_thread_sanitizer) {
+    return skip("ThreadSanitizer does not know two descriptor tables");
+  }
+  const Ended ended = run_scenario("two descriptor tables in turn");
+  if (ended.exit_code == 8) {
+    return skip("the kernel cannot compare descriptor tables, or make one of a thread's own");
+  }
+  CHECK_FALSE(ended.timed_out);
+  CHECK(ended.exit_code == 7);
 }
 
 // ---- where the process was started --------------------------------------------------------------

@@ -328,6 +328,20 @@ TEST_CASE("with standard error closed the process still dies of SIGSEGV") {
   CHECK(ended.signal == SIGSEGV);
 }
 
+GROWSTACK_SCENARIO("standard error buffered") {
+  no_core();
+  static char buffer[64 * KiB];
+  std::setvbuf(stderr, buffer, _IOFBF, sizeof buffer);
+  call(doomed(), begins_runaway);
+  return 0;
+}
+
+TEST_CASE("the trace does not stay in the buffer of a program that has buffered standard error") {
+  const Ended ended = run_scenario("standard error buffered");
+  CHECK(ended.signal == SIGSEGV);
+  CHECK(contains(ended.err, "begins_runaway()"));
+}
+
 GROWSTACK_SCENARIO("thread not attached") {
   no_core();
   call(doomed(), [] {

@@ -6,6 +6,7 @@
 #include <growstack/growstack.hpp>
 #include <growstack/handler/report.hpp>
 
+#include "anywhere/fork_wiped.hpp"
 #include "support/each_strategy.hpp"
 #include "support/machine/machine.hpp"
 #include "support/one_slot.hpp"
@@ -25,6 +26,7 @@
 #include <cstdio>
 #include <functional>
 #include <string>
+#include <thread>
 
 using namespace growstack;
 using namespace growstack::testing;
@@ -191,6 +193,48 @@ TEST_CASE("a vfork child that overflows dies alone, with a report, and so does i
   const std::size_t first = ended.err.find("trace of the stack");
   CHECK(first != std::string::npos);
   CHECK(ended.err.find("trace of the stack", first + 1) != std::string::npos);
+}
+
+namespace {
+
+// Not constant, because a compiler warns of a recursion that has no end.
+volatile bool has_no_end = true;
+
+[[gnu::noinline]] int the_parent_overflows(int depth) {
+  volatile char room[192];
+  keep(room);
+  room[0] = static_cast<char>(depth);
+  return has_no_end ? the_parent_overflows(depth + 1) + room[0] : depth;
+}
+
+}  // namespace
+
+GROWSTACK_SCENARIO("a vfork child is killed while it reports") {
+  no_core();
+  alarm(60);  // a child that does not report must not hang the test
+  Stack childs({.reserve = MiB, .name = "child's"});
+  Stack parents({.reserve = MiB, .name = "parent's"});
+  std::thread([] {
+    std::atomic<std::uint32_t>& reporter = handler::fork_wiped()->reporter;
+    while (reporter == 0) {
+    }
+    kill(static_cast<pid_t>(reporter.load()), SIGKILL);
+  }).detach();
+  call(childs, [] {
+    if (vfork() == 0) {
+      recurse(deep);
+      _exit(1);
+    }
+  });
+  call(parents, the_parent_overflows, 0);  // before it has waited for the child
+  return 0;
+}
+
+TEST_CASE("a vfork child that is killed while it reports does not keep its parent from a trace") {
+  const Ended ended = run_scenario("a vfork child is killed while it reports");
+  CHECK(ended.signal == SIGSEGV);
+  CHECK(contains(ended.err, "stack \"parent's\""));
+  CHECK(contains(ended.err, "the_parent_overflows(int)"));
 }
 
 GROWSTACK_SCENARIO("a vfork child spends a one-shot handler") {

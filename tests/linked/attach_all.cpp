@@ -6,6 +6,7 @@
 #include <growstack/stack_allocator.hpp>
 
 #include "support/descend.hpp"
+#include "support/forked.hpp"
 #include "support/injected_error.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
@@ -16,9 +17,11 @@
 #include <pthread.h>
 #include <sys/syscall.h>
 #include <threads.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <future>
@@ -147,4 +150,47 @@ TEST_CASE(
     injected.refuse(SYS_mmap, ENOMEM);
     CHECK(error_of([] { std::thread([] {}).join(); }) != "");
   });
+}
+
+namespace {
+
+void* do_nothing(void* given) { return given; }
+int do_nothing_in_c(void* /*given*/) { return 0; }
+
+void start_both_kinds() {
+  pthread_t thread{};
+  thrd_t c_thread{};
+  if (pthread_create(&thread, nullptr, do_nothing, nullptr) != 0 ||
+      pthread_join(thread, nullptr) != 0 ||
+      thrd_create(&c_thread, do_nothing_in_c, nullptr) != thrd_success ||
+      thrd_join(c_thread, nullptr) != thrd_success) {
+    _exit(4);
+  }
+}
+
+}  // namespace
+
+GROWSTACK_SCENARIO("threads at every distance from a limit") {
+  no_core();
+  // At the first call the dynamic linker resolves names, with larger frames.
+  start_both_kinds();
+  int bad = 0;
+  for (std::size_t distance = 128; distance <= 12 * KiB; distance += 16) {
+    bad += end_of_child([&] {
+             Stack stack({.reserve = MiB, .strategy = Strategy::in_handler});
+             const auto limit = reinterpret_cast<std::uintptr_t>(stack.limit());
+             call(stack, [&] { at_stack_pointer(limit + distance, start_both_kinds); });
+             return 7;
+           }) == 7
+               ? 0
+               : 1;
+  }
+  return bad == 0 ? 7 : 1;
+}
+
+TEST_CASE("any thread can be started from a growable stack, at every distance from its limit") {
+  if (sanitized) {
+    return skip("a sanitizer's own frames need more than is left above the limit");
+  }
+  CHECK(run_scenario("threads at every distance from a limit").exit_code == 7);
 }

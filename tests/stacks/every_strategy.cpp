@@ -4,10 +4,12 @@
 
 #include <growstack/growstack.hpp>
 #include <growstack/handler/pages.hpp>
+#include <growstack/stack_pool.hpp>
 
 #include "support/address_of.hpp"
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
+#include "support/forked.hpp"
 #include "support/probe.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
@@ -15,7 +17,9 @@
 #include "support/suspended_fiber.hpp"
 #include "support/units.hpp"
 
+#include <fcntl.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -563,4 +567,48 @@ STRATEGIES_WHERE(traits.guarded, "overflow begins with the first byte below the 
   CHECK(beyond.signal == signal_of_overflow(Of::strategy));
   CHECK(contains(beyond.err, "stack overflow"));
   CHECK(contains(beyond.err, quoted_name(Of::traits)));
+}
+
+// ---- standard streams that are closed -----------------------------------------------------------
+
+namespace {
+
+bool standard_streams_are_closed() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(stream, F_GETFD) != -1 || errno != EBADF) {
+      return false;
+    }
+  }
+  return true;
+}
+
+int without_standard_streams(const Traits& of) {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    close(stream);
+  }
+  Stack stack({.reserve = MiB, .strategy = of.strategy});
+  bool good = standard_streams_are_closed();
+  good = call(stack, [] { return descend(512 * KiB); }) == 0 && good;
+  static_cast<void>(stack.trim());
+  if (of.pools) {
+    growstack::StackPool pool({.reserve = MiB, .strategy = of.strategy});
+    Stack pooled = pool.acquire();
+    good = call(pooled, [] { return descend(512 * KiB); }) == 0 && good;
+  }
+  const auto child_has_none = [&] {
+    return standard_streams_are_closed() && call(stack, [] { return descend(768 * KiB); }) == 0;
+  };
+  good = end_of_child([&] { return child_has_none() ? 7 : 1; }) == 7 && good;
+  // Not by exit(): a sanitizer needs descriptors there.
+  _exit(good && standard_streams_are_closed() ? 7 : 1);
+}
+const ScenarioOfEach<without_standard_streams> without_standard_streams_scenarios(
+    "without standard streams");
+
+}  // namespace
+
+EVERY_STRATEGY(
+    "a program that has closed its standard streams, and uses them all the same, meets no "
+    "descriptor of ours there") {
+  CHECK(run_scenario_of("without standard streams", Of::traits).exit_code == 7);
 }

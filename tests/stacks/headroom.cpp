@@ -508,21 +508,14 @@ void by_popen() {
   }
 }
 
-/// Starts a program in a child, with the stack pointer `distance` above the limit. Returns how the
-/// child ended.
-int end_at_distance(const Traits& of, std::size_t distance, void (*start_program)(),
-                    bool with_headroom) {
+/// Runs body() in a child, on a stack with the stack pointer `distance` above the limit. Returns
+/// how the child ended.
+template <class Body>
+int end_at_distance(const Traits& of, std::size_t distance, const Body& body) {
   return end_of_child([&] {
     no_core();
     Stack stack(options_for(of));
-    call(stack, [&] {
-      at_stack_pointer(address_of(stack.limit()) + distance, [&] {
-        if (with_headroom && reserve_headroom(64 * KiB)) {
-          _exit(3);
-        }
-        start_program();
-      });
-    });
+    call(stack, [&] { at_stack_pointer(address_of(stack.limit()) + distance, body); });
     return 0;
   });
 }
@@ -537,7 +530,12 @@ int start_programs(const Traits& of) {
     // in question.
     start_program();
     for (std::size_t distance = 128; distance <= 4 * KiB; distance += 16) {
-      const int end = end_at_distance(of, distance, start_program, with_headroom);
+      const int end = end_at_distance(of, distance, [&] {
+        if (with_headroom && reserve_headroom(64 * KiB)) {
+          _exit(3);
+        }
+        start_program();
+      });
       if (end != 0 && end != killed_by(of.grows_by)) {
         return 2;
       }
@@ -574,4 +572,72 @@ STRATEGIES_WHERE(
   const Ended ended = run_scenario_of("start programs with headroom", Of::traits);
   CHECK(ended.exit_code == 0);
   CHECK(ended.out == "0 died\n0 died\n0 died\n");
+}
+
+// ---- threads that are started -------------------------------------------------------------------
+
+namespace {
+
+StackOptions options_for_thread() { return {.reserve = MiB, .strategy = Strategy::in_handler}; }
+
+void make_stack(const Traits& of) { const Stack stack(options_for(of)); }
+
+void start_thread(const Traits&) {
+  growstack::Thread(options_for_thread(), [] {}).join();
+}
+
+void create_thread_on_stack(const Traits&) {
+  Stack stack(options_for_thread());
+  pthread_t thread{};
+  const int error = growstack::create_thread(
+      &thread, stack, nullptr, [](void* given) { return given; }, nullptr);
+  if (error != 0 || pthread_join(thread, nullptr) != 0) {
+    _exit(4);
+  }
+}
+
+/// Runs body(of) on a stack, at every distance of up to 12 KiB above its limit. Each time a child
+/// does so, which has no service thread yet. Prints how many died.
+template <void (*body)(const Traits&)>
+int run_at_every_distance(const Traits& of) {
+  body(of);  // as in start_programs()
+  int died = 0;
+  for (std::size_t distance = 128; distance <= 12 * KiB; distance += 16) {
+    const int end = end_at_distance(traits_of_in_handler, distance, [&] { body(of); });
+    if (end != 0 && end != killed_by(SIGSEGV)) {
+      std::printf("child ended with %d, ", end);
+    }
+    died += end == 0 ? 0 : 1;
+  }
+  std::printf("%d died\n", died);
+  return 0;
+}
+const ScenarioOfEach<run_at_every_distance<make_stack>> first_stacks("first stack");
+
+}  // namespace
+
+GROWSTACK_SCENARIO("threads at every distance") {
+  run_at_every_distance<start_thread>(traits_of_in_handler);
+  run_at_every_distance<create_thread_on_stack>(traits_of_in_handler);
+  return 0;
+}
+
+EVERY_STRATEGY(
+    "the first stack can be made at every distance from the limit of another one, although that "
+    "may start threads") {
+  if (sanitized) {
+    return skip("a sanitizer's own frames need more than is left above the limit");
+  }
+  const Ended ended = run_scenario_of("first stack", Of::traits);
+  CHECK(ended.exit_code == 0);
+  CHECK(ended.out == "0 died\n");
+}
+
+TEST_CASE("a Thread and create_thread can be started at every distance from the limit") {
+  if (sanitized) {
+    return skip("a sanitizer's own frames need more than is left above the limit");
+  }
+  const Ended ended = run_scenario("threads at every distance");
+  CHECK(ended.exit_code == 0);
+  CHECK(ended.out == "0 died\n0 died\n");
 }
