@@ -597,14 +597,14 @@ void create_thread_on_stack(const Traits&) {
   }
 }
 
-/// Runs body(of) on a stack, at every distance of up to 12 KiB above its limit. Each time a child
+/// Runs body(of) on a stack, at every distance of up to 8 KiB above its limit. Each time a child
 /// does so, which has no service thread yet. Prints how many died.
 template <void (*body)(const Traits&)>
 int run_at_every_distance(const Traits& of) {
   require(growstack::handler::install() == 0, "install");
   body(of);  // as in start_programs()
   int died = 0;
-  for (std::size_t distance = 128; distance <= 12 * KiB; distance += 16) {
+  for (std::size_t distance = 128; distance <= 8 * KiB; distance += 16) {
     const int end = end_at_distance(traits_of_in_handler, distance, [&] { body(of); });
     if (end != 0 && end != killed_by(SIGSEGV)) {
       std::printf("child ended with %d, ", end);
