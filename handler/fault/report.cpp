@@ -189,6 +189,7 @@ bool take_reporter(std::atomic<std::uint32_t>& reporter) noexcept {
     }
     if (!is_alive(other)) {
       reporter.compare_exchange_strong(other, 0, std::memory_order_relaxed);
+      has_waited = false;  // it did not finish
       continue;
     }
     has_waited = true;

@@ -6,6 +6,7 @@
 #include <growstack/handler/commit_ahead.hpp>
 #include <growstack/handler/pages.hpp>
 #include <growstack/handler/ranges.hpp>
+#include <growstack/handler/userfault.hpp>
 
 #include "machine/machine.hpp"
 #include "support/one_slot.hpp"
@@ -237,5 +238,86 @@ TEST_CASE("if a step is refused, what the touch needs is committed") {
     CHECK(slot.limit() == before - 6 * page_size());
     CHECK(commit_ahead(before, before - 10 * page_size()) == ENOMEM);
     CHECK(slot.limit() == before - 6 * page_size());
+  }
+}
+
+// ---- memory that a monitor was refused ----------------------------------------------------------
+
+namespace {
+
+bool no_memory = false;
+
+constexpr Operations filled_by_monitor{
+    .plan = to_the_limit,
+    .commit =
+        [](const Range&, const SlotRecord&, Step step) noexcept {
+          return no_memory ? ENOMEM
+                           : fill_missing_pages(UserfaultKind::monitor, Filling::memory, step.begin,
+                                                step.end);
+        },
+    .on_overflow = [](const SlotRecord&, const Fault&, void*,
+                      int) noexcept { return Disposition::forward; },
+};
+
+/// Gives the slot to the monitor, as the strategy userfault does. Returns false if the kernel
+/// refuses userfaultfd.
+bool watch(const OneSlot& slot) {
+  bool is_refused = false;
+  if (start_userfault(UserfaultKind::monitor, is_refused) != 0) {
+    return false;
+  }
+  const std::uintptr_t floor = slot.slot().floor;
+  slot.slot().growth = Growth::by_monitor;
+  return make_writable({floor, slot.limit()}) == 0 &&
+         watch_missing_pages(UserfaultKind::monitor, floor, slot.limit() - floor) == 0;
+}
+
+/// Has the kernel write the signal mask to an address. Returns 0 or an errno.
+int write_mask_to(std::uintptr_t address) {
+  return syscall(SYS_rt_sigprocmask, SIG_BLOCK, nullptr, address, 8) == 0 ? 0 : errno;
+}
+
+}  // namespace
+
+GROWSTACK_SCENARIO("refused to commit_ahead") {
+  alarm(20);
+  const OneSlot slot(filled_by_monitor, Committer::handler);
+  if (!watch(slot)) {
+    return 8;
+  }
+  const std::uintptr_t before = slot.limit();
+  const std::uintptr_t wanted = before - 3 * page_size();
+  no_memory = true;
+  const bool refused = commit_ahead(before, wanted) == ENOMEM && slot.limit() == before;
+  no_memory = false;
+  const bool granted = commit_ahead(before, wanted) == 0 && slot.limit() == wanted;
+  *reinterpret_cast<volatile char*>(wanted) = 1;
+  slot.touch(3);
+  return refused && granted && write_mask_to(wanted + 8) == 0 ? 7 : 1;
+}
+
+GROWSTACK_SCENARIO("refused to a system call") {
+  alarm(20);
+  const OneSlot slot(filled_by_monitor, Committer::handler);
+  if (!watch(slot) || !serves_system_calls()) {
+    return 8;
+  }
+  const std::uintptr_t before = slot.limit();
+  const std::uintptr_t wanted = before - 3 * page_size();
+  no_memory = true;
+  const bool refused = write_mask_to(wanted) == EFAULT && slot.limit() == before;
+  no_memory = false;
+  const bool granted = commit_ahead(before, wanted) == 0 && slot.limit() == wanted;
+  return refused && granted && write_mask_to(wanted) == 0 ? 7 : 1;
+}
+
+TEST_CASE("what a monitor was refused can be had later, by commit_ahead and by a system call") {
+  for (const char* const scenario : {"refused to commit_ahead", "refused to a system call"}) {
+    CAPTURE(std::string(scenario));
+    const Ended ended = run_scenario(scenario);
+    if (ended.exit_code == 8) {
+      return skip("there is no userfaultfd, or no privilege to serve system calls");
+    }
+    CHECK(ended.exit_code == 7);
   }
 }

@@ -175,7 +175,7 @@ GROWSTACK_SCENARIO("threads at every distance from a limit") {
   // At the first call the dynamic linker resolves names, with larger frames.
   start_both_kinds();
   int bad = 0;
-  for (std::size_t distance = 128; distance <= 12 * KiB; distance += 16) {
+  for (std::size_t distance = 128; distance <= 8 * KiB; distance += 16) {
     bad += end_of_child([&] {
              Stack stack({.reserve = MiB, .strategy = Strategy::in_handler});
              const auto limit = reinterpret_cast<std::uintptr_t>(stack.limit());

@@ -4,6 +4,7 @@
 
 #include <growstack/growstack.hpp>
 #include <growstack/handler/pages.hpp>
+#include <growstack/handler/userfault.hpp>
 
 #include "support/address_of.hpp"
 #include "support/bare_system_call.hpp"
@@ -596,13 +597,14 @@ void create_thread_on_stack(const Traits&) {
   }
 }
 
-/// Runs body(of) on a stack, at every distance of up to 12 KiB above its limit. Each time a child
+/// Runs body(of) on a stack, at every distance of up to 8 KiB above its limit. Each time a child
 /// does so, which has no service thread yet. Prints how many died.
 template <void (*body)(const Traits&)>
 int run_at_every_distance(const Traits& of) {
+  require(growstack::handler::install() == 0, "install");
   body(of);  // as in start_programs()
   int died = 0;
-  for (std::size_t distance = 128; distance <= 12 * KiB; distance += 16) {
+  for (std::size_t distance = 128; distance <= 8 * KiB; distance += 16) {
     const int end = end_at_distance(traits_of_in_handler, distance, [&] { body(of); });
     if (end != 0 && end != killed_by(SIGSEGV)) {
       std::printf("child ended with %d, ", end);
@@ -614,12 +616,33 @@ int run_at_every_distance(const Traits& of) {
 }
 const ScenarioOfEach<run_at_every_distance<make_stack>> first_stacks("first stack");
 
+/// Starts the service thread of a strategy, as the first stack of this strategy does.
+void start_service_thread(const Traits& of) {
+  using namespace growstack::handler;
+  const UserfaultKind kind = of.grows_by == 0 ? UserfaultKind::monitor : UserfaultKind::signal;
+  bool is_refused = false;
+  if ((of.by_userfaultfd ? start_userfault(kind, is_refused) : start_helper()) != 0) {
+    _exit(4);
+  }
+}
+const ScenarioOfEach<run_at_every_distance<start_service_thread>> service_threads("service thread");
+
 }  // namespace
 
 GROWSTACK_SCENARIO("threads at every distance") {
   run_at_every_distance<start_thread>(traits_of_in_handler);
   run_at_every_distance<create_thread_on_stack>(traits_of_in_handler);
   return 0;
+}
+
+STRATEGIES_WHERE(traits.grows_by_protection || traits.by_userfaultfd,
+                 "the service thread of a strategy can be started at every distance from a limit") {
+  if (sanitized) {
+    return skip("a sanitizer's own frames need more than is left above the limit");
+  }
+  const Ended ended = run_scenario_of("service thread", Of::traits);
+  CHECK(ended.exit_code == 0);
+  CHECK(ended.out == "0 died\n");
 }
 
 EVERY_STRATEGY(
