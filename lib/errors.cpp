@@ -137,6 +137,10 @@ void fail_for_thread(int error, const std::string& what, std::size_t bytes) {
                     "of the control group is reached");
 }
 
+int error_of_growth(int error) noexcept {
+  return error == EDQUOT || error == EDOM ? ENOMEM : error;
+}
+
 std::string in_bytes(std::uint64_t bytes) {
   constexpr std::array<std::string_view, 5> units{"bytes", "KiB", "MiB", "GiB", "TiB"};
   std::size_t unit = 0;

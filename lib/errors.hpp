@@ -29,6 +29,10 @@ namespace growstack {
   return {error, std::system_category()};
 }
 
+/// Returns the errno for the public of an errno of handler::commit_ahead(): what a budget or a plan
+/// refused is ENOMEM.
+[[nodiscard]] int error_of_growth(int error) noexcept;
+
 /// Returns a text such as "8 MiB". It is exact: the unit is the largest one that divides the
 /// number.
 [[nodiscard]] std::string in_bytes(std::uint64_t bytes);

@@ -82,6 +82,10 @@ class Arena {
   /// as long as its range is registered, no other stacks may lie there.
   [[nodiscard]] bool dismantle(std::uint32_t most) noexcept;
 
+  /// Returns, for a message, that the budget allows no more, which one, and what to do about it.
+  /// Not from a signal handler.
+  [[nodiscard]] std::string explain_budget() const;
+
   // For a pool, which owns these three.
   PoolCore* pool = nullptr;  ///< null: an arena of single stacks
   IndexSet warm{0};          ///< its stacks that are open and idle, with memory

@@ -50,10 +50,13 @@ void Arena::settle(handler::SlotRecord& slot) noexcept {
 }
 
 void Arena::fail_for_budget(const Bounds& bounds, std::size_t bytes) const {
-  fail(ENOMEM,
-       named("a stack commits " + in_bytes(bytes) + " of " + in_bytes(bounds.base - bounds.floor) +
-             " at once, and the budget is used up: ") +
-           account_.explanation());
+  fail(ENOMEM, named("a stack commits " + in_bytes(bytes) + " of " +
+                     in_bytes(bounds.base - bounds.floor) + " at once: ") +
+                   explain_budget());
+}
+
+std::string Arena::explain_budget() const {
+  return "the budget is used up: " + account_.explanation();
 }
 
 // ---- what faults ask for ------------------------------------------------------------------------

@@ -23,4 +23,25 @@ int OpenSlot::trim(std::uintptr_t keep_from) const noexcept {
   return error;
 }
 
+bool OpenSlot::is_running() const noexcept {
+  return (record_->marks.load(std::memory_order_acquire) & running_mark) != 0 &&
+         tenant().runner.exists();
+}
+
+bool OpenSlot::has_frames_of_caller() const noexcept {
+  auto at = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+  constexpr int most_nested_calls = 1000;
+  for (int depth = 0; depth < most_nested_calls; ++depth) {
+    if (contains(at)) {
+      return true;
+    }
+    const OpenSlot there = Arena::slot_at(at);
+    if (!there || !there.is_running()) {
+      break;
+    }
+    at = there.tenant().runner.caller;
+  }
+  return false;
+}
+
 }  // namespace growstack

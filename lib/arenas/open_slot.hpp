@@ -1,6 +1,8 @@
 // A slot in which a stack lives, as the library sees it.
 #pragma once
 
+#include "arenas/runner.hpp"
+
 #include <growstack/handler/slot.hpp>
 #include <growstack/options.hpp>
 
@@ -28,6 +30,7 @@ struct TrimWhileRunning {
 /// stay affordable.
 struct Tenant {
   TrimWhileRunning trim_while_running{};  ///< used by the code that runs on the stack
+  Runner runner{};                        ///< of the call that began last
 };
 
 // The bits of SlotRecord::marks. A stack of a pool has none of them as long as nothing happened to
@@ -35,7 +38,8 @@ struct Tenant {
 
 /// The number of the stack's name in its pool; 0: the pool's own name.
 inline constexpr std::uint32_t name_mask = 0xffU;
-/// A call() runs on the stack.
+/// A call() runs on the stack, or ran there in a thread that a forked child does not have, or was
+/// left by longjmp.
 inline constexpr std::uint32_t running_mark = 1U << 8U;
 /// No event tells whether this stack of a pool has grown.
 inline constexpr std::uint32_t grows_unseen_mark = 1U << 9U;
@@ -65,11 +69,19 @@ class OpenSlot {
     return record_->floor.load(std::memory_order_relaxed);
   }
 
+  /// Returns whether a call() runs on the stack in a thread of this process.
+  [[nodiscard]] bool is_running() const noexcept;
+
+  [[nodiscard]] bool contains(std::uintptr_t address) const noexcept {
+    return floor() <= address && address < base();
+  }
   /// Returns whether the calling code runs on this stack.
   [[nodiscard]] bool caller_runs_here() const noexcept {
-    const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
-    return floor() <= here && here < base();
+    return contains(reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)));
   }
+  /// Returns whether the calling code runs on this stack, or in a call() that was made from there,
+  /// at any depth: whether frames of this thread are alive there.
+  [[nodiscard]] bool has_frames_of_caller() const noexcept;
 
   [[nodiscard]] bool has_default_name() const noexcept {
     return (record_->marks.load(std::memory_order_relaxed) & name_mask) == 0;

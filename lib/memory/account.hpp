@@ -60,7 +60,8 @@ class Account {
 
   /// Returns how many bytes may still be charged now.
   [[nodiscard]] std::size_t left() const noexcept {
-    const std::size_t here = budget() - std::min(budget(), used());
+    const std::size_t budget = budget_.load(std::memory_order_relaxed);
+    const std::size_t here = budget - std::min(budget, used());
     return whole_ == nullptr ? here : std::min(here, whole_->left());
   }
 

@@ -54,17 +54,21 @@ int reserve(std::size_t size, std::size_t alignment, Pages pages, std::uintptr_t
   if (mapped == MAP_FAILED) {
     return errno;
   }
-  const auto first = reinterpret_cast<std::uintptr_t>(mapped);
+  // What is still ours: never unmapped twice, because another thread may have memory there by then.
+  auto first = reinterpret_cast<std::uintptr_t>(mapped);
+  std::uintptr_t end = first + size + slack;
   const std::uintptr_t aligned = (first + alignment - 1) & ~(alignment - 1);
   int error = release(first, aligned - first);
   if (error == 0) {
-    error = release(aligned + size, first + size + slack - (aligned + size));
+    first = aligned;
+    error = release(aligned + size, end - (aligned + size));
   }
   if (error == 0) {
+    end = aligned + size;
     error = advise(aligned, size, pages);
   }
   if (error != 0) {
-    static_cast<void>(release(first, size + slack));
+    static_cast<void>(release(first, end - first));
     return error;
   }
   handler::name_memory(aligned, size, handler::stacks_name);

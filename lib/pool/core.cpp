@@ -89,11 +89,6 @@ void PoolCore::abandon() noexcept {
 
 /// Of an abandoned pool. As long as stacks are out, only these live on.
 void PoolCore::end_if_nobody_is_out(Lock& lock) noexcept {
-  const OpenSlot here =
-      Arena::slot_at(reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)));
-  if (here && here.arena().pool == this && OpenStacks::is_idle(here)) {
-    return;  // a stack that came back while code ran there, so the process ends: see ~Stack
-  }
   if (stacks_->out() > 0) {
     stacks_->cool_all();
     return;

@@ -57,12 +57,6 @@ class OpenStacks {
   /// EAGAIN if as many are open as there may be, or what opening a stack throws; std::bad_alloc.
   [[nodiscard]] std::uint32_t make(Batch& made);
 
-  /// Returns whether a stack is in the pool.
-  [[nodiscard]] static bool is_idle(OpenSlot slot) noexcept {
-    const Arena& arena = slot.arena();
-    return arena.warm.contains(slot.index()) || arena.cold.contains(slot.index());
-  }
-
   /// Moves a stack that was out into the pool. It is warm.
   void put(OpenSlot slot) noexcept;
 

@@ -53,7 +53,7 @@ namespace {
 [[gnu::noinline]] void end_single_stack(OpenSlot slot,
                                         const std::string* fallback_reason) noexcept {
   delete fallback_reason;
-  if (!slot.caller_runs_here()) {  // otherwise the process ends: see ~Stack
+  if (!slot.has_frames_of_caller()) {  // otherwise the process ends: see ~Stack
     close_single_stack(slot);
   }
 }
@@ -62,7 +62,9 @@ namespace {
 [[gnu::always_inline]] inline void end_tenancy(OpenSlot slot,
                                                const std::string* fallback_reason) noexcept {
   if (PoolCore* const pool = slot.arena().pool; pool != nullptr) {
-    pool->release(slot);
+    if (!slot.caller_runs_here()) [[likely]] {  // otherwise the process ends: see ~Stack
+      pool->release(slot);
+    }
   } else {
     end_single_stack(slot, fallback_reason);
   }
@@ -117,7 +119,7 @@ OpenSlot PoolCore::acquire(std::string_view name) {
 /// gives one back into a cache that is full, or that is not of the pool used last; or takes its
 /// turn to look at the clock.
 void PoolCore::release_with_care(OpenSlot slot) noexcept {
-  if (slot.caller_runs_here()) {  // the process ends: see ~Stack
+  if (slot.has_frames_of_caller()) {  // the process ends: see ~Stack
     return;
   }
   std::atomic<std::uint32_t>& marks = slot.record().marks;

@@ -1,8 +1,7 @@
 // Running a function on a stack.
 #include <growstack/call.hpp>
 
-#include "arenas/open_slot.hpp"
-
+#include "arenas/arena.hpp"
 #include "errors.hpp"
 #include "sanitizers.hpp"
 #include "stacks/stack_access.hpp"
@@ -28,10 +27,12 @@ struct BorrowedStack {
 /// Marks a stack as running while it exists.
 class Running {
  public:
-  explicit Running(std::atomic<std::uint32_t>& marks) : marks_(marks) {
-    if ((marks_.fetch_or(running_mark, std::memory_order_acquire) & running_mark) != 0) {
+  explicit Running(OpenSlot slot) : marks_(slot.record().marks) {
+    if (slot.is_running()) {
       fail(EBUSY, "a call runs on this stack already: use another stack");
     }
+    slot.tenant().runner = Runner::here(reinterpret_cast<std::uintptr_t>(this));
+    marks_.fetch_or(running_mark, std::memory_order_release);
   }
   ~Running() { marks_.fetch_and(~running_mark, std::memory_order_release); }
   Running(const Running&) = delete;
@@ -57,7 +58,7 @@ void keep_room_for_a_signal(const Stack& stack) noexcept {
 void run_on(Stack& stack, void (*body)(void*) noexcept, void* argument) {
   attach_thread();
   keep_room_for_a_signal(stack);
-  const Running running(StackAccess::slot(stack).record().marks);
+  const Running running(StackAccess::slot(stack));
 
   namespace context = boost::context;
   context::stack_context whole;

@@ -100,7 +100,11 @@ std::size_t Stack::committed() const noexcept {
 
 std::size_t Stack::resident() const noexcept {
   const OpenSlot slot = StackAccess::slot(*this);
-  const std::uintptr_t lowest = slot.limit();
+  // Memory may lie below a limit that is not exact. But in a hole that nobody holds, it is somebody
+  // else's.
+  const StrategyDescription& strategy = slot.implementation().description();
+  const bool limit_tells = strategy.limit_is_exact || !strategy.keeps_reservation;
+  const std::uintptr_t lowest = limit_tells ? slot.limit() : slot.floor();
   return growstack::resident(lowest, slot.base() - lowest);
 }
 

@@ -1,9 +1,11 @@
 // Threads on growable stacks: started, joined, detached.
 #include <growstack/thread.hpp>
 
+#include "arenas/arena.hpp"
 #include "errors.hpp"
 #include "memory/vm.hpp"
 #include "stacks/attached_start.hpp"
+#include "stacks/stack_access.hpp"
 
 #include <growstack/handler/commit_ahead.hpp>
 #include <growstack/handler/init_order.hpp>
@@ -203,7 +205,7 @@ int create_thread(pthread_t* thread, const Stack& stack, const pthread_attr_t* a
     return error;
   }
   if (const int error = commit_for_thread(stack, least_thread_stack()); error != 0) {
-    return error;
+    return error_of_growth(error);
   }
   auto made = AttachedStart<void*>::make(start, argument);
   if (made == nullptr) {
@@ -227,6 +229,10 @@ void start_thread(ThreadState& state) {
     fail(EINVAL, "StackOptions::reserve must be at least " + in_bytes(least) +
                      " for a thread, of which the C library takes a part, not " +
                      in_bytes(state.stack.reserved()));
+  }
+  if (commit_for_thread(state.stack, least) == EDQUOT) {
+    fail(ENOMEM, "cannot start a thread, which commits " + in_bytes(least) +
+                     " at once: " + StackAccess::slot(state.stack).arena().explain_budget());
   }
   all.add(state);  // before the thread runs, because it may fork at once
   if (const int error = create_thread(&state.handle, state.stack, nullptr, run_body, &state);

@@ -78,7 +78,7 @@ int trim_if_page_faults_tell(OpenSlot slot, std::uintptr_t keep_from) noexcept {
 
 std::error_code Stack::trim() noexcept {
   const OpenSlot slot = StackAccess::slot(*this);
-  if ((slot.record().marks.load(std::memory_order_acquire) & running_mark) != 0) {
+  if (slot.is_running()) {
     return error_code(EBUSY);
   }
   const std::uintptr_t keep_from = slot.base() - slot.policy().initial_commit;

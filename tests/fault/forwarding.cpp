@@ -121,12 +121,13 @@ GROWSTACK_SCENARIO("non-canonical pointer near the limit") {
   no_core();
   Stack stack(small);
   call(stack, [&] {
-    // Goes down to where a signal frame would not fit into the committed part. Its frames must be
-    // smaller than the 512 bytes, also with what AddressSanitizer puts around each local variable.
+    // Goes down to where a signal frame, which has more than 2 KiB, would not fit into the
+    // committed part. Its own frames must fit, also with what AddressSanitizer puts around each
+    // local variable.
     const auto crash_near_limit = [&](auto self) -> void {
       char room[64];
       asm volatile("" : : "r"(room) : "memory");
-      if (room - static_cast<char*>(stack.limit()) > 512) {
+      if (room - static_cast<char*>(stack.limit()) > 1536) {
         self(self);
       }
       *wild(machine::bad_address) = 1;

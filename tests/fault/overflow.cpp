@@ -9,6 +9,7 @@
 #include "support/each_strategy.hpp"
 #include "support/forked.hpp"
 #include "support/recursion.hpp"
+#include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/units.hpp"
 
@@ -506,6 +507,9 @@ GROWSTACK_SCENARIO("uninstall while a report does not end") {
 }
 
 TEST_CASE("uninstall does not wait for ever for a report that nobody reads") {
+  if (under_address_sanitizer) {
+    return skip("AddressSanitizer itself writes to standard error");
+  }
   const Ended ended = run_scenario("uninstall while a report does not end");
   CHECK_FALSE(ended.timed_out);
   CHECK(ended.exit_code == 7);

@@ -34,7 +34,7 @@ struct StackCounters {
   std::uint32_t unseen_growth = 0;
   std::size_t reserved = 0;    ///< from floor to base
   std::size_t committed = 0;   ///< from limit to base
-  std::size_t high_water = 0;  ///< the most that was ever committed
+  std::size_t high_water = 0;  ///< what Stack::high_water_mark() returns
 };
 
 /// Owns the address space of one stack. The first one that is made installs the SIGSEGV handler
@@ -99,7 +99,9 @@ class GROWSTACK_EXPORT Stack {
   /// time in proportion to the committed bytes.
   [[nodiscard]] std::size_t resident() const noexcept;
   /// Returns the bytes from the deepest limit() that there ever was to base(). For strategies
-  /// without growth events returns the bytes from the deepest page that is resident now.
+  /// without growth events returns the bytes from the deepest page that is resident now. For
+  /// guard_markers returns the bytes from the deepest page that was seen or is resident now, which
+  /// may be less than committed().
   [[nodiscard]] std::size_t high_water_mark() const noexcept;
 
   /// Returns the strategy in use. It is never Strategy::automatic, but what that chose.
@@ -112,10 +114,10 @@ class GROWSTACK_EXPORT Stack {
   /// Returns what happened to the stack so far, and its sizes.
   [[nodiscard]] StackCounters counters() const noexcept;
 
-  /// Gives all memory back. The initial commit stays committed, but its memory is given back too.
-  /// Nothing may run on the stack, and nothing may be suspended there. Not from a signal handler.
-  /// Returns success; EBUSY while a call() runs on the stack; ENOTSUP for Strategy::locked and
-  /// Strategy::heap; or the errno of mmap(2), munmap(2) or madvise(2).
+  /// Gives all memory back. What is committed of the initial commit stays so, but its memory is
+  /// given back too. Nothing may run on the stack, and nothing may be suspended there. Not from a
+  /// signal handler. Returns success; EBUSY while a call() runs on the stack; ENOTSUP for
+  /// Strategy::locked and Strategy::heap; or the errno of mmap(2), munmap(2) or madvise(2).
   [[nodiscard]] std::error_code trim() noexcept;
 
   /// Gives memory back while the stack is suspended with its stack pointer at `stack_pointer`.
@@ -130,8 +132,8 @@ class GROWSTACK_EXPORT Stack {
   /// frame. Keeps as much again as is in use, and the initial commit (kept_limit() in
   /// growstack/growth_policy.hpp), so that a stack that trims itself again and again does not lose
   /// and get the same memory each time. Not from a signal handler. Returns success; EINVAL if the
-  /// caller runs on no growstack stack; ENOTSUP for Strategy::locked; or the errno of mmap(2),
-  /// munmap(2) or madvise(2).
+  /// caller runs on no growstack stack, or on one of Strategy::heap, to which no address leads;
+  /// ENOTSUP for Strategy::locked; or the errno of mmap(2), munmap(2) or madvise(2).
   [[nodiscard]] static std::error_code trim_current() noexcept;
 
  private:

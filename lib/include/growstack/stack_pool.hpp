@@ -54,7 +54,8 @@ struct PoolOptions {
   /// The guard below each floor, at least one page. It is never committed.
   std::size_t guard = std::size_t{64} * 1024;
   /// How the stacks grow. `initial_commit` is also the warm size: a stack that grew beyond it is
-  /// trimmed to it when it is given back.
+  /// trimmed to it when it is given back. (If a frame jumped over the window of guard_markers,
+  /// nobody has seen that, and the stack keeps its memory until it is cold.)
   GrowthPolicy policy = GrowthPolicy::pooled();
   /// How the stacks get their memory. The default is the best strategy that works here, because a
   /// pool may have a million stacks: only guard_markers and userfault_signal, its first candidates,
