@@ -149,6 +149,14 @@ Pin need_of_pin(std::uintptr_t address, std::uintptr_t stack_pointer) noexcept {
   return runs_there ? Pin::not_needed : Pin::needed;
 }
 
+/// The monitor takes the permission from a page for which it was refused the memory, so that the
+/// touch raises a signal. By now there may be memory.
+bool is_served_after_refusal(const PinnedSlot& pinned, const SlotView& slot,
+                             std::uintptr_t address) noexcept {
+  return slot.growth == Growth::by_monitor && address >= slot.floor &&
+         grow_here(pinned.range(), pinned.slot(), address) == 0;
+}
+
 /// Does everything that needs the slot pinned.
 Resolution resolve(const Fault& fault) noexcept {
   // If the kernel gave no address, the slot of the stack pointer. Just below it, because a stack
@@ -178,6 +186,9 @@ Resolution resolve(const Fault& fault) noexcept {
     case Outcome::discarded:
       return fill_again(pinned, fault.address);
     case Outcome::overflow:
+      if (is_served_after_refusal(pinned, slot, fault.address)) {
+        return {};
+      }
       tally.overflow.add_one();
       return give_up(pinned, 0);
     case Outcome::foreign:
