@@ -59,7 +59,7 @@ int commit_ahead(std::uintptr_t inside, std::uintptr_t address) noexcept {
   return error;
 }
 
-void commit_for_pthread_create() noexcept {
+void commit_for_c_library() noexcept {
   constexpr std::size_t ample = std::size_t{32} * 1024;
   const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
   static_cast<void>(commit_ahead(here, here - ample));

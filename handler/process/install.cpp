@@ -1,6 +1,7 @@
 // Install and uninstall: what is global in this process, and how it is put back.
 #include "process/install.hpp"
 
+#include <growstack/handler/commit_ahead.hpp>
 #include <growstack/handler/handler.hpp>
 #include <growstack/handler/init_order.hpp>
 #include <growstack/handler/ranges.hpp>
@@ -165,7 +166,10 @@ int uninstall() noexcept {
   return result;
 }
 
-bool installed(int signal) noexcept { return in_force(signal); }
+bool installed(int signal) noexcept {
+  commit_for_c_library();
+  return in_force(signal);
+}
 
 bool watches(int signal) noexcept {
   const Watched* const found = find(signal);

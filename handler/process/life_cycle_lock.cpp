@@ -4,6 +4,7 @@
 // files that define what somebody names.
 #include "process/life_cycle_lock.hpp"
 
+#include <growstack/handler/commit_ahead.hpp>
 #include <growstack/handler/init_order.hpp>
 
 #include "anywhere/fork_wiped.hpp"
@@ -42,6 +43,7 @@ struct HoldOverFork {
 
 }  // namespace
 
-LifeCycleLock::LifeCycleLock() noexcept : held_(mutex) {}
+// Under the lock, threads are created and actions changed.
+LifeCycleLock::LifeCycleLock() noexcept : held_(mutex) { commit_for_c_library(); }
 
 }  // namespace growstack::handler

@@ -1,6 +1,5 @@
 #include "threads/service_thread.hpp"
 
-#include <growstack/handler/commit_ahead.hpp>
 #include <growstack/handler/handler.hpp>
 
 #include "anywhere/futex.hpp"
@@ -52,7 +51,6 @@ int keep_descriptor_only(int kept) noexcept {
 bool starts_service_thread() noexcept { return starting; }
 
 int ServiceThread::create() noexcept {
-  commit_for_pthread_create();
   pthread_attr_t attributes;
   if (const int error = pthread_attr_init(&attributes); error != 0) {
     return error;

@@ -211,7 +211,7 @@ int create_thread(pthread_t* thread, const Stack& stack, const pthread_attr_t* a
   if (made == nullptr) {
     return EAGAIN;
   }
-  handler::commit_for_pthread_create();
+  handler::commit_for_c_library();
   const int error = pthread_create(thread, &with_stack, &AttachedStart<void*>::run, made.get());
   if (error == 0) {
     static_cast<void>(made.release());  // the thread owns it now

@@ -54,7 +54,7 @@ const int growstack_attach_all = 1;
 GROWSTACK_EXPORT int pthread_create(pthread_t* thread, const pthread_attr_t* attributes,
                                     void* (*start)(void*), void* argument) noexcept {
   auto* const real = next_pthread_create.get();
-  growstack::handler::commit_for_pthread_create();
+  growstack::handler::commit_for_c_library();
   if (growstack::handler::starts_service_thread()) {
     return real(thread, attributes, start, argument);
   }
@@ -71,7 +71,7 @@ GROWSTACK_EXPORT int pthread_create(pthread_t* thread, const pthread_attr_t* att
 
 GROWSTACK_EXPORT int thrd_create(thrd_t* thread, thrd_start_t start, void* argument) {
   auto* const real = next_thrd_create.get();
-  growstack::handler::commit_for_pthread_create();
+  growstack::handler::commit_for_c_library();
   auto made = AttachedStart<int>::make(start, argument);
   if (made == nullptr) {
     return thrd_nomem;

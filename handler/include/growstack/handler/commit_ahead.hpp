@@ -16,9 +16,10 @@ namespace growstack::handler {
 [[nodiscard]] GROWSTACK_EXPORT int commit_ahead(std::uintptr_t inside,
                                                 std::uintptr_t address) noexcept;
 
-/// Commits what the C library uses below the caller's frame while it creates a thread.
-/// pthread_create(3) blocks every signal meanwhile, so that a growth fault there would kill. If
-/// there is no such room, nothing happens. Any thread, signal handlers included.
-GROWSTACK_EXPORT void commit_for_pthread_create() noexcept;
+/// Commits what functions of the C library use below the caller's frame where a growth fault would
+/// kill or never come: pthread_create(3) blocks every signal, and sigaction(2) has the kernel write
+/// to a frame that nobody has touched. If there is no such room, nothing happens. Any thread,
+/// signal handlers included.
+GROWSTACK_EXPORT void commit_for_c_library() noexcept;
 
 }  // namespace growstack::handler
