@@ -12,15 +12,22 @@
 #include "support/each_strategy.hpp"
 #include "support/forked.hpp"
 #include "support/sanitized.hpp"
+#include "support/scenario.hpp"
 #include "support/units.hpp"
 
+#include <pthread.h>
+
 #include <barrier>
+#include <cerrno>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <optional>
+#include <string>
+#include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 using namespace growstack;
@@ -171,4 +178,27 @@ int use_up_deep_below(Strategy strategy) {
 STRATEGIES_WHERE(traits.growth_events,
                  "a budget is used to its last page also where a stack grows in huge pages") {
   CHECK(end_of_child([] { return use_up_deep_below(Of::strategy); }) == 7);
+}
+
+TEST_CASE("what a budget refuses ahead of need is ENOMEM, and a thread says which budget") {
+  CHECK(end_of_child([] {
+          Stack stack({.reserve = 64 * MiB, .policy = {.initial_commit = 4 * KiB}});
+          Stack thread_stack({.reserve = 64 * MiB, .policy = {.initial_commit = 4 * KiB}});
+          // One page is left.
+          growstack::set_process_budget(3 * growstack::handler::page_size());
+          const auto no_memory = std::errc::not_enough_memory;
+          const char* const low = static_cast<const char*>(stack.base()) - MiB;
+          if (growstack::ensure_committed(low, MiB) != no_memory) {
+            return 1;
+          }
+          pthread_t thread{};
+          const auto nothing = [](void*) -> void* { return nullptr; };
+          if (growstack::create_thread(&thread, thread_stack, nullptr, nothing, nullptr) !=
+              ENOMEM) {
+            return 2;
+          }
+          const std::string refused =
+              error_of([&] { growstack::Thread(std::move(thread_stack), [] {}).join(); });
+          return contains(refused, "the budget is used up: the budget of the process") ? 7 : 3;
+        }) == 7);
 }

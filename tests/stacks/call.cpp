@@ -5,6 +5,8 @@
 #include <growstack/growstack.hpp>
 
 #include "support/descend.hpp"
+#include "support/each_strategy.hpp"
+#include "support/forked.hpp"
 #include "support/sanitized.hpp"
 #include "support/units.hpp"
 
@@ -423,4 +425,60 @@ TEST_CASE(
   CHECK(!at(base));
   stack.reset();
   CHECK(!at(base - 1));
+}
+
+// ---- forks --------------------------------------------------------------------------------------
+
+namespace {
+
+/// Calls body() while a call runs on the stack in another thread.
+template <class Body>
+int while_it_runs_elsewhere(Stack& stack, const Body& body) {
+  std::atomic<bool> runs{false};
+  std::atomic<bool> may_end{false};
+  std::thread other([&] {
+    call(stack, [&] {
+      runs = true;
+      runs.notify_all();
+      may_end.wait(false);
+    });
+  });
+  runs.wait(false);
+  const int result = body();
+  may_end = true;
+  may_end.notify_all();
+  other.join();
+  return result;
+}
+
+/// Uses a stack as its owner may if nothing runs there.
+bool is_usable(Stack& stack, const Traits& traits) {
+  return call(stack, [] { return descend(200 * KiB); }) == 0 && !(traits.trims && stack.trim());
+}
+
+}  // namespace
+
+EVERY_STRATEGY(
+    "in a forked child no call of another thread runs, and the child's own calls go on") {
+  if (sanitized) {
+    return skip("a sanitizer knows no threads after a fork");
+  }
+  Stack stack({.reserve = 4 * MiB, .strategy = Of::strategy});
+  Stack own({.reserve = 4 * MiB, .strategy = Of::strategy});
+  const int end = while_it_runs_elsewhere(stack, [&] {
+    return call(own, [&] {
+      return end_of_child([&] {
+        const bool usable = is_usable(stack, Of::traits);
+        const bool own_is_busy = own.trim() == std::errc::device_or_resource_busy;
+        const int grandchild = end_of_child([&] {
+          const bool still_busy = own.trim() == std::errc::device_or_resource_busy;
+          return still_busy && is_usable(stack, Of::traits) ? 7 : 2;
+        });
+        return usable && own_is_busy && grandchild == 7 ? 7 : 1;
+      });
+    });
+  });
+  CHECK(end == 7);
+  CHECK(is_usable(stack, Of::traits));
+  CHECK(is_usable(own, Of::traits));
 }

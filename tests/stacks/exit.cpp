@@ -201,6 +201,70 @@ int of_a_pool_that_goes_on(const Traits& traits) {
   return 1;
 }
 
+/// The same, where nothing marks the stack: it has not grown, and no call() runs there.
+int in_a_context_of_a_pool_that_goes_on(const Traits& traits) {
+  static const UsesAnotherStack after{single(traits)};
+  static StackPool pool(options_for(traits.strategy));
+  static const void* running = nullptr;
+  static struct UsesThePool {
+    ~UsesThePool() {
+      Stack other = pool.acquire();
+      require(other.base() != running, "another stack than the one that runs");
+      require(call(other, [] { return descend(500 * KiB); }) == 0, "another stack of the pool");
+      pool.trim();
+      std::puts("used another stack");
+    }
+  } const uses_the_pool;
+  static Stack stack = pool.acquire();
+  running = stack.base();
+  ucontext_t here{};
+  ucontext_t there{};
+  make_context(
+      there, stack, [](void*) { std::exit(exit_code); }, nullptr, &here);
+  swapcontext(&here, &there);
+  return 1;
+}
+
+/// A local variable that is alive on the outer stack when the process ends from the inner one.
+const int* alive = nullptr;
+
+/// Looks at that variable when it is destroyed, after another stack was used, which may have got
+/// the memory of a stack that was ended too early.
+struct LooksBack {
+  StackOptions options;
+  ~LooksBack() {
+    use_another_stack(options);
+    require(*alive == 42, "a local variable of the outer stack");
+  }
+};
+
+[[noreturn]] void exit_from(Stack& inner, Stack& outer) {
+  call(outer, [&] {
+    const int local = 42;
+    alive = &local;
+    asm volatile("" : : "r"(alive) : "memory");
+    call(inner, grow_and_exit);
+  });
+  std::abort();
+}
+
+int nested_with_a_look_back(const Traits& traits) {
+  static const UsesAnotherStack after{single(traits)};
+  static const LooksBack looks_back{single(traits)};
+  static Stack outer(single(traits));
+  static Stack inner(single(traits));
+  exit_from(inner, outer);
+}
+
+int nested_of_a_pool_with_a_look_back(const Traits& traits) {
+  static const UsesAnotherStack after{single(traits)};
+  static const LooksBack looks_back{single(traits)};
+  static StackPool pool(options_for(traits.strategy));
+  static Stack outer = pool.acquire();
+  static Stack inner = pool.acquire();
+  exit_from(inner, outer);
+}
+
 int in_a_thread_on_a_pool(const Traits& traits) {
   static const UsesAnotherStack after{single(traits)};
   static StackPool pool(options_for(traits.strategy));
@@ -224,6 +288,9 @@ SCENARIO_OF_EACH(thread_local_of_a_pool);
 SCENARIO_OF_EACH(local_of_a_pool);
 SCENARIO_OF_EACH(nested_of_a_pool);
 SCENARIO_OF_EACH(of_a_pool_that_goes_on);
+SCENARIO_OF_EACH(in_a_context_of_a_pool_that_goes_on);
+SCENARIO_OF_EACH(nested_with_a_look_back);
+SCENARIO_OF_EACH(nested_of_a_pool_with_a_look_back);
 SCENARIO_OF_EACH(in_a_thread_on_a_pool);
 
 /// Checks that the exit code arrives, and that what runs at the end could use other stacks.
@@ -251,6 +318,11 @@ EVERY_STRATEGY("exit in nested calls ends the process as anywhere else") {
   check_exits(std::array{"nested", "below_a_local_one"}, Of::traits);
 }
 
+STRATEGIES_WHERE(traits.own_address_space,
+                 "exit in nested calls leaves the frames of the outer call in place") {
+  check_exits(std::array{"nested_with_a_look_back"}, Of::traits);
+}
+
 EVERY_STRATEGY("exit on a stack in a child of fork ends the child as anywhere else") {
   if (sanitized) {
     return skip(
@@ -262,6 +334,7 @@ EVERY_STRATEGY("exit on a stack in a child of fork ends the child as anywhere el
 EVERY_POOL("exit on a stack of a pool that outlives main ends the process as anywhere else") {
   check_exits(std::array{"static_of_a_pool", "static_of_a_pool_in_a_context",
                          "thread_local_of_a_pool", "local_of_a_pool", "nested_of_a_pool",
-                         "of_a_pool_that_goes_on", "in_a_thread_on_a_pool"},
+                         "of_a_pool_that_goes_on", "in_a_context_of_a_pool_that_goes_on",
+                         "nested_of_a_pool_with_a_look_back", "in_a_thread_on_a_pool"},
               Of::traits);
 }

@@ -232,6 +232,19 @@ ONE_STRATEGY(Strategy::guard_markers,
   CHECK(call(stack, [&] { return descend_to(address_of(stack.floor())); }) == 0);
 }
 
+ONE_STRATEGY(
+    Strategy::guard_markers,
+    "memory that a frame reached by a jump over the window is resident memory of the stack") {
+  StackPool pool({.reserve = 8 * MiB, .strategy = Strategy::guard_markers});
+  Stack stack = pool.acquire();
+  call(stack, [&] {
+    touch_in_one_jump(address_of(stack.base()) - 5 * MiB);
+    descend_to(address_of(stack.base()) - 6 * MiB);
+  });
+  CHECK(stack.resident() >= MiB);
+  CHECK(stack.resident() <= pool.resident());
+}
+
 // ---- the limit ----------------------------------------------------------------------------------
 
 namespace {

@@ -17,11 +17,13 @@
 #include "support/supervised.hpp"
 #include "support/units.hpp"
 
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
+#include <cstdint>
 #include <cstdio>
 #include <exception>
 #include <functional>
@@ -378,4 +380,47 @@ EVERY_POOL("nothing is left of a stack of a pool if the handler is lost while th
           Stack stack = pool.acquire();
           require(grows(stack), "a stack works");
         }) == all_is_well);
+}
+
+// ---- what was given back is not touched again ---------------------------------------------------
+
+namespace {
+
+/// Maps a page, as another thread might, where the first munmap(2) of a reservation has made room,
+/// and lets the next madvise(2) fail. Returns 7 if the page is still there afterwards.
+int end_of_child_with_a_stranger() {
+  return end_of_child([] {
+    bool is_watched = false;
+    std::uintptr_t hole = 0;
+    void* stranger = MAP_FAILED;
+    const auto watch = [&](const seccomp_data& asked) {
+      if (is_watched && asked.nr == SYS_munmap && hole == 0) {
+        hole = asked.args[0];
+      } else if (is_watched && asked.nr == SYS_madvise && hole != 0 && stranger == MAP_FAILED) {
+        stranger = mmap(reinterpret_cast<void*>(hole), 4 * KiB, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+        return Answer{.by_kernel = false, .error = EPERM};
+      }
+      return Answer{};
+    };
+    supervise({{SYS_munmap}, {SYS_madvise}}, watch, [&] {
+      { const Stack first({.reserve = MiB}); }  // starts the handler
+      is_watched = true;
+      const std::string refused = error_of([] { Stack({.reserve = 512 * MiB}); });
+      is_watched = false;
+      unsigned char there = 0;
+      const bool is_there = stranger != MAP_FAILED && mincore(stranger, 4 * KiB, &there) == 0;
+      _exit(!refused.empty() && is_there ? 7 : 1);
+    });
+    return 0;
+  });
+}
+
+}  // namespace
+
+TEST_CASE("a reservation that fails unmaps nothing twice, because others may have memory there") {
+  if (sanitized) {
+    return skip("a sanitizer unmaps memory of its own");
+  }
+  CHECK(end_of_child_with_a_stranger() == 7);
 }
