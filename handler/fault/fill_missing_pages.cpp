@@ -64,6 +64,8 @@ int fill_by_another(Filling with, std::uintptr_t begin, std::uintptr_t end) noex
 
 void note_refused_page() noexcept { refused_pages.store(true, std::memory_order_relaxed); }
 
+bool pages_were_refused() noexcept { return refused_pages.load(std::memory_order_relaxed); }
+
 int prepare_filling() noexcept {
   if (zeros.load(std::memory_order_relaxed) == 0) {
     void* const memory = mmap(nullptr, zeros_size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -86,8 +88,7 @@ int fill_missing_pages(UserfaultKind kind, Filling with, std::uintptr_t begin,
   // else's, for another process's memory.
   const int ours = userfault_of(kind).verified();
   const int error = ours >= 0 ? fill(ours, with, begin, end) : fill_by_another(with, begin, end);
-  const bool may_be_inaccessible =
-      kind == UserfaultKind::monitor && refused_pages.load(std::memory_order_relaxed);
+  const bool may_be_inaccessible = kind == UserfaultKind::monitor && pages_were_refused();
   if (error != 0 || !may_be_inaccessible) {
     return error;
   }

@@ -47,6 +47,7 @@
 #include "anywhere/fork_wiped.hpp"
 #include "anywhere/keep_errno.hpp"
 #include "fault/counters.hpp"
+#include "fault/fill_missing_pages.hpp"
 #include "fault/forward.hpp"
 #include "fault/grow.hpp"
 #include "machine/machine.hpp"
@@ -150,11 +151,13 @@ Pin need_of_pin(std::uintptr_t address, std::uintptr_t stack_pointer) noexcept {
 }
 
 /// The monitor takes the permission from a page for which it was refused the memory, so that the
-/// touch raises a signal. By now there may be memory.
+/// touch raises a signal. A system call only failed then, and the program goes on. By now there may
+/// be memory. If there is, the limit lies below the page, so this happens once for a page.
 bool is_served_after_refusal(const PinnedSlot& pinned, const SlotView& slot,
-                             std::uintptr_t address) noexcept {
-  return slot.growth == Growth::by_monitor && address >= slot.floor &&
-         grow_here(pinned.range(), pinned.slot(), address) == 0;
+                             const Fault& fault) noexcept {
+  return slot.growth == Growth::by_monitor && pages_were_refused() && fault.code == SEGV_ACCERR &&
+         slot.floor <= fault.address && fault.address < slot.limit &&
+         grow_here(pinned.range(), pinned.slot(), fault.address) == 0;
 }
 
 /// Does everything that needs the slot pinned.
@@ -168,6 +171,9 @@ Resolution resolve(const Fault& fault) noexcept {
     return foreign();
   }
   const SlotView slot = view(pinned.slot());
+  if (is_served_after_refusal(pinned, slot, fault)) {
+    return {};
+  }
   const bool ran_past_guard =
       fault.stack_pointer < slot.guard && in_vacant_slot(pinned.range(), fault.stack_pointer);
 
@@ -186,9 +192,6 @@ Resolution resolve(const Fault& fault) noexcept {
     case Outcome::discarded:
       return fill_again(pinned, fault.address);
     case Outcome::overflow:
-      if (is_served_after_refusal(pinned, slot, fault.address)) {
-        return {};
-      }
       tally.overflow.add_one();
       return give_up(pinned, 0);
     case Outcome::foreign:

@@ -308,10 +308,20 @@ GROWSTACK_SCENARIO("refused to a system call") {
   const bool refused = write_mask_to(wanted) == EFAULT && slot.limit() == before;
   no_memory = false;
   const bool granted = commit_ahead(before, wanted) == 0 && slot.limit() == wanted;
-  return refused && granted && write_mask_to(wanted) == 0 ? 7 : 1;
+  // Another page is refused, and then touched by the program itself.
+  const std::uintptr_t next = wanted - 3 * page_size();
+  no_memory = true;
+  const bool refused_again = write_mask_to(next) == EFAULT;
+  no_memory = false;
+  *reinterpret_cast<volatile char*>(next) = 1;
+  return refused && granted && refused_again && slot.limit() == next &&
+                 write_mask_to(wanted) == 0 && write_mask_to(next) == 0
+             ? 7
+             : 1;
 }
 
-TEST_CASE("what a monitor was refused can be had later, by commit_ahead and by a system call") {
+TEST_CASE(
+    "what a monitor was refused can be had later, by commit_ahead, a system call and a touch") {
   for (const char* const scenario : {"refused to commit_ahead", "refused to a system call"}) {
     CAPTURE(std::string(scenario));
     const Ended ended = run_scenario(scenario);
