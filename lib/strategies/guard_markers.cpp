@@ -224,8 +224,8 @@ class GuardMarkers final : public Implementation {
   }
 
   /// Installs the markers of guards and windows. In small slots the two are adjacent.
-  int mark_in_row(const Bounds& lowest, std::uint32_t count, const Layout& layout,
-                  const StackOptions& options) const noexcept {
+  [[nodiscard]] int mark_in_row(const Bounds& lowest, std::uint32_t count, const Layout& layout,
+                                const StackOptions& options) const noexcept {
     vm::MarkerList markers;
     const std::uintptr_t limit = first_limit(lowest, options);
     const std::uintptr_t marked = lowest_marker(lowest, layout, limit);
