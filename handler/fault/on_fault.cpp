@@ -12,8 +12,7 @@
 //     write, tgkill, sched_setaffinity,  request                  bare system calls, by syscall(3),
 //       futex, rt_sigtimedwait                                    which touches only errno
 //     sched_getcpu                       request                  reads a word of the kernel's
-//     getpid                             look-up, request,        listed
-//                                        forwarding
+//     getpid                             pins, forwarding         listed
 //     mprotect, madvise, ioctl,          Operations::commit       bare system calls, not listed:
 //       userfaultfd, openat, close                                they touch no memory of libc's
 //     futex                              is_writable              as above
@@ -95,8 +94,10 @@ Resolution give_up(const PinnedSlot& pinned, int error) noexcept {
           .error = error};
 }
 
-Resolution grow_to(const PinnedSlot& pinned, std::uintptr_t address) noexcept {
-  const int error = grow(pinned.range(), pinned.slot(), address);
+/// A vfork child commits by itself: it may be killed while it waits for the helper, and nobody
+/// would take back what it holds.
+Resolution grow_to(const PinnedSlot& pinned, std::uintptr_t address, bool vfork_child) noexcept {
+  const int error = (vfork_child ? grow_here : grow)(pinned.range(), pinned.slot(), address);
   return error == 0 ? Resolution{} : give_up(pinned, error);
 }
 
@@ -144,8 +145,8 @@ bool runs_elsewhere(const Fault& fault, const SlotView& slot) noexcept {
 
 /// A vfork child may be killed at any moment, and its pin would stay in its parent's memory. It
 /// needs none on the stack that it runs on: that is its parent's, who waits.
-Pin need_of_pin(std::uintptr_t address, std::uintptr_t stack_pointer) noexcept {
-  const bool runs_there = in_vfork_child() && live_slot(address) != nullptr &&
+Pin need_of_pin(std::uintptr_t address, std::uintptr_t stack_pointer, bool vfork_child) noexcept {
+  const bool runs_there = vfork_child && live_slot(address) != nullptr &&
                           live_slot(address) == live_slot(stack_pointer - 1);
   return runs_there ? Pin::not_needed : Pin::needed;
 }
@@ -166,7 +167,8 @@ Resolution resolve(const Fault& fault) noexcept {
   // pointer is an end.
   const std::uintptr_t address =
       may_be_lost_signal_frame(fault) ? fault.stack_pointer - 1 : fault.address;
-  const PinnedSlot pinned(address, need_of_pin(address, fault.stack_pointer));
+  const bool vfork_child = in_vfork_child();
+  const PinnedSlot pinned(address, need_of_pin(address, fault.stack_pointer, vfork_child));
   if (!pinned) {
     return foreign();
   }
@@ -180,13 +182,13 @@ Resolution resolve(const Fault& fault) noexcept {
   switch (classify(fault, slot, signal_frame_bytes(), ran_past_guard)) {
     case Outcome::growth:
       count_growth(pinned.slot(), runs_elsewhere(fault, slot));
-      return grow_to(pinned, fault.address);
+      return grow_to(pinned, fault.address, vfork_child);
     case Outcome::lost_signal_frame:
       tally.lost_signal_frame.add_one();
       if (!fault.may_be_bad_address) {
         report_lost_signal(pinned.slot(), fault);
       }
-      return grow_to(pinned, signal_frame_address(fault, slot));
+      return grow_to(pinned, signal_frame_address(fault, slot), vfork_child);
     case Outcome::spurious:
       return try_again(fault.address);
     case Outcome::discarded:

@@ -181,8 +181,7 @@ bool commit_by_helper(const Range& range, SlotRecord& slot, Step step) noexcept 
   ForkWiped* const shared = fork_wiped();
   const std::uint32_t helper =
       shared == nullptr ? 0 : shared->helper_runs.load(std::memory_order_acquire);
-  // A vfork child may be killed while it waits, and nobody would take back what it holds.
-  if (helper == 0 || in_vfork_child()) {
+  if (helper == 0) {
     return false;
   }
   ClaimedReply claimed(*shared);

@@ -62,7 +62,7 @@ inline constinit OwnDescriptor request_pipe;
 
 /// Has the helper commit `step` and waits until it has. Does not lower the limit. Returns false if
 /// it did not, for whatever reason; then the caller must commit by itself. The caller holds the
-/// slot pinned. Signal handlers.
+/// slot pinned, and is no vfork child. Signal handlers.
 [[nodiscard]] bool commit_by_helper(const Range& range, SlotRecord& slot, Step step) noexcept;
 
 /// Returns whether a helper that lives may still commit in the slot, of which nothing is pinned any

@@ -1,7 +1,9 @@
 // makecontext(3) on a growable stack.
 #include <growstack/ucontext.hpp>
 
+#include "arenas/open_slot.hpp"
 #include "errors.hpp"
+#include "stacks/stack_access.hpp"
 
 #include <growstack/attach.hpp>
 
@@ -39,6 +41,7 @@ void make_context(ucontext_t& context, const Stack& stack, void (*function)(void
   if (getcontext(&context) != 0) {
     fail(errno, "cannot get the thread's context");
   }
+  StackAccess::slot(stack).record().marks.fetch_or(entered_mark, std::memory_order_relaxed);
   context.uc_stack = {.ss_sp = stack.floor(), .ss_flags = 0, .ss_size = stack.reserved()};
   context.uc_link = successor;
   sigdelset(&context.uc_sigmask, SIGSEGV);

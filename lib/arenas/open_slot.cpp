@@ -30,6 +30,9 @@ bool OpenSlot::is_running() const noexcept {
 
 bool OpenSlot::has_frames_of_caller() const noexcept {
   auto at = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+  if (!is_running()) {
+    return contains(at);
+  }
   constexpr int most_nested_calls = 1000;
   for (int depth = 0; depth < most_nested_calls; ++depth) {
     if (contains(at)) {

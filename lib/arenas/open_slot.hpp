@@ -41,6 +41,9 @@ inline constexpr std::uint32_t name_mask = 0xffU;
 /// A call() runs on the stack, or ran there in a thread that a forked child does not have, or was
 /// left by longjmp.
 inline constexpr std::uint32_t running_mark = 1U << 8U;
+/// A context was made that enters the stack. So when the stack is given back, somebody looks
+/// whether code runs there, which only exit(3) leads to.
+inline constexpr std::uint32_t entered_mark = 1U << 10U;
 /// No event tells whether this stack of a pool has grown.
 inline constexpr std::uint32_t grows_unseen_mark = 1U << 9U;
 
@@ -74,10 +77,6 @@ class OpenSlot {
 
   [[nodiscard]] bool contains(std::uintptr_t address) const noexcept {
     return floor() <= address && address < base();
-  }
-  /// Returns whether the calling code runs on this stack.
-  [[nodiscard]] bool caller_runs_here() const noexcept {
-    return contains(reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)));
   }
   /// Returns whether the calling code runs on this stack, or in a call() that was made from there,
   /// at any depth: whether frames of this thread are alive there.

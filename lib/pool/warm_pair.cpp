@@ -62,9 +62,7 @@ namespace {
 [[gnu::always_inline]] inline void end_tenancy(OpenSlot slot,
                                                const std::string* fallback_reason) noexcept {
   if (PoolCore* const pool = slot.arena().pool; pool != nullptr) {
-    if (!slot.caller_runs_here()) [[likely]] {  // otherwise the process ends: see ~Stack
-      pool->release(slot);
-    }
+    pool->release(slot);
   } else {
     end_single_stack(slot, fallback_reason);
   }
@@ -119,12 +117,12 @@ OpenSlot PoolCore::acquire(std::string_view name) {
 /// gives one back into a cache that is full, or that is not of the pool used last; or takes its
 /// turn to look at the clock.
 void PoolCore::release_with_care(OpenSlot slot) noexcept {
-  if (slot.has_frames_of_caller()) {  // the process ends: see ~Stack
-    return;
-  }
   std::atomic<std::uint32_t>& marks = slot.record().marks;
   const std::uint32_t marked = marks.load(std::memory_order_relaxed);
   const std::uint32_t number = marked & name_mask;
+  if ((marked & ~(name_mask | grows_unseen_mark)) != 0 && slot.has_frames_of_caller()) {
+    return;  // the process ends: see ~Stack
+  }
   std::size_t depth = options_.policy.initial_commit;
   if (marked != number) {
     if ((marked & (handler::grown_mark | grows_unseen_mark)) != 0) {

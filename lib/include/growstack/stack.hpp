@@ -57,7 +57,8 @@ class GROWSTACK_EXPORT Stack {
   /// Releases exactly what was reserved, or gives the stack back to its pool
   /// (growstack/stack_pool.hpp). Nothing may run on the stack. There is one exception: exit(3) on
   /// this stack destroys static and thread_local objects. The destructor then leaves the stack as
-  /// it is, because the process ends. Any thread; not from a signal handler.
+  /// it is, because the process ends. (It cannot tell this of a pool's stack that has not grown and
+  /// was entered neither by call() nor by make_context().) Any thread; not from a signal handler.
   ~Stack();
   /// Takes the stack over. `other` is moved-from afterwards.
   Stack(Stack&& other) noexcept

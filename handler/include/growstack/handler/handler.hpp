@@ -115,9 +115,8 @@ struct Counters {
   std::uint64_t overflow = 0;  ///< faults at the end of a stack
   /// Growths that the helper thread committed.
   std::uint64_t by_helper = 0;
-  /// Growths meant for the helper but left to the faulting thread: after a fork, in a vfork child,
-  /// with the pipe closed or full, or when the helper gave no answer in time or was refused the
-  /// memory.
+  /// Growths meant for the helper but left to the faulting thread: after a fork, with the pipe
+  /// closed or full, or when the helper gave no answer in time or was refused the memory.
   std::uint64_t helper_missing = 0;
 };
 
