@@ -3,11 +3,11 @@
 #include <growstack/handler/handler.hpp>
 
 #include "anywhere/futex.hpp"
+#include "anywhere/own_descriptor.hpp"
 #include "anywhere/processors.hpp"
 
 #include <linux/close_range.h>
 #include <sched.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -128,8 +128,8 @@ void* ServiceThread::body(void* self) noexcept {
   if (error == 0) {
     thread.run(descriptor);
     if (descriptor != no_descriptor) {
-      // The bare system call, because ThreadSanitizer believes that all threads share one table.
-      syscall(SYS_close, descriptor);
+      // Not close(2), because ThreadSanitizer believes that all threads share one table.
+      close_quietly(descriptor);
     }
   }
   return nullptr;
