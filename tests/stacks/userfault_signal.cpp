@@ -4,9 +4,9 @@
 
 #include <growstack/growstack.hpp>
 #include <growstack/handler/pages.hpp>
-#include <growstack/stack_pool.hpp>
 
 #include "support/bare_system_call.hpp"
+#include "support/closed_descriptors.hpp"
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
 #include "support/forked.hpp"
@@ -19,8 +19,6 @@
 
 #include <fcntl.h>
 #include <linux/close_range.h>
-#include <linux/userfaultfd.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -32,7 +30,6 @@
 #include <cstdio>
 #include <string>
 #include <thread>
-#include <vector>
 
 using namespace growstack;
 using namespace growstack::testing;
@@ -198,62 +195,11 @@ TEST_OF_USERFAULT_SIGNAL(
   CHECK(run_scenario("made after the program closed all descriptors").exit_code == 7);
 }
 
-namespace {
-
-/// Closes all descriptors that are no standard streams, and opens as many userfaultfds of the
-/// program's own, so that one has the number that was ours. Empty if it may have none.
-std::vector<int> replace_descriptors_by_userfaults() {
-  const std::size_t count = descriptor_count();
-  close_range(3, ~0U, 0);
-  std::vector<int> theirs;
-  while (theirs.size() < count) {
-    constexpr int user_mode_only = 1;  // needs no privilege
-    const auto userfault =
-        static_cast<int>(syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | user_mode_only));
-    uffdio_api api{};
-    api.api = UFFD_API;
-    if (userfault < 0 || ioctl(userfault, UFFDIO_API, &api) != 0) {
-      return {};
-    }
-    theirs.push_back(userfault);
-  }
-  return theirs;
-}
-
-int more_stacks_of_a_pool(bool replaces) {
-  StackPool pool({.reserve = MiB, .strategy = options.strategy});
-  std::vector<Stack> stacks;
-  stacks.push_back(pool.acquire());
-  bool good = call(stacks.back(), [] { return descend(100 * KiB); }) == 0;
-  std::vector<int> theirs;
-  if (replaces) {
-    theirs = replace_descriptors_by_userfaults();
-    if (theirs.empty()) {
-      return 8;
-    }
-  } else {
-    close_range(3, ~0U, 0);
-  }
-  alarm(60);  // what another userfaultfd watches is never filled
-  for (int count = 0; count < 64; ++count) {
-    stacks.push_back(pool.acquire());
-    good = call(stacks.back(), [] { return descend(500 * KiB); }) == 0 && good;
-  }
-  good = call(stacks.front(), [] { return descend(500 * KiB); }) == 0 && good;
-  for (const int userfault : theirs) {
-    uffd_msg message{};
-    good = read(userfault, &message, sizeof message) == -1 && errno == EAGAIN && good;
-  }
-  return good ? 7 : 1;
-}
-
-}  // namespace
-
 GROWSTACK_SCENARIO("more stacks of a pool after all descriptors closed") {
-  return more_stacks_of_a_pool(false);
+  return more_stacks_of_a_pool(options.strategy, false);
 }
 GROWSTACK_SCENARIO("more stacks of a pool, and userfaultfds of the program") {
-  return more_stacks_of_a_pool(true);
+  return more_stacks_of_a_pool(options.strategy, true);
 }
 
 TEST_OF_USERFAULT_SIGNAL("a pool whose program closes all descriptors goes on making stacks") {
