@@ -16,6 +16,7 @@ constexpr StrategyDescription userfault{
     .description = "userfaultfd: a monitor thread fills pages; no signal is raised",
     .least_kernel = "5.9",
     .event = GrowthEvent::monitor,
+    .needs_thread = true,
     .largest_factor = 2};  // what is committed is filled: too much of it would be memory
 
 class Userfault final : public UserfaultFilled {

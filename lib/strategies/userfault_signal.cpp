@@ -20,6 +20,7 @@ constexpr StrategyDescription userfault_signal{
     .description = "userfaultfd: the fault handler fills pages at SIGBUS; no mapping a stack",
     .least_kernel = "5.9",
     .event = GrowthEvent::bus_error,
+    .needs_thread = true,
     .largest_factor = 2,  // what is committed is filled: too much of it would be memory
     .automatic_rank = 2};
 
