@@ -42,6 +42,13 @@ int map_fixed(std::uintptr_t begin, std::size_t size, int flags, Pages pages) no
   return error;
 }
 
+/// Unlocks memory that mlockall(MCL_FUTURE) may have locked. Few programs call that, so a filter
+/// that refuses munlock(2) does no harm to the others.
+int unlock(std::uintptr_t begin, std::size_t size) noexcept {
+  const bool is_refused = munlock(pointer(begin), size) != 0;
+  return is_refused && errno != EPERM && errno != ENOSYS ? errno : 0;
+}
+
 }  // namespace
 
 int reserve(std::size_t size, std::size_t alignment, Pages pages, std::uintptr_t& begin) noexcept {
@@ -94,7 +101,10 @@ int commit_uncharged(std::uintptr_t begin, std::size_t size, Pages pages) noexce
   // Once the process is over that limit, every malloc of the program fails.
   int error = map_fixed(begin, size, MAP_NORESERVE, pages);
   if (error == 0) {
-    error = munlock(pointer(begin), size) == 0 ? commit(begin, size) : errno;
+    error = unlock(begin, size);
+  }
+  if (error == 0) {
+    error = commit(begin, size);
   }
   return error;
 }

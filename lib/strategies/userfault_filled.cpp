@@ -24,6 +24,14 @@ std::string why_refused(int error) {
   }
 }
 
+/// The thread keeps the userfaultfd in a descriptor table of its own, and cannot do without one: if
+/// the program closed it, the kernel would forget what it watches.
+std::string which_call_is_refused(int error) {
+  return error == EPERM || error == ENOSYS
+             ? ": a filter forbids pthread_create(3), fstat(2) or close_range(2)"
+             : "";
+}
+
 }  // namespace
 
 void UserfaultFilled::start() const {
@@ -31,8 +39,10 @@ void UserfaultFilled::start() const {
   if (const int error = handler::start_userfault(kind_, is_refused); is_refused) {
     fail(error, std::string(description().name) + ": " + why_refused(error));
   } else if (error != 0) {
-    fail_for_thread(
-        error, std::string(description().name) + ": cannot start the thread of a userfaultfd", 0);
+    fail_for_thread(error,
+                    std::string(description().name) + ": cannot start the thread of a userfaultfd" +
+                        which_call_is_refused(error),
+                    0);
   }
 }
 
