@@ -95,18 +95,17 @@ int decommit(std::uintptr_t begin, std::size_t size, Pages pages) noexcept {
   return mprotect(pointer(begin), size, PROT_NONE) == 0 && discard(begin, size) == 0 ? 0 : error;
 }
 
+int reserve_uncharged(std::uintptr_t begin, std::size_t size, Pages pages) noexcept {
+  const int error = map_fixed(begin, size, MAP_NORESERVE, pages);
+  return error == 0 ? unlock(begin, size) : error;
+}
+
 int commit_uncharged(std::uintptr_t begin, std::size_t size, Pages pages) noexcept {
   // In two steps, because the kernel does not ask RLIMIT_DATA about a writable mapping that takes
   // the place of another one (mmap_region in mm/vma.c counts what it replaces as if it were data).
   // Once the process is over that limit, every malloc of the program fails.
-  int error = map_fixed(begin, size, MAP_NORESERVE, pages);
-  if (error == 0) {
-    error = unlock(begin, size);
-  }
-  if (error == 0) {
-    error = commit(begin, size);
-  }
-  return error;
+  const int error = reserve_uncharged(begin, size, pages);
+  return error == 0 ? commit(begin, size) : error;
 }
 
 int release(std::uintptr_t begin, std::size_t size) noexcept {

@@ -95,9 +95,8 @@ class GuardMarkers final : public Implementation {
 
   [[nodiscard]] int prepare(const Bounds& bounds, const Layout& layout) const noexcept override {
     const std::size_t size = bounds.base - bounds.guard;
-    int error = vm::commit_uncharged(bounds.guard, size, layout.pages());
+    int error = commit_in_pieces(bounds, bounds.guard, layout.pages(), core_depth(layout));
     if (error == 0) {
-      split_for_core_dumps(bounds);
       error = install_guard(bounds, layout.pages());
       if (error != 0) {
         static_cast<void>(vm::decommit(bounds.guard, size, layout.pages()));
@@ -215,12 +214,16 @@ class GuardMarkers final : public Implementation {
     return std::min({most, wished, reserve});
   }
 
+  /// Markers count as written to, so the window cannot be left out.
+  static std::size_t core_depth(const Layout& layout) noexcept {
+    return std::max(layout.core_depth, layout.window);
+  }
+
   /// True if prepare() does more to such a slot than to install markers: for a large guard, or for
-  /// the core dump of a large stack.
+  /// core dumps.
   static bool needs_more_than_markers(const Layout& layout) noexcept {
     constexpr std::size_t large = std::size_t{4} << 20;
-    constexpr std::size_t deep = std::size_t{256} << 20;
-    return layout.guard > large || layout.reserve > deep;
+    return layout.guard > large || layout.reserve > core_depth(layout);
   }
 
   /// Installs the markers of guards and windows. In small slots the two are adjacent.

@@ -2,6 +2,7 @@
 
 #include "errors.hpp"
 #include "memory/vm.hpp"
+#include "strategies/core_dumps.hpp"
 #include "strategies/limit_raised.hpp"
 
 #include <cerrno>
@@ -79,8 +80,10 @@ int UserfaultFilled::discard(std::uintptr_t begin, std::size_t size) const noexc
   return error == ENOENT ? 0 : error;  // ENOENT: nobody watches, in a forked child
 }
 
-int UserfaultFilled::watch(std::uintptr_t begin, std::size_t size) const noexcept {
-  int error = vm::commit_uncharged(begin, size, vm::Pages::small);
+int UserfaultFilled::watch(const Bounds& bounds, std::uintptr_t begin,
+                           const Layout& layout) const noexcept {
+  const std::size_t size = bounds.base - begin;
+  int error = commit_in_pieces(bounds, begin, vm::Pages::small, layout.core_depth);
   if (error == 0) {
     error = handler::watch_missing_pages(kind_, begin, size);
     if (error != 0) {

@@ -33,7 +33,9 @@ class UserfaultFilled : public Implementation {
   ~UserfaultFilled() = default;
 
   /// Moves memory from Reserved to a state in which the kernel asks us for each missing page.
-  [[nodiscard]] int watch(std::uintptr_t begin, std::size_t size) const noexcept;
+  /// The memory reaches from `begin` to the base.
+  [[nodiscard]] int watch(const Bounds& bounds, std::uintptr_t begin,
+                          const Layout& layout) const noexcept;
 
  private:
   handler::UserfaultKind kind_;

@@ -3,7 +3,6 @@
 // one.
 #include "errors.hpp"
 #include "memory/vm.hpp"
-#include "strategies/core_dumps.hpp"
 #include "strategies/guard.hpp"
 #include "strategies/userfault_filled.hpp"
 
@@ -36,10 +35,9 @@ class UserfaultSignal final : public UserfaultFilled {
     UserfaultFilled::start();
   }
 
-  [[nodiscard]] int prepare(const Bounds& bounds, const Layout&) const noexcept override {
-    const int error = watch(bounds.guard, bounds.base - bounds.guard);
+  [[nodiscard]] int prepare(const Bounds& bounds, const Layout& layout) const noexcept override {
+    const int error = watch(bounds, bounds.guard, layout);
     if (error == 0) {
-      split_for_core_dumps(bounds);
       // Pages that are never filled are a guard already, as long as somebody watches them. If the
       // kernel has markers, these also hold in a child that closes our descriptor, or that was made
       // by a bare clone(2), so that nothing of ours ran in it.
