@@ -13,6 +13,9 @@ namespace {
 
 using handler::Filling;
 
+/// In bytes: more than the thread and its userfaultfd map.
+constexpr std::size_t thread_needs = std::size_t{16} * 1024 * 1024;
+
 std::string why_refused(int error) {
   switch (error) {
     case EPERM:
@@ -43,7 +46,7 @@ void UserfaultFilled::start() const {
     fail_for_thread(error,
                     std::string(description().name) + ": cannot start the thread of a userfaultfd" +
                         which_call_is_refused(error),
-                    0);
+                    thread_needs);
   }
 }
 
