@@ -58,7 +58,7 @@ struct ForkWiped {
   std::atomic<std::uint32_t> keeper_joinable{0};
   std::atomic<std::uint32_t> monitor_joinable{0};
 
-  /// The stacks of threads that were left to themselves, and have not been joined: see
+  /// The stacks of threads that were left to themselves, and may still run: see
   /// threads/service_stack.hpp. Under the life-cycle lock.
   LeftStack* left_stacks = nullptr;
 

@@ -2,7 +2,7 @@
 // in a program that called mlockall(2) with MCL_FUTURE: megabytes for a thread that needs a page.
 #pragma once
 
-#include <pthread.h>
+#include <sys/types.h>
 
 #include <cstddef>
 
@@ -25,10 +25,11 @@ class ServiceStack {
   /// Gives the memory back. No thread uses it: it has been joined, or was not created.
   void unmap() const noexcept;
 
-  /// Leaves the memory to a thread that nobody waits for. Nobody else is told when it ends.
-  void leave_to(pthread_t thread) const noexcept;
+  /// Leaves the memory to a detached thread, until the kernel does not know its id any more. 0, the
+  /// id of a thread that has not begun yet, leaves it for ever.
+  void leave_to(pid_t thread) const noexcept;
 
-  /// Joins those threads that have ended meanwhile, and gives their memory back.
+  /// Gives back the memory of those threads that have ended meanwhile.
   static void take_back_left() noexcept;
 
  private:

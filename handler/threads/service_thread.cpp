@@ -8,6 +8,7 @@
 
 #include <linux/close_range.h>
 #include <sched.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -56,6 +57,7 @@ int ServiceThread::create_on_stack_of(std::size_t bytes, pthread_attr_t& attribu
     return error;
   }
   pthread_attr_setstack(&attributes, stack_.begin(), bytes);
+  id_.store(0, std::memory_order_relaxed);
   const int error = pthread_create(&thread_, &attributes, body, this);
   if (error != 0) {
     stack_.unmap();
@@ -130,6 +132,7 @@ int ServiceThread::wait_for_result() noexcept {
 
 void* ServiceThread::body(void* self) noexcept {
   auto& thread = *static_cast<ServiceThread*>(self);
+  thread.id_.store(static_cast<pid_t>(syscall(SYS_gettid)), std::memory_order_relaxed);
   pthread_setname_np(pthread_self(), thread.name_);
   schedule_as_usual();
   const int descriptor = thread.descriptor_;
@@ -155,8 +158,8 @@ bool ServiceThread::is_started() const noexcept {
   return shared != nullptr && (shared->*joinable_).load(std::memory_order_relaxed) != 0;
 }
 
-/// Returns true if the thread is started; from then on the caller has to join it, or leave
-/// its stack to it.
+/// Returns true if the thread is started; from then on the caller has to join it or leave
+/// it to itself.
 bool ServiceThread::claim() noexcept {
   ForkWiped* const shared = fork_wiped();
   return shared != nullptr && (shared->*joinable_).exchange(0, std::memory_order_relaxed) != 0;
@@ -175,15 +178,20 @@ void ServiceThread::end() noexcept {
       (ask_to_end() && pthread_timedjoin_np(thread_, nullptr, &deadline) == 0)) {
     stack_.unmap();
   } else {
-    stack_.leave_to(thread_);
+    leave();
   }
   ServiceStack::take_back_left();
 }
 
 void ServiceThread::abandon() noexcept {
   if (claim()) {
-    stack_.leave_to(thread_);
+    leave();
   }
+}
+
+void ServiceThread::leave() noexcept {
+  pthread_detach(thread_);
+  stack_.leave_to(id_.load(std::memory_order_relaxed));
 }
 
 }  // namespace growstack::handler

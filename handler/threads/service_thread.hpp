@@ -68,11 +68,15 @@ class ServiceThread {
   [[nodiscard]] int create_on_stack_of(std::size_t bytes, pthread_attr_t& attributes) noexcept;
   [[nodiscard]] int wait_for_result() noexcept;
   [[nodiscard]] bool claim() noexcept;
+  void leave() noexcept;
 
   const char* name_;
   std::atomic<std::uint32_t> ForkWiped::*joinable_;
   pthread_t thread_{};
   ServiceStack stack_;
+  /// The kernel's id of the thread; 0 until it begins. Written by the thread; read by who leaves it
+  /// to itself. A stale 0 costs a stack.
+  std::atomic<pid_t> id_{0};
   // The handshake between start() and the new thread: the descriptor goes in, 0 or an errno comes
   // out. It has static storage, because the new thread may still be about to wake us when we have
   // seen its answer.
