@@ -21,7 +21,7 @@ constexpr StrategyDescription userfault_signal{
     .least_kernel = "5.9",
     .event = GrowthEvent::bus_error,
     .largest_factor = 2,  // what is committed is filled: too much of it would be memory
-    .automatic_rank = 2};
+    .automatic_rank = 1};
 
 class UserfaultSignal final : public UserfaultFilled {
  public:
@@ -47,6 +47,24 @@ class UserfaultSignal final : public UserfaultFilled {
     return error;
   }
 
+  [[nodiscard]] int open_in_row(const Bounds& lowest, std::uint32_t count, const Layout& layout,
+                                const StackOptions& options) const noexcept override {
+    const std::size_t size =
+        (count - std::size_t{1}) * layout.slot_size + (lowest.base - lowest.guard);
+    if (!are_markers_all(layout)) {
+      return ENOTSUP;
+    }
+    int error = watch(lowest.guard, size);
+    if (error == 0) {
+      mark_guards(lowest, count, layout);
+      error = fill_in_row(lowest, count, layout, options);
+      if (error != 0) {
+        static_cast<void>(vm::decommit(lowest.guard, size, vm::Pages::small));
+      }
+    }
+    return error;
+  }
+
   /// Discards every page: between two stacks all pages of the slot are missing.
   [[nodiscard]] int close(const handler::SlotRecord& slot, const Layout&) const noexcept override {
     const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
@@ -55,6 +73,29 @@ class UserfaultSignal final : public UserfaultFilled {
 
   void forget(std::uintptr_t begin, std::size_t size) const noexcept override {
     handler::forget_missing_pages(begin, size);
+  }
+
+ private:
+  /// As far as the kernel has markers: see prepare().
+  static void mark_guards(const Bounds& lowest, std::uint32_t count,
+                          const Layout& layout) noexcept {
+    vm::MarkerList markers;
+    int error = 0;
+    for (std::uint32_t index = 0; error == 0 && index < count; ++index) {
+      error = markers.install(lowest.guard + index * layout.slot_size, layout.guard);
+    }
+    static_cast<void>(error == 0 ? markers.finish() : error);
+  }
+
+  [[nodiscard]] int fill_in_row(const Bounds& lowest, std::uint32_t count, const Layout& layout,
+                                const StackOptions& options) const noexcept {
+    int error = 0;
+    for (std::uint32_t index = 0; error == 0 && index < count; ++index) {
+      const std::size_t above = index * layout.slot_size;
+      error =
+          open({lowest.base + above, lowest.floor + above, lowest.guard + above}, layout, options);
+    }
+    return error;
   }
 };
 
