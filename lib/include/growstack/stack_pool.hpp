@@ -60,9 +60,9 @@ struct PoolOptions {
   /// How the stacks get their memory. The default is the best strategy that works here, because a
   /// pool may have a million stacks: only userfault_signal and guard_markers, its first candidates,
   /// need no mapping for each stack (vm.max_map_count). guard_markers, taken where userfaultfd is
-  /// forbidden, loses data if libc reads into a frame of more than 2 MiB. StackOptions has another default, because a
-  /// single stack can afford its mappings. A pool cannot have grows_down, which does not keep its
-  /// address space from stack to stack, or heap, which has no guard.
+  /// forbidden, loses data if libc reads into a frame of more than 2 MiB. StackOptions has another
+  /// default, because a single stack can afford its mappings. A pool cannot have grows_down, which
+  /// does not keep its address space from stack to stack, or heap, which has no guard.
   Strategy strategy = Strategy::automatic;
   /// The name of the stacks in reports, unless acquire() gives another one. At most 39 bytes are
   /// kept.
@@ -176,8 +176,9 @@ class GROWSTACK_EXPORT StackPool {
 
   /// Returns the strategy in use. It is never Strategy::automatic, but what that chose.
   [[nodiscard]] Strategy strategy() const noexcept;
-  /// Returns why Strategy::automatic did not choose its first candidate. Empty if it chose that
-  /// one, or if the options named a strategy. Valid as long as the pool.
+  /// Returns why Strategy::automatic did not choose its first candidate, and what the one that it
+  /// chose lacks here. Empty if it chose the first one, which lacks nothing, or if the options
+  /// named a strategy. Valid as long as the pool.
   [[nodiscard]] std::string_view fallback_reason() const noexcept;
   /// Returns the bytes from floor to base of each stack.
   [[nodiscard]] std::size_t reserve() const noexcept;
