@@ -9,7 +9,8 @@ Kind Kind::of(const StackOptions& options) noexcept {
   Kind kind{.implementation = growstack::implementation(options.strategy),
             .policy = options.policy};
   kind.layout = kind.implementation->layout(options);
-  kind.layout.core_depth = options.core_depth;
+  // Markers count as written to, so a core has the window in any case.
+  kind.layout.core_depth = std::max(options.core_depth, kind.layout.window);
   kind.policy.huge_from = kind.layout.huge_from;
   kind.policy.factor = std::min(options.policy.factor, kind.description().largest_factor);
   return kind;

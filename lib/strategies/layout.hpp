@@ -30,7 +30,7 @@ struct Layout {
   std::size_t huge_from = 0;
   /// guard_markers: the depth down to which each growth is an event.
   std::size_t window = 0;
-  /// StackOptions::core_depth, in whole pages.
+  /// The depth down to which a stack is one mapping, and is in a core as a whole.
   std::size_t core_depth = 0;
 
   [[nodiscard]] vm::Pages pages() const noexcept {

@@ -6,6 +6,7 @@
 #include <growstack/handler/handler.hpp>
 
 #include <cerrno>
+#include <csignal>
 
 namespace growstack {
 namespace {
@@ -33,6 +34,13 @@ void start_handler(const Implementation& implementation) {
   }
   implementation.start();
   attach_thread();
+}
+
+void look_at_handler(const Implementation& implementation) {
+  const bool needs_bus = implementation.description().event == GrowthEvent::bus_error;
+  if (!handler::installed() || (needs_bus && !handler::installed(SIGBUS))) {
+    start_handler(implementation);
+  }
 }
 
 }  // namespace growstack

@@ -37,7 +37,7 @@ class Userfault final : public UserfaultFilled {
   [[nodiscard]] int open(const Bounds& bounds, const Layout& layout,
                          const StackOptions& options) const noexcept override {
     const std::size_t size = bounds.base - bounds.floor;
-    int error = watch(bounds, bounds.floor, layout);
+    int error = watch_in_pieces(bounds, bounds.floor, layout);
     if (error == 0) {
       error = UserfaultFilled::open(bounds, layout, options);
       if (error != 0) {

@@ -83,15 +83,21 @@ int UserfaultFilled::discard(std::uintptr_t begin, std::size_t size) const noexc
   return error == ENOENT ? 0 : error;  // ENOENT: nobody watches, in a forked child
 }
 
-int UserfaultFilled::watch(const Bounds& bounds, std::uintptr_t begin,
-                           const Layout& layout) const noexcept {
-  const std::size_t size = bounds.base - begin;
-  int error = commit_in_pieces(bounds, begin, vm::Pages::small, layout.core_depth);
-  if (error == 0) {
-    error = handler::watch_missing_pages(kind_, begin, size);
-    if (error != 0) {
-      static_cast<void>(vm::decommit(begin, size, vm::Pages::small));
-    }
+int UserfaultFilled::watch(std::uintptr_t begin, std::size_t size) const noexcept {
+  const int error = vm::commit_uncharged(begin, size, vm::Pages::small);
+  return error == 0 ? watch_committed(begin, size) : error;
+}
+
+int UserfaultFilled::watch_in_pieces(const Bounds& bounds, std::uintptr_t begin,
+                                     const Layout& layout) const noexcept {
+  const int error = commit_in_pieces(bounds, begin, vm::Pages::small, layout.core_depth);
+  return error == 0 ? watch_committed(begin, bounds.base - begin) : error;
+}
+
+int UserfaultFilled::watch_committed(std::uintptr_t begin, std::size_t size) const noexcept {
+  const int error = handler::watch_missing_pages(kind_, begin, size);
+  if (error != 0) {
+    static_cast<void>(vm::decommit(begin, size, vm::Pages::small));
   }
   return error;
 }

@@ -34,8 +34,8 @@ struct StackOptions {
   /// (holes where nothing was touched) once the stack has run. What lies deeper is in the core only
   /// if it was used. Each stack takes a mapping more for that (vm.max_map_count) if its reserve is
   /// larger, or up to three if it is more than 64 times as large. For strategies whose stacks are
-  /// one large read-write mapping; guard_markers takes at least the part whose growth it sees (2
-  /// MiB, or 256 KiB with the pooled policy). The cores of others contain only what was committed.
+  /// one large read-write mapping; guard_markers takes at least the part whose growth it sees
+  /// (2 MiB). The cores of others contain only what was committed.
   std::size_t core_depth = std::size_t{256} * 1024 * 1024;
   /// The name that reports use. At most 39 bytes are kept.
   std::string name = "unnamed";
