@@ -11,7 +11,7 @@
 asm(".pushsection .text\n"
     "  .globl growstack_call_outermost\n"
     "  .hidden growstack_call_outermost\n"
-    "  .type growstack_call_outermost, @function\n"
+    "  .type growstack_call_outermost, %function\n"
     "growstack_call_outermost:\n" GROWSTACK_CALL_OUTERMOST
     "  .size growstack_call_outermost, . - growstack_call_outermost\n"
     "  .popsection\n");
