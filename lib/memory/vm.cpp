@@ -1,5 +1,6 @@
 #include "memory/vm.hpp"
 
+#include <growstack/handler/failed_call.hpp>
 #include <growstack/handler/name_memory.hpp>
 #include <growstack/handler/without_cancellation.hpp>
 
@@ -14,6 +15,10 @@
 #include <memory>
 
 namespace growstack::vm {
+
+using handler::failed;
+using handler::SystemCall;
+
 namespace {
 
 void* pointer(std::uintptr_t address) noexcept { return reinterpret_cast<void*>(address); }
@@ -23,7 +28,9 @@ void* pointer(std::uintptr_t address) noexcept { return reinterpret_cast<void*>(
 /// kinds of mapping, which the kernel cannot join. EINVAL means a kernel without huge pages.
 int advise(std::uintptr_t begin, std::size_t size, Pages pages) noexcept {
   const int advice = pages == Pages::small ? MADV_NOHUGEPAGE : MADV_HUGEPAGE;
-  return madvise(pointer(begin), size, advice) == 0 || errno == EINVAL ? 0 : errno;
+  return madvise(pointer(begin), size, advice) == 0 || errno == EINVAL
+             ? 0
+             : failed(SystemCall::madvise);
 }
 
 int map_fixed(std::uintptr_t begin, std::size_t size, int flags, Pages pages) noexcept {
@@ -33,7 +40,7 @@ int map_fixed(std::uintptr_t begin, std::size_t size, int flags, Pages pages) no
   void* const mapped = mmap(pointer(begin), size, PROT_NONE,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_FIXED | flags, -1, 0);
   if (mapped == MAP_FAILED) {
-    return errno;
+    return failed(SystemCall::mmap);
   }
   const int error = advise(begin, size, pages);
   // Fresh memory has no name, and its neighbours have one, which survives every commit. The kernel
@@ -52,7 +59,7 @@ int reserve(std::size_t size, std::size_t alignment, Pages pages, std::uintptr_t
   void* const mapped =
       mmap(nullptr, size + slack, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
   if (mapped == MAP_FAILED) {
-    return errno;
+    return failed(SystemCall::mmap);
   }
   // What is still ours: never unmapped twice, because another thread may have memory there by then.
   auto first = reinterpret_cast<std::uintptr_t>(mapped);
@@ -77,7 +84,8 @@ int reserve(std::size_t size, std::size_t alignment, Pages pages, std::uintptr_t
 }
 
 int commit(std::uintptr_t begin, std::size_t size) noexcept {
-  return mprotect(pointer(begin), size, PROT_READ | PROT_WRITE) == 0 ? 0 : errno;
+  return mprotect(pointer(begin), size, PROT_READ | PROT_WRITE) == 0 ? 0
+                                                                     : failed(SystemCall::mprotect);
 }
 
 int decommit(std::uintptr_t begin, std::size_t size, Pages pages) noexcept {
@@ -94,21 +102,21 @@ int commit_uncharged(std::uintptr_t begin, std::size_t size, Pages pages) noexce
   // Once the process is over that limit, every malloc of the program fails.
   int error = map_fixed(begin, size, MAP_NORESERVE, pages);
   if (error == 0) {
-    error = munlock(pointer(begin), size) == 0 ? commit(begin, size) : errno;
+    error = munlock(pointer(begin), size) == 0 ? commit(begin, size) : failed(SystemCall::munlock);
   }
   return error;
 }
 
 int release(std::uintptr_t begin, std::size_t size) noexcept {
-  return size == 0 || munmap(pointer(begin), size) == 0 ? 0 : errno;
+  return size == 0 || munmap(pointer(begin), size) == 0 ? 0 : failed(SystemCall::munmap);
 }
 
 int set_apart(std::uintptr_t begin, std::size_t size) noexcept {
-  return madvise(pointer(begin), size, MADV_RANDOM) == 0 ? 0 : errno;
+  return madvise(pointer(begin), size, MADV_RANDOM) == 0 ? 0 : failed(SystemCall::madvise);
 }
 
 int leave_out_of_core(std::uintptr_t begin, std::size_t size) noexcept {
-  return madvise(pointer(begin), size, MADV_DONTDUMP) == 0 ? 0 : errno;
+  return madvise(pointer(begin), size, MADV_DONTDUMP) == 0 ? 0 : failed(SystemCall::madvise);
 }
 
 int discard(std::uintptr_t begin, std::size_t size) noexcept {
@@ -117,7 +125,7 @@ int discard(std::uintptr_t begin, std::size_t size) noexcept {
   return size == 0 || madvise(pointer(begin), size, MADV_DONTNEED) == 0 ||
                  (errno == EINVAL && madvise(pointer(begin), size, dontneed_locked) == 0)
              ? 0
-             : errno;
+             : failed(SystemCall::madvise);
 }
 
 int want_huge_pages(std::uintptr_t begin, std::size_t size) noexcept {
@@ -125,7 +133,9 @@ int want_huge_pages(std::uintptr_t begin, std::size_t size) noexcept {
 }
 
 int lock(std::uintptr_t begin, std::size_t size, bool on_fault) noexcept {
-  return mlock2(pointer(begin), size, on_fault ? MLOCK_ONFAULT : 0U) == 0 ? 0 : errno;
+  return mlock2(pointer(begin), size, on_fault ? MLOCK_ONFAULT : 0U) == 0
+             ? 0
+             : failed(SystemCall::mlock2);
 }
 
 namespace {
@@ -141,7 +151,9 @@ int install_markers(std::uintptr_t begin, std::size_t size) noexcept {
     return 0;
   }
   const bool may_be_locked = errno == EINVAL && munlock(pointer(begin), size) == 0;
-  return may_be_locked && madvise(pointer(begin), size, guard_install) == 0 ? 0 : errno;
+  return may_be_locked && madvise(pointer(begin), size, guard_install) == 0
+             ? 0
+             : failed(SystemCall::madvise);
 }
 
 int MarkerList::install(std::uintptr_t begin, std::size_t size) noexcept {
@@ -173,7 +185,9 @@ int MarkerList::finish() noexcept {
 }
 
 int remove_markers(std::uintptr_t begin, std::size_t size) noexcept {
-  return size == 0 || madvise(pointer(begin), size, guard_remove) == 0 ? 0 : errno;
+  return size == 0 || madvise(pointer(begin), size, guard_remove) == 0
+             ? 0
+             : failed(SystemCall::madvise);
 }
 
 std::uintptr_t mapping_start(std::uintptr_t address) noexcept {

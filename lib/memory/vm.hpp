@@ -12,7 +12,8 @@
 //
 // The contract of all functions: addresses and sizes are multiples of the page size, [begin, begin
 // + size) lies in one reservation of ours, a size of 0 does nothing, and the result is 0 or an
-// errno. Only mapping_start() allocates or locks. commit() may run in a signal handler.
+// errno, whose call is noted (handler::failed). Only mapping_start() allocates or locks. commit()
+// may run in a signal handler.
 #pragma once
 
 #include <growstack/handler/pages.hpp>

@@ -293,7 +293,7 @@ STRATEGIES_WHERE(
   }
   const Ended ended = run_scenario_of("data during growth", Of::traits);
   CHECK(contains(ended.err, "so far it went well"));
-  CHECK(contains(ended.err, "a stack could not grow (ENOMEM"));
+  CHECK(contains(ended.err, "a stack could not grow (mprotect: ENOMEM"));
   CHECK(contains(ended.err, "RLIMIT_DATA"));
   CHECK(contains(ended.err, "\"short of data\""));
   CHECK(!contains(ended.err, "stack overflow"));
@@ -321,7 +321,7 @@ STRATEGIES_WHERE(
   }
   const Ended ended = run_scenario_of("more than the kernel lends", Of::traits);
   CHECK(contains(ended.err, "reserved"));
-  CHECK(contains(ended.err, "a stack could not grow (ENOMEM"));
+  CHECK(contains(ended.err, "a stack could not grow (mprotect: ENOMEM"));
   CHECK(ended.signal == SIGSEGV);
 }
 
