@@ -88,6 +88,11 @@ int commit(std::uintptr_t begin, std::size_t size) noexcept {
                                                                      : failed(SystemCall::mprotect);
 }
 
+int let_read(std::uintptr_t begin, std::size_t size) noexcept {
+  return size == 0 || mprotect(pointer(begin), size, PROT_READ) == 0 ? 0
+                                                                     : failed(SystemCall::mprotect);
+}
+
 int decommit(std::uintptr_t begin, std::size_t size, Pages pages) noexcept {
   const int error = map_fixed(begin, size, 0, pages);
   if (error == 0) {

@@ -55,6 +55,9 @@ enum class Pages : std::uint8_t {
 /// May run in a signal handler.
 [[nodiscard]] int commit(std::uintptr_t begin, std::size_t size) noexcept;
 
+/// Lets Reserved memory be read: zeros, without memory or charge. It stays Reserved.
+[[nodiscard]] int let_read(std::uintptr_t begin, std::size_t size) noexcept;
+
 /// Moves Committed to Reserved. Maps fresh memory over the old, because taking the permission away
 /// would keep the charge. That may need one mapping more than are allowed; if it fails, permission
 /// and memory are taken away, and the charge stays. `pages` is the same as for the reservation.
