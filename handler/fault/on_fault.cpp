@@ -8,6 +8,7 @@
 //     ---------------------------------  -----------------------  --------------------------------
 //     getauxval, getpagesize             look-up, classification  read what the kernel told libc
 //     fstat                              request, filling         signal-safety(7) lists it
+//     statx                              request, filling         a bare system call
 //     sigpending                         request                  listed
 //     write, tgkill, sched_setaffinity,  request                  bare system calls, by syscall(3),
 //       futex, rt_sigtimedwait                                    which touches only errno

@@ -107,7 +107,10 @@ int commit_uncharged(std::uintptr_t begin, std::size_t size, Pages pages) noexce
   // Once the process is over that limit, every malloc of the program fails.
   int error = map_fixed(begin, size, MAP_NORESERVE, pages);
   if (error == 0) {
-    error = munlock(pointer(begin), size) == 0 ? commit(begin, size) : failed(SystemCall::munlock);
+    // Where a filter refuses munlock(2), the kernel has hardly been asked to lock all memory.
+    error = munlock(pointer(begin), size) == 0 || errno == EPERM || errno == ENOSYS
+                ? commit(begin, size)
+                : failed(SystemCall::munlock);
   }
   return error;
 }

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
+#include <growstack/handler/is_readable.hpp>
 #include <growstack/handler/pages.hpp>
 #include <growstack/stack_pool.hpp>
 
@@ -221,4 +222,26 @@ STRATEGIES_WHERE(
           }).join();
           return wrong == 0 ? 7 : 1;
         }) == 7);
+}
+
+// ---- elsewhere ----------------------------------------------------------------------------------
+
+STRATEGIES_WHERE(traits.grows_by_protection,
+                 "elsewhere than at the low end of a thread's stack, growth does not see what the "
+                 "program forbade: it makes that writable again") {
+  Stack stack({.reserve = 4 * MiB, .strategy = Of::strategy});
+  const std::uintptr_t zone = address_of(stack.base()) - MiB;
+  mprotect(at(zone), page_size(), PROT_NONE);
+  call(stack, [zone] { touch_in_one_jump(zone - 64 * KiB); });
+  CHECK(handler::is_readable(zone));
+}
+
+STRATEGIES_WHERE(traits.by_userfaultfd,
+                 "memory that the program mapped into the reserve does not stop the growth above "
+                 "it") {
+  Stack stack({.reserve = 4 * MiB, .strategy = Of::strategy});
+  const std::uintptr_t stranger = address_of(stack.base()) - MiB;
+  mmap(at(stranger), page_size(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+  CHECK(call(stack, [stranger] { return descend_to(stranger + page_size()); }) == 0);
+  CHECK_FALSE(handler::is_readable(stranger));
 }
