@@ -1,5 +1,6 @@
 #include "errors.hpp"
 
+#include <growstack/handler/failed_call.hpp>
 #include <growstack/handler/without_cancellation.hpp>
 
 #include <growstack/strategy.hpp>
@@ -101,17 +102,35 @@ std::string limit_hit(int error, std::size_t bytes, const char* meaning_of_eagai
   return "the address space or the memory is used up: reserve or commit less";
 }
 
+/// Returns what an errno means that no limit explains.
+std::string no_limit_hit(int error) {
+  return error == EPERM || error == ENOSYS || error == EACCES
+             ? ": a seccomp filter or a security module refuses the call: allow it, or take "
+               "another "
+               "strategy"
+             : "";
+}
+
 [[noreturn]] void fail_naming_limit(int error, const std::string& what, std::size_t bytes,
                                     const char* meaning_of_eagain) {
+  const std::string refusal = refusal_of(error);  // before other calls of this thread fail
   const bool has_limit = error == ENOMEM || error == EAGAIN || error == EMFILE;
   fail(error,
-       what + (has_limit ? ": " + limit_hit(error, bytes, meaning_of_eagain) : std::string()));
+       what + ": " + refusal +
+           (has_limit ? ": " + limit_hit(error, bytes, meaning_of_eagain) : no_limit_hit(error)));
 }
 
 }  // namespace
 
 void fail(int error, const std::string& message) {
   throw std::system_error(error, std::generic_category(), std::string(prefix) + message);
+}
+
+std::string refusal_of(int error) {
+  const char* const call = handler::call_that_failed(error);
+  const char* const name = handler::errno_name(error);
+  return (call == nullptr ? std::string() : std::string(call) + ": ") +
+         (name == nullptr ? "errno " + std::to_string(error) : std::string(name));
 }
 
 std::string reason_of(const std::system_error& error) {

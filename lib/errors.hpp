@@ -12,12 +12,17 @@ namespace growstack {
 [[noreturn]] void fail(int error, const std::string& message);
 
 /// Throws std::system_error for an operation that wanted `bytes` bytes of memory and failed with
-/// `error`. For ENOMEM, EAGAIN and EMFILE looks up which limit was hit.
+/// `error`. Names the call and the errno; for ENOMEM, EAGAIN and EMFILE looks up which limit was
+/// hit.
 [[noreturn]] void fail_for_memory(int error, const std::string& what, std::size_t bytes);
 
 /// Throws std::system_error for an operation that also starts a thread; otherwise as
 /// fail_for_memory() does. EAGAIN then means that there can be no more threads.
 [[noreturn]] void fail_for_thread(int error, const std::string& what, std::size_t bytes);
+
+/// Returns the system call that has just failed in this thread with `error`, as far as that is
+/// known, and the name of the errno, such as "madvise: EPERM".
+[[nodiscard]] std::string refusal_of(int error);
 
 /// Returns the message that these functions were given: without the name of the library before it,
 /// and without the standard's words for the errno after it.

@@ -5,19 +5,47 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <cerrno>
 
 namespace growstack::handler {
+namespace {
+
+/// What a descriptor stands for.
+struct File {
+  dev_t device = 0;
+  ino_t inode = 0;
+};
+
+/// Returns whether the kernel tells. A filter may refuse one of the two calls and allow the other.
+bool find(int descriptor, File& file) noexcept {
+  struct stat found {};
+  if (fstat(descriptor, &found) == 0) {
+    file = {.device = found.st_dev, .inode = found.st_ino};
+    return true;
+  }
+  if (errno == EBADF) {
+    return false;
+  }
+  struct statx told {};
+  if (syscall(SYS_statx, descriptor, "", AT_EMPTY_PATH, STATX_INO, &told) != 0) {
+    return false;
+  }
+  file = {.device = makedev(told.stx_dev_major, told.stx_dev_minor), .inode = told.stx_ino};
+  return true;
+}
+
+}  // namespace
 
 int OwnDescriptor::set(int descriptor) noexcept {
-  struct stat found {};
-  if (fstat(descriptor, &found) != 0) {
+  File file;
+  if (!find(descriptor, file)) {
     return errno;
   }
-  device_.store(found.st_dev, std::memory_order_relaxed);
-  inode_.store(found.st_ino, std::memory_order_relaxed);
+  device_.store(file.device, std::memory_order_relaxed);
+  inode_.store(file.inode, std::memory_order_relaxed);
   number_plus_one_.store(descriptor + 1, std::memory_order_release);
   return 0;
 }
@@ -33,10 +61,10 @@ void OwnDescriptor::close() noexcept {
 
 int OwnDescriptor::verified() const noexcept {
   const int descriptor = number();
-  struct stat found {};
-  const bool ours = descriptor >= 0 && fstat(descriptor, &found) == 0 &&
-                    found.st_dev == device_.load(std::memory_order_relaxed) &&
-                    found.st_ino == inode_.load(std::memory_order_relaxed);
+  File file;
+  const bool ours = descriptor >= 0 && find(descriptor, file) &&
+                    file.device == device_.load(std::memory_order_relaxed) &&
+                    file.inode == inode_.load(std::memory_order_relaxed);
   return ours ? descriptor : -1;
 }
 

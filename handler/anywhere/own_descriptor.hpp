@@ -14,7 +14,8 @@ namespace growstack::handler {
 /// life-cycle lock; read by anyone, signal handlers included.
 class OwnDescriptor {
  public:
-  /// Remembers an open descriptor and its file. Returns 0 or the errno of fstat(2).
+  /// Remembers an open descriptor and its file. Returns 0 or the errno of fstat(2), or
+  /// of statx(2), which is asked if a filter refuses the other.
   [[nodiscard]] int set(int descriptor) noexcept;
 
   /// Forgets the descriptor without closing it.

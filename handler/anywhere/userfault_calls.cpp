@@ -1,5 +1,6 @@
 #include "anywhere/userfault_calls.hpp"
 
+#include <growstack/handler/failed_call.hpp>
 #include <growstack/handler/pages.hpp>
 
 #include <linux/userfaultfd.h>
@@ -26,7 +27,7 @@ int register_missing(int userfault, std::uintptr_t begin, std::size_t size) noex
   uffdio_register wanted{};
   wanted.range = {begin, size};
   wanted.mode = UFFDIO_REGISTER_MODE_MISSING;
-  return ioctl(userfault, UFFDIO_REGISTER, &wanted) == 0 ? 0 : errno;
+  return ioctl(userfault, UFFDIO_REGISTER, &wanted) == 0 ? 0 : failed(SystemCall::uffdio_register);
 }
 
 std::size_t map_page_of_zeros(int userfault, std::uintptr_t begin, std::size_t size) noexcept {

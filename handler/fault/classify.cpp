@@ -35,11 +35,11 @@ bool is_touch(const Fault& fault) noexcept {
 
 /// Returns whether a touch of this slot's own memory raises this signal. The other signal is about
 /// a mapping that the program made there itself. A guard raises SIGSEGV also where the stack raises
-/// SIGBUS, because it may consist of other memory.
+/// SIGBUS, because it may consist of other memory. What lies below the guard may raise either.
 bool signal_matches_growth(const Fault& fault, const SlotView& slot) noexcept {
   const bool in_guard = fault.address < slot.floor;
   return (slot.growth == Growth::by_bus_error) == (fault.signal == SIGBUS) ||
-         (in_guard && fault.signal == SIGSEGV);
+         (in_guard && fault.signal == SIGSEGV) || fault.address < slot.guard;
 }
 
 /// Classifies a touch at or above the limit, where all is committed.
@@ -82,7 +82,7 @@ Outcome classify(const Fault& fault, const SlotView& slot, std::size_t frame_byt
   if (!is_touch(fault) || !signal_matches_growth(fault, slot)) {
     return Outcome::foreign;
   }
-  if (fault.access == Access::execute || fault.address < slot.guard || fault.address >= slot.base) {
+  if (fault.access == Access::execute || fault.address >= slot.base) {
     return Outcome::foreign;
   }
   if (fault.address >= slot.limit) {
@@ -92,6 +92,9 @@ Outcome classify(const Fault& fault, const SlotView& slot, std::size_t frame_byt
   const bool runs_here = on_this_stack || (ran_past_guard && stack_pointer < slot.guard);
   const bool touches_own_frame =
       runs_here && fault.address + reach_below_stack_pointer >= stack_pointer;
+  if (slot.growth == Growth::by_monitor && fault.address >= slot.floor) {
+    return Outcome::foreign;  // the monitor fills what is missing, so the program forbade it
+  }
   const bool past_the_end = fault.address < slot.floor || !grows_in_handler(slot.growth);
   if (past_the_end) {
     return touches_own_frame ? Outcome::overflow : Outcome::foreign;

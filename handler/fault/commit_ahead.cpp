@@ -2,33 +2,17 @@
 #include <growstack/handler/commit_ahead.hpp>
 
 #include <growstack/handler/classify.hpp>
+#include <growstack/handler/is_readable.hpp>
 #include <growstack/handler/ranges.hpp>
 
 #include "anywhere/keep_errno.hpp"
 #include "anywhere/sent_signals_blocked.hpp"
 #include "fault/grow.hpp"
 
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <cstddef>
 
 namespace growstack::handler {
-namespace {
-
-/// Makes the kernel touch the page, as any system call would: the kernel grows what it grows by
-/// itself, and says EFAULT where it does not. It reads a signal mask there, and then refuses it,
-/// because no `how` is -1.
-bool touch_by_kernel(std::uintptr_t address) noexcept {
-  constexpr int no_such_how = -1;
-  constexpr std::size_t mask_bytes = 8;
-  const std::uintptr_t aligned = address & ~(mask_bytes - 1);
-  return syscall(SYS_rt_sigprocmask, no_such_how, aligned, nullptr, mask_bytes) != 0 &&
-         errno == EINVAL;
-}
-
-}  // namespace
 
 int commit_ahead(std::uintptr_t inside, std::uintptr_t address) noexcept {
   if (is_committed(inside, address)) {
@@ -53,7 +37,7 @@ int commit_ahead(std::uintptr_t inside, std::uintptr_t address) noexcept {
   // In a forked child nobody watches what a userfaultfd was for: ENOENT. A monitor that does watch
   // would only be refused once more.
   const bool kernel_grows_it = slot.growth == Growth::by_kernel || error == ENOENT;
-  if (error != 0 && kernel_grows_it && touch_by_kernel(address)) {
+  if (error != 0 && kernel_grows_it && is_readable(address)) {  // the kernel grows it to read there
     error = 0;
   }
   return error;

@@ -1,5 +1,6 @@
 #include "fault/fill_missing_pages.hpp"
 
+#include <growstack/handler/failed_call.hpp>
 #include <growstack/handler/name_memory.hpp>
 #include <growstack/handler/pages.hpp>
 
@@ -42,7 +43,8 @@ int fill(int userfault, Filling with, std::uintptr_t begin, std::uintptr_t end) 
     } else if (errno == ENOENT && size > page_size()) {
       at_once = page_down(size / 2);  // it lies in two mappings
     } else if (errno != EAGAIN) {
-      return errno;
+      return failed(with == Filling::memory ? SystemCall::uffdio_copy
+                                            : SystemCall::uffdio_zeropage);
     }
   }
   return 0;
@@ -93,7 +95,8 @@ int fill_missing_pages(UserfaultKind kind, Filling with, std::uintptr_t begin,
     return error;
   }
   void* const memory = reinterpret_cast<void*>(begin);
-  return mprotect(memory, end - begin, PROT_READ | PROT_WRITE) == 0 ? 0 : errno;
+  return mprotect(memory, end - begin, PROT_READ | PROT_WRITE) == 0 ? 0
+                                                                    : failed(SystemCall::mprotect);
 }
 
 }  // namespace growstack::handler

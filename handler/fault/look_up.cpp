@@ -45,6 +45,22 @@ bool lives_at(const SlotRecord& slot, std::uintptr_t address) noexcept {
          address < slot.base.load(std::memory_order_relaxed);
 }
 
+/// Returns an address above `address` below which no other slot begins.
+std::uintptr_t next_slot_above(std::uintptr_t address) noexcept {
+  const std::uintptr_t next_block = (address / range_alignment + 1) * range_alignment;
+  const Range* const range = range_at(address);
+  if (range == nullptr) {
+    return next_block;
+  }
+  const std::uintptr_t first = range->first_slot.load(std::memory_order_relaxed);
+  if (address < first) {
+    return first;
+  }
+  const std::uintptr_t next = first + (std::size_t{slot_index(*range, address)} + 1) *
+                                          range->slot_size.load(std::memory_order_relaxed);
+  return next > address ? next : next_block;  // a record that is changing hands gives any number
+}
+
 void pin(const Range& range, const SlotRecord& slot) noexcept {
   range.pins[&slot - range.slots].fetch_add(1, std::memory_order_seq_cst);
 }
@@ -96,6 +112,20 @@ SlotRecord* live_slot(std::uintptr_t address, const Operations& of) noexcept {
   SlotRecord* const slot =
       range == nullptr || range->operations != &of ? nullptr : record_at(*range, address);
   return slot != nullptr && lives_at(*slot, address) ? slot : nullptr;
+}
+
+SlotRecord* live_slot_above(std::uintptr_t address, std::size_t reach) noexcept {
+  for (std::uintptr_t at = address; at - address <= reach; at = next_slot_above(at)) {
+    const Range* const range = range_at(at);
+    const bool in_slots =
+        range != nullptr && at >= range->first_slot.load(std::memory_order_relaxed);
+    SlotRecord* const slot = in_slots ? record_at(*range, at) : nullptr;
+    if (slot != nullptr && is_live(slot->generation.load(std::memory_order_seq_cst))) {
+      const std::uintptr_t guard = slot->guard.load(std::memory_order_relaxed);
+      return guard >= address && guard - address <= reach ? slot : nullptr;
+    }
+  }
+  return nullptr;
 }
 
 bool is_committed(std::uintptr_t inside, std::uintptr_t address) noexcept {

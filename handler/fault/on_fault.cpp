@@ -8,6 +8,7 @@
 //     ---------------------------------  -----------------------  --------------------------------
 //     getauxval, getpagesize             look-up, classification  read what the kernel told libc
 //     fstat                              request, filling         signal-safety(7) lists it
+//     statx                              request, filling         a bare system call
 //     sigpending                         request                  listed
 //     write, tgkill, sched_setaffinity,  request                  bare system calls, by syscall(3),
 //       futex, rt_sigtimedwait                                    which touches only errno
@@ -15,8 +16,8 @@
 //     getpid                             pins, forwarding         listed
 //     mprotect, madvise, ioctl,          Operations::commit       bare system calls, not listed:
 //       userfaultfd, openat, close                                they touch no memory of libc's
-//     futex                              is_writable              as above
-//     rt_sigprocmask                     commit_ahead             a bare system call
+//     gettid                             a refused commit         a bare system call
+//     rt_sigprocmask, futex              is_readable, is_writable bare system calls
 //     pthread_sigmask                    forwarding               listed
 //     rt_sigaction, rt_tgsigqueueinfo,   forwarding               bare system calls
 //       gettid
@@ -41,6 +42,7 @@
 #include "fault/on_fault.hpp"
 
 #include <growstack/handler/classify.hpp>
+#include <growstack/handler/is_readable.hpp>
 #include <growstack/handler/machine.hpp>
 #include <growstack/handler/pages.hpp>
 #include <growstack/handler/ranges.hpp>
@@ -54,6 +56,7 @@
 #include "fault/fill_missing_pages.hpp"
 #include "fault/forward.hpp"
 #include "fault/grow.hpp"
+#include "fault/running_stack.hpp"
 #include "machine/machine.hpp"
 
 #include <ucontext.h>
@@ -120,6 +123,9 @@ Resolution give_up(const PinnedSlot& pinned, int error) noexcept {
 /// would take back what it holds.
 Resolution grow_to(const PinnedSlot& pinned, std::uintptr_t address, bool vfork_child) noexcept {
   const int error = (vfork_child ? grow_here : grow)(pinned.range(), pinned.slot(), address);
+  if (error == EACCES && !is_readable(address)) {
+    return foreign();  // the program forbade this page
+  }
   return error == 0 ? Resolution{} : give_up(pinned, error);
 }
 
@@ -156,35 +162,48 @@ bool runs_elsewhere(const Fault& fault, const SlotView& slot) noexcept {
   return fault.stack_pointer < slot.guard || fault.stack_pointer > slot.base;
 }
 
+/// Returns whether a frame that is larger than the guard has taken the stack pointer below the
+/// slot: to where no stack is, or, close below, to memory of somebody else's, from where it touches
+/// the guard.
+bool ran_past_guard(const Fault& fault, const PinnedSlot& pinned, const SlotView& slot,
+                    const SlotRecord* runs_on) noexcept {
+  if (fault.stack_pointer >= slot.guard) {
+    return false;
+  }
+  const bool touches_guard = fault.address < slot.floor;
+  const bool is_close = fault.stack_pointer + reach_below_stack_pointer >= slot.guard;
+  return runs_on == &pinned.slot() || in_vacant_slot(pinned.range(), fault.stack_pointer) ||
+         (runs_on == nullptr && touches_guard && is_close);
+}
+
 /// A vfork child may be killed at any moment, and its pin would stay in its parent's memory. It
 /// needs none on the stack that it runs on: that is its parent's, who waits.
-Pin need_of_pin(std::uintptr_t address, std::uintptr_t stack_pointer, bool vfork_child) noexcept {
-  const bool runs_there = vfork_child && live_slot(address) != nullptr &&
-                          live_slot(address) == live_slot(stack_pointer - 1);
+Pin need_of_pin(std::uintptr_t address, const SlotRecord* runs_on, bool vfork_child) noexcept {
+  const bool runs_there = vfork_child && runs_on != nullptr && live_slot(address) == runs_on;
   return runs_there ? Pin::not_needed : Pin::needed;
 }
 
 /// The monitor takes the permission from a page for which it was refused the memory, so that the
 /// touch raises a signal. A system call only failed then, and the program goes on. By now there may
 /// be memory. If there is, the limit lies below the page, so this happens once for a page.
-bool is_served_after_refusal(const PinnedSlot& pinned, const SlotView& slot,
-                             const Fault& fault) noexcept {
+bool monitor_was_refused(const SlotView& slot, const Fault& fault) noexcept {
   return slot.growth == Growth::by_monitor && pages_were_refused() && fault.code == SEGV_ACCERR &&
-         slot.floor <= fault.address && fault.address < slot.limit &&
-         grow_here(pinned.range(), pinned.slot(), fault.address) == 0;
+         slot.floor <= fault.address && fault.address < slot.limit;
 }
 
 /// Serves the fault behind a signal that this process sent to itself, if that still waits to be
 /// served: the stack grows, or it has overflowed. Otherwise the signal is what it says, and kills.
 Resolution resolve_sent(const Fault& fault) noexcept {
   const bool vfork_child = in_vfork_child();
-  const PinnedSlot pinned(fault.address,
-                          need_of_pin(fault.address, fault.stack_pointer, vfork_child));
+  const SlotRecord* const runs_on = running_stack(fault.stack_pointer);
+  const std::uintptr_t address = address_to_judge_by(fault, runs_on);
+  const PinnedSlot pinned(address, need_of_pin(address, runs_on, vfork_child));
   if (!pinned) {
     return foreign();
   }
   const SlotView slot = view(pinned.slot());
-  switch (classify(fault, slot, signal_frame_bytes(), false)) {
+  switch (
+      classify(fault, slot, signal_frame_bytes(), ran_past_guard(fault, pinned, slot, runs_on))) {
     case Outcome::growth:
       count_growth(pinned.slot(), runs_elsewhere(fault, slot));
       return grow_to(pinned, fault.address, vfork_child);
@@ -198,23 +217,20 @@ Resolution resolve_sent(const Fault& fault) noexcept {
 
 /// Does everything that needs the slot pinned.
 Resolution resolve(const Fault& fault) noexcept {
-  // If the kernel gave no address, the slot of the stack pointer. Just below it, because a stack
-  // pointer is an end.
-  const std::uintptr_t address =
-      may_be_lost_signal_frame(fault) ? fault.stack_pointer - 1 : fault.address;
+  const SlotRecord* const runs_on = running_stack(fault.stack_pointer);
+  const std::uintptr_t address = address_to_judge_by(fault, runs_on);
   const bool vfork_child = in_vfork_child();
-  const PinnedSlot pinned(address, need_of_pin(address, fault.stack_pointer, vfork_child));
+  const PinnedSlot pinned(address, need_of_pin(address, runs_on, vfork_child));
   if (!pinned) {
     return foreign();
   }
   const SlotView slot = view(pinned.slot());
-  if (is_served_after_refusal(pinned, slot, fault)) {
-    return {};
+  if (monitor_was_refused(slot, fault)) {
+    const int error = grow_here(pinned.range(), pinned.slot(), fault.address);
+    return error == 0 ? Resolution{} : give_up(pinned, error);
   }
-  const bool ran_past_guard =
-      fault.stack_pointer < slot.guard && in_vacant_slot(pinned.range(), fault.stack_pointer);
-
-  switch (classify(fault, slot, signal_frame_bytes(), ran_past_guard)) {
+  switch (
+      classify(fault, slot, signal_frame_bytes(), ran_past_guard(fault, pinned, slot, runs_on))) {
     case Outcome::growth:
       count_growth(pinned.slot(), runs_elsewhere(fault, slot));
       return grow_to(pinned, fault.address, vfork_child);

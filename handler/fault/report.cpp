@@ -1,5 +1,6 @@
 // The report of a stack that cannot grow, as the faulting thread makes it. fault/trace.cpp walks
 // the stack, and threads/symbolizer.cpp names the frames.
+#include <growstack/handler/failed_call.hpp>
 #include <growstack/handler/pages.hpp>
 #include <growstack/handler/report.hpp>
 
@@ -42,44 +43,74 @@ std::uintptr_t lowest_committed(const SlotRecord& slot, const Fault& fault) noex
 }
 
 /// Returns what happened to a stack that ended without an error of ours: it reached its floor, or
-/// others gave up.
+/// the kernel gave up.
 const char* end_of(const SlotRecord& slot, const Fault& fault) noexcept {
-  if (fault.address >= slot.floor.load(std::memory_order_relaxed)) {
-    switch (slot.growth.load(std::memory_order_relaxed)) {
-      case Growth::by_kernel:
-        return "stack overflow: the kernel grew it no further (RLIMIT_STACK is reached or another "
-               "mapping is in the way)";
-      case Growth::by_monitor:
-        return "a stack could not grow (the monitor thread was refused the memory)";
-      default:
-        break;
-    }
+  return ended_by_kernel(slot, fault)
+             ? "stack overflow: the kernel grew it no further (RLIMIT_STACK is reached or another "
+               "mapping is in the way)"
+             : "stack overflow";
+}
+
+/// Adds: madvise: EPERM
+void name_the_refusal(RawLine& line, int error) noexcept {
+  if (const char* const call = call_that_failed(error); call != nullptr) {
+    line << call << ": ";
   }
-  return "stack overflow";
+  if (const char* const name = errno_name(error); name != nullptr) {
+    line << name;
+  } else {
+    line << "errno " << static_cast<std::uint64_t>(error);
+  }
+}
+
+void name_the_budget(RawLine& line) noexcept {
+  line << "the budget of its pool or of the process is used up";
+  if (const BudgetRefusal refusal = budget_refusal(); refusal.asked != 0) {
+    line << ": " << refusal.asked << " bytes asked for at once, " << refusal.left
+         << " bytes left. Raise it, release stacks, or trim them";
+  }
+}
+
+/// Returns what an errno of a commit means, and what to do about it; null if that is not known.
+const char* meaning_of(int error) noexcept {
+  switch (error) {
+    case EACCES:
+      return "the program forbade or mapped memory inside the stack";
+    case EAGAIN:
+      return "RLIMIT_MEMLOCK is reached: raise it, or do without mlockall";
+    case EBADF:
+      return "the program closed the descriptor of growstack's userfaultfd, and no other can be "
+             "opened: RLIMIT_NOFILE, or a filter";
+    case ENOENT:
+      return "the program mapped other memory inside the stack";
+    case ENOMEM:
+      return "vm.max_map_count, RLIMIT_DATA, RLIMIT_AS or the overcommit limit is reached";
+    case ENOSYS:
+    case EPERM:
+      return "a seccomp filter or a security module refuses the call: allow it, or take another "
+             "strategy";
+    default:
+      return nullptr;
+  }
 }
 
 void name_the_cause(RawLine& line, const SlotRecord& slot, const Fault& fault, int error) noexcept {
-  switch (error) {
-    case 0:
-      line << end_of(slot, fault);
-      break;
-    case ENOMEM:
-      line << "a stack could not grow (ENOMEM: vm.max_map_count, RLIMIT_DATA, RLIMIT_AS or the "
-              "overcommit limit is reached)";
-      break;
-    case EDQUOT:
-      line << "a stack could not grow (the budget of its pool or of the process is used up)";
-      break;
-    case EDOM:
-      line << "a stack could not grow (its owner declined)";
-      break;
-    case EBADF:
-      line << "a stack could not grow (the program closed the descriptor of growstack's "
-              "userfaultfd, and no other can be opened: RLIMIT_NOFILE, or a filter)";
-      break;
-    default:
-      line << "a stack could not grow (errno " << static_cast<std::uint64_t>(error) << ")";
+  if (error == 0) {
+    line << end_of(slot, fault);
+    return;
   }
+  line << "a stack could not grow (";
+  if (error == EDQUOT) {
+    name_the_budget(line);
+  } else if (error == EDOM) {
+    line << "its owner declined";
+  } else {
+    name_the_refusal(line, error);
+    if (const char* const meaning = meaning_of(error); meaning != nullptr) {
+      line << ": " << meaning;
+    }
+  }
+  line << ")";
 }
 
 /// Adds: thread 17 "worker", stack "parser"

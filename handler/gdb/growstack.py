@@ -144,6 +144,11 @@ class Range:
                 return stack
         return None
 
+    def stack_above(self, address):
+        """Returns the live stack in the next slot above that of the address, or None."""
+        index = (address - self.first_slot) // self.slot_size + 1
+        return self.stack_with(self.first_slot + (index + 1) * self.slot_size - 1)
+
     def is_vacant(self, address):
         index = (address - self.first_slot) // self.slot_size
         return 0 <= index < self.slot_count and self.stack_with(address) is None
@@ -352,6 +357,23 @@ def signal_frame_bytes(copy):
     return copy.red_zone_bytes + (int(told.group(1), 0) if told else UNTOLD_FRAME_BYTES)
 
 
+def address_to_judge_by(fault):
+    """Returns an address in the stack by which the fault is judged.
+
+    As handler/fault/running_stack.cpp does; but a stack that was left by a frame larger than its
+    guard is found only if the stack pointer is in a vacant slot.
+    """
+    if fault.may_be_lost_signal_frame():
+        return fault.stack_pointer - 1
+    in_range, own = look_up(fault.stack_pointer - 1)
+    if in_range is not None and own is None:
+        own = in_range.stack_above(fault.stack_pointer)
+    if own is None or fault.address >= own.floor:
+        return fault.address
+    reach = in_range.copy.reach_below_stack_pointer
+    return own.base - 1 if fault.address + reach >= fault.stack_pointer else fault.address
+
+
 def classify(fault):
     """Returns ("passes" | "overflow" | "foreign", stack).
 
@@ -360,7 +382,7 @@ def classify(fault):
     mapping is asked.
     """
     no_address = fault.may_be_lost_signal_frame()
-    in_range, stack = look_up(fault.stack_pointer - 1 if no_address else fault.address)
+    in_range, stack = look_up(address_to_judge_by(fault))
     if stack is None:
         return "foreign", None
     here = stack.holds(fault.stack_pointer)
@@ -372,7 +394,11 @@ def classify(fault):
         return ("passes" if stack.limit > stack.floor else "overflow"), stack
     in_guard = fault.address < stack.floor
     raises = SIGBUS if stack.growth == BY_BUS_ERROR else SIGSEGV
-    signal_matches_growth = fault.signal == raises or (in_guard and fault.signal == SIGSEGV)
+    signal_matches_growth = (
+        fault.signal == raises
+        or (in_guard and fault.signal == SIGSEGV)
+        or fault.address < stack.guard
+    )
     is_execution = fault.address == fault.program_counter
     if not fault.is_touch() or not signal_matches_growth or is_execution:
         return "foreign", None
@@ -385,7 +411,9 @@ def classify(fault):
     runs_here = here or ran_past_guard
     lowest_touch = fault.stack_pointer - copy.reach_below_stack_pointer
     own_frame = runs_here and fault.address >= lowest_touch
-    if in_guard or stack.growth in (BY_MONITOR, BY_KERNEL):
+    if stack.growth == BY_MONITOR and not in_guard:
+        return "foreign", stack
+    if in_guard or stack.growth == BY_KERNEL:
         return ("overflow" if own_frame else "foreign"), stack
     near_the_limit = fault.address + stack.largest_step >= stack.limit
     passes = own_frame or (not runs_here and near_the_limit)

@@ -178,7 +178,7 @@ std::string Arena::named(const std::string& what) const {
 /// Throws for an error of Implementation::prepare() or open().
 void Arena::fail_for_stack(int error, const std::string& what, std::size_t bytes) const {
   if (const std::string explanation = implementation().explain(error); !explanation.empty()) {
-    fail(error, named(explanation));
+    fail(error, named(refusal_of(error) + ": " + explanation));
   }
   fail_for_memory(error, named(what), bytes);
 }

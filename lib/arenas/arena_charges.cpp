@@ -5,6 +5,7 @@
 #include "errors.hpp"
 #include "memory/vm.hpp"
 
+#include <growstack/handler/failed_call.hpp>
 #include <growstack/handler/report.hpp>
 
 #include <cerrno>
@@ -94,7 +95,10 @@ int Arena::commit(const handler::Range& range, const handler::SlotRecord& slot,
   auto& arena = *static_cast<Arena*>(range.owner);
   handler::SlotRecord& charged = range.slots[&slot - range.slots];
   if (!arena.charge_down_to(charged, step.begin)) {
-    return EDQUOT;
+    return handler::refused_by_budget(
+        {.asked = arena.bytes_from(growstack::bounds_of(slot), step.begin) -
+                  slot.charged_bytes.load(std::memory_order_relaxed),
+         .left = arena.account_.left()});
   }
   const int error = arena.implementation().commit(slot, arena.layout(), step);
   if (error != 0) {

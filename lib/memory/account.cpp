@@ -11,7 +11,8 @@ std::string Account::explanation() const {
     return whole_->explanation();
   }
   return std::string(option_) + " is " + in_bytes(budget()) + ", and " + in_bytes(used()) +
-         " are committed: raise it, release stacks, or trim them";
+         " are committed, so that " + in_bytes(left()) +
+         " are left: raise it, release stacks, or trim them";
 }
 
 namespace {

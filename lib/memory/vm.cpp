@@ -1,5 +1,6 @@
 #include "memory/vm.hpp"
 
+#include <growstack/handler/failed_call.hpp>
 #include <growstack/handler/name_memory.hpp>
 #include <growstack/handler/without_cancellation.hpp>
 
@@ -14,6 +15,10 @@
 #include <memory>
 
 namespace growstack::vm {
+
+using handler::failed;
+using handler::SystemCall;
+
 namespace {
 
 void* pointer(std::uintptr_t address) noexcept { return reinterpret_cast<void*>(address); }
@@ -23,7 +28,9 @@ void* pointer(std::uintptr_t address) noexcept { return reinterpret_cast<void*>(
 /// kinds of mapping, which the kernel cannot join. EINVAL means a kernel without huge pages.
 int advise(std::uintptr_t begin, std::size_t size, Pages pages) noexcept {
   const int advice = pages == Pages::small ? MADV_NOHUGEPAGE : MADV_HUGEPAGE;
-  return madvise(pointer(begin), size, advice) == 0 || errno == EINVAL ? 0 : errno;
+  return madvise(pointer(begin), size, advice) == 0 || errno == EINVAL
+             ? 0
+             : failed(SystemCall::madvise);
 }
 
 int map_fixed(std::uintptr_t begin, std::size_t size, int flags, Pages pages) noexcept {
@@ -33,7 +40,7 @@ int map_fixed(std::uintptr_t begin, std::size_t size, int flags, Pages pages) no
   void* const mapped = mmap(pointer(begin), size, PROT_NONE,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_FIXED | flags, -1, 0);
   if (mapped == MAP_FAILED) {
-    return errno;
+    return failed(SystemCall::mmap);
   }
   const int error = advise(begin, size, pages);
   // Fresh memory has no name, and its neighbours have one, which survives every commit. The kernel
@@ -59,7 +66,7 @@ int reserve(std::size_t size, std::size_t alignment, Pages pages, std::uintptr_t
   void* const mapped =
       mmap(nullptr, size + slack, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
   if (mapped == MAP_FAILED) {
-    return errno;
+    return failed(SystemCall::mmap);
   }
   // What is still ours: never unmapped twice, because another thread may have memory there by then.
   auto first = reinterpret_cast<std::uintptr_t>(mapped);
@@ -84,7 +91,13 @@ int reserve(std::size_t size, std::size_t alignment, Pages pages, std::uintptr_t
 }
 
 int commit(std::uintptr_t begin, std::size_t size) noexcept {
-  return mprotect(pointer(begin), size, PROT_READ | PROT_WRITE) == 0 ? 0 : errno;
+  return mprotect(pointer(begin), size, PROT_READ | PROT_WRITE) == 0 ? 0
+                                                                     : failed(SystemCall::mprotect);
+}
+
+int let_read(std::uintptr_t begin, std::size_t size) noexcept {
+  return size == 0 || mprotect(pointer(begin), size, PROT_READ) == 0 ? 0
+                                                                     : failed(SystemCall::mprotect);
 }
 
 int decommit(std::uintptr_t begin, std::size_t size, Pages pages) noexcept {
@@ -109,15 +122,15 @@ int commit_uncharged(std::uintptr_t begin, std::size_t size, Pages pages) noexce
 }
 
 int release(std::uintptr_t begin, std::size_t size) noexcept {
-  return size == 0 || munmap(pointer(begin), size) == 0 ? 0 : errno;
+  return size == 0 || munmap(pointer(begin), size) == 0 ? 0 : failed(SystemCall::munmap);
 }
 
 int set_apart(std::uintptr_t begin, std::size_t size) noexcept {
-  return madvise(pointer(begin), size, MADV_RANDOM) == 0 ? 0 : errno;
+  return madvise(pointer(begin), size, MADV_RANDOM) == 0 ? 0 : failed(SystemCall::madvise);
 }
 
 int leave_out_of_core(std::uintptr_t begin, std::size_t size) noexcept {
-  return madvise(pointer(begin), size, MADV_DONTDUMP) == 0 ? 0 : errno;
+  return madvise(pointer(begin), size, MADV_DONTDUMP) == 0 ? 0 : failed(SystemCall::madvise);
 }
 
 int discard(std::uintptr_t begin, std::size_t size) noexcept {
@@ -126,7 +139,7 @@ int discard(std::uintptr_t begin, std::size_t size) noexcept {
   return size == 0 || madvise(pointer(begin), size, MADV_DONTNEED) == 0 ||
                  (errno == EINVAL && madvise(pointer(begin), size, dontneed_locked) == 0)
              ? 0
-             : errno;
+             : failed(SystemCall::madvise);
 }
 
 int want_huge_pages(std::uintptr_t begin, std::size_t size) noexcept {
@@ -134,7 +147,9 @@ int want_huge_pages(std::uintptr_t begin, std::size_t size) noexcept {
 }
 
 int lock(std::uintptr_t begin, std::size_t size, bool on_fault) noexcept {
-  return mlock2(pointer(begin), size, on_fault ? MLOCK_ONFAULT : 0U) == 0 ? 0 : errno;
+  return mlock2(pointer(begin), size, on_fault ? MLOCK_ONFAULT : 0U) == 0
+             ? 0
+             : failed(SystemCall::mlock2);
 }
 
 namespace {
@@ -150,7 +165,9 @@ int install_markers(std::uintptr_t begin, std::size_t size) noexcept {
     return 0;
   }
   const bool may_be_locked = errno == EINVAL && munlock(pointer(begin), size) == 0;
-  return may_be_locked && madvise(pointer(begin), size, guard_install) == 0 ? 0 : errno;
+  return may_be_locked && madvise(pointer(begin), size, guard_install) == 0
+             ? 0
+             : failed(SystemCall::madvise);
 }
 
 int MarkerList::install(std::uintptr_t begin, std::size_t size) noexcept {
@@ -182,7 +199,9 @@ int MarkerList::finish() noexcept {
 }
 
 int remove_markers(std::uintptr_t begin, std::size_t size) noexcept {
-  return size == 0 || madvise(pointer(begin), size, guard_remove) == 0 ? 0 : errno;
+  return size == 0 || madvise(pointer(begin), size, guard_remove) == 0
+             ? 0
+             : failed(SystemCall::madvise);
 }
 
 std::uintptr_t mapping_start(std::uintptr_t address) noexcept {

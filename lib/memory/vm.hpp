@@ -12,7 +12,8 @@
 //
 // The contract of all functions: addresses and sizes are multiples of the page size, [begin, begin
 // + size) lies in one reservation of ours, a size of 0 does nothing, and the result is 0 or an
-// errno. Only mapping_start() allocates or locks. commit() may run in a signal handler.
+// errno, whose call is noted (handler::failed). Only mapping_start() allocates or locks. commit()
+// may run in a signal handler.
 #pragma once
 
 #include <growstack/handler/pages.hpp>
@@ -53,6 +54,9 @@ enum class Pages : std::uint8_t {
 /// Moves Reserved to Committed. Idempotent; pages that are Committed already keep their contents.
 /// May run in a signal handler.
 [[nodiscard]] int commit(std::uintptr_t begin, std::size_t size) noexcept;
+
+/// Lets Reserved memory be read: zeros, without memory or charge. It stays Reserved.
+[[nodiscard]] int let_read(std::uintptr_t begin, std::size_t size) noexcept;
 
 /// Moves Committed to Reserved. Maps fresh memory over the old, because taking the permission away
 /// would keep the charge. That may need one mapping more than are allowed; if it fails, permission

@@ -57,17 +57,18 @@ PoolCore::PoolCore(const PoolOptions& options)
   if (options.most_stacks == 0) {
     fail(EINVAL, "PoolOptions::most_stacks must be at least 1");
   }
-  fallback_reason_ = open_with_best_strategy(validated(options_), [&](const StackOptions& asked) {
-    const Implementation& strategy = *implementation(asked.strategy);
-    require_pools(strategy.description());
-    strategy.check(asked);
-    options_ = asked;
-    stacks_.emplace(options_, options.most_stacks, *this, account_);
-    Batch first;
-    for (std::uint32_t count = stacks_->make(first); count > 0; --count) {
-      stacks_->put(first[count - 1]);
-    }
-  });
+  fallback_reason_ =
+      open_with_best_strategy(validated(options_), options.budget, [&](const StackOptions& asked) {
+        const Implementation& strategy = *implementation(asked.strategy);
+        require_pools(strategy.description());
+        strategy.check(asked);
+        options_ = asked;
+        stacks_.emplace(options_, options.most_stacks, *this, account_);
+        Batch first;
+        for (std::uint32_t count = stacks_->make(first); count > 0; --count) {
+          stacks_->put(first[count - 1]);
+        }
+      });
   demand_.begin(coarse_now(), stacks_->open());
   next_look_ = demand_.next_look(true).count();
   try {

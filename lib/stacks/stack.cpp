@@ -14,6 +14,7 @@
 #include "strategies/start_handler.hpp"
 
 #include <cerrno>
+#include <cstdint>
 #include <string>
 #include <utility>
 
@@ -30,7 +31,7 @@ std::uintptr_t address_of(const void* pointer) noexcept {
 // Delegates, so that the destructor ends the stack if what follows throws.
 Stack::Stack(const StackOptions& options) : Stack(static_cast<handler::SlotRecord*>(nullptr)) {
   std::string reason =
-      open_with_best_strategy(validated(options), [this](const StackOptions& asked) {
+      open_with_best_strategy(validated(options), SIZE_MAX, [this](const StackOptions& asked) {
         const Implementation& strategy = *implementation(asked.strategy);
         strategy.check(asked);
         // Started before the stack is opened, because a new mapping may land in the hole of a

@@ -32,6 +32,13 @@ int commit_for_thread(const Stack& stack, std::size_t bytes) noexcept {
   return bytes > stack.reserved() ? EINVAL : handler::commit_ahead(base - 1, base - bytes);
 }
 
+/// Lets a runtime that learns the bounds of its thread's stack (pthread_getattr_np(3)) forbid pages
+/// at the low end.
+void watch_low_end(const Stack& stack) noexcept {
+  const OpenSlot slot = StackAccess::slot(stack);
+  slot.implementation().watch_low_end(slot.record());
+}
+
 /// The states of all threads that have not been joined.
 ///
 /// A detached thread is not really detached. Its stack can only be released when the C library no
@@ -209,6 +216,7 @@ int create_thread(pthread_t* thread, const Stack& stack, const pthread_attr_t* a
   if (const int error = commit_for_thread(stack, least_thread_stack()); error != 0) {
     return error_of_growth(error);
   }
+  watch_low_end(stack);
   auto made = AttachedStart<void*>::make(start, argument);
   if (made == nullptr) {
     return EAGAIN;

@@ -1,6 +1,10 @@
 #include "strategies/automatic.hpp"
 
+#include <growstack/handler/without_cancellation.hpp>
+#include <growstack/stack.hpp>
+
 #include <algorithm>
+#include <fstream>
 
 namespace growstack {
 
@@ -17,6 +21,32 @@ std::vector<Strategy> automatic_candidates() {
     return describe(one)->automatic_rank < describe(other)->automatic_rank;
   });
   return candidates;
+}
+
+Circumstances circumstances_now(std::size_t budget) {
+  const handler::WithoutCancellation without_cancellation;  // the destructor of a file closes it
+  constexpr int strict = 2;
+  std::ifstream file("/proc/sys/vm/overcommit_memory");
+  int mode = 0;
+  file >> mode;
+  return {.kernel_charges_all = mode == strict, .budget = std::min(budget, process_budget())};
+}
+
+std::string objection_to(const StrategyDescription& strategy, const StackOptions& options,
+                         const Circumstances& circumstances) {
+  constexpr std::size_t few = 4;  // reserves
+  const std::string name(strategy.name);
+  if (circumstances.kernel_charges_all && strategy.charge == DataCharge::at_once) {
+    return name +
+           ": vm.overcommit_memory is 2, so that the kernel would charge all of a reserve (" +
+           in_bytes(options.reserve) + ") at once";
+  }
+  if (strategy.charges_reserve_when_deep && circumstances.budget / few < options.reserve) {
+    return name + ": the budget (" + in_bytes(circumstances.budget) +
+           ") has no room for a few reserves (" + in_bytes(options.reserve) +
+           "), and a deep stack is charged all of its own at once";
+  }
+  return {};
 }
 
 }  // namespace growstack

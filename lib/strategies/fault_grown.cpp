@@ -2,8 +2,32 @@
 
 #include "memory/vm.hpp"
 #include "strategies/limit_raised.hpp"
+#include "strategies/low_end.hpp"
+
+#include <growstack/handler/is_readable.hpp>
+
+#include <algorithm>
+#include <cerrno>
 
 namespace growstack {
+namespace {
+
+/// Returns whether the program forbade a page of the step. Where nobody watches, that cannot be
+/// seen. From the lowest page on, because that is where runtimes have their zones.
+bool is_forbidden(const handler::SlotRecord& slot, handler::Step step) noexcept {
+  if ((slot.marks.load(std::memory_order_acquire) & low_end_mark) == 0) {
+    return false;
+  }
+  const std::uintptr_t end = std::min(step.end, low_end_of(slot));
+  for (std::uintptr_t page = step.begin; page < end; page += vm::page_size()) {
+    if (!handler::is_readable(page)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace
 
 int FaultGrown::open(const Bounds& bounds, const Layout&,
                      const StackOptions& options) const noexcept {
@@ -11,11 +35,34 @@ int FaultGrown::open(const Bounds& bounds, const Layout&,
   return vm::commit(limit, bounds.base - limit);
 }
 
+int FaultGrown::commit(const handler::SlotRecord& slot, const Layout&,
+                       handler::Step step) const noexcept {
+  return is_forbidden(slot, step) ? EACCES : vm::commit(step.begin, step.end - step.begin);
+}
+
+/// The mark is set last, and taken away first: where it is set, all of the low end can be read
+/// unless the program forbade it.
+void FaultGrown::watch_low_end(handler::SlotRecord& slot) const noexcept {
+  slot.marks.fetch_and(~low_end_mark, std::memory_order_relaxed);
+  const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
+  const std::uintptr_t end = std::min(slot.limit.load(std::memory_order_acquire), low_end_of(slot));
+  if (vm::let_read(floor, end - floor) == 0) {
+    slot.marks.fetch_or(low_end_mark, std::memory_order_release);
+  }
+}
+
 int FaultGrown::trim(handler::SlotRecord& slot, const Layout& layout,
                      std::uintptr_t keep_from) const noexcept {
   const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
-  return keep_from <= limit ? 0 : with_limit_raised(slot, keep_from, [&] {
-    return vm::decommit(limit, keep_from - limit, layout.pages());
+  if (keep_from <= limit) {
+    return 0;
+  }
+  // Of a low end that is watched, only the memory is given back: it must stay readable.
+  const bool is_watched = (slot.marks.load(std::memory_order_acquire) & low_end_mark) != 0;
+  const std::uintptr_t from = is_watched ? std::clamp(low_end_of(slot), limit, keep_from) : limit;
+  return with_limit_raised(slot, keep_from, [&] {
+    const int error = vm::discard(limit, from - limit);
+    return error != 0 ? error : vm::decommit(from, keep_from - from, layout.pages());
   });
 }
 

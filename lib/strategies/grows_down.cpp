@@ -9,6 +9,7 @@
 #include "memory/vm.hpp"
 #include "strategies/implementation.hpp"
 
+#include <growstack/handler/failed_call.hpp>
 #include <growstack/handler/name_memory.hpp>
 
 #include <sys/mman.h>
@@ -60,10 +61,11 @@ class GrowsDown final : public Implementation {
         mmap(reinterpret_cast<void*>(limit), initial_commit, PROT_READ | PROT_WRITE,
              MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_STACK | MAP_FIXED, -1, 0);
     if (mapped == MAP_FAILED) {
-      return errno;
+      return handler::failed(handler::SystemCall::mmap);
     }
-    int error =
-        madvise(mapped, initial_commit, MADV_NOHUGEPAGE) == 0 || errno == EINVAL ? 0 : errno;
+    int error = madvise(mapped, initial_commit, MADV_NOHUGEPAGE) == 0 || errno == EINVAL
+                    ? 0
+                    : handler::failed(handler::SystemCall::madvise);
     // The kernel keeps the name as the mapping grows.
     handler::name_memory(limit, initial_commit, handler::stacks_name);
     if (error == 0) {

@@ -45,6 +45,7 @@ constexpr StrategyDescription guard_markers{
     .least_kernel = "6.13",
     .event = GrowthEvent::segmentation_fault,
     .huge_pages = true,
+    .charges_reserve_when_deep = true,
     .automatic_rank = 2};
 
 /// The smallest window in bytes, also if base lies close above the end of its page-table page.

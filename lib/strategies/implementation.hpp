@@ -107,6 +107,11 @@ class Implementation {
     return vm::commit(step.begin, step.end - step.begin);
   }
 
+  /// Lets growth see from now on which pages at the low end of a stack the program forbids
+  /// (strategies/low_end.hpp). Strategies whose whole stack may be touched see that anyway. A
+  /// failure does no harm; then growth does not see it.
+  virtual void watch_low_end(handler::SlotRecord& slot) const noexcept { static_cast<void>(slot); }
+
   /// Gives everything below `keep_from` (page aligned) back to the system; the stack can grow there
   /// again. The code that runs on the stack may call it. Only for strategies that trim.
   [[nodiscard]] virtual int trim(handler::SlotRecord& slot, const Layout& layout,

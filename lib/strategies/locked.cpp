@@ -5,6 +5,8 @@
 #include "memory/vm.hpp"
 #include "strategies/always_committed.hpp"
 
+#include <growstack/handler/failed_call.hpp>
+
 #include <sys/mman.h>
 #include <sys/resource.h>
 
@@ -55,7 +57,8 @@ class Locked final : public AlwaysCommitted {
       if (error != 0) {
         // The kernel reports "no more" as ENOMEM or as EAGAIN. It cannot mean the mapping, which is
         // there.
-        error = error == ENOMEM ? EAGAIN : error;
+        errno = error == ENOMEM ? EAGAIN : error;
+        error = handler::failed(handler::SystemCall::mlock2);
         static_cast<void>(vm::decommit(bounds.floor, reserve, vm::Pages::small));
       }
     }

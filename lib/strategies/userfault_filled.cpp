@@ -41,7 +41,8 @@ std::string which_call_is_refused(int error) {
 void UserfaultFilled::start() const {
   bool is_refused = false;
   if (const int error = handler::start_userfault(kind_, is_refused); is_refused) {
-    fail(error, std::string(description().name) + ": " + why_refused(error));
+    fail(error,
+         std::string(description().name) + ": " + refusal_of(error) + ": " + why_refused(error));
   } else if (error != 0) {
     fail_for_thread(error,
                     std::string(description().name) + ": cannot start the thread of a userfaultfd" +

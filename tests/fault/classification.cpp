@@ -134,9 +134,43 @@ TEST_CASE("a protection key violation is foreign") {
   CHECK(outcome(fault) == Outcome::foreign);
 }
 
-TEST_CASE("an address outside of the slot is foreign") {
+TEST_CASE("an address above the slot is foreign") {
   CHECK(outcome(touch(slot.base, slot.base)) == Outcome::foreign);
-  CHECK(outcome(touch(slot.guard - 1, slot.guard)) == Outcome::foreign);
+}
+
+TEST_CASE(
+    "a touch below the guard, within reach of the stack pointer, is overflow of the stack that the "
+    "stack pointer is in, whichever signal it raises") {
+  for (const int signal : {SIGSEGV, SIGBUS}) {
+    CAPTURE(signal);
+    for (const std::uintptr_t sp : {slot.guard, slot.floor, slot.floor + 900 * KiB}) {
+      Fault fault = touch(slot.guard - 1, sp);
+      fault.signal = signal;
+      fault.code = SEGV_MAPERR;
+      if (signal == SIGBUS) {
+        fault.code = BUS_ADRERR;
+      }
+      CHECK(outcome(fault) == Outcome::overflow);
+    }
+  }
+  CHECK(outcome(touch(slot.guard - 1, slot.floor + MiB)) == Outcome::foreign);
+  CHECK(outcome(touch(slot.guard - 1, slot.guard - 8)) == Outcome::foreign);
+  CHECK(outcome(touch(slot.guard - 1, slot.guard - 8), slot, true) == Outcome::overflow);
+}
+
+TEST_CASE("a program may touch as far below the stack pointer as a Java virtual machine does") {
+  const std::uintptr_t sp = slot.limit + 8;
+  CHECK(outcome(touch(sp - 84 * KiB, sp)) == Outcome::growth);
+  CHECK(outcome(touch(slot.floor - 4 * KiB, slot.floor + 80 * KiB)) == Outcome::overflow);
+}
+
+TEST_CASE(
+    "where a monitor fills what is missing, a signal above the floor is about a page that the "
+    "program forbade") {
+  SlotView by_monitor = slot;
+  by_monitor.growth = Growth::by_monitor;
+  CHECK(outcome(touch(slot.limit - 8, slot.limit - 8), by_monitor) == Outcome::foreign);
+  CHECK(outcome(touch(slot.floor - 8, slot.floor), by_monitor) == Outcome::overflow);
 }
 
 TEST_CASE(

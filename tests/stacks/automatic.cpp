@@ -2,9 +2,13 @@
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
+#include <growstack/stack_pool.hpp>
+
+#include "strategies/automatic.hpp"
 
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
+#include "support/forked.hpp"
 #include "support/old_kernel.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
@@ -155,6 +159,45 @@ TEST_CASE("options out of range are refused as for any strategy") {
   } catch (const std::system_error& error) {
     CHECK(error.code() == std::errc::invalid_argument);
   }
+}
+
+// ---- what it passes over ------------------------------------------------------------------------
+
+TEST_CASE(
+    "where the kernel charges all that may be written to, automatic passes over what would be "
+    "charged at once") {
+  const Circumstances strict{.kernel_charges_all = true};
+  for (const StrategyDescription& each : strategies()) {
+    CAPTURE(each.name);
+    const std::string objection = objection_to(each, options, strict);
+    CHECK(objection.empty() == (each.charge != DataCharge::at_once));
+    CHECK((objection.empty() || contains(objection, "vm.overcommit_memory is 2")));
+  }
+  CHECK(objection_to(*describe(automatic_candidates().back()), options, strict).empty());
+}
+
+TEST_CASE("automatic has no objection to any strategy where there is enough of everything") {
+  for (const StrategyDescription& each : strategies()) {
+    CAPTURE(each.name);
+    CHECK(objection_to(each, options, {}).empty());
+    CHECK(objection_to(each, options, {.budget = 4 * options.reserve}).empty());
+  }
+}
+
+TEST_CASE("with a budget of less than a few reserves automatic takes what is charged as it grows") {
+  CHECK(end_of_child([] {
+          set_process_budget(3 * options.reserve);
+          Stack stack(options);
+          const std::string reason(stack.fallback_reason());
+          const bool grows = call(stack, [] { return descend(6 * MiB); }) == 0;
+          return grows && !describe(stack.strategy())->charges_reserve_when_deep &&
+                         contains(reason, "guard_markers: the budget (24 MiB) has no room")
+                     ? 7
+                     : 1;
+        }) == 7);
+  const StackPool pool({.reserve = 8 * MiB, .strategy = Strategy::automatic, .budget = 16 * MiB});
+  CHECK(pool.strategy() != Strategy::guard_markers);
+  CHECK(contains(std::string(pool.fallback_reason()), "the budget (16 MiB)"));
 }
 
 GROWSTACK_SCENARIO("overflow of the chosen") {

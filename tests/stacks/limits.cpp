@@ -6,15 +6,20 @@
 #include <growstack/growstack.hpp>
 #include <growstack/handler/pages.hpp>
 
+#include "support/address_of.hpp"
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
+#include "support/forked.hpp"
 #include "support/limits.hpp"
 #include "support/refusals.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
+#include "support/system_call_filter.hpp"
 #include "support/units.hpp"
 
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -293,7 +298,7 @@ STRATEGIES_WHERE(
   }
   const Ended ended = run_scenario_of("data during growth", Of::traits);
   CHECK(contains(ended.err, "so far it went well"));
-  CHECK(contains(ended.err, "a stack could not grow (ENOMEM"));
+  CHECK(contains(ended.err, "a stack could not grow (mprotect: ENOMEM"));
   CHECK(contains(ended.err, "RLIMIT_DATA"));
   CHECK(contains(ended.err, "\"short of data\""));
   CHECK(!contains(ended.err, "stack overflow"));
@@ -321,8 +326,30 @@ STRATEGIES_WHERE(
   }
   const Ended ended = run_scenario_of("more than the kernel lends", Of::traits);
   CHECK(contains(ended.err, "reserved"));
-  CHECK(contains(ended.err, "a stack could not grow (ENOMEM"));
+  CHECK(contains(ended.err, "a stack could not grow (mprotect: ENOMEM"));
   CHECK(ended.signal == SIGSEGV);
+}
+
+TEST_CASE("a touch of a page that RLIMIT_DATA has room for grows the stack, whatever the step is") {
+  if (sanitized) {
+    return skip("a sanitizer's own memory counts against RLIMIT_DATA");
+  }
+  for (const Strategy strategy : {Strategy::pipe_helper, Strategy::in_handler}) {
+    CAPTURE(growstack::name(strategy));
+    CHECK(end_of_child([strategy] {
+            Stack stack({.reserve = 256 * MiB, .strategy = strategy});
+            call(stack, [] { descend(8 * MiB); });
+            constexpr std::size_t pages = 5;
+            set_soft_limit(RLIMIT_DATA, status_bytes("VmData") + pages * page_size());
+            const std::size_t committed = stack.committed();
+            call(stack, [&] {
+              for (std::size_t page = 1; page <= pages; ++page) {
+                touch_in_one_jump(address_of(stack.base()) - committed - page * page_size());
+              }
+            });
+            return stack.committed() == committed + pages * page_size() ? 7 : 1;
+          }) == 7);
+  }
 }
 
 // ---- system calls refused, one after the other --------------------------------------------------
@@ -394,4 +421,60 @@ EVERY_STRATEGY(
     return skip("a sanitizer dies when its own system calls are refused");
   }
   refuse_each(refusals, "refused call later", Of::traits);
+}
+
+// ---- growth refused by a filter -----------------------------------------------------------------
+
+namespace {
+
+/// Grows a stack after a filter has come into force for all threads.
+int refused_growth(const Traits& of) {
+  no_core();
+  Stack stack({.reserve = 64 * MiB, .strategy = of.strategy, .name = "filtered"});
+  SystemCallFilter filter;
+  if (of.by_userfaultfd) {
+    constexpr std::uint32_t copy = UFFDIO_COPY;
+    filter.add(SCMP_ACT_ERRNO(EPERM), SYS_ioctl, {argument_is(1, copy)});
+  } else {
+    filter.add(SCMP_ACT_ERRNO(EPERM), of.grows_by_protection ? SYS_mprotect : SYS_madvise);
+  }
+  filter.install_for_all_threads();
+  std::fprintf(stderr, "filtered\n");
+  call(stack, [] { descend(MiB); });
+  return 0;
+}
+const ScenarioOfEach<refused_growth> refused_growth_scenarios("refused growth");
+
+}  // namespace
+
+STRATEGIES_WHERE(traits.growth_events,
+                 "a stack that a filter forbids to grow says which call was refused, and how") {
+  if (sanitized) {
+    return skip("a sanitizer dies when its own system calls are refused");
+  }
+  const Ended ended = run_scenario_of("refused growth", Of::traits);
+  CAPTURE(ended.err);
+  const std::string call = Of::traits.by_userfaultfd        ? "ioctl\\(UFFDIO_COPY\\)"
+                           : Of::traits.grows_by_protection ? "mprotect"
+                                                            : "madvise";
+  CHECK(ended.signal != 0);
+  CHECK(matches(ended.err, "^filtered\ngrowstack: a stack could not grow \\(" + call +
+                               ": EPERM: a seccomp filter"));
+  CHECK(contains(ended.err, "\"filtered\""));
+}
+
+STRATEGIES_WHERE(traits.own_address_space,
+                 "the calls that a stack can do without are done without") {
+  if (sanitized) {
+    return skip("a sanitizer dies when its own system calls are refused");
+  }
+  for (const long call_number : {SYS_newfstatat, SYS_munlock, SYS_prctl, SYS_sched_getaffinity,
+                                 SYS_sched_setaffinity, SYS_sched_getattr, SYS_sched_setattr}) {
+    CAPTURE(call_number);
+    setenv("GROWSTACK_TEST_CALL", std::to_string(call_number).c_str(), 1);
+    setenv("GROWSTACK_TEST_ERROR", std::to_string(EPERM).c_str(), 1);
+    const Ended ended = run_scenario_of("refused call at first", Of::traits);
+    CAPTURE(ended.err);
+    CHECK(ended.exit_code == 0);
+  }
 }

@@ -174,7 +174,7 @@ TEST_OF_USERFAULT_SIGNAL(
   }
   const Ended ended = run_scenario("grown while no descriptor can be had");
   CHECK(ended.signal == SIGBUS);
-  CHECK(contains(ended.err, "could not grow (the program closed the descriptor"));
+  CHECK(contains(ended.err, "could not grow (EBADF: the program closed the descriptor"));
 }
 
 GROWSTACK_SCENARIO("made after the program closed all descriptors") {

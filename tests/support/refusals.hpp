@@ -58,6 +58,7 @@ inline void refuse_each(std::span<const Refusal> refusals, const std::string& sc
         ++refused;
         CHECK(ended.err.starts_with("growstack: "));
         CHECK_FALSE(contains(ended.err, "NOT FULFILLED"));
+        CHECK((error != EPERM || contains(ended.err, "EPERM: ")));
       }
     }
   }

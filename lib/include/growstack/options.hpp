@@ -16,7 +16,9 @@ struct StackOptions {
   std::size_t reserve = std::size_t{256} * 1024 * 1024;
   /// The guard below the floor, at least one page. It is never committed: a touch there is
   /// overflow. A frame larger than the guard can jump over it, unless the code was compiled with
-  /// -fstack-clash-protection.
+  /// -fstack-clash-protection. Where it lands on memory that may not be touched, up to 1 MiB below
+  /// the floor, that is overflow of this stack, too. Memory that another stack has committed there
+  /// raises no fault.
   std::size_t guard = std::size_t{64} * 1024;
   /// How the stack grows. Strategies that grow without faults of ours use only `initial_commit` of
   /// it, or nothing; demand_paging_huge uses `huge_from`. The environment variable

@@ -34,7 +34,8 @@ enum class Strategy : std::uint8_t {
   locked,
   /// Memory from malloc, without a guard: an overflow silently corrupts memory.
   heap,
-  /// The best one that works here: guard_markers, else userfault_signal, else pipe_helper.
+  /// The best one that works here: guard_markers, else userfault_signal, else pipe_helper. One that
+  /// would use up what is left, because it charges all of its reserve at once, is passed over.
   /// Stack::strategy() tells which one was taken, and Stack::fallback_reason() tells why. This
   /// enumerator is the last one, and it is not in strategies().
   automatic,
@@ -90,6 +91,8 @@ struct StrategyDescription {
   bool locks_memory = false;
   /// What counts against RLIMIT_DATA.
   DataCharge charge = DataCharge::at_once;
+  /// True if a budget is charged all of the reserve once a stack is deeper than growth events tell.
+  bool charges_reserve_when_deep = false;
   /// The largest GrowthPolicy::factor that counts. A larger one counts as this.
   double largest_factor = 16;
   /// The position among the candidates of Strategy::automatic, from 1 on; 0 for a strategy that

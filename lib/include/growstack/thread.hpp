@@ -85,9 +85,11 @@ GROWSTACK_EXPORT void detach_thread(std::unique_ptr<ThreadState>& state);
 }  // namespace detail
 
 /// Runs a callable in a new thread on a growable stack, otherwise like std::jthread. The callable
-/// may take a std::stop_token first. The destructor asks the thread to stop, and joins it. An
-/// exception that leaves the callable ends in std::terminate(). If the stack was given a name, its
-/// first 15 bytes become the thread's name.
+/// may take a std::stop_token first. What the callable forbids (mprotect(2)) in the lowest 1 MiB of
+/// the stack, at most a quarter of it, stays forbidden, and a touch there goes to its own handler:
+/// pthread_getattr_np(3) tells runtimes where that is. The destructor asks the thread to stop, and
+/// joins it. An exception that leaves the callable ends in std::terminate(). If the stack was given
+/// a name, its first 15 bytes become the thread's name.
 ///
 /// As with std::jthread, one thread at a time may use an object, except that requests to stop may
 /// come from any thread. Not from signal handlers.

@@ -31,7 +31,7 @@ struct Fault {
 /// Tells what a fault turns out to be.
 enum class Outcome : std::uint8_t {
   growth,     ///< commit and resume
-  overflow,   ///< the stack reached its floor
+  overflow,   ///< the stack reached its floor, or a frame went beyond it
   spurious,   ///< another thread committed it first: resume
   discarded,  ///< committed, but somebody gave the page back to the kernel (MADV_DONTNEED): fill it
               ///< again and resume
@@ -55,19 +55,22 @@ struct SlotView {
 [[nodiscard]] GROWSTACK_EXPORT SlotView view(const SlotRecord& slot) noexcept;
 
 /// How far below its own stack pointer code may touch the stack and still grow it, in bytes.
-/// Compiled code moves the stack pointer first and touches afterwards. Hand-written code may touch
-/// a little below it, as the kernel's old rule allowed.
-inline constexpr std::size_t reach_below_stack_pointer = std::size_t{64} * 1024;
+///
+/// Most compiled code moves the stack pointer first and touches afterwards. Some code probes first:
+/// a Java virtual machine touches its stack 84 KiB below the stack pointer and deeper, and gcc's
+/// -fstack-clash-protection touches each page of a large frame. Linux itself has had no bound since
+/// 5.0. We keep one, because a touch that is further away is more likely a wild pointer.
+inline constexpr std::size_t reach_below_stack_pointer = std::size_t{1024} * 1024;
 
 /// Returns true if the fault, by its si_code and address alone, may be the kernel's word that a
 /// signal frame did not fit. Any thread, signal handlers included.
 [[nodiscard]] GROWSTACK_EXPORT bool may_be_lost_signal_frame(const Fault& fault) noexcept;
 
-/// Classifies a fault against the slot that contains its address, or, if
-/// may_be_lost_signal_frame(), the slot that contains its stack pointer. `frame_bytes` is
-/// signal_frame_bytes(). `ran_past_guard` says that the stack pointer is in the same range but in
-/// no live slot: no code can run there unless a frame larger than the guard took it there. Pure;
-/// any thread, signal handlers included.
+/// Classifies a fault against one slot. That is the slot that contains its stack pointer if the
+/// address lies below that slot's floor, or if may_be_lost_signal_frame(); otherwise it is the slot
+/// that contains its address. `frame_bytes` is signal_frame_bytes(). `ran_past_guard` says that the
+/// stack pointer is below this slot and in no other one: no code can run there unless a frame
+/// larger than the guard took it there. Pure; any thread, signal handlers included.
 [[nodiscard]] GROWSTACK_EXPORT Outcome classify(const Fault& fault, const SlotView& slot,
                                                 std::size_t frame_bytes,
                                                 bool ran_past_guard) noexcept;

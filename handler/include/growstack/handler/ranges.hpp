@@ -120,6 +120,12 @@ class GROWSTACK_EXPORT PinnedSlot {
 [[nodiscard]] GROWSTACK_EXPORT bool is_committed(std::uintptr_t inside,
                                                  std::uintptr_t address) noexcept;
 
+/// Returns the lowest live slot whose guard begins at or above `address`, at most `reach` bytes
+/// away, in whatever range; null if there is none. Pins nothing, as live_slot(). Any thread, signal
+/// handlers included.
+[[nodiscard]] GROWSTACK_EXPORT SlotRecord* live_slot_above(std::uintptr_t address,
+                                                           std::size_t reach) noexcept;
+
 /// Returns true if `address` lies in `range` but in no live slot. Any thread, signal handlers
 /// included.
 [[nodiscard]] GROWSTACK_EXPORT bool in_vacant_slot(const Range& range,

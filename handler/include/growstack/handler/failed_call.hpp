@@ -1,0 +1,53 @@
+// Which system call failed. Functions return an errno; the message of whoever gives up because of
+// it names the call as well.
+#pragma once
+
+#include <growstack/export.hpp>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace growstack::handler {
+
+/// Names a system call that may be refused.
+enum class SystemCall : std::uint8_t {
+  none,
+  madvise,
+  mlock2,
+  mmap,
+  mprotect,
+  munlock,
+  munmap,
+  uffdio_copy,
+  uffdio_register,
+  uffdio_zeropage,
+};
+
+/// Notes that the system call has just failed in the calling thread, and returns errno. The note is
+/// one word for the whole process, because nothing here may use thread-local variables: if another
+/// thread fails at the same moment, one of the two messages does not name its call. Any thread,
+/// signal handlers included. Keeps errno.
+GROWSTACK_EXPORT int failed(SystemCall call) noexcept;
+
+/// Returns the name of the call that failed last, if that was in the calling thread and with
+/// `error`, such as "madvise"; otherwise null. Any thread, signal handlers included.
+[[nodiscard]] GROWSTACK_EXPORT const char* call_that_failed(int error) noexcept;
+
+/// Returns the name of an errno that memory, descriptors or threads may fail with, such as "EPERM";
+/// null for any other. Any thread, signal handlers included.
+[[nodiscard]] GROWSTACK_EXPORT const char* errno_name(int error) noexcept;
+
+/// Holds what a budget said, in bytes.
+struct BudgetRefusal {
+  std::size_t asked = 0;  ///< how many were asked for at once; 0: not known
+  std::size_t left = 0;   ///< how many were left
+};
+
+/// Notes what a budget refuses the calling thread, and returns EDQUOT; otherwise as failed().
+GROWSTACK_EXPORT int refused_by_budget(BudgetRefusal refusal) noexcept;
+
+/// Returns what a budget refused last, if that was in the calling thread. Any thread, signal
+/// handlers included.
+[[nodiscard]] GROWSTACK_EXPORT BudgetRefusal budget_refusal() noexcept;
+
+}  // namespace growstack::handler
