@@ -1,6 +1,10 @@
 #include "fault/forward.hpp"
 
 #include "anywhere/fork_wiped.hpp"
+#include "anywhere/kernel_action.hpp"
+#include "anywhere/raw_line.hpp"
+#include "fault/on_fault.hpp"
+#include "fault/pending_signals.hpp"
 
 #include <sys/syscall.h>
 #include <ucontext.h>
@@ -22,18 +26,17 @@ struct Previous {
 };
 // Initialised before any code runs: a stack with static storage may install the handler before the
 // static objects of this file would be made.
-constinit Previous before_segv;
-constinit Previous before_bus;
+constinit Previous before_segv[level_count];
+constinit Previous before_bus[level_count];
 
-Previous& before(int signal) noexcept { return signal == SIGBUS ? before_bus : before_segv; }
+Previous& before(int level, int signal) noexcept {
+  return (signal == SIGBUS ? before_bus : before_segv)[level];
+}
 
 using InfoHandler = void (*)(int, siginfo_t*, void*);
 
-bool restore_default(int signal) noexcept {
-  struct sigaction action {};
-  action.sa_handler = SIG_DFL;
-  return sigaction(signal, &action, nullptr) == 0;
-}
+/// The bare system call, because what replaces sigaction(3) may keep its handler where it is.
+bool restore_default(int signal) noexcept { return set_kernel_action(signal, {}) == 0; }
 
 /// Returns whether the fault happens again when the handler returns, as one does that an
 /// instruction raised. A signal that was sent (si_code <= 0: kill, tgkill, sigqueue) or that stands
@@ -59,32 +62,6 @@ bool is_about_this_thread(const siginfo_t& info) noexcept {
   }
 }
 
-/// Makes the default action happen when the handler returns, with the siginfo that it would have
-/// had.
-void die_by_default(int signal, siginfo_t* info, ucontext_t& context) noexcept {
-  const bool is_first_process = getpid() == 1;
-  const bool comes_again = faults_again(*info);
-  // The kernel spares the first process of a container the default action of every signal that is
-  // sent (pid_namespaces(7)), and of a word about memory that it has not touched.
-  if (is_first_process && !is_about_this_thread(*info)) {
-    return;
-  }
-  const bool is_default = restore_default(signal);  // a filter may forbid it
-  if (comes_again) {
-    if (!is_default) {
-      sigaddset(&context.uc_sigmask, signal);
-    }
-  } else if (is_first_process || !is_default) {
-    die_by_fault();
-  } else {
-    // Any si_code is allowed towards our own process, but not by every filter.
-    const auto self = static_cast<pid_t>(syscall(SYS_gettid));
-    if (syscall(SYS_rt_tgsigqueueinfo, getpid(), self, signal, info) != 0) {
-      die_by_fault();
-    }
-  }
-}
-
 /// Returns the mask under which the previous handler would have run.
 sigset_t mask_for(const struct sigaction& action, int signal, const ucontext_t& context) noexcept {
   sigset_t mask = context.uc_sigmask;
@@ -106,38 +83,103 @@ struct sigaction default_instead_of(struct sigaction action) noexcept {
 /// Returns the action to forward to. A handler that wants to be called once (SA_RESETHAND) goes to
 /// the first of several threads only. A vfork child does not spend it for its parent, whose action
 /// the kernel would not reset either.
-struct sigaction take_action(int signal) noexcept {
-  const struct sigaction action = previous_action(signal);
+struct sigaction take_action(int level, int signal) noexcept {
+  const struct sigaction action = previous_action(level, signal);
   const bool is_taken = (action.sa_flags & reset_hand) != 0 && !in_vfork_child() &&
-                        before(signal).is_spent.exchange(true, std::memory_order_acq_rel);
+                        before(level, signal).is_spent.exchange(true, std::memory_order_acq_rel);
   return is_taken ? default_instead_of(action) : action;
+}
+
+/// What this thread forwards. Left as it is by a handler that jumps out of our signal handler, so
+/// it counts only for code that runs below the frame that wrote it.
+struct Forwarding {
+  const void* context = nullptr;  ///< of the fault
+  std::uintptr_t frame = 0;       ///< where the stack of the signal handler was
+  unsigned levels = 0;            ///< bits: those that the fault was forwarded from
+};
+// Initial-exec, because another model may allocate at the first use in a thread. (Allocates
+// nothing, takes no lock.)
+[[gnu::tls_model("initial-exec")]] constinit thread_local Forwarding forwarding;
+
+/// Notes that the fault is forwarded from a level. Returns false if it was already, and came back.
+bool begin_to_forward(int level, const void* context) noexcept {
+  const auto frame = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+  const unsigned bit = 1U << static_cast<unsigned>(level);
+  const bool is_nested = forwarding.context == context && frame < forwarding.frame;
+  if (is_nested && (forwarding.levels & bit) != 0) {
+    return false;
+  }
+  forwarding = is_nested ? Forwarding{context, forwarding.frame, forwarding.levels | bit}
+                         : Forwarding{context, frame, bit};
+  return true;
+}
+
+void end_forwarding(int level) noexcept {
+  forwarding.levels &= ~(1U << static_cast<unsigned>(level));
+}
+
+void say_that_it_came_back() noexcept {
+  const KeepPendingSignals keep_pending_signals;
+  RawLine line;
+  line
+      << "growstack: a fault that is not growstack's came back while it was forwarded, because two "
+         "signal handlers call each other; the process ends by the default action";
+  static_cast<void>(line.write_to_stderr());
 }
 
 }  // namespace
 
-struct sigaction previous_action(int signal) noexcept {
-  const Previous& previous = before(signal);
+struct sigaction previous_action(int level, int signal) noexcept {
+  const Previous& previous = before(level, signal);
   const struct sigaction& action =
       previous.actions[previous.current.load(std::memory_order_acquire)];
   return previous.is_spent.load(std::memory_order_acquire) ? default_instead_of(action) : action;
 }
 
-void set_previous_action(int signal, const struct sigaction& action) noexcept {
-  Previous& previous = before(signal);
+void set_previous_action(int level, int signal, const struct sigaction& action) noexcept {
+  Previous& previous = before(level, signal);
   const unsigned next = 1 - previous.current.load(std::memory_order_relaxed);
   previous.actions[next] = action;
   previous.is_spent.store(false, std::memory_order_relaxed);
   previous.current.store(next, std::memory_order_release);
 }
 
-void forward(int signal, siginfo_t* info, void* context) noexcept {
-  const struct sigaction action = take_action(signal);
+void die_by_default(int signal, const siginfo_t& info, void* context) noexcept {
+  const bool is_first_process = getpid() == 1;
+  // The kernel spares the first process of a container the default action of every signal that is
+  // sent (pid_namespaces(7)), and of a word about memory that it has not touched.
+  if (is_first_process && !is_about_this_thread(info)) {
+    return;
+  }
+  const bool is_default = restore_default(signal);  // a filter may forbid it
+  if (faults_again(info)) {
+    if (!is_default) {
+      sigaddset(&static_cast<ucontext_t*>(context)->uc_sigmask, signal);
+    }
+  } else if (is_first_process || !is_default) {
+    die_by_fault();
+  } else {
+    // Any si_code is allowed towards our own process, but not by every filter.
+    const auto self = static_cast<pid_t>(syscall(SYS_gettid));
+    if (syscall(SYS_rt_tgsigqueueinfo, getpid(), self, signal, &info) != 0) {
+      die_by_fault();
+    }
+  }
+}
+
+void forward(int level, int signal, siginfo_t* info, void* context) noexcept {
+  if (!begin_to_forward(level, context)) {
+    say_that_it_came_back();
+    die_by_default(signal, *info, context);
+    return;
+  }
+  const struct sigaction action = take_action(level, signal);
   const bool wants_info = (action.sa_flags & SA_SIGINFO) != 0;
   if (!wants_info && action.sa_handler == SIG_IGN && !is_about_this_thread(*info)) {
     return;  // what is sent can be ignored; the kernel kills for a fault all the same
   }
   if (!wants_info && (action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN)) {
-    die_by_default(signal, info, *static_cast<ucontext_t*>(context));
+    die_by_default(signal, *info, context);
     return;
   }
   const sigset_t mask = mask_for(action, signal, *static_cast<const ucontext_t*>(context));
@@ -148,6 +190,7 @@ void forward(int signal, siginfo_t* info, void* context) noexcept {
   } else {
     action.sa_handler(signal);
   }
+  end_forwarding(level);
 }
 
 }  // namespace growstack::handler

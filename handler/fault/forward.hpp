@@ -5,14 +5,19 @@
 
 namespace growstack::handler {
 
-/// Returns the action that would be in force without ours, for SIGSEGV or SIGBUS. Signal handlers.
-[[nodiscard]] struct sigaction previous_action(int signal) noexcept;
+/// Returns the action that was in force before our level, for SIGSEGV or SIGBUS. Signal handlers
+/// included.
+[[nodiscard]] struct sigaction previous_action(int level, int signal) noexcept;
 
-/// Remembers the action that was in force before ours. Under the life-cycle lock.
-void set_previous_action(int signal, const struct sigaction& action) noexcept;
+/// Remembers the action that was in force before our level. Under the life-cycle lock.
+void set_previous_action(int level, int signal, const struct sigaction& action) noexcept;
 
 /// Calls the previous handler by its own flags and mask, or arranges for the default action to
-/// happen once this handler returns. Signal handlers.
-void forward(int signal, siginfo_t* info, void* context) noexcept;
+/// happen once this handler returns. That also happens, with a line about it, if the fault was
+/// handed on from this level already: two handlers call each other. Signal handlers.
+void forward(int level, int signal, siginfo_t* info, void* context) noexcept;
+
+/// Arranges for the default action to happen once this handler returns. Signal handlers.
+void die_by_default(int signal, const siginfo_t& info, void* context) noexcept;
 
 }  // namespace growstack::handler

@@ -17,8 +17,11 @@
 //       userfaultfd, openat, close                                they touch no memory of libc's
 //     futex                              is_writable              as above
 //     rt_sigprocmask                     commit_ahead             a bare system call
-//     sigaction, pthread_sigmask         forwarding               listed
-//     rt_tgsigqueueinfo, gettid          forwarding               bare system calls
+//     pthread_sigmask                    forwarding               listed
+//     rt_sigaction, rt_tgsigqueueinfo,   forwarding               bare system calls
+//       gettid
+//     sigaltstack                        foreign faults           not listed: a system call, which
+//                                                                 only asks here
 //     sigpending, clock_gettime          report                   listed
 //     ppoll, write, prctl, gettid,       report                   bare system calls
 //       tkill, waitid, futex, ioctl,
@@ -34,7 +37,7 @@
 // libc's own write, ppoll and sigtimedwait are cancellation points. Operations::plan and ::commit
 // are the range's; lib/ keeps the same rules. What would be unsafe is done beforehand, in an
 // ordinary thread: in this folder by warm_up_unwinder() and prepare_filling(), which may allocate
-// and map memory. errno is kept. No other thread-local variable is touched.
+// and map memory. errno is kept. One other thread-local variable is touched, in forward.cpp.
 #include "fault/on_fault.hpp"
 
 #include <growstack/handler/classify.hpp>
@@ -44,20 +47,22 @@
 #include <growstack/handler/report.hpp>
 
 #include "anywhere/fork_wiped.hpp"
+#include "anywhere/is_writable.hpp"
 #include "anywhere/keep_errno.hpp"
+#include "fault/alternate_stack.hpp"
 #include "fault/counters.hpp"
 #include "fault/fill_missing_pages.hpp"
 #include "fault/forward.hpp"
 #include "fault/grow.hpp"
 #include "machine/machine.hpp"
 
-#include <linux/futex.h>
-#include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
+#include <utility>
 
 namespace growstack::handler {
 namespace {
@@ -73,9 +78,26 @@ Fault read_fault(int signal, const siginfo_t& info, const ucontext_t& context) n
           .page_present = ThisMachine::page_present(context)};
 }
 
+/// Returns whether code of this process sent the signal (kill, raise, tgkill, sigqueue).
+bool was_sent_by_ourselves(const siginfo_t& info) noexcept {
+  return (info.si_code == SI_TKILL || info.si_code == SI_USER || info.si_code == SI_QUEUE) &&
+         info.si_pid == getpid();
+}
+
+/// Returns the fault that made the program send us this signal: a handler that was called for it in
+/// our place, and that put ours back and raised the signal anew, as crash reporters do. The signal
+/// alone does not tell, but the kernel keeps the last fault of a thread in the registers that it
+/// shows to handlers.
+Fault fault_behind(Fault sent, const ucontext_t& context) noexcept {
+  sent.address =
+      ThisMachine::last_trap_was_page_fault(context) ? ThisMachine::last_fault_address(context) : 0;
+  sent.code = sent.signal == SIGBUS ? int{BUS_ADRERR} : int{SEGV_MAPERR};
+  return sent;
+}
+
 /// What is left to do with a fault when its slot is not pinned any more.
 struct Resolution {
-  enum Kind : std::uint8_t { resume, forward, give_up } kind = resume;
+  enum Kind : std::uint8_t { resume, forward, give_up, die } kind = resume;
   // To give up:
   const Operations* operations = nullptr;
   const SlotRecord* slot = nullptr;
@@ -114,15 +136,6 @@ Resolution fill_again(const PinnedSlot& pinned, std::uintptr_t address) noexcept
   return error == 0 ? Resolution{} : give_up(pinned, error);
 }
 
-/// Asks the kernel whether the address may be written to, without a fault and without a change:
-/// FUTEX_WAKE_OP adds 0 to the second word.
-bool is_writable(std::uintptr_t address) noexcept {
-  std::uint32_t first = 0;
-  const std::uintptr_t second = address & ~(alignof(std::uint32_t) - 1);
-  return syscall(SYS_futex, &first, FUTEX_WAKE_OP_PRIVATE, 0, nullptr, second,
-                 FUTEX_OP(FUTEX_OP_ADD, 0, FUTEX_OP_CMP_EQ, 0)) >= 0;
-}
-
 /// Resumes, unless the memory is committed by us and forbidden by the program: its own guard page.
 Resolution try_again(std::uintptr_t address) noexcept {
   if (!is_writable(address)) {
@@ -159,6 +172,28 @@ bool is_served_after_refusal(const PinnedSlot& pinned, const SlotView& slot,
   return slot.growth == Growth::by_monitor && pages_were_refused() && fault.code == SEGV_ACCERR &&
          slot.floor <= fault.address && fault.address < slot.limit &&
          grow_here(pinned.range(), pinned.slot(), fault.address) == 0;
+}
+
+/// Serves the fault behind a signal that this process sent to itself, if that still waits to be
+/// served: the stack grows, or it has overflowed. Otherwise the signal is what it says, and kills.
+Resolution resolve_sent(const Fault& fault) noexcept {
+  const bool vfork_child = in_vfork_child();
+  const PinnedSlot pinned(fault.address,
+                          need_of_pin(fault.address, fault.stack_pointer, vfork_child));
+  if (!pinned) {
+    return foreign();
+  }
+  const SlotView slot = view(pinned.slot());
+  switch (classify(fault, slot, signal_frame_bytes(), false)) {
+    case Outcome::growth:
+      count_growth(pinned.slot(), runs_elsewhere(fault, slot));
+      return grow_to(pinned, fault.address, vfork_child);
+    case Outcome::overflow:
+      tally.overflow.add_one();
+      return give_up(pinned, 0);
+    default:
+      return foreign();
+  }
 }
 
 /// Does everything that needs the slot pinned.
@@ -202,14 +237,25 @@ Resolution resolve(const Fault& fault) noexcept {
   return foreign();
 }
 
-}  // namespace
-
-void on_fault(int signal, siginfo_t* info, void* context) noexcept {
-  const KeepErrno keep_errno;
-  const Fault fault = read_fault(signal, *info, *static_cast<const ucontext_t*>(context));
+Resolution resolve_raised(const Fault& fault) noexcept {
   const Resolution resolution = resolve(fault);
+  const bool is_foreign = resolution.kind == Resolution::forward;
+  return is_foreign && report_overflow_of_alternate_stack(fault) ? Resolution{Resolution::die}
+                                                                 : resolution;
+}
+
+void on_fault(int level, int signal, siginfo_t* info, void* context) noexcept {
+  const KeepErrno keep_errno;
+  const auto& registers = *static_cast<const ucontext_t*>(context);
+  const bool is_sent = was_sent_by_ourselves(*info);
+  const Fault told = read_fault(signal, *info, registers);
+  const Fault fault = is_sent ? fault_behind(told, registers) : told;
+  const Resolution resolution = is_sent ? resolve_sent(fault) : resolve_raised(fault);
   switch (resolution.kind) {
     case Resolution::resume:
+      return;
+    case Resolution::die:
+      die_by_default(signal, *info, context);
       return;
     case Resolution::give_up:
       switch (
@@ -221,7 +267,31 @@ void on_fault(int signal, siginfo_t* info, void* context) noexcept {
     case Resolution::forward:
       break;
   }
-  forward(signal, info, context);
+  forward(level, signal, info, context);
+}
+
+template <int level>
+void enter(int signal, siginfo_t* info, void* context) noexcept {
+  on_fault(level, signal, info, context);
+}
+
+template <int... levels>
+constexpr std::array<Entry, level_count> make_entries(
+    std::integer_sequence<int, levels...> /*all*/) noexcept {
+  return {enter<levels>...};
+}
+
+constexpr auto entries = make_entries(std::make_integer_sequence<int, level_count>());
+
+}  // namespace
+
+Entry entry_of(int level) noexcept { return entries[static_cast<std::size_t>(level)]; }
+
+int level_of(const struct sigaction& action) noexcept {
+  const auto* const found = std::find(entries.begin(), entries.end(), action.sa_sigaction);
+  return (action.sa_flags & SA_SIGINFO) == 0 || found == entries.end()
+             ? -1
+             : static_cast<int>(found - entries.begin());
 }
 
 }  // namespace growstack::handler

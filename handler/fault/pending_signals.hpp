@@ -36,4 +36,21 @@ class PendingSignals {
   sigset_t before_{};
 };
 
+/// Takes back the signals that writing to a closed pipe or a full file raises, unless they were
+/// pending before. They would end the process before the fault does.
+class KeepPendingSignals {
+ public:
+  KeepPendingSignals() noexcept = default;
+  ~KeepPendingSignals() {
+    for (const int signal : {SIGPIPE, SIGXFSZ}) {
+      before_.take_back(signal);
+    }
+  }
+  KeepPendingSignals(const KeepPendingSignals&) = delete;
+  KeepPendingSignals& operator=(const KeepPendingSignals&) = delete;
+
+ private:
+  const PendingSignals before_;
+};
+
 }  // namespace growstack::handler

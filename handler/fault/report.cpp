@@ -82,23 +82,6 @@ void name_the_cause(RawLine& line, const SlotRecord& slot, const Fault& fault, i
   }
 }
 
-/// Takes back the signals that writing to a closed pipe or a full file raises, unless they were
-/// pending before. They would end the process before the fault does.
-class KeepPendingSignals {
- public:
-  KeepPendingSignals() noexcept = default;
-  ~KeepPendingSignals() {
-    for (const int signal : {SIGPIPE, SIGXFSZ}) {
-      before_.take_back(signal);
-    }
-  }
-  KeepPendingSignals(const KeepPendingSignals&) = delete;
-  KeepPendingSignals& operator=(const KeepPendingSignals&) = delete;
-
- private:
-  const PendingSignals before_;
-};
-
 /// Adds: thread 17 "worker", stack "parser"
 RawLine& name_the_place(RawLine& line, const SlotRecord& slot) noexcept {
   char thread_name[16] = "";

@@ -60,6 +60,16 @@ struct ThisMachine {
     return register_of(context, REG_TRAPNO) == 13;
   }
 
+  /// Vector 14. The kernel sets trap_nr, cr2 and the error code when a fault raises a signal, and
+  /// copies them to the frame of every later signal (setup_sigcontext).
+  static bool last_trap_was_page_fault(const ucontext_t& context) noexcept {
+    return register_of(context, REG_TRAPNO) == 14;
+  }
+
+  static std::uintptr_t last_fault_address(const ucontext_t& context) noexcept {
+    return register_of(context, REG_CR2);
+  }
+
  private:
   static std::uintptr_t register_of(const ucontext_t& context, int number) noexcept {
     return static_cast<std::uintptr_t>(context.uc_mcontext.gregs[number]);

@@ -10,6 +10,7 @@
 
 #include <growstack/handler/name_memory.hpp>
 #include <growstack/handler/pages.hpp>
+#include "anywhere/is_writable.hpp"
 #include "process/install.hpp"
 
 #include <pthread.h>
@@ -20,6 +21,7 @@
 #include <cerrno>
 #include <climits>
 #include <csignal>
+#include <cstdint>
 #include <utility>
 
 namespace growstack::handler {
@@ -32,6 +34,15 @@ constexpr std::size_t handler_bytes = std::size_t{16} * 1024;
 std::atomic<std::size_t> wanted_size{std::size_t{64} * 1024};
 
 bool is_enabled(const stack_t& stack) noexcept { return (stack.ss_flags & SS_DISABLE) == 0; }
+
+/// Returns whether the upper part of an alternate stack, as much as our handler needs, is there. A
+/// thread may have one registered that its owner has unmapped.
+bool is_mapped(const stack_t& stack) noexcept {
+  const auto begin = reinterpret_cast<std::uintptr_t>(stack.ss_sp);
+  const std::uintptr_t end = begin + stack.ss_size;
+  return is_writable(end - sizeof(std::uint32_t)) &&
+         is_writable(std::max(begin, end - least_alternate_stack_size()));
+}
 
 }  // namespace
 
@@ -70,16 +81,21 @@ class AlternateStack {
  public:
   /// Puts the previous alternate stack back and gives ours up, when the thread ends. Returns false
   /// if that has to wait for the next round of destructors, because those of other keys may still
-  /// need ours.
+  /// need ours. Until then sees to it that the thread has one: others take theirs away in such
+  /// destructors.
   [[nodiscard]] bool detach() noexcept {
     if (++rounds_ < last_round) {
+      AlternateStackMemory none;
+      static_cast<void>(attach(none));  // no memory at worst
       return false;
     }
     stack_t current{};
     // Only if ours is still in force, because others (sanitizers among them) unmap whatever is
     // current when their thread ends.
     if (memory_ != nullptr && sigaltstack(nullptr, &current) == 0 && current.ss_sp == usable()) {
-      if (sigaltstack(&previous_, nullptr) != 0) {
+      const bool may_be_put_back = !is_enabled(previous_) || is_mapped(previous_);
+      const stack_t none{.ss_sp = nullptr, .ss_flags = SS_DISABLE, .ss_size = 0};
+      if (sigaltstack(may_be_put_back ? &previous_ : &none, nullptr) != 0) {
         return true;  // we are running on it: leak it rather than pull it away
       }
     }
@@ -100,7 +116,10 @@ class AlternateStack {
       // handler's frames.
       return EPERM;
     }
-    if (is_enabled(current) && current.ss_size >= least_alternate_stack_size()) {
+    const bool is_ours = memory_ != nullptr && current.ss_sp == usable();
+    const bool is_large_enough =
+        is_enabled(current) && current.ss_size >= least_alternate_stack_size();
+    if (is_large_enough && (is_ours || is_mapped(current))) {
       return 0;
     }
     if (memory_ == nullptr) {

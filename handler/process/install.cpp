@@ -7,9 +7,8 @@
 #include <growstack/handler/ranges.hpp>
 
 #include "anywhere/fork_wiped.hpp"
-#include "fault/forward.hpp"
-#include "fault/on_fault.hpp"
 #include "fault/trace.hpp"
+#include "process/chain.hpp"
 #include "process/life_cycle_lock.hpp"
 #include "process/request_pipe.hpp"
 #include "process/userfault.hpp"
@@ -22,20 +21,10 @@
 #include <atomic>
 #include <cerrno>
 #include <csignal>
-#include <cstring>
 #include <iterator>
 
 namespace growstack::handler {
 namespace {
-
-bool is_ours(const struct sigaction& action) noexcept {
-  return (action.sa_flags & SA_SIGINFO) != 0 && action.sa_sigaction == on_fault;
-}
-
-bool in_force(int signal) noexcept {
-  struct sigaction now {};
-  return sigaction(signal, nullptr, &now) == 0 && is_ours(now);
-}
 
 /// A signal that we may watch. SIGBUS is watched only for ranges whose faults raise it: what a
 /// program does with it otherwise is its own.
@@ -74,60 +63,12 @@ Watched* find(int signal) noexcept {
   return found == std::end(watched) ? nullptr : found;
 }
 
-bool is_default_or_ignored(const struct sigaction& action) noexcept {
-  return (action.sa_flags & SA_SIGINFO) == 0 &&
-         (action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN);
-}
-
-struct sigaction our_action(const struct sigaction& previous) noexcept {
-  struct sigaction action {};
-  action.sa_sigaction = on_fault;
-  // Every signal, libc's internal ones too (sigfillset(3) would leave those out): nothing may run
-  // in between, and no asynchronous cancellation may strike. (A deferred one cannot, because the
-  // handler calls no cancellation point.) A fault in the handler itself then kills at once, by
-  // SIGSEGV.
-  std::memset(&action.sa_mask, 0xff, sizeof action.sa_mask);
-  action.sa_flags = SA_SIGINFO     // the fault address and the registers
-                    | SA_ONSTACK;  // the faulting stack has no room
-  // A SIGSEGV that somebody sends interrupts system calls the way it did before us.
-  action.sa_flags |= is_default_or_ignored(previous) ? SA_RESTART : previous.sa_flags & SA_RESTART;
-  return action;
-}
-
-int install_action(Watched& target) noexcept {
-  struct sigaction previous {};
-  if (sigaction(target.signal, nullptr, &previous) != 0) {
-    return errno;
+int leave(Watched& target) noexcept {
+  const int error = target.installed ? leave_chain(target.signal) : 0;
+  if (error == 0) {
+    target.installed = false;
   }
-  // A handler that somebody put over ours may call ours, so it stays. The default action calls
-  // nobody.
-  if (target.installed && !is_default_or_ignored(previous)) {
-    return 0;
-  }
-  if (!is_ours(previous)) {  // a copy of ours that somebody put back calls nobody
-    // Before ours is in force, because a fault may come at once.
-    set_previous_action(target.signal, previous);
-  }
-  const struct sigaction ours = our_action(previous);
-  if (sigaction(target.signal, &ours, nullptr) != 0) {
-    return errno;
-  }
-  target.installed = true;
-  return 0;
-}
-
-/// Returns EPERM if somebody else's handler is in force. It may call ours, which stays as it is.
-int put_back_action(Watched& target) noexcept {
-  if (!target.installed) {
-    return 0;
-  }
-  if (!in_force(target.signal)) {
-    return EPERM;
-  }
-  const struct sigaction previous = previous_action(target.signal);
-  sigaction(target.signal, &previous, nullptr);
-  target.installed = false;
-  return 0;
+  return error;
 }
 
 }  // namespace
@@ -147,7 +88,9 @@ int install(int signal) noexcept {
   if (const int error = the_symbolizer.start(); error != 0) {
     return error;
   }
-  return install_action(*target);
+  const int error = enter_chain(signal);
+  target->installed = target->installed || error == 0;
+  return error;
 }
 
 int uninstall() noexcept {
@@ -157,7 +100,7 @@ int uninstall() noexcept {
   }
   int result = 0;
   for (Watched& each : watched) {
-    const int error = put_back_action(each);
+    const int error = leave(each);
     result = result == 0 ? error : result;
   }
   end_helper();
@@ -168,7 +111,7 @@ int uninstall() noexcept {
 
 bool installed(int signal) noexcept {
   commit_for_c_library();
-  return in_force(signal);
+  return is_first_in_chain(signal);
 }
 
 bool watches(int signal) noexcept {

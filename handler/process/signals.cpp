@@ -1,31 +1,15 @@
 // Which signal handlers lack SA_ONSTACK, and adding it.
 #include <growstack/handler/signals.hpp>
 
-#include <sys/syscall.h>
-#include <unistd.h>
+#include "anywhere/kernel_action.hpp"
 
-#include <cerrno>
 #include <cstdint>
 #include <cstring>
 
 namespace growstack::handler {
 namespace {
 
-/// The kernel's struct of an action (rt_sigaction(2), "C library/kernel differences"). sigaction(3)
-/// of libc hides the signals that libc keeps for itself.
-struct KernelAction {
-  void (*handler)(int);
-  unsigned long flags;
-  void (*restorer)();
-  std::uint64_t mask;
-};
-
 constexpr int last_signal = 64;
-constexpr std::size_t mask_bytes = sizeof(std::uint64_t);
-
-int get_action(int signal, KernelAction& action) noexcept {
-  return syscall(SYS_rt_sigaction, signal, nullptr, &action, mask_bytes) == 0 ? 0 : errno;
-}
 
 bool runs_on_the_interrupted_stack(const KernelAction& action) noexcept {
   return action.handler != SIG_DFL && action.handler != SIG_IGN && (action.flags & SA_ONSTACK) == 0;
@@ -40,8 +24,8 @@ std::uint64_t bit(int signal) noexcept {
 sigset_t handlers_without_onstack() noexcept {
   std::uint64_t found = 0;
   for (int signal = 1; signal <= last_signal; ++signal) {
-    KernelAction action{};
-    if (get_action(signal, action) == 0 && runs_on_the_interrupted_stack(action)) {
+    KernelAction action;
+    if (get_kernel_action(signal, action) == 0 && runs_on_the_interrupted_stack(action)) {
       found |= bit(signal);
     }
   }
@@ -55,14 +39,14 @@ int add_onstack(const sigset_t& signals) noexcept {
   std::uint64_t wanted = 0;
   std::memcpy(&wanted, &signals, sizeof wanted);
   for (int signal = 1; signal <= last_signal; ++signal) {
-    KernelAction action{};
-    if ((wanted & bit(signal)) == 0 || get_action(signal, action) != 0 ||
+    KernelAction action;
+    if ((wanted & bit(signal)) == 0 || get_kernel_action(signal, action) != 0 ||
         !runs_on_the_interrupted_stack(action)) {
       continue;
     }
     action.flags |= SA_ONSTACK;
-    if (syscall(SYS_rt_sigaction, signal, &action, nullptr, mask_bytes) != 0) {
-      return errno;
+    if (const int error = set_kernel_action(signal, action); error != 0) {
+      return error;
     }
   }
   return 0;

@@ -5,6 +5,7 @@
 #include "errors.hpp"
 #include "sanitizers.hpp"
 #include "stacks/stack_access.hpp"
+#include "strategies/start_handler.hpp"
 
 #include <growstack/attach.hpp>
 #include <growstack/handler/commit_ahead.hpp>
@@ -57,6 +58,7 @@ void keep_room_for_a_signal(const Stack& stack) noexcept {
 
 void run_on(Stack& stack, void (*body)(void*) noexcept, void* argument) {
   attach_thread();
+  look_at_handler(StackAccess::slot(stack).implementation());
   keep_room_for_a_signal(stack);
   const Running running(StackAccess::slot(stack));
 

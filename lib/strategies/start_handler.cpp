@@ -5,6 +5,8 @@
 #include <growstack/attach.hpp>
 #include <growstack/handler/handler.hpp>
 
+#include <csignal>
+
 namespace growstack {
 namespace {
 
@@ -24,6 +26,13 @@ void start_handler(const Implementation& implementation) {
   }
   implementation.start();
   attach_thread();
+}
+
+void look_at_handler(const Implementation& implementation) {
+  const bool needs_bus = implementation.description().event == GrowthEvent::bus_error;
+  if (!handler::installed() || (needs_bus && !handler::installed(SIGBUS))) {
+    start_handler(implementation);
+  }
 }
 
 }  // namespace growstack

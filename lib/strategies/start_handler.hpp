@@ -10,4 +10,8 @@ namespace growstack {
 /// std::system_error.
 void start_handler(const Implementation& implementation);
 
+/// Starts all of that anew if the fault handler is not the one in force: somebody has set another.
+/// Throws std::system_error.
+void look_at_handler(const Implementation& implementation);
+
 }  // namespace growstack

@@ -19,10 +19,13 @@ namespace growstack::handler {
 /// EINVAL for another signal, or one of mmap(2), sigaction(2), pthread_create(3).
 ///
 /// A handler that was installed earlier is kept and gets every fault that is not ours, by its own
-/// flags and mask. A handler that you install later must do the same for ours.
+/// flags and mask.
 ///
-/// If somebody has set the default action or SIG_IGN since then, ours is installed anew. Another
-/// handler stays.
+/// Call it again to look whether ours is still in force. If somebody has set another action since
+/// then, ours is installed over that one, which is kept in the same way. It may have kept ours and
+/// call it: then the fault goes to what ours had been installed over first. (Eight different actions
+/// are told apart.) If the handler in force is that of a copy of this library which forwards to
+/// ours, nothing changes.
 [[nodiscard]] GROWSTACK_EXPORT int install(int signal = SIGSEGV) noexcept;
 
 /// Starts the helper thread and its pipe unless they run. Needed before a range with
@@ -33,8 +36,8 @@ namespace growstack::handler {
 
 /// Puts the previous handlers back, ends the threads, closes the pipe. Any thread, not from a
 /// signal handler. Returns 0, EBUSY while ranges are registered, or EPERM if somebody else's
-/// handler was installed over ours. Then that handler stays, and ours goes on forwarding to the one
-/// before it.
+/// handler was installed over ours. Then that handler stays. If it calls ours, ours goes on
+/// forwarding to the one before it.
 [[nodiscard]] GROWSTACK_EXPORT int uninstall() noexcept;
 
 /// Returns true while the handler in force for the signal is ours. Any thread.

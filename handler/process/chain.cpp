@@ -1,0 +1,133 @@
+#include "process/chain.hpp"
+
+#include "fault/forward.hpp"
+#include "fault/on_fault.hpp"
+#include "process/copies.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+
+namespace growstack::handler {
+namespace {
+
+/// How many levels were ever in force. They stay in use, because a handler may have kept one to
+/// call it, or to put it back. Written under the life-cycle lock.
+int levels_used_for_segv = 0;
+int levels_used_for_bus = 0;
+
+int& levels_used(int signal) noexcept {
+  return signal == SIGBUS ? levels_used_for_bus : levels_used_for_segv;
+}
+
+/// More copies of this library than there are in a process, in case what they tell is a circle.
+constexpr int most_steps = 64;
+
+bool wants_info(const struct sigaction& action) noexcept {
+  return (action.sa_flags & SA_SIGINFO) != 0;
+}
+
+bool is_default_or_ignored(const struct sigaction& action) noexcept {
+  return !wants_info(action) && (action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN);
+}
+
+bool is_same_handler(const struct sigaction& one, const struct sigaction& other) noexcept {
+  return wants_info(one) == wants_info(other) && one.sa_handler == other.sa_handler;
+}
+
+/// Returns true if `found` is true for the action or for one that it forwards to, as far as copies
+/// of this library tell.
+template <class Found>
+bool any_forwarded(int signal, struct sigaction action, const Found& found) noexcept {
+  for (int step = 0; step < most_steps; ++step) {
+    if (found(action)) {
+      return true;
+    }
+    struct sigaction next {};
+    if (!copy_forwards_to(signal, action, next)) {
+      return false;
+    }
+    action = next;
+  }
+  return false;
+}
+
+bool reaches_ours(int signal, const struct sigaction& action) noexcept {
+  return any_forwarded(signal, action,
+                       [](const struct sigaction& each) { return level_of(each) >= 0; });
+}
+
+bool leads_to(int level, int signal, const struct sigaction& action) noexcept {
+  return any_forwarded(signal, previous_action(level, signal),
+                       [&](const struct sigaction& each) { return is_same_handler(each, action); });
+}
+
+/// Returns the level to install over an action: the one from which forwarding leads to it, or a new
+/// one. If all levels are in use, the last one gets another previous action.
+int level_over(int signal, const struct sigaction& action) noexcept {
+  int& used = levels_used(signal);
+  for (int level = 0; level < used; ++level) {
+    if (leads_to(level, signal, action)) {
+      return level;
+    }
+  }
+  used = std::min(used + 1, level_count);
+  return used - 1;
+}
+
+struct sigaction our_action(int level, const struct sigaction& previous) noexcept {
+  struct sigaction action {};
+  action.sa_sigaction = entry_of(level);
+  // Every signal, libc's internal ones too (sigfillset(3) would leave those out): nothing may run
+  // in between, and no asynchronous cancellation may strike. (A deferred one cannot, because the
+  // handler calls no cancellation point.) A fault in the handler itself then kills at once, by
+  // SIGSEGV.
+  std::memset(&action.sa_mask, 0xff, sizeof action.sa_mask);
+  action.sa_flags = SA_SIGINFO     // the fault address and the registers
+                    | SA_ONSTACK;  // the faulting stack has no room
+  // A SIGSEGV that somebody sends interrupts system calls the way it did before us.
+  action.sa_flags |= is_default_or_ignored(previous) ? SA_RESTART : previous.sa_flags & SA_RESTART;
+  return action;
+}
+
+}  // namespace
+
+bool is_first_in_chain(int signal) noexcept {
+  struct sigaction now {};
+  return sigaction(signal, nullptr, &now) == 0 && level_of(now) >= 0;
+}
+
+int enter_chain(int signal) noexcept {
+  struct sigaction now {};
+  if (sigaction(signal, nullptr, &now) != 0) {
+    return errno;
+  }
+  if (reaches_ours(signal, now)) {
+    return 0;
+  }
+  const int level = level_over(signal, now);
+  const bool is_behind_a_copy =
+      leads_to(level, signal, now) && !is_same_handler(previous_action(level, signal), now);
+  if (!is_behind_a_copy) {
+    // Before ours is in force, because a fault may come at once.
+    set_previous_action(level, signal, now);
+  }
+  const struct sigaction ours = our_action(level, now);
+  return sigaction(signal, &ours, nullptr) == 0 ? 0 : errno;
+}
+
+int leave_chain(int signal) noexcept {
+  struct sigaction now {};
+  int level = -1;
+  while (sigaction(signal, nullptr, &now) == 0 && level_of(now) >= 0) {
+    level = level_of(now);
+    const struct sigaction previous = previous_action(level, signal);
+    if (sigaction(signal, &previous, nullptr) != 0) {
+      return errno;
+    }
+  }
+  return level == 0 || is_default_or_ignored(now) ? 0 : EPERM;
+}
+
+}  // namespace growstack::handler
