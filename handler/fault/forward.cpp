@@ -1,10 +1,12 @@
 #include "fault/forward.hpp"
 
 #include "anywhere/fork_wiped.hpp"
+#include "anywhere/keep_handler.hpp"
 #include "anywhere/kernel_action.hpp"
 #include "anywhere/raw_line.hpp"
 #include "fault/on_fault.hpp"
 #include "fault/pending_signals.hpp"
+#include "machine/machine.hpp"
 
 #include <sys/syscall.h>
 #include <ucontext.h>
@@ -84,6 +86,9 @@ struct sigaction default_instead_of(struct sigaction action) noexcept {
 /// the first of several threads only. A vfork child does not spend it for its parent, whose action
 /// the kernel would not reset either.
 struct sigaction take_action(int level, int signal) noexcept {
+  if (const KeepHandler* const keeper = keeper_beneath(level, signal); keeper != nullptr) {
+    return keeper->take_action(signal);
+  }
   const struct sigaction action = previous_action(level, signal);
   const bool is_taken = (action.sa_flags & reset_hand) != 0 && !in_vfork_child() &&
                         before(level, signal).is_spent.exchange(true, std::memory_order_acq_rel);
@@ -129,7 +134,15 @@ void say_that_it_came_back() noexcept {
 
 }  // namespace
 
+const KeepHandler* keeper_beneath(int level, int signal) noexcept {
+  const KeepHandler* const component = keep_component();
+  return component != nullptr && component->first(signal) == entry_of(level) ? component : nullptr;
+}
+
 struct sigaction previous_action(int level, int signal) noexcept {
+  if (const KeepHandler* const keeper = keeper_beneath(level, signal); keeper != nullptr) {
+    return keeper->action(signal);
+  }
   const Previous& previous = before(level, signal);
   const struct sigaction& action =
       previous.actions[previous.current.load(std::memory_order_acquire)];
@@ -168,6 +181,17 @@ void die_by_default(int signal, const siginfo_t& info, void* context) noexcept {
 }
 
 void forward(int level, int signal, siginfo_t* info, void* context) noexcept {
+  auto& interrupted = *static_cast<ucontext_t*>(context);
+  const std::uintptr_t stack_pointer = ThisMachine::stack_pointer(interrupted);
+  const KeepHandler* const keeper = keeper_beneath(level, signal);
+  if (keeper != nullptr && keeper->is_blocked(signal, stack_pointer)) {
+    if (is_about_this_thread(*info)) {
+      die_by_default(signal, *info, context);
+    } else {
+      keeper->hold(info);
+    }
+    return;
+  }
   if (!begin_to_forward(level, context)) {
     say_that_it_came_back();
     die_by_default(signal, *info, context);
@@ -182,13 +206,19 @@ void forward(int level, int signal, siginfo_t* info, void* context) noexcept {
     die_by_default(signal, *info, context);
     return;
   }
-  const sigset_t mask = mask_for(action, signal, *static_cast<const ucontext_t*>(context));
-  pthread_sigmask(SIG_SETMASK, &mask, nullptr);
+  sigset_t mask = mask_for(action, signal, interrupted);
+  if (keeper != nullptr) {
+    keeper->begin_handler(stack_pointer, &interrupted.uc_sigmask, &mask);
+  }
+  (keeper == nullptr ? pthread_sigmask : keeper->sigmask)(SIG_SETMASK, &mask, nullptr);
   if (wants_info) {
     const InfoHandler handler = action.sa_sigaction;
     handler(signal, info, context);
   } else {
     action.sa_handler(signal);
+  }
+  if (keeper != nullptr) {
+    keeper->end_handler(&interrupted.uc_sigmask, &mask);
   }
   end_forwarding(level);
 }

@@ -163,8 +163,7 @@ struct sigaction take_program_action(int signal) noexcept {
   Store::Index index = current.load(std::memory_order_acquire);
   for (;;) {
     const Action& action = store[index];
-    if ((action.flags & static_cast<int>(SA_RESETHAND)) == 0 ||
-        in_vfork_child.load(std::memory_order_relaxed)()) {
+    if ((action.flags & static_cast<int>(SA_RESETHAND)) == 0 || is_in_vfork_child()) {
       return as_libc_has_it(action);
     }
     Action spent = action;

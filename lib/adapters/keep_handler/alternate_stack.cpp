@@ -1,9 +1,9 @@
 // The alternate stack of a thread. The program's own one is in force while it is large enough for
 // our handler, and ours otherwise. The program is told of its own one.
 //
-// One with SS_AUTODISARM is always in force, because a handler that switches to another stack needs
-// that the kernel does not write over its frames. While such a handler runs, the thread has no
-// alternate stack, so no growth is possible, as without this component.
+// If the program's one has SS_AUTODISARM, ours gets it as well, because a handler that switches to
+// another stack needs that the kernel does not write over its frames. While such a handler runs,
+// the thread has no alternate stack, so no growth is possible, as without this component.
 #include "adapters/keep_handler/kept.hpp"
 #include "adapters/keep_handler/libc.hpp"
 #include "adapters/keep_handler/thread_view.hpp"
@@ -28,7 +28,7 @@ bool is_enabled(const stack_t& stack) noexcept {
 }
 
 bool may_be_in_force(const stack_t& stack) noexcept {
-  return (stack.ss_flags & auto_disarm) != 0 || (is_enabled(stack) && stack.ss_size >= here.least);
+  return is_enabled(stack) && stack.ss_size >= here.least;
 }
 
 constexpr stack_t disabled{.ss_sp = nullptr, .ss_flags = SS_DISABLE, .ss_size = 0};
@@ -39,11 +39,17 @@ stack_t as_program_sees_it(bool is_running_on_it) noexcept {
     return disabled;
   }
   stack_t seen = here.programs;
-  seen.ss_flags = is_running_on_it ? SS_ONSTACK : 0;
+  seen.ss_flags = (is_running_on_it ? SS_ONSTACK : 0) | (seen.ss_flags & auto_disarm);
   return seen;
 }
 
 int set_in_kernel(const stack_t& stack) noexcept { return libc.sigaltstack.get()(&stack, nullptr); }
+
+int put_ours_in_force(const stack_t& programs) noexcept {
+  stack_t ours = here.ours;
+  ours.ss_flags = programs.ss_flags & auto_disarm;
+  return set_in_kernel(ours);
+}
 
 /// Sets the program's stack. The kernel says what is wrong with it, except while it has no such
 /// stack to judge: on ours, of which the program does not know.
@@ -52,12 +58,12 @@ int set_programs(const stack_t& wanted, bool runs_on_ours) noexcept {
     here.programs = wanted;
     return 0;
   }
-  if (runs_on_ours || is_enabled(wanted) || (wanted.ss_flags & ~auto_disarm) != SS_DISABLE) {
-    if (set_in_kernel(wanted) != 0) {
-      return -1;
-    }
+  // To disable it is never wrong, and must not happen even for a moment.
+  const bool is_to_judge = runs_on_ours || (wanted.ss_flags & ~auto_disarm) != SS_DISABLE;
+  if (is_to_judge && set_in_kernel(wanted) != 0) {
+    return -1;
   }
-  if (!may_be_in_force(wanted) && set_in_kernel(here.ours) != 0) {
+  if (!may_be_in_force(wanted) && put_ours_in_force(wanted) != 0) {
     return -1;
   }
   here.programs = wanted;
@@ -68,7 +74,7 @@ int set_programs(const stack_t& wanted, bool runs_on_ours) noexcept {
 
 int change_alternate_stack(const stack_t* stack, stack_t* old) noexcept {
   stack_t now{};
-  if (here.ours.ss_sp == nullptr || kept_here() == 0 ||
+  if (here.ours.ss_sp == nullptr || is_in_vfork_child() ||
       libc.sigaltstack.get()(nullptr, &now) != 0) {
     return libc.sigaltstack.get()(stack, old);
   }
@@ -84,21 +90,17 @@ int change_alternate_stack(const stack_t* stack, stack_t* old) noexcept {
   return 0;
 }
 
-int keep_alternate_stack(const stack_t* ours, std::size_t least) noexcept {
-  stack_t now{};
-  if (libc.sigaltstack.get()(nullptr, &now) != 0) {
-    return errno;
-  }
-  if ((now.ss_flags & SS_ONSTACK) != 0) {
-    return EPERM;
-  }
-  if (here.ours.ss_sp != nullptr) {  // another copy's, which is as good
+int keep_alternate_stack(const stack_t* ours, std::size_t least, bool now) noexcept {
+  const bool is_another_copys = here.ours.ss_sp != nullptr && here.ours.ss_sp != ours->ss_sp;
+  if (is_another_copys) {  // which is as good
     return 0;
   }
+  if (here.ours.ss_sp == nullptr && libc.sigaltstack.get()(nullptr, &here.programs) != 0) {
+    return errno;
+  }
   here.least = least;
-  here.programs = now;
   here.ours = *ours;
-  if (!may_be_in_force(now) && set_in_kernel(*ours) != 0) {
+  if (now && put_ours_in_force(here.programs) != 0) {
     here.ours = {};
     return errno;
   }

@@ -39,12 +39,17 @@ extern constinit std::atomic<std::uint64_t> kept;
 /// Tells whether the caller is a vfork child: see in_vfork_child() of the handler library.
 extern constinit std::atomic<bool (*)()> in_vfork_child;
 
-/// Returns the signals that the caller must not set in the kernel. None in a vfork child: its view
-/// would be written into the memory of its parent, and what it sets is for the program that it
-/// executes.
+/// Returns true in a vfork child. Its view would be written into the memory of its parent.
+inline bool is_in_vfork_child() noexcept {
+  bool (*const ask)() = in_vfork_child.load(std::memory_order_relaxed);
+  return ask != nullptr && ask();
+}
+
+/// Returns the signals that the caller must not set in the kernel. None in a vfork child: what
+/// that sets is for the program that it executes.
 inline std::uint64_t kept_here() noexcept {
   const std::uint64_t signals = kept.load(std::memory_order_acquire);
-  return signals == 0 || in_vfork_child.load(std::memory_order_relaxed)() ? 0 : signals;
+  return signals == 0 || is_in_vfork_child() ? 0 : signals;
 }
 
 inline bool is_kept_here(int signal) noexcept {

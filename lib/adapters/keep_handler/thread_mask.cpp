@@ -1,11 +1,11 @@
 // Which kept signals the program blocks in a thread, and what was sent to it meanwhile.
 //
-// While a handler of the program runs, the signals of its mask are blocked in the program's view, as
-// the kernel would block them. The kernel undoes that when the handler returns, and siglongjmp(3)
-// does if the handler leaves by a jump. But it asks nobody, so we find out: the handler has been
-// left when the thread runs anywhere else than on the alternate stack below the frame that called
-// the handler. (If the handler has switched to another stack, it counts as left, too. Then a crash
-// there comes to the handler, and does not kill at once.)
+// While a handler of the program runs, the signals of its mask are blocked in the program's view,
+// as the kernel would block them. The kernel undoes that when the handler returns, and
+// siglongjmp(3) does if the handler leaves by a jump. But it asks nobody, so we find out: the
+// handler has been left when the thread runs anywhere else than on the alternate stack below the
+// frame that called the handler. (If the handler has switched to another stack, it counts as left,
+// too. Then a crash there comes to the handler, and does not kill at once.)
 #include "adapters/keep_handler/kept.hpp"
 #include "adapters/keep_handler/libc.hpp"
 #include "adapters/keep_handler/thread_view.hpp"
@@ -39,6 +39,7 @@ struct HeldSignal {
 struct ThreadMask {
   std::atomic<std::uint64_t> blocked{0};
   std::atomic<std::uint64_t> held{0};
+  std::uint64_t unblocked = 0;  ///< by unblock()
   HeldSignal held_segv;
   HeldSignal held_bus;
   /// Handlers that run inside of each other. Of those that do not fit, the mask is not known.
@@ -111,6 +112,9 @@ std::uint64_t held() noexcept {
 
 int unblock() noexcept {
   const std::uint64_t signals = kept.load(std::memory_order_relaxed);
+  if (here.unblocked == signals) {
+    return 0;
+  }
   sigset_t set{};
   set_word(set, signals);
   sigset_t before{};
@@ -118,6 +122,7 @@ int unblock() noexcept {
   if (error == 0) {
     // Blocked since before the signal was kept: the program's view is that it still is.
     here.blocked.fetch_or(word(before) & signals, std::memory_order_relaxed);
+    here.unblocked = signals;
   }
   return error;
 }
@@ -127,6 +132,7 @@ bool is_blocked(int signal, std::uintptr_t stack_pointer) noexcept {
 }
 
 void give_back_blocked(int signal) noexcept {
+  here.unblocked &= ~bit(signal);
   if ((here.blocked.fetch_and(~bit(signal), std::memory_order_relaxed) & bit(signal)) != 0) {
     sigset_t set{};
     set_word(set, bit(signal));
@@ -154,10 +160,9 @@ void begin_handler(std::uintptr_t stack_pointer, sigset_t* interrupted, sigset_t
   if (stack_begin == 0 || count == ThreadMask::most_running) {
     return;
   }
-  here.running[count] = {
-      .stack_begin = stack_begin,
-      .frame = reinterpret_cast<std::uintptr_t>(mask),
-      .blocked_outside = outside};
+  here.running[count] = {.stack_begin = stack_begin,
+                         .frame = reinterpret_cast<std::uintptr_t>(mask),
+                         .blocked_outside = outside};
   here.running_count.store(count + 1, std::memory_order_relaxed);
   here.blocked.store(inside, std::memory_order_relaxed);
 }

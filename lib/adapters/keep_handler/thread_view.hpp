@@ -35,7 +35,7 @@ bool is_blocked(int signal, std::uintptr_t stack_pointer) noexcept;
 void hold(const siginfo_t* info) noexcept;
 void begin_handler(std::uintptr_t stack_pointer, sigset_t* interrupted, sigset_t* mask) noexcept;
 void end_handler(sigset_t* interrupted, const sigset_t* mask) noexcept;
-int keep_alternate_stack(const stack_t* ours, std::size_t least) noexcept;
+int keep_alternate_stack(const stack_t* ours, std::size_t least, bool now) noexcept;
 int give_back_alternate_stack(const stack_t* ours) noexcept;
 
 }  // namespace growstack::keep
