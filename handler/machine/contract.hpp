@@ -60,9 +60,9 @@ concept Machine = requires(const ucontext_t& context, const Fault& fault) {
   /// tells the address.
   { T::may_be_bad_address(context) } noexcept -> std::same_as<bool>;
 
-  /// Whether the last trap of this thread was a page fault, and the address that it was about. Every
-  /// signal's frame shows them, a sent one's too. x86-64: trap_nr and cr2; aarch64: fault_address
-  /// and the ESR record.
+  /// Whether the last trap of this thread was a page fault, and the address that it was about.
+  /// Every signal's frame shows them, a sent one's too. x86-64: trap_nr and cr2; aarch64:
+  /// fault_address and the ESR record.
   { T::last_trap_was_page_fault(context) } noexcept -> std::same_as<bool>;
   { T::last_fault_address(context) } noexcept -> std::same_as<std::uintptr_t>;
 };

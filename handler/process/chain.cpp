@@ -14,8 +14,9 @@
 namespace growstack::handler {
 namespace {
 
-/// How many levels were ever in force. They stay in use, because a handler may have kept one to
-/// call it, or to put it back. Written under the life-cycle lock.
+/// How many levels were in force since our handler was installed. They stay in use until it is
+/// uninstalled, because a handler may have kept one to call it, or to put it back. Written under
+/// the life-cycle lock.
 int levels_used_for_segv = 0;
 int levels_used_for_bus = 0;
 
@@ -65,17 +66,22 @@ bool leads_to(int level, int signal, const struct sigaction& action) noexcept {
                        [&](const struct sigaction& each) { return is_same_handler(each, action); });
 }
 
-/// Returns the level to install over an action: the one from which forwarding leads to it, or a new
-/// one. If all levels are in use, the last one gets another previous action.
+/// Returns the level to install over an action: one from which forwarding leads to it, or a new one
+/// that forwards to it. If all levels are in use, the last one gets another previous action.
 int level_over(int signal, const struct sigaction& action) noexcept {
   int& used = levels_used(signal);
-  for (int level = 0; level < used; ++level) {
-    if (leads_to(level, signal, action)) {
-      return level;
-    }
+  int level = 0;
+  while (level < used && !leads_to(level, signal, action)) {
+    ++level;
   }
-  used = std::min(used + 1, level_count);
-  return used - 1;
+  const bool is_new = level == used;
+  level = std::min(level, level_count - 1);
+  used = std::max(used, level + 1);
+  // The same handler may have other flags by now. If a copy stands in between, it forwards.
+  if (is_new || is_same_handler(previous_action(level, signal), action)) {
+    set_previous_action(level, signal, action);
+  }
+  return level;
 }
 
 struct sigaction our_action(int level, const struct sigaction& previous) noexcept {
@@ -116,17 +122,12 @@ int enter_chain(int signal) noexcept {
   if (reaches_ours(signal, now)) {
     return 0;
   }
+  // Before ours is in force, because a fault may come at once.
   const int level = level_over(signal, now);
   const struct sigaction ours = our_action(level, now);
   if (const KeepHandler* const component = keep_component();
       component != nullptr && component->first(signal) == nullptr) {
     return component->keep(signal, &ours, in_vfork_child);
-  }
-  const bool is_behind_a_copy =
-      leads_to(level, signal, now) && !is_same_handler(previous_action(level, signal), now);
-  if (!is_behind_a_copy) {
-    // Before ours is in force, because a fault may come at once.
-    set_previous_action(level, signal, now);
   }
   return change_action(signal, &ours, nullptr);
 }
@@ -140,7 +141,11 @@ int leave_chain(int signal) noexcept {
       return error;
     }
   }
-  return level == 0 || is_default_or_ignored(now) ? 0 : EPERM;
+  if (level != 0 && !is_default_or_ignored(now)) {
+    return EPERM;
+  }
+  levels_used(signal) = 0;
+  return 0;
 }
 
 }  // namespace growstack::handler

@@ -2,6 +2,7 @@
 
 #include "fault/forward.hpp"
 #include "fault/on_fault.hpp"
+#include "process/install.hpp"
 
 #include <dlfcn.h>
 #include <elf.h>
@@ -18,12 +19,14 @@ struct CopyDescription {
   bool (*forwards_to)(int signal, const struct sigaction* action, struct sigaction* next);
 };
 
+/// Not of a copy that was uninstalled: nobody should come to forward to it again.
 bool forwards_to(int signal, const struct sigaction* action, struct sigaction* next) {
   const int level = growstack::handler::level_of(*action);
-  if (level >= 0) {
-    *next = growstack::handler::previous_action(level, signal);
+  if (level < 0 || !growstack::handler::watches(signal)) {
+    return false;
   }
-  return level >= 0;
+  *next = growstack::handler::previous_action(level, signal);
+  return true;
 }
 
 }  // namespace

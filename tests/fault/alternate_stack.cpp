@@ -6,6 +6,7 @@
 #include <growstack/handler/pages.hpp>
 
 #include "support/alternate_stack.hpp"
+#include "support/each_strategy.hpp"
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
@@ -221,4 +222,167 @@ TEST_CASE(
   const Ended ended = run_scenario("alternate stack used by a report");
   MESSAGE("used by a report: " << ended.out);
   CHECK(ended.exit_code == 7);
+}
+
+// ---- alternate stacks of others -----------------------------------------------------------------
+
+namespace {
+
+/// An alternate stack of somebody else's, large enough for ours to leave it alone.
+class ForeignStack {
+ public:
+  ForeignStack() {
+    const stack_t stack{.ss_sp = memory_, .ss_flags = 0, .ss_size = size};
+    sigaltstack(&stack, nullptr);
+  }
+  void unmap() const { munmap(memory_, size); }
+
+ private:
+  static constexpr std::size_t size = 64 * KiB;
+  void* memory_ = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+};
+
+}  // namespace
+
+GROWSTACK_SCENARIO("a registered stack that is gone") {
+  ForeignStack().unmap();
+  return call(StackOptions{.reserve = 64 * MiB}, [] { return recurse(20'000); }) == 20'000 ? 7 : 1;
+}
+
+TEST_CASE("an alternate stack that is registered and unmapped is not relied on") {
+  if (sanitized) {
+    return skip("a sanitizer unmaps the alternate stack that it finds when the thread ends");
+  }
+  CHECK(run_scenario("a registered stack that is gone").exit_code == 7);
+}
+
+namespace {
+
+enum class TakenBy { unmapping, disabling, a_small_one };
+TakenBy taken_by;
+
+/// Puts its alternate stack over ours, and takes it away when the thread's variables are destroyed.
+struct TakesAway {
+  ForeignStack stack;
+  TakesAway() = default;
+  ~TakesAway() {
+    static char too_small[8192];
+    const stack_t none{.ss_sp = nullptr, .ss_flags = SS_DISABLE, .ss_size = 0};
+    const stack_t small{.ss_sp = too_small, .ss_flags = 0, .ss_size = sizeof too_small};
+    if (taken_by != TakenBy::unmapping) {
+      sigaltstack(taken_by == TakenBy::disabling ? &none : &small, nullptr);
+    }
+    stack.unmap();
+  }
+  TakesAway(const TakesAway&) = delete;
+  TakesAway& operator=(const TakesAway&) = delete;
+};
+
+/// Goes deep in the destructor of a key, which runs after those of thread_local variables.
+int go_deep_in_late_destructor(const Traits& traits) {
+  static std::size_t result;
+  pthread_key_t key;
+  pthread_key_create(&key, [](void*) { result = recurse(20'000); });
+  for (const TakenBy by : {TakenBy::unmapping, TakenBy::disabling, TakenBy::a_small_one}) {
+    taken_by = by;
+    result = 0;
+    Thread({.reserve = 64 * MiB, .strategy = traits.strategy}, [&] {
+      static thread_local TakesAway variable;
+      keep(&variable);
+      pthread_setspecific(key, &key);
+    }).join();
+    if (result != 20'000) {
+      return 1;
+    }
+  }
+  return 7;
+}
+
+const ScenarioOfEach<go_deep_in_late_destructor> late_destructor("taken away from a destructor");
+
+}  // namespace
+
+STRATEGIES_WHERE(traits.grows_by != 0,
+                 "a thread's late destructors may grow the stack although another library took its "
+                 "alternate stack away") {
+  if (sanitized) {
+    return skip("a sanitizer unmaps the alternate stack that it finds when the thread ends");
+  }
+  CHECK(run_scenario_of("taken away from a destructor", Of::traits).exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("the one before is gone") {
+  static bool is_disabled = false;
+  static pthread_key_t key;
+  pthread_key_create(&key, [](void* round) {
+    stack_t now{};
+    sigaltstack(nullptr, &now);
+    is_disabled = (now.ss_flags & SS_DISABLE) != 0;  // the last round counts
+    pthread_setspecific(key, static_cast<char*>(round) + 1);
+  });
+  std::thread([] {
+    static char memory[1];
+    const std::size_t bytes = 8192;
+    void* const small =
+        mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    const stack_t theirs{.ss_sp = small, .ss_flags = 0, .ss_size = bytes};
+    sigaltstack(&theirs, nullptr);
+    attach_thread();
+    munmap(small, bytes);
+    pthread_setspecific(key, memory);
+  }).join();
+  return is_disabled ? 7 : 1;
+}
+
+TEST_CASE("a thread's end puts no alternate stack back that is unmapped by then") {
+  if (sanitized) {
+    return skip("a sanitizer unmaps the alternate stack that it finds when the thread ends");
+  }
+  CHECK(run_scenario("the one before is gone").exit_code == 7);
+}
+
+// ---- the end of the alternate stack -------------------------------------------------------------
+
+namespace {
+
+void run_away(int) { recurse(100'000); }
+
+void check_reported_end(const Ended& ended) {
+  CHECK(ended.signal == SIGSEGV);
+  CHECK_FALSE(ended.timed_out);
+  CHECK(matches(ended.err, "^growstack: the alternate signal stack overflowed: thread [0-9]+ "));
+  CHECK(contains(ended.err, "set_alternate_stack_size"));
+  CHECK(std::count(ended.err.begin(), ended.err.end(), '\n') == 1);
+}
+
+}  // namespace
+
+GROWSTACK_SCENARIO("a handler that runs away") {
+  no_core();
+  alarm(30);
+  struct sigaction action {};
+  action.sa_handler = run_away;
+  action.sa_flags = SA_ONSTACK;
+  sigaction(SIGUSR1, &action, nullptr);
+  call(StackOptions{.reserve = MiB}, [] { raise(SIGUSR1); });
+  return 1;
+}
+
+GROWSTACK_SCENARIO("a forwarded handler that runs away") {
+  no_core();
+  alarm(30);
+  struct sigaction action {};
+  action.sa_handler = run_away;
+  action.sa_flags = SA_ONSTACK | SA_NODEFER;
+  sigaction(SIGSEGV, &action, nullptr);
+  call(StackOptions{.reserve = MiB}, [] { raise(SIGSEGV); });
+  return 1;
+}
+
+TEST_CASE("a signal handler that overflows the alternate stack ends the process, and is told so") {
+  if (sanitized) {
+    return skip("a sanitizer reports such an overflow itself");
+  }
+  check_reported_end(run_scenario("a handler that runs away"));
+  check_reported_end(run_scenario("a forwarded handler that runs away"));
 }

@@ -23,9 +23,9 @@ namespace growstack::handler {
 ///
 /// Call it again to look whether ours is still in force. If somebody has set another action since
 /// then, ours is installed over that one, which is kept in the same way. It may have kept ours and
-/// call it: then the fault goes to what ours had been installed over first. (Eight different actions
-/// are told apart.) If the handler in force is that of a copy of this library which forwards to
-/// ours, nothing changes.
+/// call it: then the fault goes to what ours had been installed over first. (Eight different
+/// actions are told apart.) If the handler in force is that of a copy of this library which
+/// forwards to ours, nothing changes.
 [[nodiscard]] GROWSTACK_EXPORT int install(int signal = SIGSEGV) noexcept;
 
 /// Starts the helper thread and its pipe unless they run. Needed before a range with

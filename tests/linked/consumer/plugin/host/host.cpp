@@ -87,6 +87,21 @@ void names_its_overflow(const Copy& copy, const char* whose) {
   EXPECT(words.find(std::string("stack \"") + whose + '"') != std::string::npos);
 }
 
+/// Grows stacks of both copies while somebody else puts a handler over theirs, again and again.
+void grow_under_another_handler(const Copy& one, const Copy& other) {
+  struct sigaction theirs {};
+  theirs.sa_handler = [](int) { _exit(22); };
+  theirs.sa_flags = SA_ONSTACK;
+  for (int round = 0; round < 20; ++round) {
+    struct sigaction before {};
+    EXPECT(sigaction(SIGSEGV, &theirs, &before) == 0);
+    EXPECT(one.deep(depth) == depth);
+    EXPECT(other.inside(depth, one.pooled) == depth);
+    EXPECT(sigaction(SIGSEGV, &before, nullptr) == 0);
+    EXPECT(other.deep(depth) == depth);
+  }
+}
+
 /// Uninstalls `upper` first, because it was installed over `lower`.
 void uninstall_in_order(const Copy& lower, const Copy& upper) {
   EXPECT(upper.installed() && !lower.installed());
@@ -106,6 +121,8 @@ void all_of_it(const Copy& lower, const Copy& upper) {
   grows_alone(lower, upper);
   grows_alone(upper, lower);
   grow_alternately_in_threads(lower, upper);
+  grow_under_another_handler(lower, upper);
+  grow_under_another_handler(upper, lower);
   names_its_overflow(copy<name>, name);
   names_its_overflow(&lower == &copy<name> ? upper : lower, "of the plugin");
   uninstall_in_order(lower, upper);
