@@ -37,6 +37,10 @@ int change_action(int signal, const struct sigaction* action, struct sigaction* 
   return change(signal, action, old) == 0 ? 0 : errno;
 }
 
+int change_mask(int how, const sigset_t* mask, sigset_t* old) noexcept {
+  return (component == nullptr ? &::pthread_sigmask : component->sigmask)(how, mask, old);
+}
+
 int change_alternate_stack(const stack_t* stack, stack_t* old) noexcept {
   auto* const change = component == nullptr ? &::sigaltstack : component->sigaltstack;
   return change(stack, old) == 0 ? 0 : errno;

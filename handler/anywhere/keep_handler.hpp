@@ -15,6 +15,9 @@ namespace growstack::handler {
 [[nodiscard]] int change_action(int signal, const struct sigaction* action,
                                 struct sigaction* old) noexcept;
 
+/// pthread_sigmask(3) towards the kernel. Returns 0 or an errno. Signal handlers included.
+[[nodiscard]] int change_mask(int how, const sigset_t* mask, sigset_t* old) noexcept;
+
 /// sigaltstack(2) towards the kernel. Returns 0 or an errno. Signal handlers included.
 [[nodiscard]] int change_alternate_stack(const stack_t* stack, stack_t* old) noexcept;
 

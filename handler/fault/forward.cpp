@@ -210,7 +210,7 @@ void forward(int level, int signal, siginfo_t* info, void* context) noexcept {
   if (keeper != nullptr) {
     keeper->begin_handler(stack_pointer, &interrupted.uc_sigmask, &mask);
   }
-  (keeper == nullptr ? pthread_sigmask : keeper->sigmask)(SIG_SETMASK, &mask, nullptr);
+  static_cast<void>(change_mask(SIG_SETMASK, &mask, nullptr));
   if (wants_info) {
     const InfoHandler handler = action.sa_sigaction;
     handler(signal, info, context);

@@ -7,6 +7,7 @@
 #include "adapters/keep_handler/kept.hpp"
 #include "adapters/keep_handler/libc.hpp"
 #include "adapters/keep_handler/replacements.hpp"
+#include "adapters/keep_handler/thread_view.hpp"
 
 #include <growstack/export.hpp>
 
@@ -27,11 +28,15 @@ int change_action(int signal, const struct sigaction* action, struct sigaction* 
     }
     return 0;
   }
-  const int error = exchange_program_action(signal, *action, old);
-  if (error != 0) {
+  const bool ignores = action->sa_handler == SIG_IGN;
+  if (const int error = exchange_program_action(signal, *action, old); error != 0) {
     errno = error;
+    return -1;
   }
-  return error == 0 ? 0 : -1;
+  if (ignores) {
+    drop_held(signal);
+  }
+  return 0;
 }
 
 namespace {

@@ -110,6 +110,10 @@ std::uint64_t held() noexcept {
   return signals;
 }
 
+void drop_held(int signal) noexcept {
+  here.held.fetch_and(~bit(signal), std::memory_order_relaxed);
+}
+
 int unblock() noexcept {
   const std::uint64_t signals = kept.load(std::memory_order_relaxed);
   if (here.unblocked == signals) {

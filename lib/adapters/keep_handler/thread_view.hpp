@@ -26,6 +26,10 @@ void give_back_blocked(int signal) noexcept;
 /// Returns the signals that were sent and wait until the program unblocks them.
 std::uint64_t held() noexcept;
 
+/// Forgets that the signal waits in this thread, because the program ignores it from now on. (One
+/// that waits in another thread is ignored when it arrives, unless the program has a handler again.)
+void drop_held(int signal) noexcept;
+
 /// sigaltstack(2) as the program calls it.
 int change_alternate_stack(const stack_t* stack, stack_t* old) noexcept;
 
