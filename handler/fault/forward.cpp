@@ -82,6 +82,11 @@ struct sigaction default_instead_of(struct sigaction action) noexcept {
   return action;
 }
 
+/// Whether SA_SIGINFO is set makes no difference to the kernel.
+bool is_default_or_ignored(const struct sigaction& action) noexcept {
+  return action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN;
+}
+
 /// Returns the action to forward to. A handler that wants to be called once (SA_RESETHAND) goes to
 /// the first of several threads only. A vfork child does not spend it for its parent, whose action
 /// the kernel would not reset either.
@@ -90,7 +95,8 @@ struct sigaction take_action(int level, int signal) noexcept {
     return keeper->take_action(signal);
   }
   const struct sigaction action = previous_action(level, signal);
-  const bool is_taken = (action.sa_flags & reset_hand) != 0 && !in_vfork_child() &&
+  const bool is_taken = !is_default_or_ignored(action) && (action.sa_flags & reset_hand) != 0 &&
+                        !in_vfork_child() &&
                         before(level, signal).is_spent.exchange(true, std::memory_order_acq_rel);
   return is_taken ? default_instead_of(action) : action;
 }
@@ -198,11 +204,10 @@ void forward(int level, int signal, siginfo_t* info, void* context) noexcept {
     return;
   }
   const struct sigaction action = take_action(level, signal);
-  const bool wants_info = (action.sa_flags & SA_SIGINFO) != 0;
-  if (!wants_info && action.sa_handler == SIG_IGN && !is_about_this_thread(*info)) {
+  if (action.sa_handler == SIG_IGN && !is_about_this_thread(*info)) {
     return;  // what is sent can be ignored; the kernel kills for a fault all the same
   }
-  if (!wants_info && (action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN)) {
+  if (is_default_or_ignored(action)) {
     die_by_default(signal, *info, context);
     return;
   }
@@ -211,7 +216,7 @@ void forward(int level, int signal, siginfo_t* info, void* context) noexcept {
     keeper->begin_handler(stack_pointer, &interrupted.uc_sigmask, &mask);
   }
   static_cast<void>(change_mask(SIG_SETMASK, &mask, nullptr));
-  if (wants_info) {
+  if ((action.sa_flags & SA_SIGINFO) != 0) {
     const InfoHandler handler = action.sa_sigaction;
     handler(signal, info, context);
   } else {

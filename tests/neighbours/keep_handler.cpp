@@ -43,7 +43,7 @@ namespace {
 
 /// A policy with which each step of `step` bytes down is a fault.
 constexpr GrowthPolicy small_steps{.factor = 1, .huge_from = 0};
-constexpr std::size_t step = 64 * KiB;
+constexpr std::size_t step = 256 * KiB;
 
 StackOptions small_stack(Strategy strategy) {
   return {.reserve = 8 * MiB, .policy = small_steps, .strategy = strategy};
@@ -203,69 +203,90 @@ TEST_CASE("uninstall gives the kernel the program's handler and masks, as the pr
 }
 
 // ---- growth -------------------------------------------------------------------------------------
+//
+// In processes of their own, because to ask whether a strategy works installs our handler.
+
+namespace {
+
+int grows_after_everything(const Traits& of) {
+  take_everything_away();
+  Stack stack(small_stack(of.strategy));
+  return call(stack, [] {
+    Deeper deeper;
+    const bool before = deeper() && is_blocked(SIGSEGV) && is_blocked(SIGBUS);
+    take_everything_away();
+    return before && deeper() && is_blocked(SIGSEGV) ? 7 : 1;
+  });
+}
+const ScenarioOfEach<grows_after_everything> scenarios_of_grows_after_everything(
+    "grows_after_everything");
+
+}  // namespace
 
 STRATEGIES_WHERE(traits.grows_by != 0,
                  "a stack grows after the program has blocked every signal, disabled its alternate "
                  "stack and set other actions, also what it did before the first stack") {
-  const int end = end_of_child([] {
-    take_everything_away();
-    Stack stack(small_stack(Of::strategy));
-    return call(stack, [] {
-      Deeper deeper;
-      const bool before = deeper() && is_blocked(SIGSEGV) && is_blocked(SIGBUS);
-      take_everything_away();
-      return before && deeper() && is_blocked(SIGSEGV) ? 7 : 1;
-    });
-  });
-  CHECK(end == 7);
+  CHECK(run_scenario_of("grows_after_everything", Of::traits).exit_code == 7);
 }
+
+namespace {
+
+int warm_fiber_grows(const Traits& of) {
+  const pooled_stack_allocator stacks({.reserve = 8 * MiB, .strategy = of.strategy});
+  for (std::size_t round = 1; round <= 3; ++round) {
+    bool is_good = false;
+    boost::context::fiber fiber(std::allocator_arg, stacks, [&](boost::context::fiber&& back) {
+      is_good = descend(round * 500 * KiB) == 0;
+      return std::move(back);
+    });
+    fiber = std::move(fiber).resume();
+    if (!is_good) {
+      return 1;
+    }
+    take_everything_away();
+  }
+  return 7;
+}
+const ScenarioOfEach<warm_fiber_grows> scenarios_of_warm_fiber_grows("warm_fiber_grows");
+
+}  // namespace
 
 STRATEGIES_WHERE(traits.grows_by != 0 && traits.pools,
                  "a warm fiber of a pool grows in a thread that was attached once and has taken "
                  "everything away since") {
-  const int end = end_of_child([] {
-    const pooled_stack_allocator stacks({.reserve = 8 * MiB, .strategy = Of::strategy});
-    for (std::size_t round = 1; round <= 3; ++round) {
-      bool is_good = false;
-      boost::context::fiber fiber(std::allocator_arg, stacks, [&](boost::context::fiber&& back) {
-        is_good = descend(round * 500 * KiB) == 0;
-        return std::move(back);
-      });
-      fiber = std::move(fiber).resume();
-      if (!is_good) {
-        return 1;
-      }
-      take_everything_away();
-    }
-    return 7;
-  });
-  CHECK(end == 7);
+  CHECK(run_scenario_of("warm_fiber_grows", Of::traits).exit_code == 7);
 }
+
+namespace {
+
+int full_mask(const Traits& of) {
+  static Deeper deeper;
+  static bool is_good = true;
+  struct sigaction action {};
+  action.sa_handler = [](int) { is_good = is_good && deeper(); };
+  action.sa_mask = every_signal();
+  sigaction(SIGUSR1, &action, nullptr);  // before the first stack
+  Stack stack(small_stack(of.strategy));
+  return call(stack, [&] {
+    raise(SIGUSR1);
+    sigaction(SIGUSR2, &action, nullptr);  // and after it
+    raise(SIGUSR2);
+    struct sigaction seen[2]{};
+    sigaction(SIGUSR1, nullptr, &seen[0]);
+    sigaction(SIGUSR2, nullptr, &seen[1]);
+    for (const auto& each : seen) {
+      is_good = is_good && sigismember(&each.sa_mask, SIGSEGV) == 1;
+    }
+    return is_good ? 7 : 1;
+  });
+}
+const ScenarioOfEach<full_mask> scenarios_of_full_mask("full_mask");
+
+}  // namespace
 
 STRATEGIES_WHERE(traits.grows_by != 0,
                  "a handler whose mask has every signal may go deep on a growable stack") {
-  const int end = end_of_child([] {
-    static Deeper deeper;
-    static bool is_good = true;
-    struct sigaction action {};
-    action.sa_handler = [](int) { is_good = is_good && deeper(); };
-    action.sa_mask = every_signal();
-    sigaction(SIGUSR1, &action, nullptr);  // before the first stack
-    Stack stack(small_stack(Of::strategy));
-    return call(stack, [&] {
-      raise(SIGUSR1);
-      sigaction(SIGUSR2, &action, nullptr);  // and after it
-      raise(SIGUSR2);
-      struct sigaction seen[2]{};
-      sigaction(SIGUSR1, nullptr, &seen[0]);
-      sigaction(SIGUSR2, nullptr, &seen[1]);
-      for (const auto& each : seen) {
-        is_good = is_good && sigismember(&each.sa_mask, SIGSEGV) == 1;
-      }
-      return is_good ? 7 : 1;
-    });
-  });
-  CHECK(end == 7);
+  CHECK(run_scenario_of("full_mask", Of::traits).exit_code == 7);
 }
 
 namespace {
@@ -286,77 +307,92 @@ const std::vector<Wait> waits{
     },
 };
 
+int waits_with_mask(const Traits& of) {
+  static Deeper deeper;
+  static std::size_t good = 0;
+  signal(SIGUSR1, [](int) { good += deeper() ? 1 : 0; });
+  Stack stack(small_stack(of.strategy));
+  return call(stack, [] {
+    const sigset_t all = every_signal();
+    sigset_t others = all;
+    sigdelset(&others, SIGUSR1);
+    for (const Wait wait : waits) {
+      pthread_sigmask(SIG_SETMASK, &all, nullptr);
+      raise(SIGUSR1);
+      wait(&others);
+    }
+    return good == waits.size() ? 7 : 1;
+  });
+}
+const ScenarioOfEach<waits_with_mask> scenarios_of_waits_with_mask("waits_with_mask");
+
 }  // namespace
 
 STRATEGIES_WHERE(traits.grows_by != 0,
                  "a handler may go deep while its thread waits in sigsuspend, ppoll, pselect and "
                  "epoll_pwait with a mask of all other signals") {
-  const int end = end_of_child([] {
-    static Deeper deeper;
-    static std::size_t good = 0;
-    signal(SIGUSR1, [](int) { good += deeper() ? 1 : 0; });
-    Stack stack(small_stack(Of::strategy));
-    return call(stack, [] {
-      const sigset_t all = every_signal();
-      sigset_t others = all;
-      sigdelset(&others, SIGUSR1);
-      for (const Wait wait : waits) {
-        pthread_sigmask(SIG_SETMASK, &all, nullptr);
-        raise(SIGUSR1);
-        wait(&others);
-      }
-      return good == waits.size() ? 7 : 1;
-    });
-  });
-  CHECK(end == 7);
+  CHECK(run_scenario_of("waits_with_mask", Of::traits).exit_code == 7);
 }
+
+namespace {
+
+int late_destructors(const Traits& of) {
+  static bool is_good = false;
+  pthread_key_t key{};
+  pthread_key_create(&key, [](void*) { is_good = descend(700 * KiB) == 0; });
+  struct TakesAway {
+    ~TakesAway() { take_everything_away(); }
+  };
+  Thread thread(small_stack(of.strategy), [&] {
+    static thread_local TakesAway takes_away;
+    static_cast<void>(&takes_away);
+    pthread_setspecific(key, &key);
+  });
+  thread.join();
+  return is_good ? 7 : 1;
+}
+const ScenarioOfEach<late_destructors> scenarios_of_late_destructors("late_destructors");
+
+}  // namespace
 
 STRATEGIES_WHERE(traits.grows_by != 0,
                  "destructors at the end of a Thread go deep after others have taken everything "
                  "away") {
-  const int end = end_of_child([] {
-    static bool is_good = false;
-    pthread_key_t key{};
-    pthread_key_create(&key, [](void*) { is_good = descend(700 * KiB) == 0; });
-    struct TakesAway {
-      ~TakesAway() { take_everything_away(); }
-    };
-    Thread thread(small_stack(Of::strategy), [&] {
-      static thread_local TakesAway takes_away;
-      static_cast<void>(&takes_away);
-      pthread_setspecific(key, &key);
-    });
-    thread.join();
-    return is_good ? 7 : 1;
-  });
-  CHECK(end == 7);
+  CHECK(run_scenario_of("late_destructors", Of::traits).exit_code == 7);
 }
+
+namespace {
+
+int large_alternate_stack(const Traits& of) {
+  static char memory[64 * KiB];
+  const stack_t large{.ss_sp = memory, .ss_flags = 0, .ss_size = sizeof memory};
+  sigaltstack(&large, nullptr);
+  Stack stack(small_stack(of.strategy));
+  return call(stack, [&] {
+    Deeper deeper;
+    stack_t in_force{};
+    bool is_good = deeper();
+    syscall(SYS_sigaltstack, nullptr, &in_force);
+    is_good = is_good && in_force.ss_sp == memory;
+    take_alternate_stack_away();
+    is_good = is_good && deeper();
+    syscall(SYS_sigaltstack, nullptr, &in_force);
+    is_good = is_good && in_force.ss_sp != memory && (in_force.ss_flags & SS_DISABLE) == 0;
+    sigaltstack(&large, nullptr);
+    syscall(SYS_sigaltstack, nullptr, &in_force);
+    return is_good && in_force.ss_sp == memory && deeper() ? 7 : 1;
+  });
+}
+const ScenarioOfEach<large_alternate_stack> scenarios_of_large_alternate_stack(
+    "large_alternate_stack");
+
+}  // namespace
 
 STRATEGIES_WHERE(
     traits.grows_by != 0,
     "a large alternate stack of the program is in force until it is given up, and then "
     "the thread has ours") {
-  const int end = end_of_child([] {
-    static char memory[64 * KiB];
-    const stack_t large{.ss_sp = memory, .ss_flags = 0, .ss_size = sizeof memory};
-    sigaltstack(&large, nullptr);
-    Stack stack(small_stack(Of::strategy));
-    return call(stack, [&] {
-      Deeper deeper;
-      stack_t in_force{};
-      bool is_good = deeper();
-      syscall(SYS_sigaltstack, nullptr, &in_force);
-      is_good = is_good && in_force.ss_sp == memory;
-      take_alternate_stack_away();
-      is_good = is_good && deeper();
-      syscall(SYS_sigaltstack, nullptr, &in_force);
-      is_good = is_good && in_force.ss_sp != memory && (in_force.ss_flags & SS_DISABLE) == 0;
-      sigaltstack(&large, nullptr);
-      syscall(SYS_sigaltstack, nullptr, &in_force);
-      return is_good && in_force.ss_sp == memory && deeper() ? 7 : 1;
-    });
-  });
-  CHECK(end == 7);
+  CHECK(run_scenario_of("large_alternate_stack", Of::traits).exit_code == 7);
 }
 
 // ---- crashes, and signals that are sent ---------------------------------------------------------
@@ -441,6 +477,22 @@ TEST_CASE("a SIGSEGV that is sent while it is blocked waits with its value, and 
     });
     unblock(SIGSEGV);
     return child == 7 && value == 5 ? 7 : 2;
+  });
+  CHECK(end == 7);
+}
+
+TEST_CASE("one SIGSEGV can wait for the thread, and another one for the process") {
+  const int end = end_of_child([] {
+    make_forbidden_page();
+    const Stack stack(small_stack(Strategy::in_handler));
+    handle_with(repair);
+    block(SIGSEGV);
+    for (int round = 0; round < 2; ++round) {
+      raise(SIGSEGV);
+      kill(getpid(), SIGSEGV);
+    }
+    unblock(SIGSEGV);
+    return handled == 2 ? 7 : 1;
   });
   CHECK(end == 7);
 }

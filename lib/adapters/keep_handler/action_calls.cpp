@@ -47,10 +47,6 @@ constinit std::atomic<std::uint64_t> interrupting{0};
 /// Sets the program's action for a kept signal. Returns the handler before, or SIG_ERR.
 SignalHandler set_handler(int signal, SignalHandler handler, int flags,
                           std::uint64_t mask) noexcept {
-  if (handler == SIG_ERR) {
-    errno = EINVAL;
-    return SIG_ERR;
-  }
   struct sigaction action {};
   action.sa_handler = handler;
   action.sa_flags = flags;
@@ -59,12 +55,21 @@ SignalHandler set_handler(int signal, SignalHandler handler, int flags,
   return change_action(signal, &action, &before) == 0 ? before.sa_handler : SIG_ERR;
 }
 
-/// Calls libc's function for a signal that is not kept. It sets a mask without kept signals.
-template <class Function, class... Arguments>
-auto call_libc(Function* function, int signal, Arguments... arguments) noexcept {
-  const auto result = function(signal, arguments...);
-  forget_removed_bits(signal);
-  return result;
+constexpr int once_and_nested = static_cast<int>(SA_RESETHAND) | SA_NODEFER;
+
+SignalHandler refuse() noexcept {
+  errno = EINVAL;
+  return SIG_ERR;
+}
+
+/// Has libc set the handler of a signal that is not kept. Its functions set a mask without kept
+/// signals.
+SignalHandler set_by_libc(SetHandler* function, int signal, SignalHandler handler) noexcept {
+  const SignalHandler before = function(signal, handler);
+  if (before != SIG_ERR && handler != SIG_HOLD) {
+    forget_removed_bits(signal);
+  }
+  return before;
 }
 
 }  // namespace
@@ -84,7 +89,10 @@ GROWSTACK_EXPORT SignalHandler keep_signal(int signal, SignalHandler handler) no
     __asm__("signal");
 SignalHandler keep_signal(int signal, SignalHandler handler) noexcept {
   if (!is_kept_here(signal)) {
-    return call_libc(libc.signal.get(), signal, handler);
+    return set_by_libc(libc.signal.get(), signal, handler);
+  }
+  if (handler == SIG_ERR) {
+    return refuse();
   }
   const bool interrupts = (interrupting.load(std::memory_order_relaxed) & bit(signal)) != 0;
   return set_handler(signal, handler, interrupts ? 0 : SA_RESTART, bit(signal));
@@ -93,9 +101,10 @@ SignalHandler keep_signal(int signal, SignalHandler handler) noexcept {
 GROWSTACK_EXPORT SignalHandler keep_sysv_signal(int signal, SignalHandler handler) noexcept
     __asm__("sysv_signal");
 SignalHandler keep_sysv_signal(int signal, SignalHandler handler) noexcept {
-  constexpr int once = static_cast<int>(SA_RESETHAND);
-  return is_kept_here(signal) ? set_handler(signal, handler, once | SA_NODEFER, 0)
-                              : call_libc(libc.sysv_signal.get(), signal, handler);
+  if (!is_kept_here(signal)) {
+    return set_by_libc(libc.sysv_signal.get(), signal, handler);
+  }
+  return handler == SIG_ERR ? refuse() : set_handler(signal, handler, once_and_nested, 0);
 }
 
 GROWSTACK_EXPORT int keep_siginterrupt(int signal, int interrupts) noexcept __asm__("siginterrupt");
@@ -119,7 +128,11 @@ int keep_siginterrupt(int signal, int interrupts) noexcept {
 GROWSTACK_EXPORT int keep_sigignore(int signal) noexcept __asm__("sigignore");
 int keep_sigignore(int signal) noexcept {
   if (!is_kept_here(signal)) {
-    return call_libc(libc.sigignore.get(), signal);
+    const int result = libc.sigignore.get()(signal);
+    if (result == 0) {
+      forget_removed_bits(signal);
+    }
+    return result;
   }
   return set_handler(signal, SIG_IGN, 0, 0) == SIG_ERR ? -1 : 0;
 }
@@ -128,14 +141,12 @@ GROWSTACK_EXPORT SignalHandler keep_sigset(int signal, SignalHandler handler) no
     __asm__("sigset");
 SignalHandler keep_sigset(int signal, SignalHandler handler) noexcept {
   if (!is_kept_here(signal)) {
-    return call_libc(libc.sigset.get(), signal, handler);
+    return set_by_libc(libc.sigset.get(), signal, handler);
   }
+  // libc lets SIG_ERR be set here.
   const bool holds = handler == SIG_HOLD;
   const SignalHandler before =
       holds ? program_action(signal).sa_handler : set_handler(signal, handler, 0, 0);
-  if (before == SIG_ERR) {
-    return SIG_ERR;
-  }
   sigset_t only{};
   set_word(only, bit(signal));
   sigset_t mask_before{};

@@ -163,7 +163,9 @@ struct sigaction take_program_action(int signal) noexcept {
   Store::Index index = current.load(std::memory_order_acquire);
   for (;;) {
     const Action& action = store[index];
-    if ((action.flags & static_cast<int>(SA_RESETHAND)) == 0 || is_in_vfork_child()) {
+    const bool is_handler = action.handler != SIG_DFL && action.handler != SIG_IGN;
+    if (!is_handler || (action.flags & static_cast<int>(SA_RESETHAND)) == 0 ||
+        is_in_vfork_child()) {
       return as_libc_has_it(action);
     }
     Action spent = action;

@@ -30,18 +30,22 @@ struct RunningHandler {
   }
 };
 
-/// A signal that was sent while it was blocked. As in the kernel, a second one is dropped.
+/// A signal that was sent while it was blocked.
 struct HeldSignal {
   siginfo_t info{};
-  pid_t process = 0;  ///< a forked child has no pending signals
+  std::atomic<pid_t> process{0};  ///< 0: none. A forked child has no pending signals.
 };
+
+/// As in the kernel, one of each signal can wait for the thread, and another one for the process. A
+/// second one is dropped.
+constexpr int queues = 2;
+int queue_of(const siginfo_t& info) noexcept { return info.si_code == SI_TKILL ? 0 : 1; }
 
 struct ThreadMask {
   std::atomic<std::uint64_t> blocked{0};
-  std::atomic<std::uint64_t> held{0};
   std::uint64_t unblocked = 0;  ///< by unblock()
-  HeldSignal held_segv;
-  HeldSignal held_bus;
+  HeldSignal held_segv[queues];
+  HeldSignal held_bus[queues];
   /// Handlers that run inside of each other. Of those that do not fit, the mask is not known.
   static constexpr unsigned most_running = 8;
   RunningHandler running[most_running];
@@ -49,8 +53,13 @@ struct ThreadMask {
 };
 [[gnu::tls_model("initial-exec")]] constinit thread_local ThreadMask here;
 
-HeldSignal& place_of(int signal) noexcept {
+HeldSignal (&held_of(int signal) noexcept)[queues] {
   return signal == SIGBUS ? here.held_bus : here.held_segv;
+}
+
+bool is_here(const HeldSignal& held) noexcept {
+  const pid_t process = held.process.load(std::memory_order_relaxed);
+  return process != 0 && process == getpid();
 }
 
 /// Ends the entries of handlers that were left by a jump.
@@ -65,12 +74,11 @@ void note_left_handlers(std::uintptr_t stack_pointer) noexcept {
 
 /// Has the kernel deliver a held signal, which it does at once. Any si_code is allowed towards our
 /// own thread.
-void deliver(int signal) noexcept {
-  const HeldSignal& place = place_of(signal);
-  const siginfo_t info = place.info;
-  const pid_t process = place.process;
-  if ((here.held.fetch_and(~bit(signal)) & bit(signal)) != 0 && process == getpid()) {
-    syscall(SYS_rt_tgsigqueueinfo, process, syscall(SYS_gettid), signal, &info);
+void deliver(HeldSignal& held) noexcept {
+  const siginfo_t info = held.info;
+  const bool is_mine = is_here(held);
+  if (held.process.exchange(0, std::memory_order_relaxed) != 0 && is_mine) {
+    syscall(SYS_rt_tgsigqueueinfo, getpid(), syscall(SYS_gettid), info.si_signo, &info);
   }
 }
 
@@ -93,25 +101,30 @@ void set_blocked(std::uint64_t signals) noexcept {
   const int error = errno;
   here.blocked.store(signals, std::memory_order_relaxed);
   for (const int signal : {SIGSEGV, SIGBUS}) {
-    if ((here.held.load(std::memory_order_relaxed) & ~signals & bit(signal)) != 0) {
-      deliver(signal);
+    for (HeldSignal& held : held_of(signal)) {
+      // Looked at anew each time, because a handler that was called meanwhile may have blocked it.
+      if ((here.blocked.load(std::memory_order_relaxed) & bit(signal)) == 0) {
+        deliver(held);
+      }
     }
   }
   errno = error;
 }
 
 std::uint64_t held() noexcept {
-  std::uint64_t signals = here.held.load(std::memory_order_relaxed);
+  std::uint64_t signals = 0;
   for (const int signal : {SIGSEGV, SIGBUS}) {
-    if ((signals & bit(signal)) != 0 && place_of(signal).process != getpid()) {
-      signals &= ~bit(signal);
+    for (const HeldSignal& held : held_of(signal)) {
+      signals |= is_here(held) ? bit(signal) : 0;
     }
   }
   return signals;
 }
 
 void drop_held(int signal) noexcept {
-  here.held.fetch_and(~bit(signal), std::memory_order_relaxed);
+  for (HeldSignal& held : held_of(signal)) {
+    held.process.store(0, std::memory_order_relaxed);
+  }
 }
 
 int unblock() noexcept {
@@ -145,10 +158,10 @@ void give_back_blocked(int signal) noexcept {
 }
 
 void hold(const siginfo_t* info) noexcept {
-  const int signal = info->si_signo;
-  if ((held() & bit(signal)) == 0) {
-    place_of(signal) = {.info = *info, .process = getpid()};
-    here.held.fetch_or(bit(signal), std::memory_order_relaxed);
+  HeldSignal& held = held_of(info->si_signo)[queue_of(*info)];
+  if (!is_here(held)) {
+    held.info = *info;
+    held.process.store(getpid(), std::memory_order_relaxed);
   }
 }
 
