@@ -2,6 +2,7 @@
 #pragma once
 
 #include "errors.hpp"
+#include "strategies/implementation.hpp"
 
 #include <growstack/options.hpp>
 
@@ -16,8 +17,8 @@ namespace growstack {
 
 /// Calls `open` with the options. For Strategy::automatic calls it with each candidate in turn
 /// until it does not throw; what it throws for the last candidate is thrown on. Returns why the
-/// candidates before the one taken did not work; empty if the first one was taken, or if the
-/// options name a strategy.
+/// candidates before the one taken did not work, and what that one lacks here; empty if the first
+/// one was taken and lacks nothing, or if the options name a strategy.
 template <class Open>
 std::string open_with_best_strategy(StackOptions options, Open open) {
   if (options.strategy != Strategy::automatic) {
@@ -30,6 +31,11 @@ std::string open_with_best_strategy(StackOptions options, Open open) {
     options.strategy = candidate;
     try {
       open(options);
+      const Implementation& chosen = *implementation(candidate);
+      if (const std::string missing = chosen.missing_here(); !missing.empty()) {
+        reasons +=
+            (reasons.empty() ? "" : "; ") + std::string(chosen.description().name) + ": " + missing;
+      }
       break;
     } catch (const std::system_error& error) {
       if (candidate == candidates.back()) {

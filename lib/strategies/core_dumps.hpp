@@ -5,6 +5,9 @@
 
 namespace growstack {
 
+/// The largest reserve in bytes that stays one mapping.
+inline constexpr std::size_t largest_in_one_piece = std::size_t{256} << 20;
+
 /// Splits a large stack into several mappings, so that a core dump leaves the deep, unused ones
 /// out.
 ///

@@ -1,12 +1,17 @@
 #include "strategies/guard.hpp"
 
+#include "strategies/core_dumps.hpp"
+
 namespace growstack {
 
+bool are_markers_all(const Layout& layout) noexcept {
+  return layout.guard <= largest_marked_guard && layout.reserve <= largest_in_one_piece;
+}
+
 int install_guard(const Bounds& bounds, vm::Pages pages) noexcept {
-  constexpr std::size_t most_marked = std::size_t{4} << 20;
   std::uintptr_t begin = bounds.guard;
-  if (bounds.floor - begin > most_marked) {
-    begin = bounds.floor - most_marked;
+  if (bounds.floor - begin > largest_marked_guard) {
+    begin = bounds.floor - largest_marked_guard;
     if (const int error = vm::decommit(bounds.guard, begin - bounds.guard, pages); error != 0) {
       return error;
     }

@@ -6,6 +6,13 @@
 
 namespace growstack {
 
+/// The largest guard in bytes that consists of markers alone.
+inline constexpr std::size_t largest_marked_guard = std::size_t{4} << 20;
+
+/// Returns true if nothing but markers makes slots of a row usable: their guards are not too large,
+/// and core dumps need no further mappings.
+[[nodiscard]] bool are_markers_all(const Layout& layout) noexcept;
+
 /// Installs markers on the guard of a slot that is read-write from guard to base. Markers cost page
 /// tables; so in a large guard only the 4 MiB next to the stack get them, and the rest becomes
 /// PROT_NONE again, which costs a mapping. Returns 0 or an errno.

@@ -45,15 +45,10 @@ constexpr StrategyDescription guard_markers{
     .least_kernel = "6.13",
     .event = GrowthEvent::segmentation_fault,
     .huge_pages = true,
-    .automatic_rank = 1};
+    .automatic_rank = 2};
 
 /// The smallest window in bytes, also if base lies close above the end of its page-table page.
 constexpr std::size_t least_window = std::size_t{128} * 1024;
-
-/// A window has at most this many times the size of the initial commit if huge pages are off.
-/// Installing a marker takes 35 ns or more when a stack is made, and stacks that begin small are
-/// many. (With huge pages the window's end decides where these begin.)
-constexpr std::size_t most_window_to_initial_commit = 32;
 
 /// A stack too small to have a page-table page of its own is window from top to bottom.
 bool is_small(std::size_t with_guard) noexcept {
@@ -89,8 +84,8 @@ class GuardMarkers final : public Implementation {
             .reserve = slot_size - guard,
             .guard = guard,
             .huge_from = huge_from == 0 ? 0 : uppermost,
-            .window = window(options, uppermost < least_window ? uppermost + span : uppermost,
-                             slot_size - guard)};
+            .window = std::min(uppermost < least_window ? uppermost + span : uppermost,
+                               slot_size - guard)};
   }
 
   [[nodiscard]] int prepare(const Bounds& bounds, const Layout& layout) const noexcept override {
@@ -124,7 +119,7 @@ class GuardMarkers final : public Implementation {
                                 const StackOptions& options) const noexcept override {
     const std::size_t size =
         (count - std::size_t{1}) * layout.slot_size + (lowest.base - lowest.guard);
-    if (needs_more_than_markers(layout)) {
+    if (!are_markers_all(layout)) {
       return ENOTSUP;
     }
     int error = vm::commit_uncharged(lowest.guard, size, layout.pages());
@@ -206,23 +201,6 @@ class GuardMarkers final : public Implementation {
   }
 
  private:
-  static std::size_t window(const StackOptions& options, std::size_t most,
-                            std::size_t reserve) noexcept {
-    const std::size_t wished =
-        options.policy.huge_from != 0
-            ? most
-            : std::max(least_window, most_window_to_initial_commit * options.policy.initial_commit);
-    return std::min({most, wished, reserve});
-  }
-
-  /// True if prepare() does more to such a slot than to install markers: for a large guard, or for
-  /// the core dump of a large stack.
-  static bool needs_more_than_markers(const Layout& layout) noexcept {
-    constexpr std::size_t large = std::size_t{4} << 20;
-    constexpr std::size_t deep = std::size_t{256} << 20;
-    return layout.guard > large || layout.reserve > deep;
-  }
-
   /// Installs the markers of guards and windows. In small slots the two are adjacent.
   [[nodiscard]] int mark_in_row(const Bounds& lowest, std::uint32_t count, const Layout& layout,
                                 const StackOptions& options) const noexcept {

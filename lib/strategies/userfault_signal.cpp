@@ -9,7 +9,10 @@
 
 #include <growstack/handler/handler.hpp>
 
+#include <atomic>
 #include <csignal>
+#include <cstring>
+#include <string>
 
 namespace growstack {
 namespace {
@@ -21,7 +24,11 @@ constexpr StrategyDescription userfault_signal{
     .least_kernel = "5.9",
     .event = GrowthEvent::bus_error,
     .largest_factor = 2,  // what is committed is filled: too much of it would be memory
-    .automatic_rank = 2};
+    .automatic_rank = 1};
+
+/// The errno with which the kernel refused the markers of the last guard, or 0. Written by who
+/// makes a stack; read for messages.
+constinit std::atomic<int> error_of_markers{0};
 
 class UserfaultSignal final : public UserfaultFilled {
  public:
@@ -35,6 +42,14 @@ class UserfaultSignal final : public UserfaultFilled {
     UserfaultFilled::start();
   }
 
+  [[nodiscard]] std::string missing_here() const override {
+    const int error = error_of_markers.load(std::memory_order_relaxed);
+    return error == 0
+               ? std::string()
+               : "its guards have no markers (madvise: " + std::string(strerrorname_np(error)) +
+                     "; Linux 6.13 has them): they do not hold in a child of a bare clone(2)";
+  }
+
   [[nodiscard]] int prepare(const Bounds& bounds, const Layout&) const noexcept override {
     const int error = watch(bounds.guard, bounds.base - bounds.guard);
     if (error == 0) {
@@ -42,7 +57,25 @@ class UserfaultSignal final : public UserfaultFilled {
       // Pages that are never filled are a guard already, as long as somebody watches them. If the
       // kernel has markers, these also hold in a child that closes our descriptor, or that was made
       // by a bare clone(2), so that nothing of ours ran in it.
-      static_cast<void>(install_guard(bounds, vm::Pages::small));
+      note_markers(install_guard(bounds, vm::Pages::small));
+    }
+    return error;
+  }
+
+  [[nodiscard]] int open_in_row(const Bounds& lowest, std::uint32_t count, const Layout& layout,
+                                const StackOptions& options) const noexcept override {
+    const std::size_t size =
+        (count - std::size_t{1}) * layout.slot_size + (lowest.base - lowest.guard);
+    if (!are_markers_all(layout)) {
+      return ENOTSUP;
+    }
+    int error = watch(lowest.guard, size);
+    if (error == 0) {
+      mark_guards(lowest, count, layout);
+      error = fill_in_row(lowest, count, layout, options);
+      if (error != 0) {
+        static_cast<void>(vm::decommit(lowest.guard, size, vm::Pages::small));
+      }
     }
     return error;
   }
@@ -55,6 +88,33 @@ class UserfaultSignal final : public UserfaultFilled {
 
   void forget(std::uintptr_t begin, std::size_t size) const noexcept override {
     handler::forget_missing_pages(begin, size);
+  }
+
+ private:
+  /// As far as the kernel has markers: see prepare().
+  static void mark_guards(const Bounds& lowest, std::uint32_t count,
+                          const Layout& layout) noexcept {
+    vm::MarkerList markers;
+    int error = 0;
+    for (std::uint32_t index = 0; error == 0 && index < count; ++index) {
+      error = markers.install(lowest.guard + index * layout.slot_size, layout.guard);
+    }
+    note_markers(error == 0 ? markers.finish() : error);
+  }
+
+  static void note_markers(int error) noexcept {
+    error_of_markers.store(error, std::memory_order_relaxed);
+  }
+
+  [[nodiscard]] int fill_in_row(const Bounds& lowest, std::uint32_t count, const Layout& layout,
+                                const StackOptions& options) const noexcept {
+    int error = 0;
+    for (std::uint32_t index = 0; error == 0 && index < count; ++index) {
+      const std::size_t above = index * layout.slot_size;
+      error =
+          open({lowest.base + above, lowest.floor + above, lowest.guard + above}, layout, options);
+    }
+    return error;
   }
 };
 

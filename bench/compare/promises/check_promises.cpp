@@ -10,7 +10,8 @@ namespace {
 
 constexpr const char* promises =
     "growth_events regrows fork_on fork_beside sigsegv_blocked no_altstack unprivileged "
-    "unprivileged_call least_kernel read_libc read_raw recv_raw futex_raw getrandom_raw pipe_kept "
+    "unprivileged_call least_kernel read_libc file_300k file_1m file_4m datagram_300k datagram_1m "
+    "datagram_4m read_raw recv_raw futex_raw getrandom_raw pipe_kept "
     "unix_stream_kept unix_datagram_kept eventfd_kept signal_plain signal_onstack "
     "posix_spawn_deaths system_deaths popen_deaths abort_deaths overflow_detected "
     "overflow_reported neighbour_safe jump_detected probed_jump_detected vmas_each vmpte_each "
@@ -27,6 +28,14 @@ void check(growstack::compare::ResultFile& file) {
       file.expect_value(name, promise, guarded);
     }
     file.expect_value(name, "promise_signal_onstack", 1);
+    for (const char* const call :
+         {"promise_file_300k", "promise_file_1m", "promise_datagram_300k", "promise_datagram_1m"}) {
+      file.expect_value(name, call, 1);
+    }
+    // What no marker tells: a frame larger than the window of markers.
+    const double tells = name == "guard_markers" ? 0 : 1;
+    file.expect_value(name, "promise_file_4m", tells);
+    file.expect_value(name, "promise_datagram_4m", tells);
     file.expect_value(name, "promise_free_of_stack_limit", name == "grows_down" ? 0 : 1);
   }
   for (const char* const peer : {"glibc_thread", "glibc_thread_setstack", "boost_fixedsize",

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -125,6 +126,42 @@ Fate read_by_libc(const Question& question) {
   });
 }
 
+// ---- libc's calls into a part of a large frame --------------------------------------------------
+
+/// A frame in which nothing is touched before libc is called, which pushes a return address below
+/// it.
+template <std::size_t bytes>
+struct Frame {
+  char below[bytes / 2];
+  char buffer[bytes / 2];
+};
+
+/// Fills the upper half of the frame from a file.
+template <std::size_t bytes>
+[[gnu::noinline]] nlohmann::json read_file_into_frame() {
+  Frame<bytes> frame;  // uninitialised on purpose
+  const int file = memfd_create("data", MFD_CLOEXEC);
+  require(file >= 0 && ftruncate(file, sizeof frame.buffer) == 0, "memfd_create");
+  const ssize_t got = pread(file, frame.buffer, sizeof frame.buffer, 0);
+  asm volatile("" : : "r"(&frame) : "memory");
+  return {{"wanted", sizeof frame.buffer}, {"first", got < 0 ? -errno : got}};
+}
+
+/// Receives a datagram into the beginning of the upper half.
+template <std::size_t bytes>
+[[gnu::noinline]] nlohmann::json receive_into_frame() {
+  constexpr std::size_t datagram = 2000;
+  Frame<bytes> frame;
+  const ssize_t got = recv(full_socket<SOCK_DGRAM>(datagram), frame.buffer, datagram, 0);
+  asm volatile("" : : "r"(&frame) : "memory");
+  return {{"wanted", datagram}, {"first", got < 0 ? -errno : got}};
+}
+
+template <nlohmann::json (*body)()>
+Fate in_large_frame(const Question& question) {
+  return on_stack(question, [](AnyStack&) { return body(); });
+}
+
 /// Returns "EFAULT" for -EFAULT, and "12 bytes" for 12.
 std::string described(long result) {
   const char* const name = result < 0 ? strerrorname_np(static_cast<int>(-result)) : nullptr;
@@ -169,6 +206,20 @@ Family promises_to_system_calls() {
         "A function with a large frame calls read(), and so pushes a return address below the "
         "buffer.",
         read_by_libc, if_survived(whole)},
+       {"file_300k", "libc's pread() in a frame of 300 KiB",
+        "A function reads a file into the upper half of its frame, of which nothing was touched.",
+        in_large_frame<read_file_into_frame<300 * kib>>, if_survived(whole)},
+       {"file_1m", "the same, 1 MiB", "The same with a frame of 1 MiB.",
+        in_large_frame<read_file_into_frame<1024 * kib>>, if_survived(whole)},
+       {"file_4m", "the same, 4 MiB", "The same with a frame of 4 MiB.",
+        in_large_frame<read_file_into_frame<4096 * kib>>, if_survived(whole)},
+       {"datagram_300k", "libc's recv() in a frame of 300 KiB",
+        "A function receives a datagram in the middle of its frame.",
+        in_large_frame<receive_into_frame<300 * kib>>, if_survived(whole)},
+       {"datagram_1m", "the same, 1 MiB", "The same with a frame of 1 MiB.",
+        in_large_frame<receive_into_frame<1024 * kib>>, if_survived(whole)},
+       {"datagram_4m", "the same, 4 MiB", "The same with a frame of 4 MiB.",
+        in_large_frame<receive_into_frame<4096 * kib>>, if_survived(whole)},
        {"read_raw", "bare read, 64 KiB of a pipe",
         "The bare call returns the whole 64 KiB, or an error.", try_call<pipe_read>,
         if_survived(whole)},

@@ -107,8 +107,9 @@ class GROWSTACK_EXPORT Stack {
 
   /// Returns the strategy in use. It is never Strategy::automatic, but what that chose.
   [[nodiscard]] Strategy strategy() const noexcept;
-  /// Returns why Strategy::automatic did not choose its first candidate. Empty if it chose that
-  /// one, or if the options named a strategy. Valid as long as the stack.
+  /// Returns why Strategy::automatic did not choose its first candidate, and what the one that it
+  /// chose lacks here. Empty if it chose the first one, which lacks nothing, or if the options
+  /// named a strategy. Valid as long as the stack.
   [[nodiscard]] std::string_view fallback_reason() const noexcept;
   /// Returns the name that reports use. Valid as long as the stack.
   [[nodiscard]] std::string_view name() const noexcept;

@@ -54,14 +54,15 @@ struct PoolOptions {
   /// The guard below each floor, at least one page. It is never committed.
   std::size_t guard = std::size_t{64} * 1024;
   /// How the stacks grow. `initial_commit` is also the warm size: a stack that grew beyond it is
-  /// trimmed to it when it is given back. (If a frame jumped over the window of guard_markers,
-  /// nobody has seen that, and the stack keeps its memory until it is cold.)
+  /// trimmed to it when it is given back. (If a frame of more than 2 MiB jumped over the window of
+  /// guard_markers, nobody has seen that, and the stack keeps its memory until it is cold.)
   GrowthPolicy policy = GrowthPolicy::pooled();
   /// How the stacks get their memory. The default is the best strategy that works here, because a
-  /// pool may have a million stacks: only guard_markers and userfault_signal, its first candidates,
-  /// need no mapping for each stack (vm.max_map_count). StackOptions has another default, because a
-  /// single stack can afford its mappings. A pool cannot have grows_down, which does not keep its
-  /// address space from stack to stack, or heap, which has no guard.
+  /// pool may have a million stacks: only userfault_signal and guard_markers, its first candidates,
+  /// need no mapping for each stack (vm.max_map_count). guard_markers, taken where userfaultfd is
+  /// forbidden, loses data if libc reads into a frame of more than 2 MiB. StackOptions has another
+  /// default, because a single stack can afford its mappings. A pool cannot have grows_down, which
+  /// does not keep its address space from stack to stack, or heap, which has no guard.
   Strategy strategy = Strategy::automatic;
   /// The name of the stacks in reports, unless acquire() gives another one. At most 39 bytes are
   /// kept.
@@ -73,8 +74,7 @@ struct PoolOptions {
   /// beyond it has overflowed: that is reported, and ends the process, so that the OOM killer never
   /// chooses a process. Memory that the kernel supplies on its own is counted when the stack
   /// is made: all of the reserve for demand_paging, demand_paging_huge and locked. guard_markers
-  /// counts all of the reserve once a stack is deeper than its faults tell, which is 256 KiB with
-  /// the pooled policy.
+  /// counts all of the reserve once a stack is deeper than its faults tell, which is about 2 MiB.
   std::size_t budget = std::numeric_limits<std::size_t>::max();
   /// How fast idle stacks give their memory back. At first as many stacks may be in use or warm as
   /// were in use at the same time. After each interval at most half as many may be so as before,
@@ -179,8 +179,9 @@ class GROWSTACK_EXPORT StackPool {
 
   /// Returns the strategy in use. It is never Strategy::automatic, but what that chose.
   [[nodiscard]] Strategy strategy() const noexcept;
-  /// Returns why Strategy::automatic did not choose its first candidate. Empty if it chose that
-  /// one, or if the options named a strategy. Valid as long as the pool.
+  /// Returns why Strategy::automatic did not choose its first candidate, and what the one that it
+  /// chose lacks here. Empty if it chose the first one, which lacks nothing, or if the options
+  /// named a strategy. Valid as long as the pool.
   [[nodiscard]] std::string_view fallback_reason() const noexcept;
   /// Returns the bytes from floor to base of each stack.
   [[nodiscard]] std::size_t reserve() const noexcept;
