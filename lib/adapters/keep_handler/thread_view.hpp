@@ -26,8 +26,9 @@ void give_back_blocked(int signal) noexcept;
 /// Returns the signals that were sent and wait until the program unblocks them.
 std::uint64_t held() noexcept;
 
-/// Forgets that the signal waits in this thread, because the program ignores it from now on. (One
-/// that waits in another thread is ignored when it arrives, unless the program has a handler again.)
+/// Forgets that the signal waits in this thread, because the program ignores it from now on. One
+/// that waits in another thread is ignored when it arrives, unless the program has a handler by
+/// then.
 void drop_held(int signal) noexcept;
 
 /// sigaltstack(2) as the program calls it.
