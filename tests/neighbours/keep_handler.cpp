@@ -25,16 +25,20 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <atomic>
+#include <barrier>
 #include <csetjmp>
 #include <csignal>
 #include <cstdint>
 #include <cstring>
 #include <fstream>
+#include <iterator>
+#include <numeric>
 #include <set>
 #include <string>
 #include <thread>
 #include <vector>
+
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"  // siginterrupt()
 
 using namespace growstack;
 using namespace growstack::testing;
@@ -378,6 +382,10 @@ int large_alternate_stack(const Traits& of) {
     is_good = is_good && deeper();
     syscall(SYS_sigaltstack, nullptr, &in_force);
     is_good = is_good && in_force.ss_sp != memory && (in_force.ss_flags & SS_DISABLE) == 0;
+    const stack_t small{.ss_sp = memory, .ss_flags = 0, .ss_size = 8 * KiB};
+    sigaltstack(&small, nullptr);
+    syscall(SYS_sigaltstack, nullptr, &in_force);
+    is_good = is_good && in_force.ss_sp != memory && deeper();
     sigaltstack(&large, nullptr);
     syscall(SYS_sigaltstack, nullptr, &in_force);
     return is_good && in_force.ss_sp == memory && deeper() ? 7 : 1;
@@ -388,10 +396,9 @@ const ScenarioOfEach<large_alternate_stack> scenarios_of_large_alternate_stack(
 
 }  // namespace
 
-STRATEGIES_WHERE(
-    traits.grows_by != 0,
-    "a large alternate stack of the program is in force until it is given up, and then "
-    "the thread has ours") {
+STRATEGIES_WHERE(traits.grows_by != 0,
+                 "a large alternate stack of the program is in force until it is given up or made "
+                 "small, and then the thread has ours") {
   CHECK(run_scenario_of("large_alternate_stack", Of::traits).exit_code == 7);
 }
 
@@ -481,6 +488,26 @@ TEST_CASE("a SIGSEGV that is sent while it is blocked waits with its value, and 
   CHECK(end == 7);
 }
 
+TEST_CASE("signal() has system calls restarted, unless siginterrupt() says that they are not") {
+  const int end = end_of_child([] {
+    const Stack stack(small_stack(Strategy::in_handler));
+    const auto restarts = [] {
+      struct sigaction seen {};
+      sigaction(SIGSEGV, nullptr, &seen);
+      return (seen.sa_flags & SA_RESTART) != 0;
+    };
+    std::signal(SIGSEGV, [](int) {});
+    const bool by_default = restarts();
+    siginterrupt(SIGSEGV, 1);
+    const bool at_once = !restarts();
+    std::signal(SIGSEGV, [](int) {});
+    const bool later = !restarts();
+    siginterrupt(SIGSEGV, 0);
+    return by_default && at_once && later && restarts() ? 7 : 1;
+  });
+  CHECK(end == 7);
+}
+
 TEST_CASE("one SIGSEGV can wait for the thread, and another one for the process") {
   const int end = end_of_child([] {
     make_forbidden_page();
@@ -548,24 +575,34 @@ TEST_CASE("handlers of two libraries, each of which calls the one before it, are
 TEST_CASE("actions that threads set at the same time are each returned as the old one just once") {
   const int end = end_of_child([] {
     const Stack stack(small_stack(Strategy::in_handler));
-    constexpr std::uintptr_t threads = 4;
-    constexpr std::uintptr_t rounds = 200;
-    std::vector<std::uintptr_t> old(threads * rounds);
-    {
-      std::vector<std::jthread> setters;
-      for (std::uintptr_t thread = 0; thread < threads; ++thread) {
-        setters.emplace_back([&old, thread] {
-          for (std::uintptr_t i = thread * rounds; i < (thread + 1) * rounds; ++i) {
-            // Never called.
-            old[i] = reinterpret_cast<std::uintptr_t>(
-                signal(SIGSEGV, reinterpret_cast<sighandler_t>(1000 + i)));
+    constexpr std::uintptr_t threads = 3;
+    constexpr std::uintptr_t actions = 8;  // of each thread; never called
+    std::uintptr_t old[threads * actions]{};
+    std::iota(std::begin(old), std::end(old), 0);  // before the first round
+    bool is_good = true;
+    const auto set = [](std::uintptr_t number) {
+      return reinterpret_cast<std::uintptr_t>(
+          signal(SIGSEGV, reinterpret_cast<sighandler_t>(1000 + number)));
+    };
+    std::barrier together(threads, [&]() noexcept {
+      std::set<std::uintptr_t> seen(std::begin(old), std::end(old));
+      seen.insert(set(threads * actions));
+      is_good = is_good && seen.size() >= threads * actions + 1;
+    });
+    set(threads * actions);
+    std::vector<std::jthread> setters;
+    for (std::uintptr_t thread = 0; thread < threads; ++thread) {
+      setters.emplace_back([&, thread] {
+        for (int round = 0; round < 5000; ++round) {
+          together.arrive_and_wait();
+          for (std::uintptr_t i = thread * actions; i < (thread + 1) * actions; ++i) {
+            old[i] = set(i);
           }
-        });
-      }
+        }
+      });
     }
-    std::set<std::uintptr_t> seen(old.begin(), old.end());
-    seen.insert(reinterpret_cast<std::uintptr_t>(signal(SIGSEGV, SIG_DFL)));
-    return seen.size() == threads * rounds + 1 ? 7 : 1;
+    setters.clear();
+    return is_good ? 7 : 1;
   });
   CHECK(end == 7);
 }
