@@ -366,7 +366,7 @@ std::string seen() { return {transcript->text, transcript->used}; }
 /// Returns the text from a little before the first difference.
 std::string difference(const std::string& text, const std::string& other) {
   const auto [at, unused] = std::mismatch(text.begin(), text.end(), other.begin(), other.end());
-  const std::size_t begin = std::max<std::ptrdiff_t>(at - text.begin() - 600, 0);
+  const auto begin = static_cast<std::size_t>(std::max<std::ptrdiff_t>(at - text.begin() - 600, 0));
   return text.substr(begin, 700);
 }
 
