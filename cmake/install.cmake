@@ -6,7 +6,7 @@
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
-set(growstack_components handler growstack attach_all)
+set(growstack_components handler growstack attach_all keep_handler)
 if(TARGET growstack_boost_fiber)
   list(APPEND growstack_components boost_fiber)
 endif()
@@ -19,9 +19,12 @@ file(RELATIVE_PATH growstack_prefix_from_pc /prefix/${CMAKE_INSTALL_LIBDIR}/pkgc
 if(BUILD_SHARED_LIBS)
   set(growstack_needs "")
   set(growstack_keep_attach_all -Wl,--no-as-needed)
+  set(growstack_keep_keep_handler -Wl,--no-as-needed)
 else()
   set(growstack_needs "\${needs}")
   set(growstack_keep_attach_all -Wl,--undefined=growstack_attach_all)
+  string(JOIN "," growstack_keep_keep_handler -Wl --undefined=growstack_keep_handler_1
+    --export-dynamic-symbol=growstack_keep_handler_1)
 endif()
 
 # Builds what is installed, and nothing else.

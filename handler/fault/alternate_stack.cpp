@@ -1,5 +1,6 @@
 #include "fault/alternate_stack.hpp"
 
+#include "anywhere/keep_handler.hpp"
 #include "anywhere/raw_line.hpp"
 #include "fault/pending_signals.hpp"
 
@@ -31,7 +32,7 @@ bool overflowed(const stack_t& stack, const Fault& fault) noexcept {
 
 bool report_overflow_of_alternate_stack(const Fault& fault) noexcept {
   stack_t stack{};
-  if (sigaltstack(nullptr, &stack) != 0 || !overflowed(stack, fault)) {
+  if (change_alternate_stack(nullptr, &stack) != 0 || !overflowed(stack, fault)) {
     return false;
   }
   const KeepPendingSignals keep_pending_signals;

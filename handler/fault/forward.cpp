@@ -1,10 +1,12 @@
 #include "fault/forward.hpp"
 
 #include "anywhere/fork_wiped.hpp"
+#include "anywhere/keep_handler.hpp"
 #include "anywhere/kernel_action.hpp"
 #include "anywhere/raw_line.hpp"
 #include "fault/on_fault.hpp"
 #include "fault/pending_signals.hpp"
+#include "machine/machine.hpp"
 
 #include <sys/syscall.h>
 #include <ucontext.h>
@@ -80,12 +82,21 @@ struct sigaction default_instead_of(struct sigaction action) noexcept {
   return action;
 }
 
+/// Whether SA_SIGINFO is set makes no difference to the kernel.
+bool is_default_or_ignored(const struct sigaction& action) noexcept {
+  return action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN;
+}
+
 /// Returns the action to forward to. A handler that wants to be called once (SA_RESETHAND) goes to
 /// the first of several threads only. A vfork child does not spend it for its parent, whose action
 /// the kernel would not reset either.
 struct sigaction take_action(int level, int signal) noexcept {
+  if (const KeepHandler* const keeper = keeper_beneath(level, signal); keeper != nullptr) {
+    return keeper->take_action(signal);
+  }
   const struct sigaction action = previous_action(level, signal);
-  const bool is_taken = (action.sa_flags & reset_hand) != 0 && !in_vfork_child() &&
+  const bool is_taken = !is_default_or_ignored(action) && (action.sa_flags & reset_hand) != 0 &&
+                        !in_vfork_child() &&
                         before(level, signal).is_spent.exchange(true, std::memory_order_acq_rel);
   return is_taken ? default_instead_of(action) : action;
 }
@@ -129,7 +140,15 @@ void say_that_it_came_back() noexcept {
 
 }  // namespace
 
+const KeepHandler* keeper_beneath(int level, int signal) noexcept {
+  const KeepHandler* const component = keep_component();
+  return component != nullptr && component->first(signal) == entry_of(level) ? component : nullptr;
+}
+
 struct sigaction previous_action(int level, int signal) noexcept {
+  if (const KeepHandler* const keeper = keeper_beneath(level, signal); keeper != nullptr) {
+    return keeper->action(signal);
+  }
   const Previous& previous = before(level, signal);
   const struct sigaction& action =
       previous.actions[previous.current.load(std::memory_order_acquire)];
@@ -168,27 +187,43 @@ void die_by_default(int signal, const siginfo_t& info, void* context) noexcept {
 }
 
 void forward(int level, int signal, siginfo_t* info, void* context) noexcept {
+  auto& interrupted = *static_cast<ucontext_t*>(context);
+  const std::uintptr_t stack_pointer = ThisMachine::stack_pointer(interrupted);
+  const KeepHandler* const keeper = keeper_beneath(level, signal);
+  if (keeper != nullptr && keeper->is_blocked(signal, stack_pointer)) {
+    if (is_about_this_thread(*info)) {
+      die_by_default(signal, *info, context);
+    } else {
+      keeper->hold(info);
+    }
+    return;
+  }
   if (!begin_to_forward(level, context)) {
     say_that_it_came_back();
     die_by_default(signal, *info, context);
     return;
   }
   const struct sigaction action = take_action(level, signal);
-  const bool wants_info = (action.sa_flags & SA_SIGINFO) != 0;
-  if (!wants_info && action.sa_handler == SIG_IGN && !is_about_this_thread(*info)) {
+  if (action.sa_handler == SIG_IGN && !is_about_this_thread(*info)) {
     return;  // what is sent can be ignored; the kernel kills for a fault all the same
   }
-  if (!wants_info && (action.sa_handler == SIG_DFL || action.sa_handler == SIG_IGN)) {
+  if (is_default_or_ignored(action)) {
     die_by_default(signal, *info, context);
     return;
   }
-  const sigset_t mask = mask_for(action, signal, *static_cast<const ucontext_t*>(context));
-  pthread_sigmask(SIG_SETMASK, &mask, nullptr);
-  if (wants_info) {
+  sigset_t mask = mask_for(action, signal, interrupted);
+  if (keeper != nullptr) {
+    keeper->begin_handler(stack_pointer, &interrupted.uc_sigmask, &mask);
+  }
+  static_cast<void>(change_mask(SIG_SETMASK, &mask, nullptr));
+  if ((action.sa_flags & SA_SIGINFO) != 0) {
     const InfoHandler handler = action.sa_sigaction;
     handler(signal, info, context);
   } else {
     action.sa_handler(signal);
+  }
+  if (keeper != nullptr) {
+    keeper->end_handler(&interrupted.uc_sigmask, &mask);
   }
   end_forwarding(level);
 }

@@ -23,6 +23,8 @@
 //       gettid
 //     sigaltstack                        foreign faults           not listed: a system call, which
 //                                                                 only asks here
+//     the component keep_handler         forwarding               keeps the same rules: it takes no
+//                                                                 lock and allocates nothing
 //     sigpending, clock_gettime          report                   listed
 //     ppoll, write, prctl, gettid,       report                   bare system calls
 //       tkill, waitid, futex, ioctl,
@@ -38,7 +40,8 @@
 // libc's own write, ppoll and sigtimedwait are cancellation points. Operations::plan and ::commit
 // are the range's; lib/ keeps the same rules. What would be unsafe is done beforehand, in an
 // ordinary thread: in this folder by warm_up_unwinder() and prepare_filling(), which may allocate
-// and map memory. errno is kept. One other thread-local variable is touched, in forward.cpp.
+// and map memory. errno is kept. One other thread-local variable is touched, in
+// forward.cpp, and those of the component.
 #include "fault/on_fault.hpp"
 
 #include <growstack/handler/classify.hpp>

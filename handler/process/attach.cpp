@@ -11,6 +11,7 @@
 #include <growstack/handler/name_memory.hpp>
 #include <growstack/handler/pages.hpp>
 #include "anywhere/is_writable.hpp"
+#include "anywhere/keep_handler.hpp"
 #include "process/install.hpp"
 
 #include <pthread.h>
@@ -89,27 +90,17 @@ class AlternateStack {
       static_cast<void>(attach(none));  // no memory at worst
       return false;
     }
-    stack_t current{};
-    // Only if ours is still in force, because others (sanitizers among them) unmap whatever is
-    // current when their thread ends.
-    if (memory_ != nullptr && sigaltstack(nullptr, &current) == 0 && current.ss_sp == usable()) {
-      const bool may_be_put_back = !is_enabled(previous_) || is_mapped(previous_);
-      const stack_t none{.ss_sp = nullptr, .ss_flags = SS_DISABLE, .ss_size = 0};
-      if (sigaltstack(may_be_put_back ? &previous_ : &none, nullptr) != 0) {
-        return true;  // we are running on it: leak it rather than pull it away
-      }
-    }
-    if (memory_ != nullptr) {
+    if (memory_ != nullptr && put_previous_back() == 0) {
       munmap(std::exchange(memory_, nullptr), size_);
-    }
+    }  // otherwise we are running on it: leak it rather than pull it away
     return true;
   }
 
   /// Returns 0 or an errno.
   [[nodiscard]] int attach(AlternateStackMemory& memory) noexcept {
     stack_t current{};
-    if (sigaltstack(nullptr, &current) != 0) {
-      return errno;
+    if (const int error = change_alternate_stack(nullptr, &current); error != 0) {
+      return error;
     }
     if ((current.ss_flags & SS_ONSTACK) != 0) {
       // In a signal handler on that very stack: once we left it, a fault would overwrite the
@@ -119,7 +110,9 @@ class AlternateStack {
     const bool is_ours = memory_ != nullptr && current.ss_sp == usable();
     const bool is_large_enough =
         is_enabled(current) && current.ss_size >= least_alternate_stack_size();
-    if (is_large_enough && (is_ours || is_mapped(current))) {
+    const bool is_good = is_large_enough && (is_ours || is_mapped(current));
+    // The component keep_handler puts ours in force when the program takes a good one away.
+    if (is_good && (keep_component() == nullptr || memory_ != nullptr)) {
       return 0;
     }
     if (memory_ == nullptr) {
@@ -129,9 +122,8 @@ class AlternateStack {
       memory_ = std::exchange(memory.begin_, nullptr);
       size_ = memory.size_;
     }
-    const stack_t ours{.ss_sp = usable(), .ss_flags = 0, .ss_size = size_ - page_size()};
-    if (sigaltstack(&ours, nullptr) != 0) {
-      const int error = errno;
+    const int error = is_good ? offer() : put_in_force();
+    if (error != 0) {
       munmap(std::exchange(memory_, nullptr), size_);
       return error;
     }
@@ -147,6 +139,40 @@ class AlternateStack {
 
   /// The lowest page is the guard.
   [[nodiscard]] void* usable() const noexcept { return memory_ + page_size(); }
+
+  [[nodiscard]] stack_t ours() const noexcept {
+    return {.ss_sp = usable(), .ss_flags = 0, .ss_size = size_ - page_size()};
+  }
+
+  /// Lets the component have ours for the time when the program has no good one.
+  [[nodiscard]] int offer() const noexcept {
+    const stack_t stack = ours();
+    return keep_component()->keep_alternate_stack(&stack, least_alternate_stack_size(), false);
+  }
+
+  [[nodiscard]] int put_in_force() const noexcept {
+    const stack_t stack = ours();
+    const KeepHandler* const component = keep_component();
+    return component == nullptr
+               ? change_alternate_stack(&stack, nullptr)
+               : component->keep_alternate_stack(&stack, least_alternate_stack_size(), true);
+  }
+
+  [[nodiscard]] int put_previous_back() const noexcept {
+    const stack_t stack = ours();
+    if (const KeepHandler* const component = keep_component(); component != nullptr) {
+      return component->give_back_alternate_stack(&stack);
+    }
+    stack_t current{};
+    // Only if ours is still in force, because others (sanitizers among them) unmap whatever is
+    // current when their thread ends.
+    if (change_alternate_stack(nullptr, &current) != 0 || current.ss_sp != stack.ss_sp) {
+      return 0;
+    }
+    const bool may_be_put_back = !is_enabled(previous_) || is_mapped(previous_);
+    const stack_t none{.ss_sp = nullptr, .ss_flags = SS_DISABLE, .ss_size = 0};
+    return change_alternate_stack(may_be_put_back ? &previous_ : &none, nullptr);
+  }
 
   std::byte* memory_ = nullptr;
   std::size_t size_ = 0;
@@ -185,6 +211,9 @@ void DetachKey::end_of_thread(void* stack) noexcept {
 /// Unblocks the signals of our faults. A fault whose signal is blocked kills without asking the
 /// handler, and threads that block everything are common.
 int unblock_faults() noexcept {
+  if (is_kept(SIGSEGV)) {
+    return keep_component()->unblock();
+  }
   sigset_t faults;
   sigemptyset(&faults);
   sigaddset(&faults, SIGSEGV);

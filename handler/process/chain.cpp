@@ -1,5 +1,7 @@
 #include "process/chain.hpp"
 
+#include "anywhere/fork_wiped.hpp"
+#include "anywhere/keep_handler.hpp"
 #include "fault/forward.hpp"
 #include "fault/on_fault.hpp"
 #include "process/copies.hpp"
@@ -97,17 +99,25 @@ struct sigaction our_action(int level, const struct sigaction& previous) noexcep
   return action;
 }
 
+int leave_level(int level, int signal) noexcept {
+  if (const KeepHandler* const keeper = keeper_beneath(level, signal); keeper != nullptr) {
+    return keeper->give_back(signal);
+  }
+  const struct sigaction previous = previous_action(level, signal);
+  return change_action(signal, &previous, nullptr);
+}
+
 }  // namespace
 
 bool is_first_in_chain(int signal) noexcept {
   struct sigaction now {};
-  return sigaction(signal, nullptr, &now) == 0 && level_of(now) >= 0;
+  return change_action(signal, nullptr, &now) == 0 && level_of(now) >= 0;
 }
 
 int enter_chain(int signal) noexcept {
   struct sigaction now {};
-  if (sigaction(signal, nullptr, &now) != 0) {
-    return errno;
+  if (const int error = change_action(signal, nullptr, &now); error != 0) {
+    return error;
   }
   if (reaches_ours(signal, now)) {
     return 0;
@@ -115,17 +125,20 @@ int enter_chain(int signal) noexcept {
   // Before ours is in force, because a fault may come at once.
   const int level = level_over(signal, now);
   const struct sigaction ours = our_action(level, now);
-  return sigaction(signal, &ours, nullptr) == 0 ? 0 : errno;
+  if (const KeepHandler* const component = keep_component();
+      component != nullptr && component->first(signal) == nullptr) {
+    return component->keep(signal, &ours, in_vfork_child);
+  }
+  return change_action(signal, &ours, nullptr);
 }
 
 int leave_chain(int signal) noexcept {
   struct sigaction now {};
   int level = -1;
-  while (sigaction(signal, nullptr, &now) == 0 && level_of(now) >= 0) {
+  while (change_action(signal, nullptr, &now) == 0 && level_of(now) >= 0) {
     level = level_of(now);
-    const struct sigaction previous = previous_action(level, signal);
-    if (sigaction(signal, &previous, nullptr) != 0) {
-      return errno;
+    if (const int error = leave_level(level, signal); error != 0) {
+      return error;
     }
   }
   if (level != 0 && !is_default_or_ignored(now)) {

@@ -7,6 +7,7 @@
 #include <growstack/handler/ranges.hpp>
 
 #include "anywhere/fork_wiped.hpp"
+#include "anywhere/keep_handler.hpp"
 #include "fault/trace.hpp"
 #include "process/chain.hpp"
 #include "process/life_cycle_lock.hpp"
@@ -109,8 +110,16 @@ int uninstall() noexcept {
 }
 
 bool installed(int signal) noexcept {
+  if (is_kept(signal)) {
+    return true;
+  }
   commit_for_c_library();
   return is_first_in_chain(signal);
+}
+
+bool is_kept(int signal) noexcept {
+  const KeepHandler* const component = keep_component();
+  return component != nullptr && watches(signal) && component->first(signal) != nullptr;
 }
 
 bool watches(int signal) noexcept {

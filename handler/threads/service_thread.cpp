@@ -3,6 +3,7 @@
 #include <growstack/handler/handler.hpp>
 
 #include "anywhere/futex.hpp"
+#include "anywhere/keep_handler.hpp"
 #include "anywhere/own_descriptor.hpp"
 #include "anywhere/processors.hpp"
 
@@ -75,7 +76,7 @@ int ServiceThread::create() noexcept {
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
+  static_cast<void>(change_mask(SIG_SETMASK, &all, &before));
   // Generous, because only touched pages cost, and because glibc takes the program's static
   // thread-local storage, which may be large, out of it. EINVAL says that it does not fit.
   constexpr std::size_t usual_stack = std::size_t{8} << 20;
@@ -86,7 +87,7 @@ int ServiceThread::create() noexcept {
     error = create_on_stack_of(bytes, attributes);
   }
   starting = false;
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  static_cast<void>(change_mask(SIG_SETMASK, &before, nullptr));
   pthread_attr_destroy(&attributes);
   return error;
 }

@@ -354,6 +354,24 @@ TEST_CASE("a one-shot handler (SA_RESETHAND) is called once, then the default ki
   CHECK(ended.out == "once\n");
 }
 
+GROWSTACK_SCENARIO("ignored with other flags") {
+  for (const int flag : {static_cast<int>(SA_RESETHAND), SA_SIGINFO}) {
+    struct sigaction ignored {};
+    ignored.sa_handler = SIG_IGN;
+    ignored.sa_flags = flag;
+    sigaction(SIGSEGV, &ignored, nullptr);
+    require(handler::install() == 0, "install");
+    raise(SIGSEGV);
+    raise(SIGSEGV);
+    require(handler::uninstall() == 0, "uninstall");
+  }
+  return 7;
+}
+
+TEST_CASE("SIG_IGN stays in force with SA_RESETHAND, and is no handler with SA_SIGINFO") {
+  CHECK(run_scenario("ignored with other flags").exit_code == 7);
+}
+
 namespace {
 
 std::atomic<int> calls_of_one_shot{0};

@@ -1,43 +1,21 @@
 // pthread_create(3) and thrd_create(3) for programs that link this library. They attach every
 // thread that they start, so that any thread may run on growable stacks. std::thread and all
 // libraries start their threads by these functions.
+#include "adapters/next_definition.hpp"
 #include "stacks/attached_start.hpp"
 
 #include <growstack/export.hpp>
 #include <growstack/handler/commit_ahead.hpp>
 
-#include <dlfcn.h>
 #include <pthread.h>
 #include <threads.h>
 
-#include <atomic>
 #include <cerrno>
 
 namespace {
 
 using growstack::AttachedStart;
-
-/// The next definition of a function: libc's, or one of another library that replaces it as well.
-/// It is looked up at its first call, because threads may be started before any constructor of ours
-/// has run. Several threads may look it up at once, which does no harm. (The guard of a static
-/// variable could stay taken forever in a child that is forked meanwhile.)
-template <class Function>
-class Next {
- public:
-  explicit constexpr Next(const char* name) noexcept : name_(name) {}
-  Function* get() noexcept {
-    Function* known = known_.load(std::memory_order_relaxed);
-    if (known == nullptr) {
-      known = reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name_));
-      known_.store(known, std::memory_order_relaxed);
-    }
-    return known;
-  }
-
- private:
-  const char* name_;
-  std::atomic<Function*> known_{nullptr};
-};
+using growstack::Next;
 
 constinit Next<int(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*)> next_pthread_create{
     "pthread_create"};

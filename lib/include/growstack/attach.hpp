@@ -11,9 +11,11 @@ namespace growstack {
 ///
 /// Making or acquiring a stack, call() and Thread attach their own thread. A thread that only
 /// resumes fibers which other threads made must call this function; a worker of a scheduler with
-/// work stealing is one. Idempotent: a second call costs two system calls. Any thread; not from a
-/// signal handler. Throws std::system_error: ENOMEM with a message that names the limit; EPERM if
-/// the caller runs on an alternate signal stack that is too small.
+/// work stealing is one. Once a thread is enough, unless other code later blocks SIGSEGV or takes
+/// the alternate stack away: then attach again, or link growstack::keep_handler, which prevents
+/// that. Idempotent: a second call costs two system calls. Any thread; not from a signal handler.
+/// Throws std::system_error: ENOMEM with a message that names the limit; EPERM if the caller runs
+/// on an alternate signal stack.
 GROWSTACK_EXPORT void attach_thread();
 
 }  // namespace growstack

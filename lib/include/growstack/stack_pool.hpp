@@ -156,9 +156,12 @@ class GROWSTACK_EXPORT StackPool {
   StackPool& operator=(const StackPool&) = delete;
 
   /// Returns a stack of the pool's own name: a new one, or one that was given back, whose contents
-  /// are indeterminate. Attaches the calling thread (attach_thread()). Throws std::bad_alloc, and
-  /// std::system_error: EAGAIN if most_stacks are out; ENOMEM with a message that names the limit
-  /// and the cure (the budget, vm.max_map_count, RLIMIT_DATA, RLIMIT_AS). The pool stays usable.
+  /// are indeterminate. Attaches the calling thread (attach_thread()) unless it has used this pool
+  /// before. So if other code may block SIGSEGV, take the alternate signal stack away or set
+  /// another handler, call attach_thread() and handler::install() afterwards, or link
+  /// growstack::keep_handler, which prevents that. Throws std::bad_alloc, and std::system_error:
+  /// EAGAIN if most_stacks are out; ENOMEM with a message that names the limit and the cure (the
+  /// budget, vm.max_map_count, RLIMIT_DATA, RLIMIT_AS). The pool stays usable.
   [[nodiscard]] GROWSTACK_LOCAL Stack acquire() { return Stack(acquire_slot()); }
   /// Returns a stack with a name of its own, which reports and statistics use; otherwise as
   /// acquire() without a name does. A pool knows 255 such names; a stack with any further name has

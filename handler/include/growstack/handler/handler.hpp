@@ -50,7 +50,9 @@ namespace growstack::handler {
 /// pthread keys. Every thread that runs on a growable stack must be attached: without an alternate
 /// stack the kernel finds no place for the handler's frame and kills the process. Also unblocks
 /// SIGSEGV in this thread (and SIGBUS once that is installed), because a fault whose signal is
-/// blocked kills as well. Idempotent. Not from a signal handler. Returns 0, EPERM on the alternate
+/// blocked kills as well. Idempotent, and it does all this anew if others have undone it. While
+/// is_kept() is true nobody can, and the program goes on seeing the mask and the alternate stack
+/// that it has set. Not from a signal handler. Returns 0, EPERM on the alternate
 /// stack itself, or an errno of mmap(2), sigaltstack(2), pthread_key_create(3).
 [[nodiscard]] GROWSTACK_EXPORT int attach_thread() noexcept;
 

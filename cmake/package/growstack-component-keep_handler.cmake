@@ -1,0 +1,1 @@
+# What the component keep_handler needs: nothing.

@@ -1,0 +1,49 @@
+#include "anywhere/keep_handler.hpp"
+
+#include <growstack/handler/init_order.hpp>
+
+#include <dlfcn.h>
+
+#include <cerrno>
+
+// The component may be part of the same program or library; then the linker finds it. Weak, because
+// it may be missing.
+extern "C" [[gnu::weak]] const growstack::handler::KeepHandler growstack_keep_handler_1;
+
+namespace growstack::handler {
+namespace {
+
+/// Written when the program or plugin that contains this copy is loaded. Not in install(): dlsym(3)
+/// takes the loader's lock, which a thread may hold that waits for ours.
+constinit const KeepHandler* component = nullptr;
+
+struct FindComponent {
+  FindComponent() noexcept
+      : FindComponent(&growstack_keep_handler_1 != nullptr
+                          ? &growstack_keep_handler_1
+                          : dlsym(RTLD_DEFAULT, "growstack_keep_handler_1")) {}
+  explicit FindComponent(const void* found) noexcept {
+    component = static_cast<const KeepHandler*>(found);
+  }
+};
+[[gnu::init_priority(init_foundations)]] const FindComponent find_component;
+
+}  // namespace
+
+const KeepHandler* keep_component() noexcept { return component; }
+
+int change_action(int signal, const struct sigaction* action, struct sigaction* old) noexcept {
+  auto* const change = component == nullptr ? &::sigaction : component->sigaction;
+  return change(signal, action, old) == 0 ? 0 : errno;
+}
+
+int change_mask(int how, const sigset_t* mask, sigset_t* old) noexcept {
+  return (component == nullptr ? &::pthread_sigmask : component->sigmask)(how, mask, old);
+}
+
+int change_alternate_stack(const stack_t* stack, stack_t* old) noexcept {
+  auto* const change = component == nullptr ? &::sigaltstack : component->sigaltstack;
+  return change(stack, old) == 0 ? 0 : errno;
+}
+
+}  // namespace growstack::handler
