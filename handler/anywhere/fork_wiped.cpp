@@ -3,6 +3,8 @@
 #include <growstack/handler/name_memory.hpp>
 #include <growstack/handler/pages.hpp>
 
+#include "anywhere/own_memory.hpp"
+
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -15,9 +17,9 @@ std::atomic<ForkWiped*> instance{nullptr};
 }
 
 void* map_fork_wiped(std::size_t bytes) noexcept {
-  void* const memory =
-      mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) {
+  bytes = page_up(bytes);
+  void* const memory = map_own_memory(bytes);
+  if (memory == nullptr) {
     return nullptr;
   }
   if (madvise(memory, bytes, MADV_WIPEONFORK) != 0) {
@@ -26,7 +28,7 @@ void* map_fork_wiped(std::size_t bytes) noexcept {
     errno = error;
     return nullptr;
   }
-  name_memory(reinterpret_cast<std::uintptr_t>(memory), page_up(bytes), records_name);
+  name_memory(reinterpret_cast<std::uintptr_t>(memory), bytes, records_name);
   return memory;
 }
 

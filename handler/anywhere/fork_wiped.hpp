@@ -15,6 +15,7 @@
 
 namespace growstack::handler {
 
+struct LeftStack;
 struct SlotRecord;
 
 /// Where a faulting thread waits for the helper. After that thread gave up and another one took the
@@ -56,6 +57,10 @@ struct ForkWiped {
   std::atomic<std::uint32_t> symbolizer_joinable{0};  ///< also read by who reports an overflow
   std::atomic<std::uint32_t> keeper_joinable{0};
   std::atomic<std::uint32_t> monitor_joinable{0};
+
+  /// The stacks of threads that were left to themselves, and may still run: see
+  /// threads/service_stack.hpp. Under the life-cycle lock.
+  LeftStack* left_stacks = nullptr;
 
   /// A SymbolState, and a futex: see fault/trace.hpp.
   std::atomic<std::uint32_t> symbol_state{0};

@@ -134,8 +134,8 @@ void write_raw_frames() noexcept {
   constexpr std::size_t most = 32;
   const Trace& trace = the_trace();
   RawLine line;
-  line << "growstack: no symbols (a forked child, no memory, or the allocator's lock is held); the "
-          "innermost "
+  line << "growstack: no symbols (no thread for them, no memory, or the allocator's lock is held); "
+          "the innermost "
        << std::min(most, trace.total) << " of " << trace.total << " frames:";
   bool written = line.write_to_stderr();
   for (std::size_t index = 0; written && index < std::min(most, trace.total); ++index) {

@@ -2,7 +2,9 @@
 //
 // To add a processor, write one file with a struct ThisMachine that meets the concept `Machine`,
 // and include it in machine.hpp. The comments name what differs between processors: x86-64 (see
-// x86_64.hpp), and aarch64, which has no file yet.
+// x86_64.hpp), and aarch64, which has no file yet. The file also defines GROWSTACK_CALL_OUTERMOST,
+// the assembler code of a function that calls its first argument with the second one while the
+// frame pointer is 0 (x86-64: rbp; aarch64: x29), with its unwind table.
 #pragma once
 
 #include <growstack/handler/classify.hpp>

@@ -77,3 +77,19 @@ struct ThisMachine {
 };
 
 }  // namespace growstack::handler
+
+/// Calls rdi(rsi) while rbp is 0. The unwind table says where the caller's rbp is.
+#define GROWSTACK_CALL_OUTERMOST \
+  "  .cfi_startproc\n"           \
+  "  pushq %rbp\n"               \
+  "  .cfi_def_cfa_offset 16\n"   \
+  "  .cfi_offset %rbp, -16\n"    \
+  "  movq %rdi, %rax\n"          \
+  "  movq %rsi, %rdi\n"          \
+  "  xorl %ebp, %ebp\n"          \
+  "  callq *%rax\n"              \
+  "  popq %rbp\n"                \
+  "  .cfi_restore %rbp\n"        \
+  "  .cfi_def_cfa_offset 8\n"    \
+  "  ret\n"                      \
+  "  .cfi_endproc\n"

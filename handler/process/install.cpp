@@ -11,6 +11,7 @@
 #include "process/chain.hpp"
 #include "process/life_cycle_lock.hpp"
 #include "process/request_pipe.hpp"
+#include "process/symbolizing.hpp"
 #include "process/userfault.hpp"
 #include "threads/symbolizer.hpp"
 
@@ -85,9 +86,7 @@ int install(int signal) noexcept {
   if (!target->installed) {
     warm_up_unwinder();
   }
-  if (const int error = the_symbolizer.start(); error != 0) {
-    return error;
-  }
+  start_symbolizer();
   const int error = enter_chain(signal);
   target->installed = target->installed || error == 0;
   return error;

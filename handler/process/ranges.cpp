@@ -5,6 +5,7 @@
 #include <growstack/handler/name_memory.hpp>
 #include <growstack/handler/pages.hpp>
 #include "anywhere/fork_wiped.hpp"
+#include "anywhere/own_memory.hpp"
 #include "anywhere/table.hpp"
 #include "fault/request.hpp"
 #include "process/debugger.hpp"
@@ -125,12 +126,10 @@ class RecordStore {
 };
 
 void* map_ordinary(std::size_t bytes) noexcept {
-  void* const memory =
-      mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) {
-    return nullptr;
+  void* const memory = map_own_memory(bytes);
+  if (memory != nullptr) {
+    name_memory(reinterpret_cast<std::uintptr_t>(memory), bytes, records_name);
   }
-  name_memory(reinterpret_cast<std::uintptr_t>(memory), bytes, records_name);
   return memory;
 }
 

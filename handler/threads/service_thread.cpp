@@ -8,6 +8,7 @@
 
 #include <linux/close_range.h>
 #include <sched.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -50,7 +51,22 @@ int keep_descriptor_only(int kept) noexcept {
 
 bool starts_service_thread() noexcept { return starting; }
 
+/// Returns 0 or an errno: EINVAL if the stack is too small.
+int ServiceThread::create_on_stack_of(std::size_t bytes, pthread_attr_t& attributes) noexcept {
+  if (const int error = stack_.map(bytes); error != 0) {
+    return error;
+  }
+  pthread_attr_setstack(&attributes, stack_.begin(), bytes);
+  id_.store(0, std::memory_order_relaxed);
+  const int error = pthread_create(&thread_, &attributes, body, this);
+  if (error != 0) {
+    stack_.unmap();
+  }
+  return error;
+}
+
 int ServiceThread::create() noexcept {
+  ServiceStack::take_back_left();
   pthread_attr_t attributes;
   if (const int error = pthread_attr_init(&attributes); error != 0) {
     return error;
@@ -67,8 +83,7 @@ int ServiceThread::create() noexcept {
   starting = true;
   int error = EINVAL;
   for (std::size_t bytes = usual_stack; error == EINVAL && bytes <= largest_stack; bytes *= 2) {
-    pthread_attr_setstacksize(&attributes, bytes);
-    error = pthread_create(&thread_, &attributes, body, this);
+    error = create_on_stack_of(bytes, attributes);
   }
   starting = false;
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
@@ -103,18 +118,21 @@ int ServiceThread::wait_for_result() noexcept {
   using namespace std::chrono_literals;
   while (result_.load(std::memory_order_acquire) == pending) {
     if (futex_wait(result_, pending, 100ms) && pthread_tryjoin_np(thread_, nullptr) == 0) {
+      stack_.unmap();
       return EPERM;
     }
   }
   const auto error = static_cast<int>(result_.load(std::memory_order_acquire));
   if (error != 0) {
     pthread_join(thread_, nullptr);
+    stack_.unmap();
   }
   return error;
 }
 
 void* ServiceThread::body(void* self) noexcept {
   auto& thread = *static_cast<ServiceThread*>(self);
+  thread.id_.store(static_cast<pid_t>(syscall(SYS_gettid)), std::memory_order_relaxed);
   pthread_setname_np(pthread_self(), thread.name_);
   schedule_as_usual();
   const int descriptor = thread.descriptor_;
@@ -140,7 +158,8 @@ bool ServiceThread::is_started() const noexcept {
   return shared != nullptr && (shared->*joinable_).load(std::memory_order_relaxed) != 0;
 }
 
-/// Returns true if the thread is started; from then on the caller has to join or detach it.
+/// Returns true if the thread is started; from then on the caller has to join it or leave
+/// it to itself.
 bool ServiceThread::claim() noexcept {
   ForkWiped* const shared = fork_wiped();
   return shared != nullptr && (shared->*joinable_).exchange(0, std::memory_order_relaxed) != 0;
@@ -150,22 +169,29 @@ void ServiceThread::end() noexcept {
   if (!claim()) {
     return;
   }
-  if (pthread_tryjoin_np(thread_, nullptr) == 0) {
-    return;  // a filter on system calls has ended it
-  }
   // Not pthread_clockjoin_np(3), which ThreadSanitizer does not know.
   timespec deadline{};
   clock_gettime(CLOCK_REALTIME, &deadline);
   deadline.tv_sec += 10;
-  if (!ask_to_end() || pthread_timedjoin_np(thread_, nullptr, &deadline) != 0) {
-    pthread_detach(thread_);
+  // A filter on system calls may have ended it, and then there is nobody to ask.
+  if (pthread_tryjoin_np(thread_, nullptr) == 0 ||
+      (ask_to_end() && pthread_timedjoin_np(thread_, nullptr, &deadline) == 0)) {
+    stack_.unmap();
+  } else {
+    leave();
   }
+  ServiceStack::take_back_left();
 }
 
 void ServiceThread::abandon() noexcept {
   if (claim()) {
-    pthread_detach(thread_);
+    leave();
   }
+}
+
+void ServiceThread::leave() noexcept {
+  pthread_detach(thread_);
+  stack_.leave_to(id_.load(std::memory_order_relaxed));
 }
 
 }  // namespace growstack::handler

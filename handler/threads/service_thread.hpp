@@ -1,9 +1,9 @@
 // A thread of the handler library: the one way to start it and to end it.
 //
-// All of them block every signal and have an ordinary stack. They have the default scheduling
-// policy and the processors that the process was started on, whatever thread happened to start
-// them, unless that is forbidden. (They inherit its nice value.) Faulting threads move the helper
-// about afterwards: see fault/request.cpp.
+// All of them block every signal and have an ordinary stack (service_stack.hpp). They have the
+// default scheduling policy and the processors that the process was started on, whatever thread
+// happened to start them, unless that is forbidden. (They inherit its nice value.) Faulting threads
+// move the helper about afterwards: see fault/request.cpp.
 //
 // A thread that reads a descriptor has a descriptor table of its own with nothing else in it. So a
 // program that closes descriptors that it does not know cannot take the descriptor away, and the
@@ -12,6 +12,7 @@
 #pragma once
 
 #include "anywhere/fork_wiped.hpp"
+#include "threads/service_stack.hpp"
 
 #include <pthread.h>
 
@@ -64,12 +65,18 @@ class ServiceThread {
 
   static void* body(void* self) noexcept;
   [[nodiscard]] int create() noexcept;
+  [[nodiscard]] int create_on_stack_of(std::size_t bytes, pthread_attr_t& attributes) noexcept;
   [[nodiscard]] int wait_for_result() noexcept;
   [[nodiscard]] bool claim() noexcept;
+  void leave() noexcept;
 
   const char* name_;
   std::atomic<std::uint32_t> ForkWiped::*joinable_;
   pthread_t thread_{};
+  ServiceStack stack_;
+  /// The kernel's id of the thread; 0 until it begins. Written by the thread; read by who leaves it
+  /// to itself. A stale 0 costs a stack.
+  std::atomic<pid_t> id_{0};
   // The handshake between start() and the new thread: the descriptor goes in, 0 or an errno comes
   // out. It has static storage, because the new thread may still be about to wake us when we have
   // seen its answer.

@@ -6,6 +6,7 @@
 #include "stacks/stack_access.hpp"
 
 #include <growstack/attach.hpp>
+#include <growstack/handler/machine.hpp>
 
 #include <cerrno>
 #include <csignal>
@@ -30,7 +31,8 @@ unsigned lower_of(std::uintptr_t word) noexcept { return static_cast<unsigned>(w
 void enter(unsigned function_upper, unsigned function_lower, unsigned argument_upper,
            unsigned argument_lower) {
   const auto function = reinterpret_cast<Function>(joined(function_upper, function_lower));
-  function(reinterpret_cast<void*>(joined(argument_upper, argument_lower)));
+  handler::call_outermost(function,
+                          reinterpret_cast<void*>(joined(argument_upper, argument_lower)));
 }
 
 }  // namespace

@@ -59,6 +59,9 @@ StackOptions validated(StackOptions options) {
   require(options.guard > 0 && options.guard <= largest_reserve,
           "StackOptions::guard must be from 1 byte to " + in_bytes(largest_reserve) + ", not " +
               in_bytes(options.guard) + ": a stack without a guard corrupts memory");
+  require(options.core_depth > 0 && options.core_depth <= largest_reserve,
+          "StackOptions::core_depth must be from 1 byte to " + in_bytes(largest_reserve) +
+              ", not " + in_bytes(options.core_depth));
   GrowthPolicy& policy = options.policy;
   require(policy.factor >= 1.0 && policy.factor <= 16.0,
           "GrowthPolicy::factor must be from 1 to 16, not " + std::to_string(policy.factor));
@@ -75,6 +78,7 @@ StackOptions validated(StackOptions options) {
                                                   in_bytes(policy.headroom));
   options.reserve = vm::page_up(options.reserve);
   options.guard = vm::page_up(options.guard);
+  options.core_depth = vm::page_up(options.core_depth);
   policy.least_step = vm::page_up(policy.least_step);
   policy.largest_step = vm::page_up(policy.largest_step);
   require(policy.huge_from <= vm::huge_page, "GrowthPolicy::huge_from must be at most " +

@@ -42,6 +42,13 @@ int map_fixed(std::uintptr_t begin, std::size_t size, int flags, Pages pages) no
   return error;
 }
 
+/// Unlocks memory that mlockall(MCL_FUTURE) may have locked. Few programs call that, so a filter
+/// that refuses munlock(2) does no harm to the others.
+int unlock(std::uintptr_t begin, std::size_t size) noexcept {
+  const bool is_refused = munlock(pointer(begin), size) != 0;
+  return is_refused && errno != EPERM && errno != ENOSYS ? errno : 0;
+}
+
 }  // namespace
 
 int reserve(std::size_t size, std::size_t alignment, Pages pages, std::uintptr_t& begin) noexcept {
@@ -88,15 +95,17 @@ int decommit(std::uintptr_t begin, std::size_t size, Pages pages) noexcept {
   return mprotect(pointer(begin), size, PROT_NONE) == 0 && discard(begin, size) == 0 ? 0 : error;
 }
 
+int reserve_uncharged(std::uintptr_t begin, std::size_t size, Pages pages) noexcept {
+  const int error = map_fixed(begin, size, MAP_NORESERVE, pages);
+  return error == 0 ? unlock(begin, size) : error;
+}
+
 int commit_uncharged(std::uintptr_t begin, std::size_t size, Pages pages) noexcept {
   // In two steps, because the kernel does not ask RLIMIT_DATA about a writable mapping that takes
   // the place of another one (mmap_region in mm/vma.c counts what it replaces as if it were data).
   // Once the process is over that limit, every malloc of the program fails.
-  int error = map_fixed(begin, size, MAP_NORESERVE, pages);
-  if (error == 0) {
-    error = munlock(pointer(begin), size) == 0 ? commit(begin, size) : errno;
-  }
-  return error;
+  const int error = reserve_uncharged(begin, size, pages);
+  return error == 0 ? commit(begin, size) : error;
 }
 
 int release(std::uintptr_t begin, std::size_t size) noexcept {

@@ -62,9 +62,13 @@ enum class Pages : std::uint8_t {
 /// Moves any state to None.
 [[nodiscard]] int release(std::uintptr_t begin, std::size_t size) noexcept;
 
-/// Moves Reserved to Committed, uncharged (MAP_NORESERVE) but counted by RLIMIT_DATA. For
-/// strategies that let the kernel decide what is needed. The memory is never locked, because after
-/// mlockall(MCL_FUTURE) all of it would become resident at once. After a failure all is Reserved.
+/// Keeps memory Reserved, and prepares that commit() makes it Committed without a charge
+/// (MAP_NORESERVE). For strategies that let the kernel decide what is needed. The memory is never
+/// locked, because after mlockall(MCL_FUTURE) all of it would become resident at once.
+[[nodiscard]] int reserve_uncharged(std::uintptr_t begin, std::size_t size, Pages pages) noexcept;
+
+/// Moves Reserved to Committed, uncharged but counted by RLIMIT_DATA: reserve_uncharged() and
+/// commit(). After a failure all is Reserved.
 [[nodiscard]] int commit_uncharged(std::uintptr_t begin, std::size_t size, Pages pages) noexcept;
 
 /// Makes Committed memory a mapping apart from its neighbours. It gets the advice MADV_RANDOM, by

@@ -49,6 +49,7 @@ PoolCore::PoolCore(const PoolOptions& options)
                 .guard = options.guard,
                 .policy = options.policy,
                 .strategy = options.strategy,
+                .core_depth = options.core_depth,
                 .name = options.name}),
       account_("PoolOptions::budget", &process_account(), options.budget),
       demand_(checked_retention(options)),

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <growstack/handler/handler.hpp>
+#include <growstack/handler/machine.hpp>
 
 #include <cstdio>
 #include <cstdlib>
@@ -37,13 +38,24 @@ class AttachedStart {
                                      std::strerror(error)));
       std::abort();
     }
-    const Function start = self->start_;
-    void* const argument = self->argument_;
+    Call call{self->start_, self->argument_};
     self.reset();  // now, because the thread may end by pthread_exit
-    return start(argument);
+    handler::call_outermost(&Call::run, &call);
+    return call.result;
   }
 
  private:
+  struct Call {
+    Function start;
+    void* argument;
+    Result result{};
+
+    static void run(void* given) {
+      Call& call = *static_cast<Call*>(given);
+      call.result = call.start(call.argument);
+    }
+  };
+
   AttachedStart(Function start, void* argument) noexcept : start_(start), argument_(argument) {}
 
   handler::AlternateStackMemory memory_;

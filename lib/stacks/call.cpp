@@ -70,7 +70,7 @@ void run_on(Stack& stack, void (*body)(void*) noexcept, void* argument) {
   context::fiber there(std::allocator_arg, context::preallocated(whole.sp, whole.size, whole),
                        BorrowedStack{}, [&](context::fiber&& back) {
                          visit.entered();
-                         body(argument);
+                         handler::call_outermost(body, argument);
                          visit.leave();
                          return std::move(back);
                        });

@@ -9,6 +9,7 @@
 
 #include <growstack/handler/commit_ahead.hpp>
 #include <growstack/handler/init_order.hpp>
+#include <growstack/handler/machine.hpp>
 #include <growstack/handler/without_cancellation.hpp>
 
 #include <dlfcn.h>
@@ -167,7 +168,8 @@ void* run_body(void* given) {
   }
   // It is destroyed in this thread, also if the thread ends by pthread_exit(3).
   const std::unique_ptr<detail::ThreadBody> body = std::move(state.body);
-  body->run();
+  const auto run = [](void* of) { static_cast<detail::ThreadBody*>(of)->run(); };
+  handler::call_outermost(run, body.get());
   return nullptr;
 }
 

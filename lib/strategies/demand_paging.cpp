@@ -17,14 +17,9 @@ class DemandPaging final : public AlwaysCommitted {
  public:
   constexpr DemandPaging() noexcept : AlwaysCommitted(demand_paging) {}
 
-  [[nodiscard]] int open(const Bounds& bounds, const Layout&,
+  [[nodiscard]] int open(const Bounds& bounds, const Layout& layout,
                          const StackOptions&) const noexcept override {
-    const int error =
-        vm::commit_uncharged(bounds.floor, bounds.base - bounds.floor, vm::Pages::small);
-    if (error == 0) {
-      split_for_core_dumps(bounds);
-    }
-    return error;
+    return commit_in_pieces(bounds, bounds.floor, vm::Pages::small, layout.core_depth);
   }
 };
 

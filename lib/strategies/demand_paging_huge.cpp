@@ -43,15 +43,12 @@ class DemandPagingHuge final : public AlwaysCommitted {
   [[nodiscard]] int open(const Bounds& bounds, const Layout& layout,
                          const StackOptions&) const noexcept override {
     const std::size_t reserve = bounds.base - bounds.floor;
-    int error = vm::commit_uncharged(bounds.floor, reserve, vm::Pages::small);
+    int error = commit_in_pieces(bounds, bounds.floor, vm::Pages::small, layout.core_depth);
     if (error == 0 && layout.pages() == vm::Pages::huge_too) {
       error = vm::want_huge_pages(bounds.floor, reserve - layout.huge_from);
       if (error != 0) {
         static_cast<void>(vm::decommit(bounds.floor, reserve, layout.pages()));
       }
-    }
-    if (error == 0) {
-      split_for_core_dumps(bounds);
     }
     return error;
   }

@@ -1,11 +1,9 @@
 #include "strategies/guard.hpp"
 
-#include "strategies/core_dumps.hpp"
-
 namespace growstack {
 
 bool are_markers_all(const Layout& layout) noexcept {
-  return layout.guard <= largest_marked_guard && layout.reserve <= largest_in_one_piece;
+  return layout.guard <= largest_marked_guard && layout.reserve <= layout.core_depth;
 }
 
 int install_guard(const Bounds& bounds, vm::Pages pages) noexcept {

@@ -90,9 +90,8 @@ class GuardMarkers final : public Implementation {
 
   [[nodiscard]] int prepare(const Bounds& bounds, const Layout& layout) const noexcept override {
     const std::size_t size = bounds.base - bounds.guard;
-    int error = vm::commit_uncharged(bounds.guard, size, layout.pages());
+    int error = commit_in_pieces(bounds, bounds.guard, layout.pages(), layout.core_depth);
     if (error == 0) {
-      split_for_core_dumps(bounds);
       error = install_guard(bounds, layout.pages());
       if (error != 0) {
         static_cast<void>(vm::decommit(bounds.guard, size, layout.pages()));

@@ -30,6 +30,8 @@ struct Layout {
   std::size_t huge_from = 0;
   /// guard_markers: the depth down to which each growth is an event.
   std::size_t window = 0;
+  /// The depth down to which a stack is one mapping, and is in a core as a whole.
+  std::size_t core_depth = 0;
 
   [[nodiscard]] vm::Pages pages() const noexcept {
     return huge_from == 0 ? vm::Pages::small : vm::Pages::huge_too;

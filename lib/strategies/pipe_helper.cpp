@@ -14,6 +14,7 @@ constexpr StrategyDescription pipe_helper{
     .least_kernel = "5.9",
     .event = GrowthEvent::segmentation_fault,
     .helper_commits = true,
+    .needs_thread = true,
     .limit_is_exact = true,
     .huge_pages = true,
     .charge = DataCharge::as_it_grows,

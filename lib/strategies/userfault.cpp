@@ -2,7 +2,6 @@
 // call are served too, if the process has the right to ask for that. The monitor cannot let a
 // thread die, so the guard is PROT_NONE.
 #include "memory/vm.hpp"
-#include "strategies/core_dumps.hpp"
 #include "strategies/userfault_filled.hpp"
 
 #include <string>
@@ -16,6 +15,7 @@ constexpr StrategyDescription userfault{
     .description = "userfaultfd: a monitor thread fills pages; no signal is raised",
     .least_kernel = "5.9",
     .event = GrowthEvent::monitor,
+    .needs_thread = true,
     .largest_factor = 2};  // what is committed is filled: too much of it would be memory
 
 class Userfault final : public UserfaultFilled {
@@ -37,9 +37,8 @@ class Userfault final : public UserfaultFilled {
   [[nodiscard]] int open(const Bounds& bounds, const Layout& layout,
                          const StackOptions& options) const noexcept override {
     const std::size_t size = bounds.base - bounds.floor;
-    int error = watch(bounds.floor, size);
+    int error = watch_in_pieces(bounds, bounds.floor, layout);
     if (error == 0) {
-      split_for_core_dumps(bounds);
       error = UserfaultFilled::open(bounds, layout, options);
       if (error != 0) {
         static_cast<void>(vm::decommit(bounds.floor, size, vm::Pages::small));

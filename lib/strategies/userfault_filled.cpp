@@ -2,6 +2,7 @@
 
 #include "errors.hpp"
 #include "memory/vm.hpp"
+#include "strategies/core_dumps.hpp"
 #include "strategies/limit_raised.hpp"
 
 #include <cerrno>
@@ -11,6 +12,9 @@ namespace growstack {
 namespace {
 
 using handler::Filling;
+
+/// In bytes: more than the thread and its userfaultfd map.
+constexpr std::size_t thread_needs = std::size_t{16} * 1024 * 1024;
 
 std::string why_refused(int error) {
   switch (error) {
@@ -24,6 +28,14 @@ std::string why_refused(int error) {
   }
 }
 
+/// The thread keeps the userfaultfd in a descriptor table of its own, and cannot do without one: if
+/// the program closed it, the kernel would forget what it watches.
+std::string which_call_is_refused(int error) {
+  return error == EPERM || error == ENOSYS
+             ? ": a filter forbids pthread_create(3), fstat(2) or close_range(2)"
+             : "";
+}
+
 }  // namespace
 
 void UserfaultFilled::start() const {
@@ -31,8 +43,10 @@ void UserfaultFilled::start() const {
   if (const int error = handler::start_userfault(kind_, is_refused); is_refused) {
     fail(error, std::string(description().name) + ": " + why_refused(error));
   } else if (error != 0) {
-    fail_for_thread(
-        error, std::string(description().name) + ": cannot start the thread of a userfaultfd", 0);
+    fail_for_thread(error,
+                    std::string(description().name) + ": cannot start the thread of a userfaultfd" +
+                        which_call_is_refused(error),
+                    thread_needs);
   }
 }
 
@@ -70,12 +84,20 @@ int UserfaultFilled::discard(std::uintptr_t begin, std::size_t size) const noexc
 }
 
 int UserfaultFilled::watch(std::uintptr_t begin, std::size_t size) const noexcept {
-  int error = vm::commit_uncharged(begin, size, vm::Pages::small);
-  if (error == 0) {
-    error = handler::watch_missing_pages(kind_, begin, size);
-    if (error != 0) {
-      static_cast<void>(vm::decommit(begin, size, vm::Pages::small));
-    }
+  const int error = vm::commit_uncharged(begin, size, vm::Pages::small);
+  return error == 0 ? watch_committed(begin, size) : error;
+}
+
+int UserfaultFilled::watch_in_pieces(const Bounds& bounds, std::uintptr_t begin,
+                                     const Layout& layout) const noexcept {
+  const int error = commit_in_pieces(bounds, begin, vm::Pages::small, layout.core_depth);
+  return error == 0 ? watch_committed(begin, bounds.base - begin) : error;
+}
+
+int UserfaultFilled::watch_committed(std::uintptr_t begin, std::size_t size) const noexcept {
+  const int error = handler::watch_missing_pages(kind_, begin, size);
+  if (error != 0) {
+    static_cast<void>(vm::decommit(begin, size, vm::Pages::small));
   }
   return error;
 }

@@ -34,8 +34,13 @@ class UserfaultFilled : public Implementation {
 
   /// Moves memory from Reserved to a state in which the kernel asks us for each missing page.
   [[nodiscard]] int watch(std::uintptr_t begin, std::size_t size) const noexcept;
+  /// Does the same with [begin, base) of one slot, for which commit_in_pieces() commits.
+  [[nodiscard]] int watch_in_pieces(const Bounds& bounds, std::uintptr_t begin,
+                                    const Layout& layout) const noexcept;
 
  private:
+  [[nodiscard]] int watch_committed(std::uintptr_t begin, std::size_t size) const noexcept;
+
   handler::UserfaultKind kind_;
 };
 

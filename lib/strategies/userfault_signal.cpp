@@ -3,7 +3,6 @@
 // one.
 #include "errors.hpp"
 #include "memory/vm.hpp"
-#include "strategies/core_dumps.hpp"
 #include "strategies/guard.hpp"
 #include "strategies/userfault_filled.hpp"
 
@@ -23,6 +22,7 @@ constexpr StrategyDescription userfault_signal{
     .description = "userfaultfd: the fault handler fills pages at SIGBUS; no mapping a stack",
     .least_kernel = "5.9",
     .event = GrowthEvent::bus_error,
+    .needs_thread = true,
     .largest_factor = 2,  // what is committed is filled: too much of it would be memory
     .automatic_rank = 1};
 
@@ -50,10 +50,9 @@ class UserfaultSignal final : public UserfaultFilled {
                      "; Linux 6.13 has them): they do not hold in a child of a bare clone(2)";
   }
 
-  [[nodiscard]] int prepare(const Bounds& bounds, const Layout&) const noexcept override {
-    const int error = watch(bounds.guard, bounds.base - bounds.guard);
+  [[nodiscard]] int prepare(const Bounds& bounds, const Layout& layout) const noexcept override {
+    const int error = watch_in_pieces(bounds, bounds.guard, layout);
     if (error == 0) {
-      split_for_core_dumps(bounds);
       // Pages that are never filled are a guard already, as long as somebody watches them. If the
       // kernel has markers, these also hold in a child that closes our descriptor, or that was made
       // by a bare clone(2), so that nothing of ours ran in it.

@@ -78,6 +78,40 @@ int crash(const Traits& of) {
 
 const ScenarioOfEach<crash> crash_of("crash");
 
+constexpr std::size_t many = 1000;
+constexpr std::size_t depth_of_many = 256 * KiB;
+
+/// Aborts a process in which a thousand stacks were used in turn, one of them deep. Each is made
+/// beside one that was used already.
+int crash_with(std::vector<Stack>& stacks, const std::function<Stack()>& make) {
+  allow_cores_in(std::getenv("GROWSTACK_TEST_FOLDER"));
+  while (stacks.size() < many) {
+    stacks.push_back(make());
+    call(stacks.back(), [] { mark(KiB, shallow); });
+  }
+  call(stacks[many / 2], [] {
+    mark(4 * MiB, deep);
+    std::abort();
+  });
+  return 3;
+}
+
+int crash_with_pool(const Traits& of) {
+  growstack::StackPool pool(
+      {.reserve = 8 * MiB, .strategy = of.strategy, .core_depth = depth_of_many});
+  std::vector<Stack> stacks;
+  return crash_with(stacks, [&] { return pool.acquire(); });
+}
+const ScenarioOfEach<crash_with_pool> crash_with_pool_of("crash with a pool");
+
+int crash_with_stacks(const Traits& of) {
+  const growstack::StackOptions options{
+      .reserve = 8 * MiB, .strategy = of.strategy, .core_depth = depth_of_many};
+  std::vector<Stack> stacks;
+  return crash_with(stacks, [&] { return Stack(options); });
+}
+const ScenarioOfEach<crash_with_stacks> crash_with_stacks_of("crash with stacks");
+
 /// Returns why no core can be had here. Empty if one can.
 std::string nothing_to_see_because() {
   return limits_of(RLIMIT_STACK).rlim_max == RLIM_INFINITY
@@ -117,6 +151,34 @@ std::vector<bool> markers_in(const std::filesystem::path& file,
 }
 
 }  // namespace
+
+STRATEGIES_WHERE(
+    traits.pools&& traits.trims,
+    "the core of a process with a thousand stacks has each of them in full only down to its core "
+    "depth, and the one that was deeper with all that it used") {
+  if (const std::string reason = no_core_because(); !reason.empty()) {
+    return skip(reason);
+  }
+  for (const char* const scenario : {"crash with a pool", "crash with stacks"}) {
+    const Folder folder;
+    setenv("GROWSTACK_TEST_FOLDER", folder.path().c_str(), 1);
+    const Ended ended = run_scenario_of(scenario, Of::traits, std::chrono::seconds(100));
+    CAPTURE(ended.err);
+    CHECK(ended.signal == SIGABRT);
+    const std::vector<std::filesystem::path> files = folder.files();
+    REQUIRE(files.size() == 1);
+
+    constexpr std::size_t guard = 64 * KiB;
+    constexpr bool has_markers = Of::traits.grown_by_events != SIZE_MAX;
+    constexpr std::size_t depth = has_markers ? marker_window : depth_of_many;
+    struct stat core {};
+    REQUIRE(stat(files[0].c_str(), &core) == 0);
+    CHECK(core.st_size < static_cast<off_t>(many * (depth + guard) + 256 * MiB));
+    const std::vector<bool> found = markers_in(files[0], {marker(shallow), marker(deep)});
+    CHECK(found[0]);
+    CHECK(found[1]);
+  }
+}
 
 STRATEGIES_WHERE(traits.trims,
                  "the core of a process with three stacks of 256 GiB "

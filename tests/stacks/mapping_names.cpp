@@ -259,8 +259,9 @@ STRATEGIES_WHERE(
   }
   CAPTURE(ended.err);
   CHECK(ended.exit_code == 7);
-  for (const char* const name : {"growstack stacks\n", "growstack signal stack\n",
-                                 "growstack records\n", "growstack table\n"}) {
+  for (const char* const name :
+       {"growstack stacks\n", "growstack signal stack\n", "growstack service thread\n",
+        "growstack records\n", "growstack table\n"}) {
     CAPTURE(name);
     CHECK(contains(ended.out, name));
   }
@@ -304,7 +305,8 @@ TEST_CASE(
   }
   CHECK(mappings_in(stack.floor(), stack.base()).size() == 2);
   for (const std::string name :
-       {"growstack stacks", "growstack signal stack", "growstack records", "growstack table"}) {
+       {"growstack stacks", "growstack signal stack", "growstack service thread",
+        "growstack records", "growstack table"}) {
     CAPTURE(name);
     CHECK(mappings_named(name) > 0);
   }

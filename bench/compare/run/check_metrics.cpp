@@ -51,7 +51,7 @@ void expect_strategy(ResultFile& file, const StrategyDescription& strategy) {
                 "grow_us_1MiB_throughput grow_us_16MiB_throughput grow_to_huge_16MiB "
                 "grow_to_huge_64MiB");
   }
-  if (strategy.strategy == many) {
+  if (is_for_many(strategy)) {
     file.expect(subject,
                 "vmas scale_grown_ok overflow_detected vmas_8MiB live_stacks_8MiB guards_8MiB "
                 "create_ns_8MiB bytes_per_stack_8MiB rss_after_burst_ratio burst_system_calls "

@@ -40,13 +40,14 @@ nlohmann::json memory_now(const StackPool& pool) {
   return {{"stacks", pool.resident()}, {"process", status_bytes("VmRSS")}};
 }
 
-/// Answers {"stacks"} with {"count", "warm_size", "before", "peak", "returned", "after": {"stacks",
-/// "process"}, "kept", "ratio", "return_ns", "system_calls": {"count"} or {"refusal"}}.
+/// Answers {"stacks", "strategy"} with {"count", "warm_size", "before", "peak", "returned",
+/// "after": {"stacks", "process"}, "kept", "ratio", "return_ns", "system_calls": {"count"} or
+/// {"refusal"}}.
 nlohmann::json measure(const nlohmann::json& request, Progress&) {
   const std::size_t count = affordable(request.at("stacks"), depth);
   const PoolOptions options{.reserve = reserve,
                             .guard = handler::page_size(),
-                            .strategy = many,
+                            .strategy = strategy_named(request.at("strategy")),
                             .name = "burst",
                             .retention = retention};
   StackPool pool(options);
@@ -109,10 +110,10 @@ const Registered registered(
          "and after the second in the whole process. kept: the stacks that are live or warm then; "
          "each of them may have what the policy commits at first (allowed = 1). system calls: in "
          "so many of the next 1,000 pairs the thread made one.",
-     .subjects = the_one_for_many,
+     .subjects = those_for_many,
      .ask = ask_each,
-     .request = [](const Session& session, const Subject&) -> nlohmann::json {
-       return {{"stacks", session.stacks_at_once(100'000, 10'000)}};
+     .request = [](const Session& session, const Subject& subject) -> nlohmann::json {
+       return {{"strategy", subject.name}, {"stacks", session.stacks_at_once(100'000, 10'000)}};
      },
      .measure = measure,
      .rows = rows,

@@ -30,14 +30,14 @@ namespace {
 /// library may run in the process that makes it.
 class Process {
  public:
-  explicit Process(std::size_t stacks) {
+  Process(const std::string& strategy, std::size_t stacks) {
     std::array<int, 2> ends{};
     bench::require(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) == 0,
                    "socketpair");
     process_ = fork();
     if (process_ == 0) {
       close(ends[0]);
-      serve(ends[1], stacks);
+      serve(ends[1], strategy, stacks);
     }
     close(ends[1]);
     socket_ = ends[0];
@@ -65,10 +65,10 @@ class Process {
   }
 
  private:
-  [[noreturn]] static void serve(int socket, std::size_t stacks) {
+  [[noreturn]] static void serve(int socket, const std::string& strategy, std::size_t stacks) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     try {
-      StackPool pool(small_stacks(std::string(name(many))));
+      StackPool pool(small_stacks(strategy));
       std::vector<Stack> others;  // not entered: they are registered, and take no memory
       others.reserve(stacks);
       while (others.size() < stacks) {
@@ -76,7 +76,7 @@ class Process {
       }
       char question = 0;
       while (recv(socket, &question, 1, 0) == 1) {
-        const double nanoseconds = bench::time_one_fault(many);
+        const double nanoseconds = bench::time_one_fault(strategy_named(strategy));
         send(socket, &nanoseconds, sizeof nanoseconds, MSG_NOSIGNAL);
       }
     } catch (const std::exception& error) {
@@ -94,7 +94,7 @@ struct Asked {
   std::vector<double> nanoseconds{};
 };
 
-/// Answers {"stacks", "rounds"} with {"one_ns", "many_ns", "ratio", "noise"}.
+/// Answers {"strategy", "stacks", "rounds"} with {"one_ns", "many_ns", "ratio", "noise"}.
 nlohmann::json measure(const nlohmann::json& request, Progress& progress) {
   const unsigned rounds = request.at("rounds");
   const std::size_t stacks = request.at("stacks");
@@ -102,7 +102,7 @@ nlohmann::json measure(const nlohmann::json& request, Progress& progress) {
   bench::prepare_to_time_pages();
   std::array<Asked, 3> all;
   for (std::size_t index = 0; index < all.size(); ++index) {
-    all[index].process = std::make_unique<Process>(index < 2 ? 0 : stacks);
+    all[index].process = std::make_unique<Process>(request.at("strategy"), index < 2 ? 0 : stacks);
     all[index].process->ask();  // not counted
   }
   std::array<std::size_t, all.size()> turns{0, 1, 2};
@@ -145,10 +145,11 @@ const Registered registered(
          "very many other stacks (--stacks), none of which was entered, and in one with no other. "
          "The figures are medians of rounds in which these processes take turns; there are two "
          "with no other.",
-     .subjects = the_one_for_many,
+     .subjects = those_for_many,
      .ask = ask_each,
-     .request = [](const Session& session, const Subject&) -> nlohmann::json {
-       return {{"stacks", session.stacks_at_once(1'000'000, 100'000)},
+     .request = [](const Session& session, const Subject& subject) -> nlohmann::json {
+       return {{"strategy", subject.name},
+               {"stacks", session.stacks_at_once(1'000'000, 100'000)},
                {"rounds", session.rounds(60, 10)}};
      },
      .measure = measure,
@@ -157,7 +158,8 @@ const Registered registered(
      .columns = columns,
      .aims = []() -> std::vector<Aim> {
        return {{"one fault among stacks, no other = 1", value_of("fault_latency_ratio"),
-                for_markers(1.10), noise_in(std::string(name(many)), "fault_latency_noise")}};
+                for_markers(1.10),
+                noise_in(std::string(name(Strategy::guard_markers)), "fault_latency_noise")}};
      }});
 
 }  // namespace

@@ -53,11 +53,13 @@ void trim(IdleFiber& fiber) {
   }
 }
 
-/// Answers {"fibers"} with {"count", "before", "after": {"mean", "most"}, "trim_ns"}.
+/// Answers {"fibers", "strategy"} with {"count", "before", "after": {"mean", "most"}, "trim_ns"}.
 nlohmann::json measure(const nlohmann::json& request, Progress&) {
   const std::size_t count = affordable(request.at("fibers"), depth);
-  StackPool pool(
-      {.reserve = reserve, .guard = handler::page_size(), .strategy = many, .name = "idle"});
+  StackPool pool({.reserve = reserve,
+                  .guard = handler::page_size(),
+                  .strategy = strategy_named(request.at("strategy")),
+                  .name = "idle"});
   std::vector<IdleFiber> fibers;
   fibers.reserve(count);
   for (std::size_t each = 0; each < count; ++each) {
@@ -93,10 +95,10 @@ const Registered registered(
      .title = "IDLE FIBERS",
      .what = "Each fiber was down at 128 KiB once and waits near its base now. Then "
              "Stack::trim_below() of the stack pointer with which it waits.",
-     .subjects = the_one_for_many,
+     .subjects = those_for_many,
      .ask = ask_each,
-     .request = [](const Session& session, const Subject&) -> nlohmann::json {
-       return {{"fibers", session.stacks_at_once(10'000, 1000)}};
+     .request = [](const Session& session, const Subject& subject) -> nlohmann::json {
+       return {{"strategy", subject.name}, {"fibers", session.stacks_at_once(10'000, 1000)}};
      },
      .measure = measure,
      .rows = rows,

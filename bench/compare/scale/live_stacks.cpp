@@ -157,7 +157,7 @@ nlohmann::json measure(const nlohmann::json& request, Progress& progress) {
 
 std::size_t wanted(const Session& session) { return session.stacks_at_once(1'000'000, 100'000); }
 
-/// Asks about every subject with small stacks, and about the one for very many with large ones,
+/// Asks about every subject with small stacks, and about those for very many with large ones,
 /// too.
 Outcomes ask(const Measurement& self, const Session& session,
              const std::vector<Subject>& subjects) {
@@ -165,14 +165,14 @@ Outcomes ask(const Measurement& self, const Session& session,
   Outcomes all;
   const auto ask_for = [&](const Subject& subject, std::size_t reserve, std::size_t guard) {
     const bool is_thread = subject.name == glibc_thread_name;
-    Outcome& outcome = all.emplace_back(
-        ask_one(self.name, session, subject,
-                {{"subject", subject.name},
-                 {"stacks", is_thread ? std::min(most_threads, wanted(session)) : wanted(session)},
-                 {"reserve", reserve},
-                 {"guard", guard},
-                 {"seconds", session.options().quick ? 10 : 60},
-                 {"thorough", subject.strategy == many && reserve == pooled_reserve}}));
+    Outcome& outcome = all.emplace_back(ask_one(
+        self.name, session, subject,
+        {{"subject", subject.name},
+         {"stacks", is_thread ? std::min(most_threads, wanted(session)) : wanted(session)},
+         {"reserve", reserve},
+         {"guard", guard},
+         {"seconds", session.options().quick ? 10 : 60},
+         {"thorough", is_strategy(subject.name, is_for_many) && reserve == pooled_reserve}}));
     outcome.section = fmt::format("{} and a guard of {}", in_units(reserve), in_units(guard));
   };
   // As much memory as most of them will have. Otherwise it would cost those that come first. It
@@ -182,7 +182,7 @@ Outcomes ask(const Measurement& self, const Session& session,
   for (const Subject& subject : subjects) {
     ask_for(subject, pooled_reserve, handler::page_size());
   }
-  for (const Subject& subject : the_one_for_many(session)) {
+  for (const Subject& subject : those_for_many(session)) {
     ask_for(subject, large_reserve, large_guard);
   }
   return all;
@@ -204,7 +204,7 @@ std::vector<Row> rows(const Outcome& its, const Outcomes&) {
   add("guards", "guards", "stacks", "whose byte below the floor the kernel could not read");
   add("create_ns", "create_ns", "ns", "to get one and enter it");
   add("bytes_per_stack", "bytes_each", "bytes", "VmRSS and VmPTE");
-  if (its.subject.strategy == many) {
+  if (is_strategy(its.name, is_for_many)) {
     add("vmas", "mappings", "mappings", "of all stacks together");
   }
   if (its.request.at("thorough")) {

@@ -8,8 +8,8 @@
 
 namespace growstack::compare {
 
-std::vector<Subject> the_one_for_many(const Session& session) {
-  return session.strategies([](const StrategyDescription& each) { return each.strategy == many; });
+std::vector<Subject> those_for_many(const Session& session) {
+  return session.strategies(is_for_many);
 }
 
 std::vector<Subject> pooled_and_peers(const Session& session) {

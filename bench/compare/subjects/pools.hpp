@@ -17,8 +17,8 @@ namespace growstack::compare {
 /// What servers give to their smallest fibers.
 inline constexpr std::size_t pooled_reserve = 64 * kibibyte;
 
-/// Returns the strategy for very many stacks if it is included.
-[[nodiscard]] std::vector<Subject> the_one_for_many(const Session& session);
+/// Returns the strategies for very many stacks that are included.
+[[nodiscard]] std::vector<Subject> those_for_many(const Session& session);
 
 /// Returns the strategies that have pools, and the peers boost_pooled_fixedsize, boost_fixedsize,
 /// boost_protected_fixedsize and glibc_thread.

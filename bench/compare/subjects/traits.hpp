@@ -9,9 +9,6 @@ namespace growstack::compare {
 /// The strategy that all ratios of growth are relative to.
 inline constexpr Strategy baseline = Strategy::demand_paging;
 
-/// The strategy for very many stacks.
-inline constexpr Strategy many = Strategy::guard_markers;
-
 /// Answers a question about a strategy.
 using Trait = bool (*)(const StrategyDescription& strategy);
 
@@ -38,6 +35,14 @@ constexpr bool needs_stack_limit(const StrategyDescription& strategy) {
 
 constexpr bool needs_lock_limit(const StrategyDescription& strategy) {
   return strategy.locks_memory;
+}
+
+/// Returns whether very many of its stacks can live at once: a signal tells of growth, and no stack
+/// is a mapping of its own, so that all of them are charged at once.
+constexpr bool is_for_many(const StrategyDescription& strategy) {
+  return strategy.charge == DataCharge::at_once &&
+         (strategy.event == GrowthEvent::segmentation_fault ||
+          strategy.event == GrowthEvent::bus_error);
 }
 
 constexpr bool has_pools(const StrategyDescription& strategy) { return strategy.pools(); }

@@ -23,6 +23,7 @@
 #include <growstack/export.hpp>
 #include <growstack/growth_policy.hpp>
 #include <growstack/handler/handler.hpp>
+#include <growstack/handler/report.hpp>
 #include <growstack/handler/signals.hpp>
 #include <growstack/headroom.hpp>
 #include <growstack/memory_resource.hpp>

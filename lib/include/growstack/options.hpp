@@ -30,6 +30,13 @@ struct StackOptions {
   /// For Strategy::locked: lock a page when it is first touched (MLOCK_ONFAULT), and not all pages
   /// at once. Each page then costs one page fault in its life.
   bool lock_on_fault = false;
+  /// How many bytes of the stack, counted from its base, a core dump contains at their full length
+  /// (holes where nothing was touched) once the stack has run. What lies deeper is in the core only
+  /// if it was used. Each stack takes a mapping more for that (vm.max_map_count) if its reserve is
+  /// larger, or up to three if it is more than 64 times as large. For strategies whose stacks are
+  /// one large read-write mapping; guard_markers takes at least the part whose growth it sees
+  /// (2 MiB). The cores of others contain only what was committed.
+  std::size_t core_depth = std::size_t{256} * 1024 * 1024;
   /// The name that reports use. At most 39 bytes are kept.
   std::string name = "unnamed";
 };

@@ -67,6 +67,9 @@ struct StrategyDescription {
   GrowthEvent event = GrowthEvent::none;
   /// True if the helper thread commits, and not the thread that faulted.
   bool helper_commits = false;
+  /// True if the library starts a thread of its own for such stacks. Besides, each process has one
+  /// for the names in reports, unless handler::set_symbolizer() says otherwise.
+  bool needs_thread = false;
   /// True if Stack::limit() is exact: below it nothing has memory, and above it no page was taken
   /// away. If it is false, only the kernel knows, and a trim must ask it.
   bool limit_is_exact = false;

@@ -14,9 +14,10 @@
 namespace growstack::handler {
 
 /// Installs the fault handler for SIGSEGV or SIGBUS (SA_SIGINFO | SA_ONSTACK, full sa_mask), and
-/// starts the parked symbolizer thread. Only ranges with Growth::by_bus_error need SIGBUS, and they
-/// need both signals. Idempotent. Any thread, not from a signal handler. Returns 0 or an errno:
-/// EINVAL for another signal, or one of mmap(2), sigaction(2), pthread_create(3).
+/// starts the parked symbolizer thread, unless set_symbolizer() (report.hpp) says otherwise or the
+/// thread cannot be had. Only ranges with Growth::by_bus_error need SIGBUS, and they need both
+/// signals. Idempotent. Any thread, not from a signal handler. Returns 0 or an errno: EINVAL for
+/// another signal, or one of mmap(2), sigaction(2).
 ///
 /// A handler that was installed earlier is kept and gets every fault that is not ours, by its own
 /// flags and mask.
@@ -28,10 +29,11 @@ namespace growstack::handler {
 /// forwards to ours, nothing changes.
 [[nodiscard]] GROWSTACK_EXPORT int install(int signal = SIGSEGV) noexcept;
 
-/// Starts the helper thread and its pipe unless they run. Needed before a range with
-/// Committer::helper. After install(); any thread, not from a signal handler. Returns 0 or an
-/// errno: ENXIO before install(), or one of pipe2(2), pthread_create(3), close_range(2)
-/// (Linux 5.9).
+/// Starts the helper thread and its pipe unless they run, for ranges with Committer::helper. If
+/// there is no helper, the thread that faulted commits by itself. After install(); any thread, not
+/// from a signal handler. Returns 0 or an errno: ENXIO before install(), or one of pipe2(2),
+/// fcntl(2), fstat(2), pthread_create(3), close_range(2) (Linux 5.9). The helper must have a
+/// descriptor table of its own, so it cannot do without the last one.
 [[nodiscard]] GROWSTACK_EXPORT int start_helper() noexcept;
 
 /// Puts the previous handlers back, ends the threads, closes the pipe. Any thread, not from a

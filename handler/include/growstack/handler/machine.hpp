@@ -1,4 +1,4 @@
-// Sizes that depend on the processor. Any thread, signal handlers included.
+// What depends on the processor.
 #pragma once
 
 #include <growstack/export.hpp>
@@ -19,5 +19,11 @@ namespace growstack::handler {
 /// Returns how many bytes of address space one page of page tables describes: 2 MiB with pages of
 /// 4 KiB. Any thread, signal handlers included.
 [[nodiscard]] GROWSTACK_EXPORT std::size_t page_table_span() noexcept;
+
+/// Calls function(argument) as the outermost function of a stack: profilers and others that follow
+/// frame pointers stop there, because its caller's is 0. Without that they would read whatever is
+/// in the register, on a stack that has nothing above. Debuggers, exceptions and backtrace(3)
+/// use unwind tables, and see the callers as ever. Any thread.
+GROWSTACK_EXPORT void call_outermost(void (*function)(void*), void* argument);
 
 }  // namespace growstack::handler

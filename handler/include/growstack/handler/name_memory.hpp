@@ -25,6 +25,8 @@ GROWSTACK_EXPORT void name_memory(std::uintptr_t begin, std::size_t size,
 inline constexpr const char* stacks_name = "growstack stacks";
 /// The name of an alternate signal stack, with its guard.
 inline constexpr const char* signal_stack_name = "growstack signal stack";
+/// The name of the stack of a service thread, with its guard.
+inline constexpr const char* service_stack_name = "growstack service thread";
 /// The name of records: of slots, ranges, pins, threads.
 inline constexpr const char* records_name = "growstack records";
 /// The name of the flat table.
