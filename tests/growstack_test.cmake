@@ -16,6 +16,10 @@ include(doctest)  # doctest_discover_tests
 #   NOT_UNDER <sanitizer> <why>
 #                          leaves it out under this sanitizer: thread, address or any. Can be
 #                          repeated
+#   WHERE <variable> <package>
+#                          is about software that this package brings. Unless CMake found it, which
+#                          the variable tells, there is one test, which is skipped and says so
+#   OWN_MAIN               has a main() of its own, so it is one ctest test, which runs the program
 #   ONE_PROCESS            runs all cases in one process if there is a sanitizer, because there are
 #                          many of them and each process takes a second to start
 #   ALONE                  runs no other test at the same time
@@ -23,7 +27,7 @@ include(doctest)  # doctest_discover_tests
 function(growstack_test path)
   cmake_path(GET path FILENAME name)
   cmake_parse_arguments(PARSE_ARGV 1 test
-    "ONE_PROCESS;ALONE" "" "SOURCES;LINK;DEFINE;WARNINGS;NEEDS;NOT_UNDER;AGAIN")
+    "ONE_PROCESS;ALONE;OWN_MAIN" "" "SOURCES;LINK;DEFINE;WARNINGS;NEEDS;NOT_UNDER;WHERE;AGAIN")
   if(test_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "growstack_test(${path}) does not know ${test_UNPARSED_ARGUMENTS}")
   endif()
@@ -34,6 +38,16 @@ function(growstack_test path)
       return()
     endif()
   endwhile()
+  if(test_WHERE)
+    list(POP_FRONT test_WHERE found package)
+    if(NOT ${found})
+      add_test(NAME "${name}: all"
+        COMMAND ${CMAKE_COMMAND} -E echo "SKIPPED: the package ${package} is not installed")
+      set_tests_properties("${name}: all" PROPERTIES
+        SKIP_REGULAR_EXPRESSION "SKIPPED: " LABELS ${name})
+      return()
+    endif()
+  endif()
   if(NOT test_SOURCES)
     set(test_SOURCES ${path}.cpp)
   endif()
@@ -50,7 +64,7 @@ function(growstack_test path)
     add_dependencies(${name} ${test_NEEDS})
   endif()
 
-  if(GROWSTACK_SANITIZER AND test_ONE_PROCESS)
+  if(test_OWN_MAIN OR (GROWSTACK_SANITIZER AND test_ONE_PROCESS))
     add_test(NAME "${name}: all"
       COMMAND ${CMAKE_COMMAND} -E env "${growstack_sanitizer_options}" $<TARGET_FILE:${name}>)
     set_tests_properties("${name}: all" PROPERTIES TIMEOUT 300 LABELS ${name})

@@ -18,6 +18,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -183,6 +184,46 @@ GROWSTACK_SCENARIO("only those asked for") {
 TEST_CASE(
     "handlers that nobody asked for stay as they are, and so do ignored and default signals") {
   CHECK(run_scenario("only those asked for").exit_code == 7);
+}
+
+namespace {
+
+volatile std::uintptr_t noted_by_collector = 0;
+volatile std::uintptr_t noted_by_other = 0;
+
+/// Notes its own stack pointer, as the handler does by which a collector stops a thread.
+void stop_for_collector(int) { noted_by_collector = GROWSTACK_HERE; }
+void other(int) { noted_by_other = GROWSTACK_HERE; }
+
+}  // namespace
+
+GROWSTACK_SCENARIO("all but one") {
+  struct sigaction action {};
+  action.sa_handler = stop_for_collector;
+  sigaction(SIGPWR, &action, nullptr);
+  action.sa_handler = other;
+  sigaction(SIGUSR1, &action, nullptr);
+
+  sigset_t signals = handler::handlers_without_onstack();
+  sigdelset(&signals, SIGPWR);
+  if (handler::add_onstack(signals) != 0) {
+    return 1;
+  }
+  Stack stack({.reserve = 6 * MiB});
+  call(stack, [] {
+    raise(SIGPWR);
+    raise(SIGUSR1);
+  });
+  const bool right = stack_bounds(reinterpret_cast<void*>(noted_by_collector)).has_value() &&
+                     !stack_bounds(reinterpret_cast<void*>(noted_by_other)).has_value();
+  return right && without_onstack(SIGPWR) && !without_onstack(SIGUSR1) ? 7 : 2;
+}
+
+TEST_CASE("a handler that was left out of the set goes on to note the stack that it interrupted") {
+  if (sanitized) {
+    return skip("a sanitizer stands in front of every handler, with a stack of its own choice");
+  }
+  CHECK(run_scenario("all but one").exit_code == 7);
 }
 
 GROWSTACK_SCENARIO("all that are found") {
