@@ -8,7 +8,7 @@
 
 // The component may be part of the same program or library; then the linker finds it. Weak, because
 // it may be missing.
-extern "C" [[gnu::weak]] const growstack::handler::KeepHandler growstack_keep_handler_1;
+#pragma weak growstack_keep_handler_1
 
 namespace growstack::handler {
 namespace {

@@ -52,6 +52,7 @@ class Stripped {
       mask_ = &copy_;
     }
   }
+  ~Stripped() = default;
   Stripped(const Stripped&) = delete;
   Stripped& operator=(const Stripped&) = delete;
   [[nodiscard]] const sigset_t* get() const noexcept { return mask_; }

@@ -26,9 +26,11 @@ namespace growstack::handler {
 /// What the component offers. Whoever is not part of growstack has no use for it. All functions may
 /// be called in a signal handler. Masks have one bit for each signal, as the kernel's have.
 struct KeepHandler {
-  // libc's own functions.
+  /// Is libc's own sigaction(2).
   int (*sigaction)(int signal, const struct sigaction* action, struct sigaction* old);
+  /// Is libc's own pthread_sigmask(3).
   int (*sigmask)(int how, const sigset_t* mask, sigset_t* old);
+  /// Is libc's own sigaltstack(2).
   int (*sigaltstack)(const stack_t* stack, stack_t* old);
 
   /// Makes `first` the action that the kernel has. What the kernel had becomes the program's
@@ -53,12 +55,12 @@ struct KeepHandler {
   bool (*is_blocked)(int signal, std::uintptr_t stack_pointer);
   /// Keeps a signal that was sent until the program unblocks it in this thread.
   void (*hold)(const siginfo_t* info);
-  /// Brackets a call of the program's handler. `interrupted` is the mask to which the kernel
+  /// Is called before the program's handler. `interrupted` is the mask to which the kernel
   /// returns from the handler, `mask` the one under which the handler is going to run; `mask` lies
-  /// in the frame that calls the handler. The first function gives both the bits that the program
-  /// set, and takes from `mask` what the kernel must not see. The second takes over what the
-  /// handler has made of `interrupted`.
+  /// in the frame that calls the handler. This function gives both the bits that the program
+  /// set, and takes from `mask` what the kernel must not see.
   void (*begin_handler)(std::uintptr_t stack_pointer, sigset_t* interrupted, sigset_t* mask);
+  /// Is called after the handler, and takes over what it has made of `interrupted`.
   void (*end_handler)(sigset_t* interrupted, const sigset_t* mask);
 
   /// From now on, gives this thread the alternate stack `ours` whenever the program sets none of
