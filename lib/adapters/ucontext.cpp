@@ -3,7 +3,9 @@
 
 #include "arenas/open_slot.hpp"
 #include "errors.hpp"
+#include "arenas/arena.hpp"
 #include "stacks/stack_access.hpp"
+#include "strategies/start_handler.hpp"
 
 #include <growstack/attach.hpp>
 #include <growstack/handler/machine.hpp>
@@ -40,6 +42,7 @@ void enter(unsigned function_upper, unsigned function_lower, unsigned argument_u
 void make_context(ucontext_t& context, const Stack& stack, void (*function)(void*), void* argument,
                   ucontext_t* successor) {
   attach_thread();
+  look_at_handler(StackAccess::slot(stack).implementation());
   if (getcontext(&context) != 0) {
     fail(errno, "cannot get the thread's context");
   }

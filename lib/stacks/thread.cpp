@@ -6,6 +6,7 @@
 #include "memory/vm.hpp"
 #include "stacks/attached_start.hpp"
 #include "stacks/stack_access.hpp"
+#include "strategies/start_handler.hpp"
 
 #include <growstack/handler/commit_ahead.hpp>
 #include <growstack/handler/init_order.hpp>
@@ -18,7 +19,9 @@
 #include <cerrno>
 #include <cstdint>
 #include <mutex>
+#include <new>
 #include <string_view>
+#include <system_error>
 #include <utility>
 
 namespace growstack {
@@ -161,6 +164,18 @@ std::size_t ask_for_least_stack() noexcept {
   return vm::page_up(told);
 }
 
+/// Returns 0 or an errno.
+int look_at_handler_of(const Stack& stack) noexcept {
+  try {
+    look_at_handler(StackAccess::slot(stack).implementation());
+    return 0;
+  } catch (const std::system_error& error) {
+    return error.code().value();
+  } catch (const std::bad_alloc&) {
+    return ENOMEM;
+  }
+}
+
 void take_name_of(const Stack& stack) noexcept {
   constexpr std::size_t most = 15;  // Linux keeps no more
   char name[most + 1] = {};
@@ -211,6 +226,9 @@ int create_thread(pthread_t* thread, const Stack& stack, const pthread_attr_t* a
   }
   if (const int error = pthread_attr_setstack(&with_stack, stack.floor(), stack.reserved());
       error != 0) {
+    return error;
+  }
+  if (const int error = look_at_handler_of(stack); error != 0) {
     return error;
   }
   if (const int error = commit_for_thread(stack, least_thread_stack()); error != 0) {

@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
+#include <growstack/ucontext.hpp>
 
 #include "support/each_strategy.hpp"
 #include "support/recursion.hpp"
@@ -138,9 +139,49 @@ const ScenarioOfEach<[](const Traits& traits) {
 
 }  // namespace
 
+namespace {
+
+const ScenarioOfEach<[](const Traits& traits) {
+  StackPool pool({.strategy = traits.strategy});
+  static_cast<void>(pool.acquire());  // so that it is warm
+  for (int round = 0; round < 3; ++round) {
+    const HandlerForACase framework(exit_22);
+    std::size_t result = 0;
+    Thread(pool.acquire(), [&] { result = recurse(frames); }).join();
+    if (result != frames) {
+      return 1;
+    }
+  }
+  return 7;
+}>
+    thread_on_warm_stack("a thread on a warm stack");
+
+const ScenarioOfEach<[](const Traits& traits) {
+  Stack stack(options_of(traits));
+  for (int round = 0; round < 3; ++round) {
+    const HandlerForACase framework(exit_22);
+    static ucontext_t here;
+    ucontext_t there{};
+    std::size_t result = 0;
+    make_context(
+        there, stack, [](void* to) { *static_cast<std::size_t*>(to) = recurse(frames); }, &result,
+        &here);
+    swapcontext(&here, &there);
+    if (result != frames) {
+      return 1;
+    }
+    static_cast<void>(stack.trim());
+  }
+  return 7;
+}>
+    context_in_each_case("a context in each case");
+
+}  // namespace
+
 STRATEGIES_WHERE(traits.grows_by != 0, "a framework may install its handler around each case") {
   for (const char* const what : {"a stack made in each case", "a stack made before all cases",
-                                 "a pool made before all cases", "a thread in each case"}) {
+                                 "a pool made before all cases", "a thread in each case",
+                                 "a thread on a warm stack", "a context in each case"}) {
     CAPTURE(what);
     const Ended ended = run_scenario_of(what, Of::traits);
     CAPTURE(ended.err);
