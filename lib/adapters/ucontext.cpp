@@ -1,9 +1,8 @@
 // makecontext(3) on a growable stack.
 #include <growstack/ucontext.hpp>
 
-#include "arenas/open_slot.hpp"
-#include "errors.hpp"
 #include "arenas/arena.hpp"
+#include "errors.hpp"
 #include "stacks/stack_access.hpp"
 #include "strategies/start_handler.hpp"
 

@@ -5,6 +5,9 @@
 #include <growstack/growstack.hpp>
 #include <growstack/ucontext.hpp>
 
+#include <boost/context/fiber.hpp>
+
+#include "support/alternate_stack.hpp"
 #include "support/each_strategy.hpp"
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
@@ -311,6 +314,105 @@ GROWSTACK_SCENARIO("uninstall under a handler") {
 
 TEST_CASE("uninstall puts back what stood over ours, and says that it may call ours") {
   CHECK(run_scenario("uninstall under a handler").exit_code == 7);
+}
+
+// ---- what nobody looks at
+// ------------------------------------------------------------------------
+
+namespace {
+
+void block_faults() {
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, nullptr);
+}
+
+void take_signal_stack_away() { take_alternate_stack_away(); }
+
+template <void (*take_away)()>
+int grow_after(const Traits& traits, bool by_call) {
+  no_core();
+  Stack stack(options_of(traits));
+  if (by_call) {
+    take_away();
+    return grows(stack) ? 7 : 1;
+  }
+  return call(stack, [] {
+    take_away();
+    return recurse(frames) == frames ? 1 : 2;
+  });
+}
+
+const ScenarioOfEach<[](const Traits& traits) { return grow_after<block_faults>(traits, true); }>
+    blocked_before("blocked before the call");
+const ScenarioOfEach<[](const Traits& traits) { return grow_after<block_faults>(traits, false); }>
+    blocked_within("blocked within the call");
+const ScenarioOfEach<[](const Traits& traits) {
+  return grow_after<take_signal_stack_away>(traits, true);
+}>
+    no_stack_before("no signal stack before the call");
+const ScenarioOfEach<[](const Traits& traits) {
+  return grow_after<take_signal_stack_away>(traits, false);
+}>
+    no_stack_within("no signal stack within the call");
+
+const ScenarioOfEach<[](const Traits& traits) {
+  no_core();
+  struct sigaction action {};
+  action.sa_handler = [](int) { recurse(frames); };
+  sigfillset(&action.sa_mask);
+  sigaction(SIGUSR1, &action, nullptr);
+  Stack stack(options_of(traits));
+  call(stack, [] { raise(SIGUSR1); });
+  return 1;
+}>
+    full_mask("a handler with a full mask");
+
+}  // namespace
+
+STRATEGIES_WHERE(traits.grows_by != 0,
+                 "a call puts right what blocks a growth, and growth without a call dies of it") {
+  CHECK(run_scenario_of("blocked before the call", Of::traits).exit_code == 7);
+  CHECK(run_scenario_of("blocked within the call", Of::traits).signal == Of::traits.grows_by);
+  CHECK(run_scenario_of("no signal stack before the call", Of::traits).exit_code == 7);
+  // The kernel finds no place for the handler's frame, whatever the signal.
+  CHECK(run_scenario_of("no signal stack within the call", Of::traits).signal == SIGSEGV);
+}
+
+STRATEGIES_WHERE(traits.grows_by != 0,
+                 "a handler whose mask has every signal dies at its first growth") {
+  CHECK(run_scenario_of("a handler with a full mask", Of::traits).signal == Of::traits.grows_by);
+}
+
+namespace {
+
+const ScenarioOfEach<[](const Traits& traits) {
+  StackPool pool({.strategy = traits.strategy});
+  static_cast<void>(pool.acquire());  // so that it is warm
+  const HandlerForACase framework(exit_22);
+  Stack stack = pool.acquire();
+  namespace context = boost::context;
+  context::stack_context whole;
+  whole.sp = stack.base();
+  whole.size = stack.reserved();
+  struct Borrowed {
+    void deallocate(context::stack_context&) const noexcept {}
+  };
+  context::fiber there(std::allocator_arg, context::preallocated(whole.sp, whole.size, whole),
+                       Borrowed{}, [](context::fiber&& back) {
+                         recurse(frames);
+                         return std::move(back);
+                       });
+  there = std::move(there).resume();
+  return 1;
+}>
+    warm_fiber("a fiber on a warm stack");
+
+}  // namespace
+
+STRATEGIES_WHERE(traits.grows_by != 0 && traits.pools,
+                 "a fiber on a warm pooled stack dies under a framework's handler") {
+  CHECK(run_scenario_of("a fiber on a warm stack", Of::traits).exit_code == 22);
 }
 
 // ---- handlers that call each other --------------------------------------------------------------

@@ -4,6 +4,8 @@
 
 #include "support/scenario.hpp"
 
+#include <dlfcn.h>
+
 #include <csignal>
 #include <filesystem>
 #include <string>
@@ -57,6 +59,24 @@ TEST_CASE("LD_PRELOAD and linking may be combined") {
   const Ended kept = run(true, {GROWSTACK_HOST_WITH_KEEP_HANDLER, GROWSTACK_PLUGIN});
   CHECK(kept.out == "kept 1\n");
   CHECK(kept.exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("two copies") {
+  no_core();
+  void* const plugin = dlopen(GROWSTACK_PLUGIN, RTLD_NOW | RTLD_LOCAL);
+  const auto grow_in_plugin =
+      reinterpret_cast<int (*)()>(dlsym(plugin, "grow_in_spite_of_everything"));
+  for (int round = 0; round < 3; ++round) {
+    if (grow_in_spite_of_everything() != 7 || grow_in_plugin() != 7) {
+      return 1;
+    }
+  }
+  return 7;
+}
+
+TEST_CASE("two copies of growstack grow under keep_handler") {
+  CHECK(run(true, {self, "--scenario=two copies"}).exit_code == 7);
+  CHECK(run(false, {self, "--scenario=two copies"}).signal == SIGSEGV);
 }
 
 TEST_CASE("nothing changes in a program in which nobody installs our handler") {

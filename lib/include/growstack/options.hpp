@@ -9,7 +9,8 @@
 
 namespace growstack {
 
-/// Says what a stack shall be. Sizes are in bytes; the library rounds them up to whole pages. They
+/// Says what a stack shall be. Sizes are in bytes. The library rounds them up to whole pages, and
+/// guard_markers rounds larger reserves up to a multiple of 2 MiB; Stack::reserved() tells. They
 /// never include the guard. Address space that is never touched costs nothing: reserve generously.
 struct StackOptions {
   /// How far the stack may grow, from one page to what the address space allows (256 GiB is fine).
@@ -34,8 +35,8 @@ struct StackOptions {
   bool lock_on_fault = false;
   /// How many bytes of the stack, counted from its base, a core dump contains at their full length
   /// (holes where nothing was touched) once the stack has run. What lies deeper is in the core only
-  /// if it was used. Each stack takes a mapping more for that (vm.max_map_count) if its reserve is
-  /// larger, or up to three if it is more than 64 times as large. For strategies whose stacks are
+  /// if it was used. Each stack takes two mappings for that (vm.max_map_count) if its reserve is
+  /// larger, or up to four if it is more than 64 times as large. For strategies whose stacks are
   /// one large read-write mapping; guard_markers takes at least the part whose growth it sees
   /// (2 MiB). The cores of others contain only what was committed.
   std::size_t core_depth = std::size_t{256} * 1024 * 1024;

@@ -46,8 +46,8 @@ GROWSTACK_EXPORT void end_released(void* base) noexcept;
 
 }  // namespace detail
 
-/// Says what a pool and its stacks shall be. Sizes are in bytes; the library rounds them up to
-/// whole pages. They never include the guard.
+/// Says what a pool and its stacks shall be. Sizes are in bytes, and never include the guard. The
+/// library rounds them up as it does those of StackOptions.
 struct PoolOptions {
   /// How far each stack may grow. Address space that is never touched costs nothing.
   std::size_t reserve = std::size_t{8} * 1024 * 1024;

@@ -34,7 +34,7 @@ enum class Strategy : std::uint8_t {
   locked,
   /// Memory from malloc, without a guard: an overflow silently corrupts memory.
   heap,
-  /// The best one that works here: guard_markers, else userfault_signal, else pipe_helper. One that
+  /// The best one that works here: userfault_signal, else guard_markers, else pipe_helper. One that
   /// would use up what is left, because it charges all of its reserve at once, is passed over.
   /// Stack::strategy() tells which one was taken, and Stack::fallback_reason() tells why. This
   /// enumerator is the last one, and it is not in strategies().
