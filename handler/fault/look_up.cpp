@@ -134,12 +134,14 @@ bool is_committed(std::uintptr_t inside, std::uintptr_t address) noexcept {
   return slot == nullptr || address >= slot->limit.load(std::memory_order_acquire);
 }
 
+bool in_some_slot(std::uintptr_t address) noexcept {
+  const Range* const range = range_at(address);
+  return range != nullptr && address >= range->first_slot.load(std::memory_order_relaxed) &&
+         slot_index(*range, address) < range->slot_count.load(std::memory_order_relaxed);
+}
+
 bool in_vacant_slot(const Range& range, std::uintptr_t address) noexcept {
-  // The padding beside the slots is in no slot, and no code can have run from a slot into it.
-  return range_at(address) == &range &&
-         address >= range.first_slot.load(std::memory_order_relaxed) &&
-         slot_index(range, address) < range.slot_count.load(std::memory_order_relaxed) &&
-         live_slot(address) == nullptr;
+  return range_at(address) == &range && in_some_slot(address) && live_slot(address) == nullptr;
 }
 
 }  // namespace growstack::handler

@@ -1,9 +1,12 @@
 #include "fault/running_stack.hpp"
 
+#include <growstack/handler/is_readable.hpp>
 #include <growstack/handler/pages.hpp>
 #include <growstack/handler/ranges.hpp>
 
 #include "anywhere/is_writable.hpp"
+
+#include <csignal>
 
 namespace growstack::handler {
 namespace {
@@ -34,6 +37,24 @@ const SlotRecord* running_stack(std::uintptr_t stack_pointer) noexcept {
   return there != nullptr ? there : stack_left_behind(stack_pointer);
 }
 
+namespace {
+
+/// Returns whether a touch below the floor of the running stack is the end of that stack, and not
+/// an access to something else that happens to lie there. A stack ends where it is used up, and by
+/// a frame that took the stack pointer below its floor.
+bool is_end_of(const SlotView& own, const Fault& fault) noexcept {
+  const bool is_used_up = own.limit <= own.floor || fault.stack_pointer < own.floor;
+  if (const SlotRecord* const there = live_slot(fault.address); there != nullptr) {
+    // What another stack has committed may be missing all the same: given back, or just filled.
+    return is_used_up && fault.address < view(*there).limit;
+  }
+  return in_some_slot(fault.address) ||
+         (is_used_up && fault.signal == SIGSEGV && !fault.page_present &&
+          !is_readable(fault.address));  // otherwise the program's own memory, and its own business
+}
+
+}  // namespace
+
 std::uintptr_t address_to_judge_by(const Fault& fault, const SlotRecord* runs_on) noexcept {
   if (may_be_lost_signal_frame(fault)) {
     return fault.stack_pointer - 1;
@@ -44,7 +65,8 @@ std::uintptr_t address_to_judge_by(const Fault& fault, const SlotRecord* runs_on
   const SlotView own = view(*runs_on);
   const bool below_own =
       fault.address < own.floor && fault.address + reach_below_stack_pointer >= fault.stack_pointer;
-  return below_own ? own.base - 1 : fault.address;
+  const bool in_own_guard = own.guard <= fault.address;
+  return below_own && (in_own_guard || is_end_of(own, fault)) ? own.base - 1 : fault.address;
 }
 
 }  // namespace growstack::handler

@@ -371,7 +371,19 @@ def address_to_judge_by(fault):
     if own is None or fault.address >= own.floor:
         return fault.address
     reach = in_range.copy.reach_below_stack_pointer
-    return own.base - 1 if fault.address + reach >= fault.stack_pointer else fault.address
+    is_below_own = fault.address + reach >= fault.stack_pointer
+    return own.base - 1 if is_below_own and is_end_of(own, fault) else fault.address
+
+
+def is_end_of(own, fault):
+    """Returns whether a touch below the floor of the running stack is the end of that stack."""
+    if own.guard <= fault.address:
+        return True
+    is_used_up = own.limit <= own.floor or fault.stack_pointer < own.floor
+    in_range, there = look_up(fault.address)
+    if there is not None:
+        return is_used_up and fault.address < there.limit
+    return in_range is not None or is_used_up
 
 
 def classify(fault):

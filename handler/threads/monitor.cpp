@@ -4,6 +4,7 @@
 #include <growstack/handler/pages.hpp>
 #include <growstack/handler/ranges.hpp>
 
+#include "anywhere/own_memory.hpp"
 #include "anywhere/raw_line.hpp"
 #include "anywhere/userfault_calls.hpp"
 #include "fault/counters.hpp"
@@ -72,9 +73,8 @@ void Monitor::remove_bell() noexcept {
 
 int Monitor::prepare(int userfault) noexcept {
   remove_bell();  // a start that failed after this function has left its own
-  void* const page =
-      mmap(nullptr, page_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (page == MAP_FAILED) {
+  void* const page = map_own_memory(page_size());  // still missing after mlockall(MCL_FUTURE)
+  if (page == nullptr) {
     return errno;
   }
   const auto address = reinterpret_cast<std::uintptr_t>(page);

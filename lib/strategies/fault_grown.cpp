@@ -27,6 +27,23 @@ bool is_forbidden(const handler::SlotRecord& slot, handler::Step step) noexcept 
   return false;
 }
 
+/// Gives a part of the low end back: it is neither charged nor resident any more, and readable, so
+/// that what the program forbids there can be seen. What the program has forbidden stays so.
+int give_back_low_end(std::uintptr_t begin, std::uintptr_t end) noexcept {
+  std::uintptr_t page = begin;
+  while (page < end) {
+    const std::uintptr_t first = page;
+    while (page < end && handler::is_readable(page)) {
+      page += vm::page_size();
+    }
+    if (const int error = vm::let_read(first, page - first); error != 0) {
+      return error;
+    }
+    page += vm::page_size();  // one that cannot be read, or the end
+  }
+  return vm::discard(begin, end - begin);
+}
+
 }  // namespace
 
 int FaultGrown::open(const Bounds& bounds, const Layout&,
@@ -57,11 +74,10 @@ int FaultGrown::trim(handler::SlotRecord& slot, const Layout& layout,
   if (keep_from <= limit) {
     return 0;
   }
-  // Of a low end that is watched, only the memory is given back: it must stay readable.
   const bool is_watched = (slot.marks.load(std::memory_order_acquire) & low_end_mark) != 0;
   const std::uintptr_t from = is_watched ? std::clamp(low_end_of(slot), limit, keep_from) : limit;
   return with_limit_raised(slot, keep_from, [&] {
-    const int error = vm::discard(limit, from - limit);
+    const int error = give_back_low_end(limit, from);
     return error != 0 ? error : vm::decommit(from, keep_from - from, layout.pages());
   });
 }

@@ -1,5 +1,5 @@
-// A touch below the floor of the running stack is overflow of that stack, whatever lies there: the
-// guard, a slot without a stack, the stack of another, or nothing of ours.
+// A touch below the floor of the running stack is overflow of that stack, if it is used up, or if
+// its guard or a slot without a stack lies there. Otherwise it is about what lies there.
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
@@ -16,11 +16,14 @@
 
 #include <sys/mman.h>
 
+#include <atomic>
+#include <csignal>
 #include <cstdint>
 #include <cstdlib>
 #include <functional>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 
 using namespace growstack;
@@ -142,8 +145,9 @@ int jump_of_a_pooled_stack(const Traits& of) {
   Stack stack = pool.acquire("jumper");
   require(lowest.floor() < stack.floor(), "another stack lies below");
   call(stack, [] {
-    // Into the reserve of the other stack, which is not committed.
     const std::uintptr_t floor = address_of(current_stack_bounds().value().floor);
+    probe(floor);  // so that the stack is used up
+    // Into the reserve of the other stack, which is not committed.
     probe(floor - guard - small_reserve / 2);
   });
   return 0;
@@ -221,18 +225,25 @@ int probe_below_the_guard(const Traits& of) {
 const ScenarioOfEach<probe_below_the_guard> probes_below_the_guard("probe below the guard");
 
 /// Touches the uncommitted memory of the neighbour below, in reach of the stack pointer.
-int probe_into_the_neighbour(const Traits& of) {
+int probe_into_the_neighbour(const Traits& of, bool is_used_up) {
   no_core();
   Stack below(small_stack(of, "below"));
   Stack stack(small_stack(of, "prober"));
   const std::uintptr_t target = address_of(below.base()) - small_reserve / 2;
   require(target < address_of(below.limit()), "the neighbour has not committed it");
   require(address_of(stack.base()) - target < 200 * KiB, "the two are neighbours");
-  call(stack, [&] { probe(target); });
-  return 0;
+  call(stack, [&] {
+    if (is_used_up) {
+      probe(address_of(stack.floor()));
+    }
+    probe(target);
+  });
+  return below.counters().remote_growth_faults == 1 ? 7 : 1;
 }
-const ScenarioOfEach<probe_into_the_neighbour> probes_into_the_neighbour(
-    "probe into the neighbour");
+const ScenarioOfEach<[](const Traits& of) { return probe_into_the_neighbour(of, true); }>
+    probes_at_the_end("probe at the end into the neighbour");
+const ScenarioOfEach<[](const Traits& of) { return probe_into_the_neighbour(of, false); }>
+    probes_early("early probe into the neighbour");
 
 }  // namespace
 
@@ -246,11 +257,117 @@ GUARDED_IN_SLOTS(
   }
 }
 
-STRATEGIES_WHERE(traits.grows_by != 0,
-                 "a touch of the neighbour's reserve, in reach of the stack pointer, is overflow, "
-                 "and no growth of the neighbour") {
-  check_overflow_of("prober", run_with_bytes("probe into the neighbour", Of::traits, 0),
+STRATEGIES_WHERE(
+    traits.grows_by != 0,
+    "a touch of the neighbour's reserve, in reach of the stack pointer, is overflow if "
+    "the own stack is used up, and no growth of the neighbour") {
+  check_overflow_of("prober", run_with_bytes("probe at the end into the neighbour", Of::traits, 0),
                     Of::traits);
+}
+
+STRATEGIES_WHERE(traits.grows_by != 0,
+                 "a touch of the neighbour's reserve by code whose own stack is not used up makes "
+                 "the neighbour grow") {
+  CHECK(run_with_bytes("early probe into the neighbour", Of::traits, 0).exit_code == 7);
+}
+
+namespace {
+
+/// Fills a local buffer of another thread, which nothing was called below, while that thread grows
+/// into it.
+int fill_buffer_of_neighbour(const Traits& of, bool neighbour_is_below) {
+  StackPool pool({.reserve = 256 * KiB, .strategy = of.strategy});
+  for (int round = 0; round < 200; ++round) {
+    Stack one = pool.acquire();
+    Stack two = pool.acquire();
+    if ((one.base() < two.base()) != neighbour_is_below) {
+      std::swap(one, two);
+    }
+    std::atomic<volatile char*> buffer{nullptr};
+    std::atomic<bool> is_done{false};
+    constexpr std::size_t bytes = 60'000;
+    std::thread writer([&] {
+      call(two, [&] {
+        volatile char* to = nullptr;
+        while ((to = buffer) == nullptr) {
+        }
+        for (std::size_t at = bytes; at > 64; at -= 64) {
+          to[at - 1] = 1;
+        }
+        is_done = true;
+      });
+    });
+    call(one, [&] {
+      volatile char room[bytes];
+      buffer = room;
+      room[bytes - 1000] = 2;
+      while (!is_done) {
+      }
+    });
+    writer.join();
+  }
+  return 7;
+}
+
+const ScenarioOfEach<[](const Traits& of) { return fill_buffer_of_neighbour(of, true); }>
+    fills_below("fill a buffer of the neighbour below");
+const ScenarioOfEach<[](const Traits& of) { return fill_buffer_of_neighbour(of, false); }>
+    fills_above("fill a buffer of the neighbour above");
+
+/// Writes to a page of a suspended neighbour that was given back.
+int write_to_page_given_back(const Traits& of) {
+  Stack below(small_stack(of, "below"));
+  Stack stack(small_stack(of, "writer"));
+  const std::uintptr_t page = address_of(below.base()) - 4 * KiB;
+  call(below, [] {});
+  madvise(reinterpret_cast<void*>(page), 4 * KiB, MADV_DONTNEED);
+  call(stack, [&] { probe(page); });
+  return 7;
+}
+const ScenarioOfEach<write_to_page_given_back> writes_to_page("write to a page given back");
+
+/// Has a write barrier right below the lowest stack, and a handler of its own for it.
+int write_to_barrier(const Traits& of) {
+  static std::uintptr_t barrier;
+  struct sigaction action {};
+  action.sa_handler = [](int) {
+    mprotect(reinterpret_cast<void*>(barrier), 4 * KiB, PROT_READ | PROT_WRITE);
+  };
+  action.sa_flags = SA_ONSTACK;
+  sigaction(SIGSEGV, &action, nullptr);
+  Stack stack = stack_above_nothing(small_stack(of, "writer"));
+  barrier = address_of(stack.floor()) - guard - 4 * KiB;
+  // In place of a page of the nothing.
+  void* const memory = mmap(reinterpret_cast<void*>(barrier), 4 * KiB, PROT_READ,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+  require(memory != MAP_FAILED, "mmap");
+  call(stack, [] {
+    probe(address_of(current_stack_bounds().value().floor));  // so that the stack is used up
+    probe(barrier);
+  });
+  return 7;
+}
+const ScenarioOfEach<write_to_barrier> writes_to_barrier("write to a barrier");
+
+}  // namespace
+
+STRATEGIES_WHERE(traits.grows_by != 0,
+                 "a thread may fill a buffer on a neighbour's stack while that one grows into it") {
+  CHECK(run_scenario_of("fill a buffer of the neighbour below", Of::traits).exit_code == 7);
+  CHECK(run_scenario_of("fill a buffer of the neighbour above", Of::traits).exit_code == 7);
+}
+
+STRATEGIES_WHERE(traits.growth_events,
+                 "a page of a neighbour that was given back may be written to") {
+  CHECK(run_scenario_of("write to a page given back", Of::traits).exit_code == 7);
+}
+
+STRATEGIES_WHERE(traits.guarded&& traits.pools,
+                 "a touch of the program's own memory below the stacks goes to its handler, and is "
+                 "reported as no overflow") {
+  const Ended ended = run_scenario_of("write to a barrier", Of::traits);
+  CHECK(ended.exit_code == 7);
+  CHECK(ended.err.empty());
 }
 
 STRATEGIES_WHERE(traits.growth_events,

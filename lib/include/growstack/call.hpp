@@ -76,10 +76,10 @@ class CallResult {
 /// EBUSY if a call runs on this stack already, or what attach_thread() and Stack::Stack() throw.
 ///
 /// Any thread; not from a signal handler. As across every switch of stacks, f must not leave by
-/// longjmp, pthread_exit or cancellation, and must not block SIGSEGV. exit() is fine: what it calls
-/// runs on this stack, which stays to the end of the process, whatever destroys its Stack or its
-/// pool. The floating-point environment (fesetround(3)) of f starts as the caller's, and what f
-/// sets does not come back.
+/// longjmp, pthread_exit or cancellation, and must not block SIGSEGV or SIGBUS. exit() is fine:
+/// what it calls runs on this stack, which stays to the end of the process, whatever destroys its
+/// Stack or its pool. The floating-point environment (fesetround(3)) of f starts as the caller's,
+/// and what f sets does not come back.
 template <class F, class... Args>
 GROWSTACK_LOCAL std::invoke_result_t<F, Args...> call(Stack& stack, F&& f, Args&&... args) {
   using Result = std::invoke_result_t<F, Args...>;

@@ -14,8 +14,9 @@
 // Both allocators attach the thread that allocates. A thread that only resumes what other threads
 // made must be attached, too: by attach_thread() in growstack/attach.hpp, by
 // growstack/boost_fiber.hpp in the workers of Boost.Fiber, or by the library growstack::attach_all.
-// Once a thread is enough. If other code may block SIGSEGV, take the thread's alternate signal
-// stack away or set another handler afterwards, link growstack::keep_handler, which prevents that.
+// Once a thread is enough. If other code may block SIGSEGV or SIGBUS, take the thread's alternate
+// signal stack away or set another handler afterwards, link growstack::keep_handler, which prevents
+// that.
 //
 // Header-only, so that the library itself needs only Boost.Context.
 #pragma once

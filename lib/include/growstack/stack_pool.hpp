@@ -157,8 +157,8 @@ class GROWSTACK_EXPORT StackPool {
 
   /// Returns a stack of the pool's own name: a new one, or one that was given back, whose contents
   /// are indeterminate. Attaches the calling thread (attach_thread()) unless it has used this pool
-  /// before. So if other code may block SIGSEGV, take the alternate signal stack away or set
-  /// another handler, call attach_thread() and handler::install() afterwards, or link
+  /// before. So if other code may block SIGSEGV or SIGBUS, take the alternate signal stack away or
+  /// set another handler, call attach_thread() and handler::install() afterwards, or link
   /// growstack::keep_handler, which prevents that. Throws std::bad_alloc, and std::system_error:
   /// EAGAIN if most_stacks are out; ENOMEM with a message that names the limit and the cure (the
   /// budget, vm.max_map_count, RLIMIT_DATA, RLIMIT_AS). The pool stays usable.

@@ -126,8 +126,13 @@ class GROWSTACK_EXPORT PinnedSlot {
 [[nodiscard]] GROWSTACK_EXPORT SlotRecord* live_slot_above(std::uintptr_t address,
                                                            std::size_t reach) noexcept;
 
-/// Returns true if `address` lies in `range` but in no live slot. Any thread, signal handlers
-/// included.
+/// Returns true if `address` lies in a slot of a range, whether or not that is live. The padding
+/// beside the slots is in none: other mappings may lie there, and no code runs from a slot into it.
+/// Any thread, signal handlers included.
+[[nodiscard]] GROWSTACK_EXPORT bool in_some_slot(std::uintptr_t address) noexcept;
+
+/// Returns true if `address` lies in a slot of `range` that is not live. Any thread, signal
+/// handlers included.
 [[nodiscard]] GROWSTACK_EXPORT bool in_vacant_slot(const Range& range,
                                                    std::uintptr_t address) noexcept;
 
