@@ -17,13 +17,27 @@ namespace {
 /// takes the loader's lock, which a thread may hold that waits for ours.
 constinit const KeepHandler* component = nullptr;
 
+const void* module_of(const void* address) noexcept {
+  Dl_info found{};
+  return dladdr(address, &found) != 0 ? found.dli_fbase : nullptr;
+}
+
+/// Returns whether the component's functions take the place of libc's. They do not in a plugin that
+/// was linked with it: libc came first. In a program that is linked with -static nobody can tell.
+bool replaces_libc(const void* table) noexcept {
+  const void* const used = dlsym(RTLD_DEFAULT, "sigaction");
+  return used == nullptr || module_of(used) == module_of(table);
+}
+
 struct FindComponent {
   FindComponent() noexcept
       : FindComponent(&growstack_keep_handler_1 != nullptr
                           ? &growstack_keep_handler_1
                           : dlsym(RTLD_DEFAULT, "growstack_keep_handler_1")) {}
   explicit FindComponent(const void* found) noexcept {
-    component = static_cast<const KeepHandler*>(found);
+    if (found != nullptr && replaces_libc(found)) {
+      component = static_cast<const KeepHandler*>(found);
+    }
   }
 };
 [[gnu::init_priority(init_foundations)]] const FindComponent find_component;

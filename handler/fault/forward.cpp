@@ -101,32 +101,35 @@ struct sigaction take_action(int level, int signal) noexcept {
   return is_taken ? default_instead_of(action) : action;
 }
 
-/// What this thread forwards. Left as it is by a handler that jumps out of our signal handler, so
-/// it counts only for code that runs below the frame that wrote it.
+/// What this thread forwards. Left as it is by a handler that jumps out of our signal handler. So
+/// it counts only if the signal's frame has the mark, too. That lies where the kernel writes null
+/// for each signal (uc_link), and reads nothing.
 struct Forwarding {
   const void* context = nullptr;  ///< of the fault
-  std::uintptr_t frame = 0;       ///< where the stack of the signal handler was
   unsigned levels = 0;            ///< bits: those that the fault was forwarded from
 };
+ucontext_t mark{};
 // Initial-exec, because another model may allocate at the first use in a thread. (Allocates
 // nothing, takes no lock.)
 [[gnu::tls_model("initial-exec")]] constinit thread_local Forwarding forwarding;
 
 /// Notes that the fault is forwarded from a level. Returns false if it was already, and came back.
-bool begin_to_forward(int level, const void* context) noexcept {
-  const auto frame = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+bool begin_to_forward(int level, ucontext_t& context) noexcept {
   const unsigned bit = 1U << static_cast<unsigned>(level);
-  const bool is_nested = forwarding.context == context && frame < forwarding.frame;
+  const bool is_nested = forwarding.context == &context && context.uc_link != nullptr;
   if (is_nested && (forwarding.levels & bit) != 0) {
     return false;
   }
-  forwarding = is_nested ? Forwarding{context, forwarding.frame, forwarding.levels | bit}
-                         : Forwarding{context, frame, bit};
+  forwarding = {&context, is_nested ? forwarding.levels | bit : bit};
+  context.uc_link = &mark;
   return true;
 }
 
-void end_forwarding(int level) noexcept {
+void end_forwarding(int level, ucontext_t& context) noexcept {
   forwarding.levels &= ~(1U << static_cast<unsigned>(level));
+  if (forwarding.levels == 0) {
+    context.uc_link = nullptr;
+  }
 }
 
 void say_that_it_came_back() noexcept {
@@ -198,7 +201,7 @@ void forward(int level, int signal, siginfo_t* info, void* context) noexcept {
     }
     return;
   }
-  if (!begin_to_forward(level, context)) {
+  if (!begin_to_forward(level, interrupted)) {
     say_that_it_came_back();
     die_by_default(signal, *info, context);
     return;
@@ -225,7 +228,7 @@ void forward(int level, int signal, siginfo_t* info, void* context) noexcept {
   if (keeper != nullptr) {
     keeper->end_handler(&interrupted.uc_sigmask, &mask);
   }
-  end_forwarding(level);
+  end_forwarding(level, interrupted);
 }
 
 }  // namespace growstack::handler

@@ -40,8 +40,8 @@
 // libc's own write, ppoll and sigtimedwait are cancellation points. Operations::plan and ::commit
 // are the range's; lib/ keeps the same rules. What would be unsafe is done beforehand, in an
 // ordinary thread: in this folder by warm_up_unwinder() and prepare_filling(), which may allocate
-// and map memory. errno is kept. One other thread-local variable is touched, in
-// forward.cpp, and those of the component.
+// and map memory. errno is kept. Two other thread-local variables are touched, one here and one in
+// forward.cpp, and those of the component keep_handler.
 #include "fault/on_fault.hpp"
 
 #include <growstack/handler/classify.hpp>
@@ -90,13 +90,19 @@ bool was_sent_by_ourselves(const siginfo_t& info) noexcept {
          info.si_pid == getpid();
 }
 
+/// Where the last fault was that came to this handler in this thread. Initial-exec: see
+/// forward.cpp.
+[[gnu::tls_model("initial-exec")]] constinit thread_local std::uintptr_t last_fault = 0;
+
 /// Returns the fault that made the program send us this signal: a handler that was called for it in
 /// our place, and that put ours back and raised the signal anew, as crash reporters do. The signal
 /// alone does not tell, but the kernel keeps the last fault of a thread in the registers that it
-/// shows to handlers.
+/// shows to handlers. If that fault came to us, nobody else was called for it, and the signal was
+/// just sent: its address is 0 then.
 Fault fault_behind(Fault sent, const ucontext_t& context) noexcept {
-  sent.address =
-      ThisMachine::last_trap_was_page_fault(context) ? ThisMachine::last_fault_address(context) : 0;
+  const std::uintptr_t last = ThisMachine::last_fault_address(context);
+  const bool is_behind = ThisMachine::last_trap_was_page_fault(context) && last != last_fault;
+  sent.address = is_behind ? last : 0;
   sent.code = sent.signal == SIGBUS ? int{BUS_ADRERR} : int{SEGV_MAPERR};
   return sent;
 }
@@ -269,6 +275,9 @@ void on_fault(int level, int signal, siginfo_t* info, void* context) noexcept {
   const bool is_sent = was_sent_by_ourselves(*info);
   const Fault told = read_fault(signal, *info, registers);
   const Fault fault = is_sent ? fault_behind(told, registers) : told;
+  if (!is_sent) {
+    last_fault = fault.address;
+  }
   const Resolution resolution = is_sent ? resolve_sent(fault) : resolve_raised(fault);
   switch (resolution.kind) {
     case Resolution::resume:

@@ -467,6 +467,32 @@ GROWSTACK_SCENARIO("crashes that a handler survives") {
   return survived == 100 && grows(stack) ? 7 : 1;
 }
 
+GROWSTACK_SCENARIO("a crash that a handler survives, and a handler over it") {
+  static sigjmp_buf back;
+  install_both([](int, siginfo_t*, void*) { siglongjmp(back, 1); });
+  Stack stack(roomy);
+  volatile int survived = 0;
+  if (sigsetjmp(back, 1) == 0) {
+    crash();
+  }
+  survived = survived + 1;
+  const struct sigaction second = action_of(say_and_call<found_by_second>);
+  sigaction(SIGSEGV, &second, &found_by_second);
+  while (survived < 11) {
+    if (sigsetjmp(back, 1) == 0) {
+      crash();
+    }
+    survived = survived + 1;
+  }
+  return survived == 11 && grows(stack) ? 7 : 1;
+}
+
+TEST_CASE("a handler that jumped away leaves nothing that a later crash is taken for") {
+  const Ended ended = run_scenario("a crash that a handler survives, and a handler over it");
+  CHECK(ended.exit_code == 7);
+  CHECK(ended.err.empty());
+}
+
 TEST_CASE("a fault at the same place as one whose handler jumped away is not one that came back") {
   CHECK(run_scenario("crashes that a handler survives").exit_code == 7);
 }
@@ -597,8 +623,42 @@ const ScenarioOfEach<[](const Traits& traits) {
 
 }  // namespace
 
+namespace {
+
+const ScenarioOfEach<[](const Traits& traits) {
+  no_core();
+  Stack stack(options_of(traits));
+  grows(stack);
+  static_cast<void>(stack.trim());  // what was grown last is not committed any more
+  raise(traits.grows_by);
+  return 1;
+}>
+    raise_after_trim("a signal raised after a trim");
+
+const ScenarioOfEach<[](const Traits& traits) {
+  no_core();
+  StackPool pool({.reserve = 64 * MiB, .strategy = traits.strategy});
+  for (int request = 0; request < 2; ++request) {
+    Stack stack = pool.acquire();
+    call(stack, [&] {
+      if (request == 1) {
+        raise(traits.grows_by);
+      }
+      return recurse(frames);
+    });
+  }
+  return 1;
+}>
+    raise_on_pooled("a signal raised on a stack that was given back");
+
+}  // namespace
+
 STRATEGIES_WHERE(traits.grows_by != 0, "a signal that is raised after a growth kills as always") {
-  const Ended ended = run_scenario_of("a signal raised after growth", Of::traits);
-  CHECK(ended.signal == Of::traits.grows_by);
-  CHECK(ended.err.empty());
+  for (const char* const what : {"a signal raised after growth", "a signal raised after a trim",
+                                 "a signal raised on a stack that was given back"}) {
+    CAPTURE(what);
+    const Ended ended = run_scenario_of(what, Of::traits);
+    CHECK(ended.signal == Of::traits.grows_by);
+    CHECK(ended.err.empty());
+  }
 }

@@ -12,6 +12,7 @@
 namespace growstack::keep {
 
 constinit std::atomic<std::uint64_t> kept{0};
+constinit std::atomic<unsigned> times_given_back{0};
 constinit std::atomic<bool (*)()> in_vfork_child{nullptr};
 
 namespace {
@@ -243,6 +244,7 @@ int give_back(int signal) noexcept {
   const struct sigaction action = program_action(signal);
   const int error = set_in_kernel(signal, action);
   if (error == 0) {
+    times_given_back.fetch_add(1, std::memory_order_relaxed);
     state.first.store(nullptr, std::memory_order_relaxed);
     put_back_into_other_actions(bit(signal));
     give_back_blocked(signal);

@@ -36,6 +36,10 @@ inline sigset_t without(sigset_t set, std::uint64_t bits) noexcept {
 /// thread that reads a stale value does as it did before install().
 extern constinit std::atomic<std::uint64_t> kept;
 
+/// How often a signal was given back. What a thread has noted of its mask before that may be wrong:
+/// its calls have reached the kernel since.
+extern constinit std::atomic<unsigned> times_given_back;
+
 /// Tells whether the caller is a vfork child: see in_vfork_child() of the handler library.
 extern constinit std::atomic<bool (*)()> in_vfork_child;
 
