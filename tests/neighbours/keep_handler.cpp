@@ -508,6 +508,43 @@ TEST_CASE("signal() has system calls restarted, unless siginterrupt() says that 
   CHECK(end == 7);
 }
 
+TEST_CASE("a SIGSEGV that is sent interrupts a system call, or not, as the program last said") {
+  const int end = end_of_child([] {
+    const Stack stack(small_stack(Strategy::in_handler));
+    // Returns whether read() was interrupted. Otherwise a byte ends it.
+    const auto interrupts = [](int flags) {
+      struct sigaction action {};
+      action.sa_handler = [](int) {};
+      action.sa_flags = flags;
+      sigaction(SIGSEGV, &action, nullptr);
+      int ends[2];
+      if (pipe(ends) != 0) {
+        return false;
+      }
+      const pthread_t reader = pthread_self();
+      std::atomic<bool> is_over{false};
+      std::thread sender([&] {
+        for (int times = 0; times < 20 && !is_over; ++times) {
+          usleep(5000);
+          pthread_kill(reader, SIGSEGV);
+        }
+        static_cast<void>(write(ends[1], "x", 1));
+      });
+      char byte = 0;
+      const bool was_interrupted = read(ends[0], &byte, 1) < 0 && errno == EINTR;
+      is_over = true;
+      sender.join();
+      close(ends[0]);
+      close(ends[1]);
+      return was_interrupted;
+    };
+    const bool plain = interrupts(0);
+    const bool restarting = interrupts(SA_RESTART);
+    return plain && !restarting && interrupts(0) ? 7 : 1;
+  });
+  CHECK(end == 7);
+}
+
 TEST_CASE("one SIGSEGV can wait for the thread, and another one for the process") {
   const int end = end_of_child([] {
     make_forbidden_page();

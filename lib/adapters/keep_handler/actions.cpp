@@ -140,6 +140,20 @@ int set_in_kernel(int signal, const struct sigaction& action) noexcept {
   return libc.sigaction.get()(signal, &action, nullptr) == 0 ? 0 : errno;
 }
 
+/// Has the kernel restart system calls after a signal that somebody sends, or interrupt them, as
+/// the program's action says.
+void follow_restart_flag(int signal, const Action& action) noexcept {
+  const bool is_handler = action.handler != SIG_DFL && action.handler != SIG_IGN;
+  const int wanted = is_handler ? action.flags & SA_RESTART : SA_RESTART;
+  struct sigaction now {};
+  if (libc.sigaction.get()(signal, nullptr, &now) == 0 &&
+      now.sa_sigaction == states[signal].first.load(std::memory_order_relaxed) &&
+      (now.sa_flags & SA_RESTART) != wanted) {
+    now.sa_flags ^= SA_RESTART;
+    static_cast<void>(set_in_kernel(signal, now));  // a filter may forbid it
+  }
+}
+
 }  // namespace
 
 struct sigaction program_action(int signal) noexcept {
@@ -153,6 +167,7 @@ int exchange_program_action(int signal, const struct sigaction& action,
     return ENOMEM;
   }
   const Store::Index before = states[signal].current.exchange(*index, std::memory_order_acq_rel);
+  follow_restart_flag(signal, store[*index]);
   if (old != nullptr) {
     *old = as_libc_has_it(store[before]);
   }
