@@ -30,6 +30,10 @@ const char* name_of(SystemCall call) noexcept {
   switch (call) {
     case SystemCall::none:
       return nullptr;
+    case SystemCall::close_range:
+      return "close_range";
+    case SystemCall::fcntl:
+      return "fcntl";
     case SystemCall::madvise:
       return "madvise";
     case SystemCall::mlock2:
@@ -42,6 +46,14 @@ const char* name_of(SystemCall call) noexcept {
       return "munlock";
     case SystemCall::munmap:
       return "munmap";
+    case SystemCall::pipe2:
+      return "pipe2";
+    case SystemCall::pthread_create:
+      return "pthread_create";
+    case SystemCall::sigaction:
+      return "sigaction";
+    case SystemCall::sigaltstack:
+      return "sigaltstack";
     case SystemCall::uffdio_copy:
       return "ioctl(UFFDIO_COPY)";
     case SystemCall::uffdio_register:

@@ -1,5 +1,6 @@
 #include "anywhere/fork_wiped.hpp"
 
+#include <growstack/handler/failed_call.hpp>
 #include <growstack/handler/name_memory.hpp>
 #include <growstack/handler/pages.hpp>
 
@@ -23,7 +24,7 @@ void* map_fork_wiped(std::size_t bytes) noexcept {
     return nullptr;
   }
   if (madvise(memory, bytes, MADV_WIPEONFORK) != 0) {
-    const int error = errno;
+    const int error = failed(SystemCall::madvise);
     munmap(memory, bytes);
     errno = error;
     return nullptr;

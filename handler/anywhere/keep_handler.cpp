@@ -1,5 +1,6 @@
 #include "anywhere/keep_handler.hpp"
 
+#include <growstack/handler/failed_call.hpp>
 #include <growstack/handler/init_order.hpp>
 
 #include <dlfcn.h>
@@ -48,7 +49,7 @@ const KeepHandler* keep_component() noexcept { return component; }
 
 int change_action(int signal, const struct sigaction* action, struct sigaction* old) noexcept {
   auto* const change = component == nullptr ? &::sigaction : component->sigaction;
-  return change(signal, action, old) == 0 ? 0 : errno;
+  return change(signal, action, old) == 0 ? 0 : failed(SystemCall::sigaction);
 }
 
 int change_mask(int how, const sigset_t* mask, sigset_t* old) noexcept {
@@ -57,7 +58,7 @@ int change_mask(int how, const sigset_t* mask, sigset_t* old) noexcept {
 
 int change_alternate_stack(const stack_t* stack, stack_t* old) noexcept {
   auto* const change = component == nullptr ? &::sigaltstack : component->sigaltstack;
-  return change(stack, old) == 0 ? 0 : errno;
+  return change(stack, old) == 0 ? 0 : failed(SystemCall::sigaltstack);
 }
 
 }  // namespace growstack::handler

@@ -1,5 +1,7 @@
 #include "anywhere/own_memory.hpp"
 
+#include <growstack/handler/failed_call.hpp>
+
 #include "anywhere/keep_errno.hpp"
 
 #include <sys/mman.h>
@@ -9,6 +11,7 @@ namespace growstack::handler {
 void* map_own_memory(std::size_t bytes, std::size_t guard) noexcept {
   void* const memory = mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) {
+    failed(SystemCall::mmap);
     return nullptr;
   }
   // In this order: the kernel fills locked memory as soon as somebody may touch it. A filter that
@@ -16,6 +19,7 @@ void* map_own_memory(std::size_t bytes, std::size_t guard) noexcept {
   munlock(memory, bytes);
   auto* const usable = static_cast<std::byte*>(memory) + guard;
   if (mprotect(usable, bytes - guard, PROT_READ | PROT_WRITE) != 0) {
+    failed(SystemCall::mprotect);
     const KeepErrno keep_errno;
     munmap(memory, bytes);
     return nullptr;

@@ -4,6 +4,7 @@
 // Each thread has its own; a new thread inherits none. We reserve 64 KiB, because handlers of
 // others run on it as well: those that we forward to, and every SA_ONSTACK handler of the program.
 // Only the pages that were touched cost memory.
+#include <growstack/handler/failed_call.hpp>
 #include <growstack/handler/handler.hpp>
 #include <growstack/handler/init_order.hpp>
 #include <growstack/handler/machine.hpp>
@@ -61,11 +62,11 @@ int AlternateStackMemory::reserve() noexcept {
   void* const memory =
       mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
   if (memory == MAP_FAILED) {
-    return errno;
+    return failed(SystemCall::mmap);
   }
   auto* const begin = static_cast<std::byte*>(memory);
   if (mprotect(begin + page_size(), bytes - page_size(), PROT_READ | PROT_WRITE) != 0) {
-    const int error = errno;
+    const int error = failed(SystemCall::mprotect);
     munmap(begin, bytes);
     return error;
   }

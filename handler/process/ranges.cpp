@@ -1,5 +1,6 @@
 // The register of ranges: adding and removing them, and the tenancies of their slots. Adding and
 // removing takes the life-cycle lock; fault/look_up.cpp reads without one.
+#include <growstack/handler/failed_call.hpp>
 #include <growstack/handler/ranges.hpp>
 
 #include <growstack/handler/name_memory.hpp>
@@ -35,7 +36,7 @@ int make_table() noexcept {
   void* const memory = mmap(nullptr, table_entries * sizeof(TableEntry), PROT_READ,
                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) {
-    return errno;
+    return failed(SystemCall::mmap);
   }
   name_memory(reinterpret_cast<std::uintptr_t>(memory), table_entries * sizeof(TableEntry),
               table_name);
@@ -66,7 +67,7 @@ struct Entries {
     const std::uintptr_t end = page_up(reinterpret_cast<std::uintptr_t>(last));
     return mprotect(reinterpret_cast<void*>(begin), end - begin, PROT_READ | PROT_WRITE) == 0
                ? 0
-               : errno;
+               : failed(SystemCall::mprotect);
   }
 
   void set(Range* range) const noexcept {

@@ -1,6 +1,7 @@
 // Opens the request pipe and starts the helper at its other end; ends both.
 #include "process/request_pipe.hpp"
 
+#include <growstack/handler/failed_call.hpp>
 #include <growstack/handler/handler.hpp>
 
 #include "anywhere/fork_wiped.hpp"
@@ -23,15 +24,16 @@ namespace {
 int open_request_pipe(int& read_end) noexcept {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) {
-    return errno;
+    return failed(SystemCall::pipe2);
   }
   int error = 0;
   for (int& end : ends) {
     end = above_standard_streams(end);
-    error = end < 0 ? errno : error;
+    error = end < 0 ? failed(SystemCall::fcntl) : error;
   }
   if (error == 0) {
-    error = fcntl(ends[1], F_SETFL, O_NONBLOCK) == 0 ? request_pipe.set(ends[1]) : errno;
+    error = fcntl(ends[1], F_SETFL, O_NONBLOCK) == 0 ? request_pipe.set(ends[1])
+                                                     : failed(SystemCall::fcntl);
   }
   if (error != 0) {
     for (const int end : ends) {

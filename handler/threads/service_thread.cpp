@@ -1,5 +1,6 @@
 #include "threads/service_thread.hpp"
 
+#include <growstack/handler/failed_call.hpp>
 #include <growstack/handler/handler.hpp>
 
 #include "anywhere/futex.hpp"
@@ -62,8 +63,10 @@ int ServiceThread::create_on_stack_of(std::size_t bytes, pthread_attr_t& attribu
   const int error = pthread_create(&thread_, &attributes, body, this);
   if (error != 0) {
     stack_.unmap();
+    errno = error;
+    return failed(SystemCall::pthread_create);
   }
-  return error;
+  return 0;
 }
 
 int ServiceThread::create() noexcept {
@@ -106,7 +109,8 @@ int ServiceThread::start(int descriptor) noexcept {
   }
   if (descriptor != no_descriptor) {  // otherwise nothing can fail any more
     if (const int error = wait_for_result(); error != 0) {
-      return error;
+      errno = error;
+      return failed(SystemCall::close_range);  // nothing else fails in the new thread
     }
   }
   (fork_wiped()->*joinable_).store(1, std::memory_order_release);

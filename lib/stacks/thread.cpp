@@ -9,6 +9,7 @@
 #include "strategies/start_handler.hpp"
 
 #include <growstack/handler/commit_ahead.hpp>
+#include <growstack/handler/failed_call.hpp>
 #include <growstack/handler/init_order.hpp>
 #include <growstack/handler/machine.hpp>
 #include <growstack/handler/without_cancellation.hpp>
@@ -243,6 +244,9 @@ int create_thread(pthread_t* thread, const Stack& stack, const pthread_attr_t* a
   const int error = pthread_create(thread, &with_stack, &AttachedStart<void*>::run, made.get());
   if (error == 0) {
     static_cast<void>(made.release());  // the thread owns it now
+  } else {
+    errno = error;
+    handler::failed(handler::SystemCall::pthread_create);
   }
   return error;
 }

@@ -10,6 +10,7 @@
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
 #include "support/forked.hpp"
+#include "support/injected_error.hpp"
 #include "support/limits.hpp"
 #include "support/refusals.hpp"
 #include "support/sanitized.hpp"
@@ -476,5 +477,32 @@ STRATEGIES_WHERE(traits.own_address_space,
     const Ended ended = run_scenario_of("refused call at first", Of::traits);
     CAPTURE(ended.err);
     CHECK(ended.exit_code == 0);
+  }
+}
+
+TEST_CASE("an error of what a stack needs beside its memory names the call that was refused") {
+  if (sanitized) {
+    return skip("a sanitizer dies when its own system calls are refused");
+  }
+  struct Case {
+    long number;
+    int error;
+    const char* said;
+  };
+  for (const Case each : {Case{SYS_rt_sigaction, EPERM, "sigaction: EPERM"},
+                          Case{SYS_sigaltstack, EPERM, "sigaltstack: EPERM"},
+                          Case{SYS_pipe2, EMFILE, "pipe2: EMFILE"},
+                          Case{SYS_close_range, ENOMEM, "close_range: ENOMEM"}}) {
+    CAPTURE(each.said);
+    CHECK(end_of_child([&] {
+            bool is_named = false;
+            InjectedError::in_a_thread([&](InjectedError& injected) {
+              injected.refuse(each.number, each.error);
+              is_named =
+                  contains(error_of([] { const Stack stack({.strategy = Strategy::pipe_helper}); }),
+                           each.said);
+            });
+            return is_named ? 7 : 1;
+          }) == 7);
   }
 }

@@ -377,7 +377,7 @@ TEST_CASE("if no thread can be started, the error says so and nothing is left be
     injected.refuse(SYS_clone3, EAGAIN);
     injected.refuse(SYS_clone, EAGAIN);
     CHECK(contains(error_of([&] { Thread([held] {}); }),
-                   "cannot start a thread: EAGAIN: no more threads"));
+                   "cannot start a thread: pthread_create: EAGAIN: no more threads"));
   });
   CHECK(held.use_count() == 1);
   CHECK(process_counters().stacks == stacks_before);

@@ -9,21 +9,27 @@
 
 namespace growstack::handler {
 
-/// Names a system call that may be refused.
+/// Names a system call that may be refused, or pthread_create(3).
 enum class SystemCall : std::uint8_t {
   none,
+  close_range,
+  fcntl,
   madvise,
   mlock2,
   mmap,
   mprotect,
   munlock,
   munmap,
+  pipe2,
+  pthread_create,
+  sigaction,
+  sigaltstack,
   uffdio_copy,
   uffdio_register,
   uffdio_zeropage,
 };
 
-/// Notes that the system call has just failed in the calling thread, and returns errno. The note is
+/// Notes that the call has just failed in the calling thread, and returns errno. The note is
 /// one word for the whole process, because nothing here may use thread-local variables: if another
 /// thread fails at the same moment, one of the two messages does not name its call. Any thread,
 /// signal handlers included. Keeps errno.
