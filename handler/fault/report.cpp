@@ -251,8 +251,8 @@ void report_lost_signal(const SlotRecord& slot, const Fault& fault) noexcept {
   name_the_place(line, slot) << ", ";
   line << fault.stack_pointer - std::min(limit, fault.stack_pointer)
        << " bytes committed below the stack pointer. "
-       << "Give the handler SA_ONSTACK (growstack::handler::add_onstack), or more headroom to the "
-          "stack. Said once.";
+       << "Give the handler SA_ONSTACK (growstack::handler::add_onstack), unless it notes its own "
+          "stack pointer; or give the stack more headroom. Said once.";
   static_cast<void>(line.write_to_stderr());
 }
 
