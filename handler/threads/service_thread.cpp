@@ -107,11 +107,11 @@ int ServiceThread::start(int descriptor) noexcept {
   if (const int error = create(); error != 0) {
     return error;
   }
-  if (descriptor != no_descriptor) {  // otherwise nothing can fail any more
-    if (const int error = wait_for_result(); error != 0) {
-      errno = error;
-      return failed(SystemCall::close_range);  // nothing else fails in the new thread
-    }
+  // Also if nothing can fail any more: while a thread begins, it holds locks of a sanitizer, which a
+  // child that is forked meanwhile would wait for.
+  if (const int error = wait_for_result(); error != 0) {
+    errno = error;
+    return failed(SystemCall::close_range);  // nothing else fails in the new thread
   }
   (fork_wiped()->*joinable_).store(1, std::memory_order_release);
   return 0;
