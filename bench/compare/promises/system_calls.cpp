@@ -130,16 +130,16 @@ Fate read_by_libc(const Question& question) {
 
 /// A frame in which nothing is touched before libc is called, which pushes a return address below
 /// it.
-template <std::size_t bytes>
+template <std::size_t bytes, std::size_t filled>
 struct Frame {
-  char below[bytes / 2];
-  char buffer[bytes / 2];
+  char below[bytes - filled];
+  char buffer[filled];
 };
 
 /// Fills the upper half of the frame from a file.
 template <std::size_t bytes>
 [[gnu::noinline]] nlohmann::json read_file_into_frame() {
-  Frame<bytes> frame;  // uninitialised on purpose
+  Frame<bytes, bytes / 2> frame;  // uninitialised on purpose
   const int file = memfd_create("data", MFD_CLOEXEC);
   require(file >= 0 && ftruncate(file, sizeof frame.buffer) == 0, "memfd_create");
   const ssize_t got = pread(file, frame.buffer, sizeof frame.buffer, 0);
@@ -147,11 +147,11 @@ template <std::size_t bytes>
   return {{"wanted", sizeof frame.buffer}, {"first", got < 0 ? -errno : got}};
 }
 
-/// Receives a datagram into the beginning of the upper half.
+/// Receives a datagram 128 KiB below the top, which is deeper than stacks commit at first.
 template <std::size_t bytes>
 [[gnu::noinline]] nlohmann::json receive_into_frame() {
   constexpr std::size_t datagram = 2000;
-  Frame<bytes> frame;
+  Frame<bytes, 128 * kib> frame;
   const ssize_t got = recv(full_socket<SOCK_DGRAM>(datagram), frame.buffer, datagram, 0);
   asm volatile("" : : "r"(&frame) : "memory");
   return {{"wanted", datagram}, {"first", got < 0 ? -errno : got}};
@@ -159,7 +159,13 @@ template <std::size_t bytes>
 
 template <nlohmann::json (*body)()>
 Fate in_large_frame(const Question& question) {
-  return on_stack(question, [](AnyStack&) { return body(); });
+  return in_worker([&] {
+    constexpr std::size_t reserve = 8 * mib;
+    const auto stack = make(question.subject, reserve);
+    nlohmann::json said;
+    stack->run([&] { said = body(); });
+    return said;
+  });
 }
 
 /// Returns "EFAULT" for -EFAULT, and "12 bytes" for 12.
@@ -214,7 +220,7 @@ Family promises_to_system_calls() {
        {"file_4m", "the same, 4 MiB", "The same with a frame of 4 MiB.",
         in_large_frame<read_file_into_frame<4096 * kib>>, if_survived(whole)},
        {"datagram_300k", "libc's recv() in a frame of 300 KiB",
-        "A function receives a datagram in the middle of its frame.",
+        "A function receives a datagram in its frame, 128 KiB below the top.",
         in_large_frame<receive_into_frame<300 * kib>>, if_survived(whole)},
        {"datagram_1m", "the same, 1 MiB", "The same with a frame of 1 MiB.",
         in_large_frame<receive_into_frame<1024 * kib>>, if_survived(whole)},
