@@ -107,8 +107,8 @@ int ServiceThread::start(int descriptor) noexcept {
   if (const int error = create(); error != 0) {
     return error;
   }
-  // Also if nothing can fail any more: while a thread begins, it holds locks of a sanitizer, which a
-  // child that is forked meanwhile would wait for.
+  // Also if nothing can fail any more: while a thread begins, it holds locks of a sanitizer, which
+  // a child that is forked meanwhile would wait for.
   if (const int error = wait_for_result(); error != 0) {
     errno = error;
     return failed(SystemCall::close_range);  // nothing else fails in the new thread
