@@ -97,8 +97,10 @@ Outcome classify(const Fault& fault, const SlotView& slot, std::size_t frame_byt
   }
   const bool past_the_end = fault.address < slot.floor || !grows_in_handler(slot.growth);
   if (past_the_end) {
-    // What is there and forbidden is the program's: a guard has no pages.
-    return touches_own_frame && !fault.page_present ? Outcome::overflow : Outcome::foreign;
+    // What is there and forbidden is the program's: a guard has no pages. But a frame that took the
+    // stack pointer below the floor has no business there, whatever it met.
+    const bool is_forbidden = fault.page_present && stack_pointer >= slot.floor;
+    return touches_own_frame && !is_forbidden ? Outcome::overflow : Outcome::foreign;
   }
   const bool near_the_limit = fault.address + slot.largest_step >= slot.limit;
   return touches_own_frame || (!runs_here && near_the_limit) ? Outcome::growth : Outcome::foreign;

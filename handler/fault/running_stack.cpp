@@ -43,14 +43,16 @@ namespace {
 /// an access to something else that happens to lie there. A stack ends where it is used up, and by
 /// a frame that took the stack pointer below its floor.
 bool is_end_of(const SlotView& own, const Fault& fault) noexcept {
-  const bool is_used_up = own.limit <= own.floor || fault.stack_pointer < own.floor;
+  const bool has_left = fault.stack_pointer < own.floor;
+  const bool is_used_up = has_left || own.limit <= own.floor;
   if (const SlotRecord* const there = live_slot(fault.address); there != nullptr) {
     // What another stack has committed may be missing all the same: given back, or just filled.
     return is_used_up && fault.address < view(*there).limit;
   }
-  return in_some_slot(fault.address) ||
+  // Otherwise it may be the program's own memory, and its own business.
+  return has_left || in_some_slot(fault.address) ||
          (is_used_up && fault.signal == SIGSEGV && !fault.page_present &&
-          !is_readable(fault.address));  // otherwise the program's own memory, and its own business
+          !is_readable(fault.address));
 }
 
 }  // namespace
