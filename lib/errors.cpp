@@ -106,8 +106,7 @@ std::string limit_hit(int error, std::size_t bytes, const char* meaning_of_eagai
 std::string no_limit_hit(int error) {
   return error == EPERM || error == ENOSYS || error == EACCES
              ? ": a seccomp filter or a security module refuses the call: allow it, or take "
-               "another "
-               "strategy"
+               "another strategy"
              : "";
 }
 
@@ -126,11 +125,14 @@ void fail(int error, const std::string& message) {
   throw std::system_error(error, std::generic_category(), std::string(prefix) + message);
 }
 
+std::string name_of_errno(int error) {
+  const char* const name = handler::errno_name(error);
+  return name == nullptr ? "errno " + std::to_string(error) : std::string(name);
+}
+
 std::string refusal_of(int error) {
   const char* const call = handler::call_that_failed(error);
-  const char* const name = handler::errno_name(error);
-  return (call == nullptr ? std::string() : std::string(call) + ": ") +
-         (name == nullptr ? "errno " + std::to_string(error) : std::string(name));
+  return (call == nullptr ? std::string() : std::string(call) + ": ") + name_of_errno(error);
 }
 
 std::string reason_of(const std::system_error& error) {

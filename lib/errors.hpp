@@ -20,6 +20,9 @@ namespace growstack {
 /// fail_for_memory() does. EAGAIN then means that there can be no more threads.
 [[noreturn]] void fail_for_thread(int error, const std::string& what, std::size_t bytes);
 
+/// Returns the name of an errno, such as "EPERM", or "errno 7".
+[[nodiscard]] std::string name_of_errno(int error);
+
 /// Returns the system call that has just failed in this thread with `error`, as far as that is
 /// known, and the name of the errno, such as "madvise: EPERM".
 [[nodiscard]] std::string refusal_of(int error);

@@ -200,32 +200,10 @@ bool monitor_was_refused(const SlotView& slot, const Fault& fault) noexcept {
          slot.floor <= fault.address && fault.address < slot.limit;
 }
 
-/// Serves the fault behind a signal that this process sent to itself, if that still waits to be
-/// served: the stack grows, or it has overflowed. Otherwise the signal is what it says, and kills.
-Resolution resolve_sent(const Fault& fault) noexcept {
-  const bool vfork_child = in_vfork_child();
-  const SlotRecord* const runs_on = running_stack(fault.stack_pointer);
-  const std::uintptr_t address = address_to_judge_by(fault, runs_on);
-  const PinnedSlot pinned(address, need_of_pin(address, runs_on, vfork_child));
-  if (!pinned) {
-    return foreign();
-  }
-  const SlotView slot = view(pinned.slot());
-  switch (
-      classify(fault, slot, signal_frame_bytes(), ran_past_guard(fault, pinned, slot, runs_on))) {
-    case Outcome::growth:
-      count_growth(pinned.slot(), runs_elsewhere(fault, slot));
-      return grow_to(pinned, fault.address, vfork_child);
-    case Outcome::overflow:
-      tally.overflow.add_one();
-      return give_up(pinned, 0);
-    default:
-      return foreign();
-  }
-}
-
-/// Does everything that needs the slot pinned.
-Resolution resolve(const Fault& fault) noexcept {
+/// Does everything that needs the slot pinned. `is_sent`: the fault is the one behind a signal that
+/// this process sent to itself. It is served if it still waits for that: the stack grows, or it has
+/// overflowed. Otherwise the signal is what it says, and kills.
+Resolution resolve(const Fault& fault, bool is_sent) noexcept {
   const SlotRecord* const runs_on = running_stack(fault.stack_pointer);
   const std::uintptr_t address = address_to_judge_by(fault, runs_on);
   const bool vfork_child = in_vfork_child();
@@ -238,8 +216,10 @@ Resolution resolve(const Fault& fault) noexcept {
     const int error = grow_here(pinned.range(), pinned.slot(), fault.address);
     return error == 0 ? Resolution{} : give_up(pinned, error);
   }
-  switch (
-      classify(fault, slot, signal_frame_bytes(), ran_past_guard(fault, pinned, slot, runs_on))) {
+  const Outcome outcome =
+      classify(fault, slot, signal_frame_bytes(), ran_past_guard(fault, pinned, slot, runs_on));
+  const bool still_waits = outcome == Outcome::growth || outcome == Outcome::overflow;
+  switch (is_sent && !still_waits ? Outcome::foreign : outcome) {
     case Outcome::growth:
       count_growth(pinned.slot(), runs_elsewhere(fault, slot));
       return grow_to(pinned, fault.address, vfork_child);
@@ -263,7 +243,7 @@ Resolution resolve(const Fault& fault) noexcept {
 }
 
 Resolution resolve_raised(const Fault& fault) noexcept {
-  const Resolution resolution = resolve(fault);
+  const Resolution resolution = resolve(fault, false);
   const bool is_foreign = resolution.kind == Resolution::forward;
   return is_foreign && report_overflow_of_alternate_stack(fault) ? Resolution{Resolution::die}
                                                                  : resolution;
@@ -278,7 +258,7 @@ void on_fault(int level, int signal, siginfo_t* info, void* context) noexcept {
   if (!is_sent) {
     last_fault = fault.address;
   }
-  const Resolution resolution = is_sent ? resolve_sent(fault) : resolve_raised(fault);
+  const Resolution resolution = is_sent ? resolve(fault, true) : resolve_raised(fault);
   switch (resolution.kind) {
     case Resolution::resume:
       return;

@@ -117,8 +117,7 @@ class GuardMarkers final : public Implementation {
 
   [[nodiscard]] int open_in_row(const Bounds& lowest, std::uint32_t count, const Layout& layout,
                                 const StackOptions& options) const noexcept override {
-    const std::size_t size =
-        (count - std::size_t{1}) * layout.slot_size + (lowest.base - lowest.guard);
+    const std::size_t size = row_size(lowest, count, layout);
     if (!are_markers_all(layout)) {
       return ENOTSUP;
     }

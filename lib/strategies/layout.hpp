@@ -38,6 +38,20 @@ struct Layout {
   }
 };
 
+/// Returns where the stack lies that is `index` slots above another one.
+[[nodiscard]] inline Bounds above(const Bounds& lowest, std::uint32_t index,
+                                  const Layout& layout) noexcept {
+  const std::size_t bytes = index * layout.slot_size;
+  return {
+      .base = lowest.base + bytes, .floor = lowest.floor + bytes, .guard = lowest.guard + bytes};
+}
+
+/// Returns the bytes from the guard of the lowest of `count` adjacent slots to the highest base.
+[[nodiscard]] inline std::size_t row_size(const Bounds& lowest, std::uint32_t count,
+                                          const Layout& layout) noexcept {
+  return above(lowest, count - 1, layout).base - lowest.guard;
+}
+
 [[nodiscard]] inline Layout layout_with_small_pages(const StackOptions& options) noexcept {
   return {.first = 0,
           .slot_size = options.reserve + options.guard,

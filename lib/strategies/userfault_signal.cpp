@@ -10,7 +10,6 @@
 
 #include <atomic>
 #include <csignal>
-#include <cstring>
 #include <string>
 
 namespace growstack {
@@ -46,7 +45,7 @@ class UserfaultSignal final : public UserfaultFilled {
     const int error = error_of_markers.load(std::memory_order_relaxed);
     return error == 0
                ? std::string()
-               : "its guards have no markers (madvise: " + std::string(strerrorname_np(error)) +
+               : "its guards have no markers (madvise: " + name_of_errno(error) +
                      "; Linux 6.13 has them): they do not hold in a child of a bare clone(2)";
   }
 
@@ -63,8 +62,7 @@ class UserfaultSignal final : public UserfaultFilled {
 
   [[nodiscard]] int open_in_row(const Bounds& lowest, std::uint32_t count, const Layout& layout,
                                 const StackOptions& options) const noexcept override {
-    const std::size_t size =
-        (count - std::size_t{1}) * layout.slot_size + (lowest.base - lowest.guard);
+    const std::size_t size = row_size(lowest, count, layout);
     if (!are_markers_all(layout)) {
       return ENOTSUP;
     }
@@ -96,7 +94,7 @@ class UserfaultSignal final : public UserfaultFilled {
     vm::MarkerList markers;
     int error = 0;
     for (std::uint32_t index = 0; error == 0 && index < count; ++index) {
-      error = markers.install(lowest.guard + index * layout.slot_size, layout.guard);
+      error = markers.install(above(lowest, index, layout).guard, layout.guard);
     }
     note_markers(error == 0 ? markers.finish() : error);
   }
@@ -109,9 +107,7 @@ class UserfaultSignal final : public UserfaultFilled {
                                 const StackOptions& options) const noexcept {
     int error = 0;
     for (std::uint32_t index = 0; error == 0 && index < count; ++index) {
-      const std::size_t above = index * layout.slot_size;
-      error =
-          open({lowest.base + above, lowest.floor + above, lowest.guard + above}, layout, options);
+      error = open(above(lowest, index, layout), layout, options);
     }
     return error;
   }
