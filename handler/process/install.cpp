@@ -10,6 +10,7 @@
 #include "anywhere/keep_handler.hpp"
 #include "fault/trace.hpp"
 #include "process/chain.hpp"
+#include "process/idle.hpp"
 #include "process/life_cycle_lock.hpp"
 #include "process/request_pipe.hpp"
 #include "process/symbolizing.hpp"
@@ -94,6 +95,7 @@ int install(int signal) noexcept {
 }
 
 int uninstall() noexcept {
+  give_all_idle_back();
   const LifeCycleLock lock;
   if (range_count() != 0) {
     return EBUSY;

@@ -79,6 +79,10 @@ void close_single_stack(OpenSlot slot) noexcept {
   }
 }
 
+void give_idle_arenas_back() noexcept {}
+
+std::chrono::milliseconds give_due_arenas_back() noexcept { return {}; }
+
 void add_single_stacks_to(ArenaTotals& totals) {
   SingleStacks& all = *the_single_stacks;
   const std::lock_guard guard(all.lock);

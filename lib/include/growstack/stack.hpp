@@ -193,4 +193,8 @@ GROWSTACK_EXPORT void set_process_budget(std::size_t bytes) noexcept;
 /// Returns the budget in force, in bytes. Any thread.
 [[nodiscard]] GROWSTACK_EXPORT std::size_t process_budget() noexcept;
 
+/// Gives back what this library keeps for the next stack although nobody uses it now: all but the
+/// idle stacks of a StackPool, which has its own trim(). Any thread; not from a signal handler.
+GROWSTACK_EXPORT void trim() noexcept;
+
 }  // namespace growstack

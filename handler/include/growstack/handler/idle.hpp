@@ -1,0 +1,26 @@
+// What the owner of ranges keeps for later although nobody uses it now.
+#pragma once
+
+#include <growstack/export.hpp>
+
+#include <chrono>
+
+namespace growstack::handler {
+
+/// Gives back what is kept. Both functions may take locks, and must not throw.
+struct IdleKeeper {
+  /// Gives everything back that nobody uses now. uninstall() calls it first.
+  void (*give_all_back)() noexcept;
+  /// Gives back what is due. Returns after what time to call it again; 0: nothing is kept.
+  std::chrono::milliseconds (*give_due_back)() noexcept;
+};
+
+/// Sets who keeps something in this process. `keeper` must stay for ever. Any thread.
+GROWSTACK_EXPORT void set_idle_keeper(const IdleKeeper& keeper) noexcept;
+
+/// Sees to it that give_due_back() is called after that time, also if the program makes no call
+/// into this library any more. Does nothing if that is seen to. Any thread, not from a signal
+/// handler. Returns 0 or an errno of pthread_create(3).
+[[nodiscard]] GROWSTACK_EXPORT int look_after_idle(std::chrono::milliseconds delay) noexcept;
+
+}  // namespace growstack::handler
