@@ -1,6 +1,7 @@
 #include "arenas/arena.hpp"
 
 #include "errors.hpp"
+#include "memory/last_stacks.hpp"
 #include "memory/vm.hpp"
 #include "sanitizers.hpp"
 
@@ -60,6 +61,7 @@ Arena::~Arena() {
   } else {
     handler::remove_range(*range_);
     implementation().forget(held_, left_);
+    forget_stacks(begin_, size_);
     static_cast<void>(vm::release(held_, left_));
   }
 }
@@ -248,6 +250,9 @@ void Arena::close(std::uint32_t index) noexcept {
   handler::SlotRecord& slot = range_->slots[index];
   const std::uintptr_t limit = implementation().limit(slot, layout());
   handler::retire(*range_, index);
+  if (!kind_.description().keeps_reservation) {
+    forget_stacks(begin_, size_);  // its addresses go at once, and not with the arena
+  }
   --open_count_;
   account_.credit(slot.charged_bytes.exchange(0, std::memory_order_relaxed));
   sanitizers::forget_stack_contents(limit, slot.base.load(std::memory_order_relaxed) - limit);

@@ -20,6 +20,8 @@
 
 #include <growstack/attach.hpp>
 #include <growstack/call.hpp>
+#include <growstack/current_stack.hpp>
+#include <growstack/ensure_stack.hpp>
 #include <growstack/export.hpp>
 #include <growstack/growth_policy.hpp>
 #include <growstack/handler/handler.hpp>

@@ -1,0 +1,61 @@
+// Whose stack the calling code runs on.
+#include <growstack/current_stack.hpp>
+
+#include "arenas/arena.hpp"
+#include "memory/last_stacks.hpp"
+#include "stacks/own_stack.hpp"
+
+namespace growstack {
+namespace {
+
+StackBounds bounds_of(StackExtent stack, std::uintptr_t guard) noexcept {
+  const auto pointer = [](std::uintptr_t address) { return reinterpret_cast<void*>(address); };
+  return {.base = pointer(stack.high),
+          .limit = pointer(stack.low),
+          .floor = pointer(stack.low),
+          .guard = pointer(guard)};
+}
+
+StackExtent extent_of(const StackBounds& bounds) noexcept {
+  return {.low = reinterpret_cast<std::uintptr_t>(bounds.floor),
+          .high = reinterpret_cast<std::uintptr_t>(bounds.base)};
+}
+
+/// A stack that was told may lie within one of ours, and one of ours may be a thread's own.
+CurrentStack find(std::uintptr_t stack_pointer) noexcept {
+  if (const auto told = told_stack_at(stack_pointer)) {
+    return {.kind = StackKind::known, .bounds = bounds_of(*told, told->low)};
+  }
+  if (Arena::slot_at(stack_pointer)) {
+    const auto bounds = stack_bounds(reinterpret_cast<const void*>(stack_pointer));
+    return {.kind = StackKind::growstack, .bounds = bounds.value_or(StackBounds{})};
+  }
+  if (const OwnStack own = own_stack(); own.extent.contains(stack_pointer)) {
+    return {.kind = own.is_main ? StackKind::main : StackKind::thread,
+            .bounds = bounds_of(own.extent, own.guard)};
+  }
+  return {};
+}
+
+}  // namespace
+
+CurrentStack current_stack() noexcept { return find(handler::stack_pointer()); }
+
+std::size_t detail::look_up_room(std::uintptr_t stack_pointer) noexcept {
+  StackExtent stack;
+  for (std::uint64_t now = tellings();; now = tellings()) {
+    const CurrentStack found = find(stack_pointer);
+    stack = extent_of(found.bounds);
+    if (found.kind != StackKind::known) {
+      stack = without_told_stacks(stack, stack_pointer);
+    }
+    if (!stack.contains(stack_pointer)) {
+      return 0;
+    }
+    if (remember_stack(stack, now)) {
+      return stack_pointer - stack.low;
+    }
+  }
+}
+
+}  // namespace growstack
