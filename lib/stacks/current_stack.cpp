@@ -37,16 +37,13 @@ CurrentStack find(std::uintptr_t stack_pointer) noexcept {
   return {};
 }
 
-}  // namespace
-
-CurrentStack current_stack() noexcept { return find(handler::stack_pointer()); }
-
-std::size_t detail::look_up_room(std::uintptr_t stack_pointer) noexcept {
-  StackExtent stack;
+/// Finds a stack, remembers it for this thread, and returns how much is left of it.
+std::size_t look_up(std::uintptr_t stack_pointer, StackKind& kind) noexcept {
   for (std::uint64_t now = tellings();; now = tellings()) {
     const CurrentStack found = find(stack_pointer);
-    stack = extent_of(found.bounds);
-    if (found.kind != StackKind::known) {
+    kind = found.kind;
+    StackExtent stack = extent_of(found.bounds);
+    if (kind != StackKind::known) {
       stack = without_told_stacks(stack, stack_pointer);
     }
     if (!stack.contains(stack_pointer)) {
@@ -56,6 +53,21 @@ std::size_t detail::look_up_room(std::uintptr_t stack_pointer) noexcept {
       return stack_pointer - stack.low;
     }
   }
+}
+
+}  // namespace
+
+CurrentStack current_stack() noexcept {
+  const std::uintptr_t here = handler::stack_pointer();
+  const CurrentStack found = find(here);
+  return found.kind == StackKind::main && renew_own_stack() ? find(here) : found;
+}
+
+std::size_t detail::look_up_room(std::uintptr_t stack_pointer, std::size_t wanted) noexcept {
+  StackKind kind{};
+  const std::size_t room = look_up(stack_pointer, kind);
+  const bool may_be_more = room < wanted && kind == StackKind::main && renew_own_stack();
+  return may_be_more ? look_up(stack_pointer, kind) : room;
 }
 
 }  // namespace growstack

@@ -76,11 +76,21 @@ OwnStack ask() noexcept {
 }  // namespace
 
 OwnStack own_stack() noexcept {
+  if (known.is_asked) {
+    return known.stack;
+  }
   const int error = errno;
-  const bool is_known = known.is_asked && (!known.stack.is_main || known.limit == stack_limit());
-  const OwnStack stack = is_known ? known.stack : ask();
+  const OwnStack stack = ask();
   errno = error;
   return stack;
+}
+
+bool renew_own_stack() noexcept {
+  if (known.limit == stack_limit()) {
+    return false;
+  }
+  known.is_asked = false;
+  return true;
 }
 
 }  // namespace growstack

@@ -15,8 +15,12 @@ struct OwnStack {
   bool is_main = false;
 };
 
-/// Returns the calling thread's stack. Asks the system once, and again if the main thread's limit
-/// has changed. Keeps errno. Not from a signal handler.
+/// Returns the calling thread's stack. Asks the system only once. Keeps errno. Not from a signal
+/// handler.
 [[nodiscard]] OwnStack own_stack() noexcept;
+
+/// Asks the system anew if the limit of the main thread's stack has changed since it was asked, and
+/// returns whether it has. This takes a system call. Only for the main thread.
+[[nodiscard]] bool renew_own_stack() noexcept;
 
 }  // namespace growstack

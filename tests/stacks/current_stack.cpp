@@ -368,8 +368,7 @@ TEST_CASE(
           const std::uintptr_t below = GROWSTACK_HERE / MiB * MiB - 64 * MiB;
           const Memory other(4 * KiB, reinterpret_cast<void*>(below));
           set_soft_limit(RLIMIT_STACK, GiB);
-          Stack stack;
-          call(stack, [] { static_cast<void>(remaining()); });  // so that it is looked up anew
+          ensure_stack(GiB, [] {});  // so that it is looked up anew
           const std::size_t left = look_and_use().left;
           return left > 60 * MiB && left < 64 * MiB ? 7 : 1;
         }) == 7);

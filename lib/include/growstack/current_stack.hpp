@@ -32,16 +32,18 @@ struct LastStack {
 /// process has room for some such variables in libraries that it loads later: this one takes 16
 /// bytes of it.
 GROWSTACK_EXPORT
-    [[gnu::tls_model("initial-exec")]] extern constinit thread_local LastStack last_stack;
+[[gnu::tls_model("initial-exec")]] extern constinit thread_local LastStack last_stack;
 
 /// Finds the stack that `stack_pointer` lies in, remembers it for this thread, and returns how many
-/// bytes are left there; 0 if the stack is unknown.
-GROWSTACK_EXPORT std::size_t look_up_room(std::uintptr_t stack_pointer) noexcept;
+/// bytes are left there; 0 if the stack is unknown. If fewer than `wanted` are left, looks whether
+/// the main thread's limit was raised.
+GROWSTACK_EXPORT std::size_t look_up_room(std::uintptr_t stack_pointer,
+                                          std::size_t wanted) noexcept;
 
 /// Returns whether `bytes` bytes, or more, are left below the stack pointer.
 [[nodiscard, gnu::always_inline]] inline bool has_room(std::size_t bytes) noexcept {
   const std::uintptr_t here = handler::stack_pointer();
-  return last_stack.below(here) >= bytes || look_up_room(here) >= bytes;
+  return last_stack.below(here) >= bytes || look_up_room(here, bytes) >= bytes;
 }
 
 GROWSTACK_EXPORT void tell_stack(std::uintptr_t low, std::size_t size);
@@ -55,13 +57,14 @@ GROWSTACK_EXPORT void take_stack_back(std::uintptr_t low) noexcept;
 /// It looks the stack up when the thread has come to another one: that takes some ten nanoseconds,
 /// and some microseconds when a thread asks for the first time.
 ///
-/// For the main thread this counts on RLIMIT_STACK as it was when the thread came to this stack. If
-/// the limit was lowered since then, fewer bytes are left. Any thread; not from a signal handler,
-/// whose alternate stack is unknown.
+/// For the main thread this counts on RLIMIT_STACK as it was when the thread asked first.
+/// current_stack(), and ensure_stack() before it goes to another stack, look whether the limit has
+/// changed. If it was lowered since then, fewer bytes are left. Any thread; not from a signal
+/// handler, whose alternate stack is unknown.
 [[nodiscard, gnu::always_inline]] inline std::size_t remaining_stack() noexcept {
   const std::uintptr_t here = handler::stack_pointer();
   const std::size_t bytes = detail::last_stack.below(here);
-  return bytes != 0 ? bytes : detail::look_up_room(here);
+  return bytes != 0 ? bytes : detail::look_up_room(here, 0);
 }
 
 /// Says whose stack it is.

@@ -1,0 +1,153 @@
+// What ensure_stack() costs: where there is room, and for a deep recursion. Frames take 48 bytes.
+//
+// GROWSTACK_LEVELS=100000000 makes the recursions so deep; otherwise they have 1,000,000 levels.
+#include <growstack/growstack.hpp>
+
+#include <benchmark/benchmark.h>
+
+#include <pthread.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdlib>
+#include <fstream>
+
+namespace growstack::bench {
+namespace {
+
+constexpr std::size_t KiB = 1024;
+constexpr std::size_t MiB = 1024 * KiB;
+constexpr std::size_t bytes = 32 * KiB;
+
+[[gnu::noinline]] int callee(int value) {
+  asm volatile("" : "+r"(value));
+  return value;
+}
+
+void plain_call(benchmark::State& state) {
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(callee(1));
+  }
+}
+BENCHMARK(plain_call);
+
+void ensured_call(benchmark::State& state) {
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(ensure_stack(bytes, callee, 1));
+  }
+}
+BENCHMARK(ensured_call);
+
+void ask_what_is_left(benchmark::State& state) {
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(remaining_stack());
+  }
+}
+BENCHMARK(ask_what_is_left);
+
+/// Comes to a stack of ours and back, and is told there how much is left: two look-ups.
+void look_up(benchmark::State& state) {
+  Stack stack;
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(call(stack, [] { return remaining_stack(); }));
+    benchmark::DoNotOptimize(remaining_stack());
+  }
+}
+BENCHMARK(look_up);
+
+/// The same, and asks nothing.
+void no_look_up(benchmark::State& state) {
+  Stack stack;
+  for (auto _ : state) {
+    benchmark::DoNotOptimize(call(stack, [] { return callee(1); }));
+  }
+}
+BENCHMARK(no_look_up);
+
+// ---- recursions ---------------------------------------------------------------------------------
+
+std::size_t levels() {
+  const char* const asked = std::getenv("GROWSTACK_LEVELS");
+  return asked == nullptr ? 1'000'000 : std::strtoull(asked, nullptr, 10);
+}
+
+std::size_t resident_bytes() {
+  std::size_t all = 0;
+  std::size_t resident = 0;
+  std::ifstream("/proc/self/statm") >> all >> resident;
+  return resident * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+}
+
+std::size_t resident_at_bottom = 0;
+
+struct Descent {
+  const StackOptions* options;  ///< null: the usual ones
+
+  [[gnu::noinline]] std::size_t operator()(std::size_t left) const {
+    volatile std::size_t here[2] = {left, left};
+    if (left == 0) {
+      resident_at_bottom = resident_bytes();
+      return 0;
+    }
+    const std::size_t below = options == nullptr ? ensure_stack(bytes, *this, left - 1)
+                                                 : ensure_stack(*options, bytes, *this, left - 1);
+    return below + static_cast<std::size_t>(here[0] == here[1]);
+  }
+};
+
+void recurse(benchmark::State& state, const StackOptions* options) {
+  const std::size_t depth = levels();
+  const std::size_t before = resident_bytes();
+  for (auto _ : state) {
+    if (Descent{options}(depth) != depth) {
+      state.SkipWithError("lost levels");
+    }
+  }
+  state.counters["ns_per_level"] = benchmark::Counter(
+      static_cast<double>(depth) * 1e-9,
+      benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
+  state.counters["resident_MiB"] = static_cast<double>(resident_at_bottom - before) / MiB;
+}
+
+void recursion(benchmark::State& state) { recurse(state, nullptr); }
+BENCHMARK(recursion)->Unit(benchmark::kMillisecond);
+
+void recursion_in_segments_of_1MiB(benchmark::State& state) {
+  const StackOptions options{.reserve = MiB, .strategy = Strategy::in_handler, .name = "segment"};
+  recurse(state, &options);
+}
+BENCHMARK(recursion_in_segments_of_1MiB)->Unit(benchmark::kMillisecond);
+
+/// How deep the same frames get in 16 MiB.
+[[gnu::noinline]] std::size_t levels_here(std::size_t left) {
+  volatile std::size_t here[2] = {left, left};
+  if (remaining_stack() < bytes) {
+    return 0;
+  }
+  return 1 + levels_here(left + 1) + static_cast<std::size_t>(here[0] != here[1]);
+}
+
+void fixed_stack_of_16MiB(benchmark::State& state) {
+  std::size_t reached = 0;
+  for (auto _ : state) {
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, 16 * MiB);
+    pthread_t thread{};
+    const auto run = [](void* result) -> void* {
+      *static_cast<std::size_t*>(result) = levels_here(0);
+      return nullptr;
+    };
+    if (pthread_create(&thread, &attributes, run, &reached) != 0) {
+      state.SkipWithError("no thread");
+      break;
+    }
+    pthread_join(thread, nullptr);
+    pthread_attr_destroy(&attributes);
+  }
+  state.counters["levels"] = static_cast<double>(reached);
+}
+BENCHMARK(fixed_stack_of_16MiB)->Unit(benchmark::kMillisecond);
+
+}  // namespace
+}  // namespace growstack::bench
