@@ -9,7 +9,8 @@
 /// Functions that use one copy of growstack. The plugin gives its functions to the host.
 struct Copy {
   int (*deep)(int depth);
-  int (*pooled)(int depth);  ///< on stacks of a pool that was moved
+  int (*pooled)(int depth);   ///< on stacks of a pool that was moved
+  int (*ensured)(int depth);  ///< by ensure_stack(), to which the other copy's stacks are unknown
   int (*inside)(int depth, int (*then)(int));
   void (*overflow)();
   int (*attach)();
@@ -23,6 +24,11 @@ namespace {
 int descend(int n) {
   volatile int here = n;
   return n == 0 ? 0 : descend(n - 1) + (here == n);
+}
+
+int descend_safely(int n) {
+  volatile int here = n;
+  return n == 0 ? 0 : growstack::ensure_stack(32 << 10, descend_safely, n - 1) + (here == n);
 }
 
 int runaway(int n) {
@@ -41,6 +47,7 @@ constexpr Copy copy{
           other = std::move(pool);
           return growstack::call(stack, descend, depth);
         },
+    .ensured = descend_safely,
     .inside =
         [](int depth, int (*then)(int)) {
           return growstack::call({.name = name},

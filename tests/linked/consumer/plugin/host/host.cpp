@@ -44,6 +44,9 @@ void grow_alternately(const Copy& one, const Copy& other) {
     EXPECT(other.pooled(depth) == depth);
     EXPECT(one.inside(depth, other.deep) == depth);
     EXPECT(other.inside(depth, one.pooled) == depth);
+    EXPECT(one.ensured(depth) == depth);
+    EXPECT(other.inside(depth, one.ensured) == depth);
+    EXPECT(one.inside(depth, one.ensured) == depth);
   }
 }
 
