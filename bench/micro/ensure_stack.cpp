@@ -15,9 +15,8 @@
 namespace growstack::bench {
 namespace {
 
-constexpr std::size_t KiB = 1024;
-constexpr std::size_t MiB = 1024 * KiB;
-constexpr std::size_t bytes = 32 * KiB;
+constexpr std::size_t mebibyte = std::size_t{1} << 20;
+constexpr std::size_t bytes = std::size_t{32} * 1024;
 
 [[gnu::noinline]] int callee(int value) {
   asm volatile("" : "+r"(value));
@@ -80,7 +79,8 @@ std::size_t resident_bytes() {
 
 std::size_t resident_at_bottom = 0;
 
-const StackOptions segment{.reserve = MiB, .strategy = Strategy::in_handler, .name = "segment"};
+const StackOptions segment{
+    .reserve = mebibyte, .strategy = Strategy::in_handler, .name = "segment"};
 
 template <bool in_segments>
 [[gnu::noinline]] std::size_t descend(std::size_t left) {
@@ -107,7 +107,7 @@ void recursion(benchmark::State& state) {
       state.SkipWithError("lost levels");
     }
   }
-  state.counters["resident_MiB"] = static_cast<double>(resident_at_bottom - before) / MiB;
+  state.counters["resident_MiB"] = static_cast<double>(resident_at_bottom - before) / mebibyte;
 }
 BENCHMARK(recursion<false>)->Name("recursion")->Unit(benchmark::kMillisecond);
 BENCHMARK(recursion<true>)->Name("recursion_in_segments_of_1MiB")->Unit(benchmark::kMillisecond);
@@ -126,7 +126,7 @@ void fixed_stack_of_16MiB(benchmark::State& state) {
   for (auto _ : state) {
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, 16 * MiB);
+    pthread_attr_setstacksize(&attributes, 16 * mebibyte);
     pthread_t thread{};
     const auto run = [](void* result) -> void* {
       *static_cast<std::size_t*>(result) = levels_here(0);

@@ -11,11 +11,11 @@
 namespace growstack::detail {
 namespace {
 
-constexpr std::size_t MiB = std::size_t{1} << 20;
+constexpr std::size_t mebibyte = std::size_t{1} << 20;
 
 /// Smaller ones save nothing, because arenas take address space in pieces of 64 MiB.
-constexpr std::size_t least_reserve = 64 * MiB;
-constexpr std::size_t largest_reserve = 1024 * MiB;
+constexpr std::size_t least_reserve = 64 * mebibyte;
+constexpr std::size_t largest_reserve = 1024 * mebibyte;
 
 /// For the frames between the base of a stack and f.
 constexpr std::size_t frames_of_call = std::size_t{16} * 1024;

@@ -12,7 +12,7 @@
 namespace growstack {
 namespace {
 
-constexpr std::size_t MiB = std::size_t{1} << 20;
+constexpr std::size_t mebibyte = std::size_t{1} << 20;
 
 /// What a thread knows of its stack. It stays true in a forked child, whose only thread runs on the
 /// same stack as before.
@@ -34,15 +34,15 @@ rlim_t stack_limit() noexcept {
 /// id does not tell the main thread: that of a forked child may run on any stack.)
 bool is_main_stack(StackExtent extent) noexcept {
   const std::uintptr_t above = getauxval(AT_RANDOM);
-  return extent.low < above && above < extent.high + 8 * MiB;
+  return extent.low < above && above < extent.high + 8 * mebibyte;
 }
 
 /// The kernel stops the growth of the main thread's stack 1 MiB (stack_guard_gap) before another
 /// mapping. If the limit would allow more, the C library tells where that mapping ends.
 std::uintptr_t low_of_main(StackExtent told, rlim_t limit) noexcept {
   const std::size_t size = told.high - told.low;
-  const bool ends_at_mapping = limit == RLIM_INFINITY || size + 8 * MiB < limit;
-  return ends_at_mapping && size > MiB ? told.low + MiB : told.low;
+  const bool ends_at_mapping = limit == RLIM_INFINITY || size + 8 * mebibyte < limit;
+  return ends_at_mapping && size > mebibyte ? told.low + mebibyte : told.low;
 }
 
 /// pthread_getattr_np(3) opens a file for the main thread, and no caller wants to be cancelled.
