@@ -145,7 +145,7 @@ const Registered registered(measurement_of_lines<lines>(
          "own. The figures are medians of rounds in which all take turns; the ratios of two "
          "threads are those of the fastest tenth.",
      .subjects = grow_by_events,
-     .rounds = {40, 4},
+     .rounds = {40, 3},
      .table = table}));
 
 }  // namespace

@@ -107,7 +107,7 @@ const Registered registered(measurement_of_lines<lines>(
          "queue. Nothing runs on the stacks. The ratios are those of the fastest tenth of the "
          "rounds.",
      .subjects = grow_by_events,
-     .rounds = {100, 10},
+     .rounds = {60, 5},
      .lines = "one to the other"}));
 
 }  // namespace
