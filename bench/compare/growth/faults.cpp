@@ -5,6 +5,7 @@
 #include "parts/errors.hpp"
 #include "parts/memory.hpp"
 #include "parts/one_fault.hpp"
+#include "parts/round_trip.hpp"
 #include "parts/samples.hpp"
 #include "run/measurement.hpp"
 
@@ -56,8 +57,22 @@ nlohmann::json time_pages(const std::string& subject, std::size_t pages,
   return {{"ns", nanoseconds}, {"ours", stack.counters().growth_faults}, {"kernel", faults}};
 }
 
+constexpr bool helper_commits(const StrategyDescription& strategy) {
+  return strategy.helper_commits;
+}
+
+/// Returns times of bare round trips, with which a helper's faults are compared; none for others.
+std::vector<double> round_trips(const std::string& subject) {
+  std::vector<double> nanoseconds;
+  if (is_strategy(subject, helper_commits)) {
+    nanoseconds.resize(burst);
+    bench::time_each_round_trip(nanoseconds);
+  }
+  return nanoseconds;
+}
+
 /// Answers {"subject", "rests"} with {"burst": times, "ours", "kernel", "cold": times after a
-/// rest}.
+/// rest, "round_trips"}.
 nlohmann::json measure(const nlohmann::json& request, Progress&) {
   const std::string subject = request.at("subject");
   raise_limits_for_stacks(reserve);
@@ -67,6 +82,7 @@ nlohmann::json measure(const nlohmann::json& request, Progress&) {
   return {{"burst", in_burst.at("ns")},
           {"ours", in_burst.at("ours")},
           {"kernel", in_burst.at("kernel")},
+          {"round_trips", round_trips(subject)},
           {"cold", time_pages(subject, request.at("rests"), rest).at("ns")}};
 }
 
@@ -90,14 +106,17 @@ struct Samples {
   std::vector<double> burst{};
   std::vector<double> cold{};
   std::vector<double> medians{};  // of the bursts, one a process
-  double ours = 0;                // faults of the bursts
+  std::vector<double> round_trips{};
+  double ours = 0;  // faults of the bursts
   double kernel = 0;
 
   void add(const nlohmann::json& result) {
     const auto some = result.at("burst").get<std::vector<double>>();
     const auto rests = result.at("cold").get<std::vector<double>>();
+    const auto trips = result.value("round_trips", std::vector<double>());
     burst.insert(burst.end(), some.begin(), some.end());
     cold.insert(cold.end(), rests.begin(), rests.end());
+    round_trips.insert(round_trips.end(), trips.begin(), trips.end());
     medians.push_back(bench::median(some));
     ours += result.at("ours").get<double>();
     kernel += result.at("kernel").get<double>();
@@ -128,6 +147,9 @@ nlohmann::json result_of(const Samples& samples, const Samples& bare, const std:
                                                   })
                                           ? "a monitor"
                                           : samples.served_by()}};
+  if (!samples.round_trips.empty()) {
+    result["round_trip"] = bench::median(samples.round_trips);
+  }
   if (!bare.burst.empty()) {
     result["floor"] = bench::median(bare.burst);
     result["burst_ratio"] = bench::median(samples.burst) / bench::median(bare.burst);
@@ -179,13 +201,32 @@ std::vector<Row> rows(const Outcome& its, const Outcomes& all) {
       : served_by == "both"     ? "the handler opens many pages at once, the kernel fills each"
       : served_by == "no fault" ? "no fault: the page is there before the touch"
                                 : "";
-  return {its.row("fault_ns", "burst", "ns", note),
-          its.row("fault_least_ns", "least", "ns", "the least of the processes' medians"),
-          its.row("fault_most_ns", "most", "ns", "the largest of the processes' medians"),
-          its.row("fault_cold_ns", "cold", "ns", note),
-          its.row("fault_floor_ns", "floor", "ns",
-                  "a SIGSEGV handler that only calls mprotect, in a burst; the same for all",
-                  all.back().failure)};
+  std::vector<Row> rows{
+      its.row("fault_ns", "burst", "ns", note),
+      its.row("fault_least_ns", "least", "ns", "the least of the processes' medians"),
+      its.row("fault_most_ns", "most", "ns", "the largest of the processes' medians"),
+      its.row("fault_cold_ns", "cold", "ns", note),
+      its.row("fault_floor_ns", "floor", "ns",
+              "a SIGSEGV handler that only calls mprotect, in a burst; the same for all",
+              all.back().failure)};
+  if (is_strategy(its.name, helper_commits)) {
+    rows.push_back(its.row("fault_round_trip_ns", "round_trip", "ns",
+                           "a byte through a pipe to a thread on the same processor, and back"));
+  }
+  return rows;
+}
+
+std::vector<std::string> remarks(const Outcomes& all) {
+  std::vector<std::string> sentences;
+  for (const Outcome& each : all) {
+    if (const auto trip = each.number("round_trip")) {
+      sentences.push_back(
+          fmt::format("{}: a bare round trip through a pipe, to a thread on the "
+                      "same processor, takes {} ns.",
+                      each.name, grouped(*trip)));
+    }
+  }
+  return sentences;
 }
 
 constexpr std::array columns{
@@ -203,8 +244,18 @@ std::vector<Aim> aims() {
   const auto to_bare = [](const Rows& rows, const std::string& subject) {
     return rows.ratio(subject, "fault_ns", subject, "fault_floor_ns");
   };
+  const auto to_handler_and_round_trip = [](const Rows& rows, const std::string& subject) {
+    const auto figure = rows.value(subject, "fault_ns");
+    const auto handler = rows.value("in_handler", "fault_ns");
+    const auto round_trip = rows.value(subject, "fault_round_trip_ns");
+    return figure && handler && round_trip ? std::optional(*figure / (*handler + *round_trip))
+                                           : std::nullopt;
+  };
   return {{"one fault, bare handler = 1", to_bare, {.handlers = 1.10}, noise},
-          {"one fault, in_handler = 1", ratio_to("in_handler", "fault_ns"), {.helper = 1.3}, noise},
+          {"one fault, in_handler and a bare round trip = 1",
+           to_handler_and_round_trip,
+           {.helper = 1.10},
+           noise},
           {"one fault after 10 ms, in_handler = 1",
            ratio_to("in_handler", "fault_cold_ns"),
            {.helper = 2.0},
@@ -228,6 +279,7 @@ const Registered registered(
      .rows = rows,
      .lines = "ns for one page",
      .columns = columns,
+     .remarks = remarks,
      .aims = aims});
 
 }  // namespace

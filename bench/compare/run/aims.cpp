@@ -4,8 +4,6 @@
 #include "run/measurement.hpp"
 #include "run/reports.hpp"
 
-#include <cmath>
-
 namespace growstack::compare {
 namespace {
 
@@ -21,9 +19,8 @@ std::string reached(const Aim& aim, const std::optional<double>& at_most, const 
   if (!figure) {
     return {};
   }
-  const double beyond = std::log(*figure / *at_most);
-  const bool is_noise = std::abs(beyond) < (aim.noise ? aim.noise(rows) : 0);
-  return in_digits(*figure) + (is_noise ? " ~" : beyond <= 0 ? "  " : " !");
+  return fmt::format("{} {:1}", in_digits(*figure),
+                     mark_of(*figure, *at_most, aim.noise ? aim.noise(rows) : 0));
 }
 
 }  // namespace
@@ -67,11 +64,9 @@ void report_aims(Session& session) {
   }
   session.print_title("AIMS",
                       "What is meant to be reached on a machine that does nothing else, and what "
-                      "was reached here.");
+                      "was reached here. The group first prints its aims in its own tables.");
   session.print(table);
-  session.print_sentences(
-      {"!: missed. ~: not resolved, because the figure is nearer to the aim than the same thing "
-       "measured twice differs (one fault: than its processes differ). All others are reached."});
+  session.print_sentences({what_marks_mean});
 }
 
 }  // namespace growstack::compare

@@ -3,6 +3,7 @@
 
 #include "run/row.hpp"
 
+#include <cmath>
 #include <functional>
 #include <optional>
 #include <string>
@@ -32,6 +33,16 @@ struct Aim {
   AtMost at_most;
   Noise noise{};  ///< none: every difference means something
 };
+
+/// Returns how a figure and its aim are marked in a table: "!" if it is missed, "~" if the figure
+/// is nearer to the aim than `noise`, nothing if it is reached.
+[[nodiscard]] inline const char* mark_of(double figure, double at_most, double noise) {
+  const double excess = std::log(figure / at_most);
+  return std::abs(excess) < noise ? "~" : excess <= 0 ? "" : "!";
+}
+inline constexpr const char* what_marks_mean =
+    "!: missed. ~: not resolved, because the figure is nearer to the aim than the same thing "
+    "measured twice differs (one fault: than its processes differ). All others are reached.";
 
 /// Reads a metric.
 [[nodiscard]] Reading value_of(const std::string& metric);

@@ -27,6 +27,33 @@ void expect_fault(ResultFile& file, const std::string& subject) {
   file.expect(subject, "fault_ns fault_cold_ns fault_floor_ns");
 }
 
+/// The group first.
+void expect_fibers_of_every_depth(ResultFile& file, const std::string& subject) {
+  for (const char* const prefix : {"fiber_ns_", "fiber_2_threads_ns_"}) {
+    file.expect(subject, "4KiB 16KiB 64KiB 100KiB 256KiB 1MiB", prefix);
+  }
+  file.expect(subject, "mix_ns");
+}
+
+/// The group first: what is measured of Strategy::automatic, too.
+void expect_first_uses(ResultFile& file, const std::string& subject) {
+  file.expect(subject,
+              "call_fresh_ns call_ns call_kept_ns call_one_thread_ns call_two_threads_ns stack_ns "
+              "allocator_fiber_ns thread_ns thread_pooled_ns");
+}
+
+void expect_after_calls(ResultFile& file, const std::string& subject) {
+  file.expect(subject, "resident_bytes charged_bytes committed_bytes", "after_calls_");
+}
+
+void expect_first_peers(ResultFile& file) {
+  expect_fibers_of_every_depth(file, "boost_pooled_fixedsize");
+  file.expect("boost_pooled_fixedsize", "queue_ns");
+  file.expect("boost_fixedsize", "switch_ns switch_kept_ns");
+  file.expect("boost_protected_fixedsize", "stack_ns allocator_fiber_ns");
+  file.expect("glibc_thread", "thread_ns thread_attached_ns");
+}
+
 void expect_strategy(ResultFile& file, const StrategyDescription& strategy) {
   const std::string subject(strategy.name);
   expect_stack(file, subject);
@@ -44,6 +71,13 @@ void expect_strategy(ResultFile& file, const StrategyDescription& strategy) {
   if (strategy.pools()) {
     expect_fiber(file, subject);
     file.expect(subject, "spawn_pair_ns spawn_threads_ratio spawn_system_calls");
+  }
+  if (strategy.pools() && strategy.event != GrowthEvent::none) {
+    expect_fibers_of_every_depth(file, subject);
+    expect_first_uses(file, subject);
+    file.expect(subject,
+                "mix_shallow_ns mix_fresh_ns mix_named_ns mix_resident_ratio "
+                "shallow_resident_bytes after_deep_resident_bytes handoff_ns");
   }
   if (grows_in_huge_pages(strategy)) {
     file.expect(subject,
@@ -70,6 +104,10 @@ void check(ResultFile& file) {
     expect_stack(file, peer);
     expect_fiber(file, peer);
   }
+  expect_first_uses(file, "automatic");
+  expect_after_calls(file, "automatic");
+  expect_after_calls(file, "pipe_helper");
+  expect_first_peers(file);
   file.expect("glibc_thread", "real_large_regex_ok real_large_json_ok");
   file.expect("boost_pooled_fixedsize", "spawn_noise");
   expect_growth(file, "split_stack");

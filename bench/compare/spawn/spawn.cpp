@@ -1,10 +1,9 @@
 // What does the whole life of a fiber cost that does next to nothing, and how much of that is its
 // stack?
-#include "parts/at_once.hpp"
-#include "parts/clock.hpp"
 #include "parts/errors.hpp"
 #include "run/measurement.hpp"
-#include "run/turns.hpp"
+#include "run/timing.hpp"
+#include "subjects/fibers.hpp"
 #include "subjects/pools.hpp"
 #include "subjects/suspended.hpp"
 #include "subjects/threads.hpp"
@@ -12,13 +11,11 @@
 #include <growstack/growstack.hpp>
 #include <growstack/handler/pages.hpp>
 
-#include <boost/context/fiber.hpp>
 #include <boost/context/fixedsize_stack.hpp>
 #include <boost/context/pooled_fixedsize_stack.hpp>
 #include <boost/context/protected_fixedsize_stack.hpp>
 
 #include <array>
-#include <functional>
 #include <memory>
 #include <thread>
 
@@ -35,39 +32,6 @@ constexpr auto is_made_fresh = grows_in_huge_pages;
 
 // ---- in the child: what is timed ----------------------------------------------------------------
 
-/// Does something so often, and returns the nanoseconds of each.
-using Timing = std::function<double(unsigned times)>;
-
-template <class Body>
-double time_each(unsigned times, const Body& body) {
-  const auto before = bench::Clock::now();
-  for (unsigned each = 0; each < times; ++each) {
-    body();
-  }
-  return bench::nanoseconds_since(before) / times;
-}
-
-/// The allocator of a fiber whose stack belongs to somebody else.
-struct Borrowed {
-  void deallocate(context::stack_context&) const noexcept {}
-};
-
-context::fiber live(context::fiber&& back) {
-  use_a_little();
-  return std::move(back);
-}
-
-/// Is inlined, because a switch leaves the processor's predictions of returns behind and makes each
-/// return after it cost something: every subject's fiber lives in as many functions.
-[[gnu::always_inline]] inline void run_fiber_on(Stack& stack) {
-  context::stack_context whole;
-  whole.sp = stack.base();
-  whole.size = stack.reserved();
-  context::fiber there(std::allocator_arg, context::preallocated(whole.sp, whole.size, whole),
-                       Borrowed{}, live);
-  there = std::move(there).resume();
-}
-
 std::shared_ptr<StackPool> make_pool(const std::string& strategy) {
   return std::make_shared<StackPool>(small_stacks(strategy));
 }
@@ -77,7 +41,7 @@ Timing pooled_fibers(const std::string& strategy) {
     StackPool& its = *pool;
     return time_each(times, [&] {
       Stack stack = its.acquire();
-      run_fiber_on(stack);
+      run_fiber_on(stack.base(), stack.reserved(), use_a_little);
     });
   };
 }
@@ -94,19 +58,15 @@ Timing fresh_fibers(const std::string& strategy) {
   return [options, beside = std::make_shared<Stack>(options)](unsigned times) {
     return time_each(times, [&] {
       Stack stack(options);
-      run_fiber_on(stack);
+      run_fiber_on(stack.base(), stack.reserved(), use_a_little);
     });
   };
 }
 
-/// Uses one of Boost's allocators. All copies of one that has a pool share that pool.
 template <class Allocator>
 Timing boost_fibers() {
   return [allocator = Allocator(pooled_reserve)](unsigned times) {
-    return time_each(times, [&] {
-      context::fiber there(std::allocator_arg, Allocator(allocator), live);
-      there = std::move(there).resume();
-    });
+    return time_each(times, [&] { run_fiber(allocator, use_a_little); });
   };
 }
 
@@ -133,23 +93,16 @@ Timing pairs(const std::string& strategy) {
   };
 }
 
-/// Times pairs of several threads that are all busy with theirs. Each thread has a processor of its
-/// own: left to itself the scheduler may take longer than a round to part them.
 template <unsigned threads>
 Timing pairs_at_once(const std::string& strategy) {
-  return [pool = make_pool(strategy)](unsigned times) {
-    constexpr unsigned longer = 5;  // a processor that slept is slow for its first milliseconds
-    const auto warm_up = [&](unsigned thread) {
-      bench::stay_on_processor(thread);
-      pair(*pool);
-    };
-    const auto work = [&](unsigned) {
-      for (unsigned each = 0; each < longer * times; ++each) {
-        pair(*pool);
-      }
-    };
-    return bench::time_at_once(threads, warm_up, work) / (longer * times);
-  };
+  const auto pool = make_pool(strategy);
+  return at_once(
+      threads, [pool](unsigned) { pair(*pool); },
+      [pool](unsigned, unsigned times) {
+        for (unsigned each = 0; each < times; ++each) {
+          pair(*pool);
+        }
+      });
 }
 
 Timing peer_fibers(const std::string& subject) {
@@ -162,52 +115,32 @@ Timing peer_fibers(const std::string& subject) {
 // ---- in the child: rounds -----------------------------------------------------------------------
 
 /// One thing that a subject does. A subject that has pools does several.
-struct Activity : Contender {
+struct Activity : Timed {
   Timing (*prepare)(const std::string& subject) = nullptr;
-  Timing time{};
-  unsigned times = 0;  // in a round
 };
 
 std::vector<Activity> all_activities(const nlohmann::json& subjects) {
   std::vector<Activity> all;
   for (const std::string subject : subjects) {
     if (!strategy_from_name(subject)) {
-      all.push_back({{subject, subject}, peer_fibers});
+      all.push_back({{{subject, subject}}, peer_fibers});
       continue;
     }
-    all.push_back({{subject, subject}, pooled_fibers});
-    all.push_back({{subject + ", pairs", subject}, pairs});
-    all.push_back({{subject + ", one thread", subject}, pairs_at_once<1>});
-    all.push_back({{subject + ", two threads", subject}, pairs_at_once<2>});
+    all.push_back({{{subject, subject}}, pooled_fibers});
+    all.push_back({{{subject + ", pairs", subject}}, pairs});
+    all.push_back({{{subject + ", one thread", subject}}, pairs_at_once<1>});
+    all.push_back({{{subject + ", two threads", subject}}, pairs_at_once<2>});
     if (is_strategy(subject, is_made_fresh)) {
-      all.push_back({{subject + ", fresh", subject}, fresh_fibers});
+      all.push_back({{{subject + ", fresh", subject}}, fresh_fibers});
     }
   }
-  all.push_back({{again(base_name), base_name}, peer_fibers});
+  all.push_back({{{again(base_name), base_name}}, peer_fibers});
   return all;
 }
 
-/// Returns the nanoseconds of so many. It does them three times, so that other work of the machine
-/// does not decide how often something is done in a round.
-double time_of(const Activity& activity, unsigned times) {
-  const auto once = [&] { return activity.time(times) * times; };
-  return std::min({once(), once(), once()});
-}
-
-/// Prepares, and finds out how often it can be done in the time of a round.
 void warm_up(Activity& activity) {
-  constexpr double round_nanoseconds = 2e6;
-  constexpr unsigned most_times = 1'000'000;
-  constexpr unsigned factor = 4;
   activity.time = activity.prepare(activity.subject);
-  unsigned times = 16;
-  double nanoseconds = time_of(activity, times);
-  while (times < most_times && nanoseconds * factor < round_nanoseconds) {
-    times *= factor;
-    nanoseconds = time_of(activity, times);
-  }
-  activity.times = std::max(
-      1U, static_cast<unsigned>(times * std::min(1.0 * factor, round_nanoseconds / nanoseconds)));
+  activity.choose_times();
 }
 
 /// Returns how many times as much two threads do in the same time as one, in the fastest tenth of
@@ -332,7 +265,10 @@ const Registered registered(
          "and the return alone. two threads: how many times as many pairs they do together as one "
          "does, in the fastest tenth of the rounds; not on one processor. system calls: in so many "
          "of 1,000 pairs the thread made one. The figures are medians of rounds in which all take "
-         "turns.",
+         "turns. What this leaves out: all fibers are shallow, so no stack grows, and each "
+         "stack goes back at once to the thread that has it in its cache; the group first goes "
+         "deeper, keeps stacks, passes them to other threads, and makes them without another one "
+         "beside.",
      .subjects = pooled_and_peers,
      .base = boost_pooled_name,
      .rounds = {100, 20},
