@@ -51,7 +51,7 @@ void expect_first_peers(ResultFile& file) {
   file.expect("boost_pooled_fixedsize", "queue_ns");
   file.expect("boost_fixedsize", "switch_ns switch_kept_ns");
   file.expect("boost_protected_fixedsize", "stack_ns allocator_fiber_ns");
-  file.expect("glibc_thread", "thread_ns thread_attached_ns");
+  file.expect("glibc_thread", "thread_ns thread_attached_ns plain_call_ns");
 }
 
 void expect_strategy(ResultFile& file, const StrategyDescription& strategy) {
@@ -105,6 +105,7 @@ void check(ResultFile& file) {
     expect_fiber(file, peer);
   }
   expect_first_uses(file, "automatic");
+  file.expect("automatic", "ensure_ns");
   expect_after_calls(file, "automatic");
   expect_after_calls(file, "pipe_helper");
   expect_first_peers(file);
