@@ -11,6 +11,7 @@
 #include <growstack/handler/machine.hpp>
 
 #include <cerrno>
+#include <new>
 
 namespace growstack::detail {
 namespace {
@@ -22,7 +23,7 @@ class Running {
     if (slot.is_running()) {
       fail(EBUSY, "a call runs on this stack already: use another stack");
     }
-    slot.tenant().runner = Runner::here(reinterpret_cast<std::uintptr_t>(this));
+    new (&slot.runner()) Runner(Runner::here(reinterpret_cast<std::uintptr_t>(this)));
     marks_.fetch_or(running_mark, std::memory_order_release);
   }
   ~Running() { marks_.fetch_and(~running_mark, std::memory_order_release); }
@@ -70,7 +71,7 @@ void run_on(Stack& stack, void (*body)(void*) noexcept, void* argument) {
   const Running running(slot);
   Visit visit{.body = body, .argument = argument};
   visit.stacks.enter(slot.floor(), slot.base() - slot.floor());
-  handler::call_on_stack(stack.base(), Visit::run, &visit);
+  handler::call_on_stack(reinterpret_cast<void*>(slot.base_of_frames()), Visit::run, &visit);
   visit.stacks.left();
 }
 
