@@ -99,7 +99,8 @@ class GROWSTACK_EXPORT AlternateStackMemory {
 [[nodiscard]] GROWSTACK_EXPORT bool starts_service_thread() noexcept;
 
 /// Sets how many bytes attach_thread() reserves for each alternate stack from now on, without its
-/// guard page (default 64 KiB; only touched pages cost memory). Any thread. Returns 0, or EINVAL
+/// guard page (default 64 KiB; only touched pages cost memory), and gives those back that are kept.
+/// Any thread. Returns 0, or EINVAL
 /// below least_alternate_stack_size().
 [[nodiscard]] GROWSTACK_EXPORT int set_alternate_stack_size(std::size_t bytes) noexcept;
 
