@@ -153,6 +153,20 @@ TEST_CASE(
   });
 }
 
+TEST_CASE("the signal stack of a thread that has ended goes to the next one") {
+  if (sanitized) {
+    return skip("a sanitizer gives each thread a signal stack of its own");
+  }
+  const auto signal_stack = [] {
+    stack_t had{};
+    std::thread([&] { sigaltstack(nullptr, &had); }).join();
+    return had.ss_sp;
+  };
+  void* const first = signal_stack();
+  CHECK(first != nullptr);
+  CHECK(signal_stack() == first);
+}
+
 namespace {
 
 void* do_nothing(void* given) { return given; }

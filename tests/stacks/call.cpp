@@ -14,6 +14,7 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <cfenv>
 #include <exception>
 #include <memory>
 #include <numeric>
@@ -481,4 +482,20 @@ EVERY_STRATEGY(
   CHECK(end == 7);
   CHECK(is_usable(stack, Of::traits));
   CHECK(is_usable(own, Of::traits));
+}
+
+EVERY_STRATEGY(
+    "a call starts with its caller's floating-point environment, and what it sets does not come "
+    "back") {
+  Stack stack({.reserve = 8 * MiB, .strategy = Of::strategy});
+  REQUIRE(std::fesetround(FE_UPWARD) == 0);
+  const int inside = call(stack, [] {
+    const int found = std::fegetround();
+    std::fesetround(FE_DOWNWARD);
+    return found;
+  });
+  const int afterwards = std::fegetround();
+  std::fesetround(FE_TONEAREST);
+  CHECK(inside == FE_UPWARD);
+  CHECK(afterwards == FE_UPWARD);
 }
