@@ -23,8 +23,8 @@ if(BUILD_SHARED_LIBS)
 else()
   set(growstack_needs "\${needs}")
   set(growstack_keep_attach_all -Wl,--undefined=growstack_attach_all)
-  string(JOIN "," growstack_keep_keep_handler -Wl --undefined=growstack_keep_handler_1
-    --export-dynamic-symbol=growstack_keep_handler_1)
+  string(JOIN "," growstack_keep_keep_handler -Wl --undefined=growstack_keep_handler_2
+    --export-dynamic-symbol=growstack_keep_handler_2)
 endif()
 
 # Builds what is installed, and nothing else.

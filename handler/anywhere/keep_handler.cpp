@@ -9,7 +9,7 @@
 
 // The component may be part of the same program or library; then the linker finds it. Weak, because
 // it may be missing.
-#pragma weak growstack_keep_handler_1
+#pragma weak growstack_keep_handler_2
 
 namespace growstack::handler {
 namespace {
@@ -32,9 +32,9 @@ bool replaces_libc(const void* table) noexcept {
 
 struct FindComponent {
   FindComponent() noexcept
-      : FindComponent(&growstack_keep_handler_1 != nullptr
-                          ? &growstack_keep_handler_1
-                          : dlsym(RTLD_DEFAULT, "growstack_keep_handler_1")) {}
+      : FindComponent(&growstack_keep_handler_2 != nullptr
+                          ? &growstack_keep_handler_2
+                          : dlsym(RTLD_DEFAULT, "growstack_keep_handler_2")) {}
   explicit FindComponent(const void* found) noexcept {
     if (found != nullptr && replaces_libc(found)) {
       component = static_cast<const KeepHandler*>(found);

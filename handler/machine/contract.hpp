@@ -2,9 +2,14 @@
 //
 // To add a processor, write one file with a struct ThisMachine that meets the concept `Machine`,
 // and include it in machine.hpp. The comments name what differs between processors: x86-64 (see
-// x86_64.hpp), and aarch64, which has no file yet. The file also defines GROWSTACK_CALL_OUTERMOST,
-// the assembler code of a function that calls its first argument with the second one while the
-// frame pointer is 0 (x86-64: rbp; aarch64: x29), with its unwind table.
+// x86_64.hpp), and aarch64, which has no file yet. The file also defines the assembler code of two
+// functions, each with its unwind table:
+// - GROWSTACK_CALL_OUTERMOST calls its first argument with the second one while the frame pointer
+//   is 0 (x86-64: rbp; aarch64: x29).
+// - GROWSTACK_CALL_ON_STACK does the same with its second and third argument, with the stack
+//   pointer just below its first one, so that it lies in the stack from the first push on. It keeps
+//   what controls floating-point arithmetic (x86-64: MXCSR and the x87 control word; aarch64:
+//   FPCR).
 #pragma once
 
 #include <growstack/handler/classify.hpp>

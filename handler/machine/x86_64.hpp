@@ -93,3 +93,40 @@ struct ThisMachine {
   "  .cfi_def_cfa_offset 8\n"    \
   "  ret\n"                      \
   "  .cfi_endproc\n"
+
+/// Calls rsi(rdx) with the stack pointer just below rdi, while rbp is 0. rbx keeps the stack of the
+/// caller. For unwinders the function is the last one that there is: its caller has another stack.
+#define GROWSTACK_CALL_ON_STACK    \
+  "  .cfi_startproc\n"             \
+  "  pushq %rbp\n"                 \
+  "  .cfi_def_cfa_offset 16\n"     \
+  "  .cfi_offset %rbp, -16\n"      \
+  "  pushq %rbx\n"                 \
+  "  .cfi_def_cfa_offset 24\n"     \
+  "  .cfi_offset %rbx, -24\n"      \
+  "  subq $8, %rsp\n"              \
+  "  .cfi_def_cfa_offset 32\n"     \
+  "  stmxcsr (%rsp)\n"             \
+  "  fnstcw 4(%rsp)\n"             \
+  "  movq %rsp, %rbx\n"            \
+  "  .cfi_remember_state\n"        \
+  "  .cfi_def_cfa_register %rbx\n" \
+  "  .cfi_undefined %rip\n"        \
+  "  leaq -16(%rdi), %rsp\n"       \
+  "  movq %rdx, %rdi\n"            \
+  "  xorl %ebp, %ebp\n"            \
+  "  callq *%rsi\n"                \
+  "  movq %rbx, %rsp\n"            \
+  "  .cfi_restore_state\n"         \
+  "  ldmxcsr (%rsp)\n"             \
+  "  fldcw 4(%rsp)\n"              \
+  "  addq $8, %rsp\n"              \
+  "  .cfi_def_cfa_offset 24\n"     \
+  "  popq %rbx\n"                  \
+  "  .cfi_restore %rbx\n"          \
+  "  .cfi_def_cfa_offset 16\n"     \
+  "  popq %rbp\n"                  \
+  "  .cfi_restore %rbp\n"          \
+  "  .cfi_def_cfa_offset 8\n"      \
+  "  ret\n"                        \
+  "  .cfi_endproc\n"

@@ -4,22 +4,19 @@
 // Each thread has its own; a new thread inherits none. We reserve 64 KiB, because handlers of
 // others run on it as well: those that we forward to, and every SA_ONSTACK handler of the program.
 // Only the pages that were touched cost memory.
-#include <growstack/handler/failed_call.hpp>
 #include <growstack/handler/handler.hpp>
 #include <growstack/handler/init_order.hpp>
-#include <growstack/handler/machine.hpp>
-
-#include <growstack/handler/name_memory.hpp>
 #include <growstack/handler/pages.hpp>
+
+#include "anywhere/fork_wiped.hpp"
 #include "anywhere/is_writable.hpp"
 #include "anywhere/keep_handler.hpp"
+#include "process/alternate_memory.hpp"
 #include "process/install.hpp"
 
 #include <pthread.h>
-#include <sys/mman.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <climits>
 #include <csignal>
@@ -29,13 +26,13 @@
 namespace growstack::handler {
 namespace {
 
-/// Bytes that our own handler may use below the kernel's frame. tests/fault/alternate_stack.cpp
-/// measures what it does use.
-constexpr std::size_t handler_bytes = std::size_t{16} * 1024;
-
-std::atomic<std::size_t> wanted_size{std::size_t{64} * 1024};
+constexpr int auto_disarm = static_cast<int>(1U << 31U);  // SS_AUTODISARM of <linux/signal.h>
 
 bool is_enabled(const stack_t& stack) noexcept { return (stack.ss_flags & SS_DISABLE) == 0; }
+
+bool is_large_enough(const stack_t& stack) noexcept {
+  return is_enabled(stack) && stack.ss_size >= least_alternate_stack_size();
+}
 
 /// Returns whether the upper part of an alternate stack, as much as our handler needs, is there. A
 /// thread may have one registered that its owner has unmapped.
@@ -48,33 +45,21 @@ bool is_mapped(const stack_t& stack) noexcept {
 
 }  // namespace
 
-AlternateStackMemory::~AlternateStackMemory() {
-  if (begin_ != nullptr) {
-    munmap(begin_, size_);
-  }
+namespace {
+
+/// What KeepHandler::changes was when this thread was found attached in such a way that nobody can
+/// undo it unless that changes; otherwise 0.
+[[gnu::tls_model("initial-exec")]] constinit thread_local std::uint64_t stays_attached_since = 0;
+
+bool stays_attached(const KeepHandler& component) noexcept {
+  return stays_attached_since == component.changes->load(std::memory_order_relaxed) &&
+         watches(SIGSEGV);
 }
 
-int AlternateStackMemory::reserve() noexcept {
-  if (begin_ != nullptr) {
-    return 0;
-  }
-  const std::size_t bytes = page_up(wanted_size.load(std::memory_order_relaxed)) + page_size();
-  void* const memory =
-      mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
-  if (memory == MAP_FAILED) {
-    return failed(SystemCall::mmap);
-  }
-  auto* const begin = static_cast<std::byte*>(memory);
-  if (mprotect(begin + page_size(), bytes - page_size(), PROT_READ | PROT_WRITE) != 0) {
-    const int error = failed(SystemCall::mprotect);
-    munmap(begin, bytes);
-    return error;
-  }
-  name_memory(reinterpret_cast<std::uintptr_t>(memory), bytes, signal_stack_name);
-  begin_ = begin;
-  size_ = bytes;
-  return 0;
-}
+/// Returns whether each signal that is ours is kept.
+bool all_are_kept() noexcept { return is_kept(SIGSEGV) && (!watches(SIGBUS) || is_kept(SIGBUS)); }
+
+}  // namespace
 
 /// This thread's alternate stack, if it is ours. Trivially destructible, because a thread_local
 /// destructor would run too early: when exit() is called on a growable stack, or when later
@@ -87,18 +72,59 @@ class AlternateStack {
   /// destructors.
   [[nodiscard]] bool detach() noexcept {
     if (++rounds_ < last_round) {
-      AlternateStackMemory none;
-      static_cast<void>(attach(none));  // no memory at worst
+      if (AlternateStackMemory none; !stays_attached()) {
+        static_cast<void>(attach(none));  // no memory at worst
+      }
       return false;
     }
-    if (memory_ != nullptr && put_previous_back() == 0) {
-      munmap(std::exchange(memory_, nullptr), size_);
+    stays_attached_since = 0;
+    bool was_in_force = true;
+    if (memory_.begin != nullptr && put_previous_back(was_in_force) == 0) {
+      // Who put another one over ours may have done something with ours.
+      was_in_force ? give_up() : unmap_alternate_memory(std::exchange(memory_, {}));
     }  // otherwise we are running on it: leak it rather than pull it away
     return true;
   }
 
   /// Returns 0 or an errno.
   [[nodiscard]] int attach(AlternateStackMemory& memory) noexcept {
+    is_found_in_force_ = false;
+    const bool is_first = memory_.begin == nullptr && !has_good_one_ && keep_component() == nullptr;
+    return is_first && memory.reserve() == 0 ? attach_first(memory) : attach_again(memory);
+  }
+
+  /// Returns whether the last attach() found ours in force. If a handler switches to another stack
+  /// (SS_AUTODISARM) and is left by a jump, the thread has none any more.
+  [[nodiscard]] bool was_found_in_force() const noexcept { return is_found_in_force_; }
+
+ private:
+  /// POSIX promises four rounds. Not the last one, because then AddressSanitizer unmaps what is in
+  /// force.
+  static constexpr int last_round = 3;
+  static_assert(last_round < PTHREAD_DESTRUCTOR_ITERATIONS);
+
+  void take(AlternateStackMemory& memory) noexcept {
+    memory_ = {.begin = std::exchange(memory.begin_, nullptr), .size = memory.size_};
+  }
+  void give_up() noexcept { put_alternate_memory(std::exchange(memory_, {})); }
+
+  /// Almost every thread that was never attached needs ours: to set it tells what there was.
+  [[nodiscard]] int attach_first(AlternateStackMemory& memory) noexcept {
+    take(memory);
+    const stack_t stack = ours();
+    if (const int error = change_alternate_stack(&stack, &previous_); error != 0) {
+      give_up();
+      return error;
+    }
+    has_good_one_ = is_large_enough(previous_) && is_mapped(previous_) &&
+                    change_alternate_stack(&previous_, nullptr) == 0;
+    if (has_good_one_) {
+      give_up();
+    }
+    return 0;
+  }
+
+  [[nodiscard]] int attach_again(AlternateStackMemory& memory) noexcept {
     stack_t current{};
     if (const int error = change_alternate_stack(nullptr, &current); error != 0) {
       return error;
@@ -108,41 +134,33 @@ class AlternateStack {
       // handler's frames.
       return EPERM;
     }
-    const bool is_ours = memory_ != nullptr && current.ss_sp == usable();
-    const bool is_large_enough =
-        is_enabled(current) && current.ss_size >= least_alternate_stack_size();
-    const bool is_good = is_large_enough && (is_ours || is_mapped(current));
+    const bool is_ours = memory_.begin != nullptr && current.ss_sp == usable();
+    const bool is_good = is_large_enough(current) && (is_ours || is_mapped(current));
+    is_found_in_force_ = is_ours && is_good && (current.ss_flags & auto_disarm) == 0;
     // The component keep_handler puts ours in force when the program takes a good one away.
-    if (is_good && (keep_component() == nullptr || memory_ != nullptr)) {
+    if (is_good && (keep_component() == nullptr || memory_.begin != nullptr)) {
       return 0;
     }
-    if (memory_ == nullptr) {
+    if (memory_.begin == nullptr) {
       if (const int error = memory.reserve(); error != 0) {
         return error;
       }
-      memory_ = std::exchange(memory.begin_, nullptr);
-      size_ = memory.size_;
+      take(memory);
     }
     const int error = is_good ? offer() : put_in_force();
     if (error != 0) {
-      munmap(std::exchange(memory_, nullptr), size_);
+      give_up();
       return error;
     }
     previous_ = current;
     return 0;
   }
 
- private:
-  /// POSIX promises four rounds. Not the last one, because then AddressSanitizer unmaps what is in
-  /// force.
-  static constexpr int last_round = 3;
-  static_assert(last_round < PTHREAD_DESTRUCTOR_ITERATIONS);
-
   /// The lowest page is the guard.
-  [[nodiscard]] void* usable() const noexcept { return memory_ + page_size(); }
+  [[nodiscard]] void* usable() const noexcept { return memory_.begin + page_size(); }
 
   [[nodiscard]] stack_t ours() const noexcept {
-    return {.ss_sp = usable(), .ss_flags = 0, .ss_size = size_ - page_size()};
+    return {.ss_sp = usable(), .ss_flags = 0, .ss_size = memory_.size - page_size()};
   }
 
   /// Lets the component have ours for the time when the program has no good one.
@@ -159,26 +177,27 @@ class AlternateStack {
                : component->keep_alternate_stack(&stack, least_alternate_stack_size(), true);
   }
 
-  [[nodiscard]] int put_previous_back() const noexcept {
+  /// Returns 0 or an errno, and sets whether ours was still in force.
+  [[nodiscard]] int put_previous_back(bool& was_in_force) const noexcept {
     const stack_t stack = ours();
     if (const KeepHandler* const component = keep_component(); component != nullptr) {
       return component->give_back_alternate_stack(&stack);
     }
-    stack_t current{};
-    // Only if ours is still in force, because others (sanitizers among them) unmap whatever is
-    // current when their thread ends.
-    if (change_alternate_stack(nullptr, &current) != 0 || current.ss_sp != stack.ss_sp) {
-      return 0;
-    }
-    const bool may_be_put_back = !is_enabled(previous_) || is_mapped(previous_);
+    const bool may_be_put_back = is_enabled(previous_) && is_mapped(previous_);
     const stack_t none{.ss_sp = nullptr, .ss_flags = SS_DISABLE, .ss_size = 0};
-    return change_alternate_stack(may_be_put_back ? &previous_ : &none, nullptr);
+    stack_t current{};
+    const int error = change_alternate_stack(may_be_put_back ? &previous_ : &none, &current);
+    was_in_force = current.ss_sp == stack.ss_sp;
+    // One that others have put over ours stays, because they (sanitizers among them) unmap whatever
+    // is current when their thread ends.
+    return error != 0 || was_in_force ? error : change_alternate_stack(&current, nullptr);
   }
 
-  std::byte* memory_ = nullptr;
-  std::size_t size_ = 0;
+  AlternateMemory memory_;
   stack_t previous_{};
   int rounds_ = 0;
+  bool has_good_one_ = false;  ///< the program gave it one before it was attached
+  bool is_found_in_force_ = false;
 };
 
 namespace {
@@ -226,6 +245,11 @@ int unblock_faults() noexcept {
 
 }  // namespace
 
+bool stays_attached() noexcept {
+  const KeepHandler* const component = keep_component();
+  return component != nullptr && stays_attached(*component);
+}
+
 int attach_thread() noexcept {
   AlternateStackMemory none;
   return attach_thread(none);
@@ -233,6 +257,13 @@ int attach_thread() noexcept {
 
 int attach_thread(AlternateStackMemory& memory) noexcept {
   static constinit thread_local AlternateStack alternate_stack;
+  const KeepHandler* const component = keep_component();
+  if (component != nullptr && stays_attached(*component)) {
+    return 0;
+  }
+  // Read before all that it tells of.
+  const std::uint64_t changes =
+      component == nullptr ? 0 : component->changes->load(std::memory_order_acquire);
   int error = detach_key.error();
   if (error == 0) {
     error = pthread_setspecific(detach_key.key(), &alternate_stack);
@@ -240,21 +271,15 @@ int attach_thread(AlternateStackMemory& memory) noexcept {
   if (error == 0) {
     error = alternate_stack.attach(memory);
   }
-  return error == 0 ? unblock_faults() : error;
-}
-
-std::size_t least_alternate_stack_size() noexcept {
-  return page_up(signal_frame_bytes() + handler_bytes);
-}
-
-int set_alternate_stack_size(std::size_t bytes) noexcept {
-  if (bytes < least_alternate_stack_size() || bytes > SIZE_MAX / 2) {
-    return EINVAL;
+  if (error == 0) {
+    error = unblock_faults();
   }
-  wanted_size.store(bytes, std::memory_order_relaxed);
-  return 0;
+  // A vfork child has a stack of signals of its own, and the variables of its parent.
+  if (error == 0 && component != nullptr && alternate_stack.was_found_in_force() &&
+      all_are_kept() && !in_vfork_child()) {
+    stays_attached_since = changes;
+  }
+  return error;
 }
-
-std::size_t alternate_stack_size() noexcept { return wanted_size.load(std::memory_order_relaxed); }
 
 }  // namespace growstack::handler

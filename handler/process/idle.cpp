@@ -19,6 +19,7 @@ void set_idle_keeper(const IdleKeeper& keeper) noexcept {
 int look_after_idle(std::chrono::milliseconds /*delay*/) noexcept { return 0; }
 
 void give_all_idle_back() noexcept {
+  give_alternate_stacks_back();
   if (const IdleKeeper* const keeper = idle_keeper.load(std::memory_order_acquire);
       keeper != nullptr) {
     keeper->give_all_back();

@@ -3,10 +3,9 @@
 
 #include "arenas/arena.hpp"
 #include "errors.hpp"
+#include "stacks/make_ready.hpp"
 #include "stacks/stack_access.hpp"
-#include "strategies/start_handler.hpp"
 
-#include <growstack/attach.hpp>
 #include <growstack/handler/machine.hpp>
 
 #include <cerrno>
@@ -40,8 +39,7 @@ void enter(unsigned function_upper, unsigned function_lower, unsigned argument_u
 
 void make_context(ucontext_t& context, const Stack& stack, void (*function)(void*), void* argument,
                   ucontext_t* successor) {
-  attach_thread();
-  look_at_handler(StackAccess::slot(stack).implementation());
+  make_ready(StackAccess::slot(stack));
   if (getcontext(&context) != 0) {
     fail(errno, "cannot get the thread's context");
   }

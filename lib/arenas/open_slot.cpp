@@ -25,7 +25,7 @@ int OpenSlot::trim(std::uintptr_t keep_from) const noexcept {
 
 bool OpenSlot::is_running() const noexcept {
   return (record_->marks.load(std::memory_order_acquire) & running_mark) != 0 &&
-         tenant().runner.exists();
+         runner().exists();
 }
 
 bool OpenSlot::has_frames_of_caller() const noexcept {
@@ -42,7 +42,7 @@ bool OpenSlot::has_frames_of_caller() const noexcept {
     if (!there || !there.is_running()) {
       break;
     }
-    at = there.tenant().runner.caller;
+    at = there.runner().caller;
   }
   return false;
 }

@@ -6,6 +6,7 @@
 #include <growstack/handler/slot.hpp>
 #include <growstack/options.hpp>
 
+#include <cstddef>
 #include <cstdint>
 
 namespace growstack {
@@ -30,7 +31,6 @@ struct TrimWhileRunning {
 /// stay affordable.
 struct Tenant {
   TrimWhileRunning trim_while_running{};  ///< used by the code that runs on the stack
-  Runner runner{};                        ///< of the call that began last
 };
 
 // The bits of SlotRecord::marks. A stack of a pool has none of them as long as nothing happened to
@@ -71,6 +71,19 @@ class OpenSlot {
   }
   [[nodiscard]] std::uintptr_t floor() const noexcept {
     return record_->floor.load(std::memory_order_relaxed);
+  }
+
+  /// Returns who runs the call() that runs on the stack. It lies at the upper end of the stack
+  /// itself, in two lines of a cache that nothing else uses, so that threads whose stacks are
+  /// neighbours in a table do not write to the same line.
+  [[nodiscard]] Runner& runner() const noexcept {
+    return *reinterpret_cast<Runner*>(base_of_frames());
+  }
+  /// Returns where the frames of a call() start.
+  [[nodiscard]] std::uintptr_t base_of_frames() const noexcept {
+    constexpr std::size_t two_lines = 128;
+    static_assert(sizeof(Runner) <= two_lines);
+    return base() - two_lines;
   }
 
   /// Returns whether a call() runs on the stack in a thread of this process.

@@ -4,26 +4,17 @@
 #include "arenas/arena.hpp"
 #include "errors.hpp"
 #include "sanitizers.hpp"
+#include "stacks/make_ready.hpp"
 #include "stacks/stack_access.hpp"
-#include "strategies/start_handler.hpp"
 
-#include <growstack/attach.hpp>
 #include <growstack/handler/commit_ahead.hpp>
 #include <growstack/handler/machine.hpp>
 
-#include <boost/context/fiber.hpp>
-
 #include <cerrno>
+#include <new>
 
 namespace growstack::detail {
 namespace {
-
-/// The allocator that Boost.Context wants to give the stack back to. It does nothing, because the
-/// stack belongs to a Stack.
-struct BorrowedStack {
-  [[nodiscard]] boost::context::stack_context allocate() const noexcept { return {}; }
-  void deallocate(boost::context::stack_context&) const noexcept {}
-};
 
 /// Marks a stack as running while it exists.
 class Running {
@@ -32,7 +23,7 @@ class Running {
     if (slot.is_running()) {
       fail(EBUSY, "a call runs on this stack already: use another stack");
     }
-    slot.tenant().runner = Runner::here(reinterpret_cast<std::uintptr_t>(this));
+    new (&slot.runner()) Runner(Runner::here(reinterpret_cast<std::uintptr_t>(this)));
     marks_.fetch_or(running_mark, std::memory_order_release);
   }
   ~Running() { marks_.fetch_and(~running_mark, std::memory_order_release); }
@@ -47,36 +38,41 @@ class Running {
 /// instruction on the stack. If the stack is too small for that, it is the caller's choice.
 /// GROWSTACK_INITIAL_COMMIT does not prevent this commit: the variable tests what programs assume,
 /// and this is what we promise.
-void keep_room_for_a_signal(const Stack& stack) noexcept {
+void keep_room_for_a_signal(OpenSlot slot) noexcept {
   constexpr std::size_t first_frames = 1024;  // bytes for the switch and for what calls f
-  const auto base = reinterpret_cast<std::uintptr_t>(stack.base());
-  static_cast<void>(
-      handler::commit_ahead(base - 1, base - first_frames - handler::signal_frame_bytes()));
+  const std::uintptr_t base = slot.base();
+  const std::uintptr_t lowest = base - first_frames - handler::signal_frame_bytes();
+  if (lowest < slot.record().limit.load(std::memory_order_acquire)) {
+    static_cast<void>(handler::commit_ahead(base - 1, lowest));
+  }
 }
+
+/// What runs on the other stack.
+struct Visit {
+  void (*body)(void*) noexcept;
+  void* argument;
+  sanitizers::StackVisit stacks{};
+
+  /// ThreadSanitizer must not follow this function, because it begins and ends as different fibers.
+  [[gnu::no_sanitize("thread")]] static void run(void* given) noexcept {
+    Visit& visit = *static_cast<Visit*>(given);
+    visit.stacks.entered();
+    visit.body(visit.argument);
+    visit.stacks.leave();
+  }
+};
 
 }  // namespace
 
 void run_on(Stack& stack, void (*body)(void*) noexcept, void* argument) {
-  attach_thread();
-  look_at_handler(StackAccess::slot(stack).implementation());
-  keep_room_for_a_signal(stack);
-  const Running running(StackAccess::slot(stack));
-
-  namespace context = boost::context;
-  context::stack_context whole;
-  whole.sp = stack.base();
-  whole.size = stack.reserved();
-  sanitizers::StackVisit visit;
-  context::fiber there(std::allocator_arg, context::preallocated(whole.sp, whole.size, whole),
-                       BorrowedStack{}, [&](context::fiber&& back) {
-                         visit.entered();
-                         handler::call_outermost(body, argument);
-                         visit.leave();
-                         return std::move(back);
-                       });
-  visit.enter(reinterpret_cast<std::uintptr_t>(stack.floor()), stack.reserved());
-  there = std::move(there).resume();
-  visit.left();
+  const OpenSlot slot = StackAccess::slot(stack);
+  make_ready(slot);
+  keep_room_for_a_signal(slot);
+  const Running running(slot);
+  Visit visit{.body = body, .argument = argument};
+  visit.stacks.enter(slot.floor(), slot.base() - slot.floor());
+  handler::call_on_stack(reinterpret_cast<void*>(slot.base_of_frames()), Visit::run, &visit);
+  visit.stacks.left();
 }
 
 }  // namespace growstack::detail

@@ -21,6 +21,9 @@ struct KeepIdle {
 
 }  // namespace
 
-void trim() noexcept { give_idle_arenas_back(); }
+void trim() noexcept {
+  give_idle_arenas_back();
+  handler::give_alternate_stacks_back();
+}
 
 }  // namespace growstack

@@ -1,4 +1,5 @@
 // Threads on growable stacks: started, joined, detached.
+#include <growstack/stack_pool.hpp>
 #include <growstack/thread.hpp>
 
 #include "arenas/arena.hpp"
@@ -177,6 +178,10 @@ int look_at_handler_of(const Stack& stack) noexcept {
   }
 }
 
+bool is_given(std::string_view name) noexcept {
+  return name != StackOptions().name && name != PoolOptions().name;
+}
+
 void take_name_of(const Stack& stack) noexcept {
   constexpr std::size_t most = 15;  // Linux keeps no more
   char name[most + 1] = {};
@@ -186,7 +191,7 @@ void take_name_of(const Stack& stack) noexcept {
 
 void* run_body(void* given) {
   detail::ThreadState& state = *static_cast<detail::ThreadState*>(given);
-  if (state.stack.name() != StackOptions().name) {
+  if (is_given(state.stack.name())) {
     take_name_of(state.stack);
   }
   // It is destroyed in this thread, also if the thread ends by pthread_exit(3).

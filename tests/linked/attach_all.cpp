@@ -147,9 +147,24 @@ TEST_CASE(
   }
   InjectedError::in_a_thread([](InjectedError& injected) {
     std::thread([] {}).join();  // leaves its stack in the C library's cache
+    trim();                     // and its signal stack nowhere
     injected.refuse(SYS_mmap, ENOMEM);
     CHECK(error_of([] { std::thread([] {}).join(); }) != "");
   });
+}
+
+TEST_CASE("the signal stack of a thread that has ended goes to the next one") {
+  if (sanitized) {
+    return skip("a sanitizer gives each thread a signal stack of its own");
+  }
+  const auto signal_stack = [] {
+    stack_t had{};
+    std::thread([&] { sigaltstack(nullptr, &had); }).join();
+    return had.ss_sp;
+  };
+  void* const first = signal_stack();
+  CHECK(first != nullptr);
+  CHECK(signal_stack() == first);
 }
 
 namespace {

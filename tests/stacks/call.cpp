@@ -14,6 +14,7 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <cfenv>
 #include <exception>
 #include <memory>
 #include <numeric>
@@ -481,4 +482,28 @@ EVERY_STRATEGY(
   CHECK(end == 7);
   CHECK(is_usable(stack, Of::traits));
   CHECK(is_usable(own, Of::traits));
+}
+
+EVERY_STRATEGY(
+    "a call starts with its caller's floating-point environment, and what it sets does not come "
+    "back") {
+  Stack stack({.reserve = 8 * MiB, .strategy = Of::strategy});
+  const auto a_third = [] {  // fegetround(3) does not ask the unit that computes this
+    volatile double one = 1;
+    volatile double three = 3;
+    return one / three;
+  };
+  REQUIRE(std::fesetround(FE_UPWARD) == 0);
+  const double upward = a_third();
+  const int inside = call(stack, [] {
+    const int found = std::fegetround();
+    std::fesetround(FE_DOWNWARD);
+    return found;
+  });
+  const int afterwards = std::fegetround();
+  const double still_upward = a_third();
+  std::fesetround(FE_TONEAREST);
+  CHECK(inside == FE_UPWARD);
+  CHECK(afterwards == FE_UPWARD);
+  CHECK(still_upward == upward);
 }

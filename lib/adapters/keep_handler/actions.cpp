@@ -13,6 +13,7 @@ namespace growstack::keep {
 
 constinit std::atomic<std::uint64_t> kept{0};
 constinit std::atomic<unsigned> times_given_back{0};
+constinit std::atomic<std::uint64_t> changes{1};
 constinit std::atomic<bool (*)()> in_vfork_child{nullptr};
 
 namespace {
@@ -250,6 +251,7 @@ int keep(int signal, const struct sigaction* first, bool (*is_vfork_child)()) no
     restorer_of_libc.store(reported.sa_restorer, std::memory_order_relaxed);
   }
   remove_from_other_actions(kept.load(std::memory_order_relaxed));
+  changes.fetch_add(1, std::memory_order_release);
   return 0;
 }
 
@@ -264,6 +266,7 @@ int give_back(int signal) noexcept {
     put_back_into_other_actions(bit(signal));
     give_back_blocked(signal);
   }
+  changes.fetch_add(1, std::memory_order_release);
   return error;
 }
 

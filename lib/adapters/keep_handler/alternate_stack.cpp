@@ -73,9 +73,14 @@ int set_programs(const stack_t& wanted, bool runs_on_ours) noexcept {
 }  // namespace
 
 int change_alternate_stack(const stack_t* stack, stack_t* old) noexcept {
+  if (here.ours.ss_sp == nullptr) {
+    return libc.sigaltstack.get()(stack, old);
+  }
+  if (stack != nullptr) {  // first, because a handler that interrupts us may leave by a jump
+    changes.fetch_add(1, std::memory_order_relaxed);
+  }
   stack_t now{};
-  if (here.ours.ss_sp == nullptr || is_in_vfork_child() ||
-      libc.sigaltstack.get()(nullptr, &now) != 0) {
+  if (is_in_vfork_child() || libc.sigaltstack.get()(nullptr, &now) != 0) {
     return libc.sigaltstack.get()(stack, old);
   }
   const bool is_running_on_it = (now.ss_flags & SS_ONSTACK) != 0;

@@ -40,6 +40,9 @@ extern constinit std::atomic<std::uint64_t> kept;
 /// its calls have reached the kernel since.
 extern constinit std::atomic<unsigned> times_given_back;
 
+/// See KeepHandler::changes. Any thread raises it.
+extern constinit std::atomic<std::uint64_t> changes;
+
 /// Tells whether the caller is a vfork child: see in_vfork_child() of the handler library.
 extern constinit std::atomic<bool (*)()> in_vfork_child;
 

@@ -2,6 +2,7 @@
 #include <growstack/handler/keep_handler.hpp>
 
 #include "adapters/keep_handler/actions.hpp"
+#include "adapters/keep_handler/kept.hpp"
 #include "adapters/keep_handler/libc.hpp"
 #include "adapters/keep_handler/replacements.hpp"
 #include "adapters/keep_handler/thread_view.hpp"
@@ -33,7 +34,7 @@ struct Replacements {
 
 namespace keep = growstack::keep;
 
-const growstack::handler::KeepHandler growstack_keep_handler_1{
+const growstack::handler::KeepHandler growstack_keep_handler_2{
     .sigaction = keep::libc_sigaction,
     .sigmask = keep::libc_sigmask,
     .sigaltstack = keep::libc_sigaltstack,
@@ -42,6 +43,7 @@ const growstack::handler::KeepHandler growstack_keep_handler_1{
     .first = keep::first_handler,
     .action = keep::program_action,
     .take_action = keep::take_program_action,
+    .changes = &keep::changes,
     .unblock = keep::unblock,
     .is_blocked = keep::is_blocked,
     .hold = keep::hold,

@@ -13,9 +13,9 @@ namespace growstack {
 /// resumes fibers which other threads made must call this function; a worker of a scheduler with
 /// work stealing is one. Once a thread is enough, unless other code later blocks SIGSEGV or SIGBUS,
 /// or takes the alternate stack away: then attach again, or link growstack::keep_handler, which
-/// prevents that. Idempotent: a second call costs two system calls. Any thread; not from a signal
-/// handler. Throws std::system_error: ENOMEM with a message that names the limit; EPERM if the
-/// caller runs on an alternate signal stack.
+/// prevents that. Idempotent: a second call costs two system calls, or none with that. Any thread;
+/// not from a signal handler. Throws std::system_error: ENOMEM with a message that names the limit;
+/// EPERM if the caller runs on an alternate signal stack.
 GROWSTACK_EXPORT void attach_thread();
 
 }  // namespace growstack

@@ -72,8 +72,9 @@ class CallResult {
 /// arrives here as the same object. Arguments are passed by reference and forwarded on the stack,
 /// so move-only ones work. Calls nest, each on a stack of its own. Attaches the calling thread, and
 /// installs the fault handler anew if somebody has put another in its place (handler::install()).
-/// With growstack::keep_handler nobody can, and call() does not look. Throws std::system_error:
-/// EBUSY if a call runs on this stack already, or what attach_thread() and Stack::Stack() throw.
+/// With growstack::keep_handler nobody can, so call() does not look and makes no system call.
+/// Throws std::system_error: EBUSY if a call runs on this stack already, or what attach_thread()
+/// and Stack::Stack() throw.
 ///
 /// Any thread; not from a signal handler. As across every switch of stacks, f must not leave by
 /// longjmp, pthread_exit or cancellation, and must not block SIGSEGV or SIGBUS. exit() is fine:

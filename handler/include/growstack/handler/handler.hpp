@@ -56,6 +56,11 @@ namespace growstack::handler {
 /// stack itself, or an errno of mmap(2), sigaltstack(2), pthread_key_create(3).
 [[nodiscard]] GROWSTACK_EXPORT int attach_thread() noexcept;
 
+/// Returns true if the calling thread is attached and everything else is kept (is_kept()), so that
+/// neither attach_thread() nor install() has anything to look at: nobody can have undone it since
+/// that was seen. Costs a comparison. Any thread.
+[[nodiscard]] GROWSTACK_EXPORT bool stays_attached() noexcept;
+
 /// Holds memory for the alternate signal stack of a thread that is still to be started. The
 /// creating thread calls reserve(), so it gets the error, not the new thread. Owns the memory until
 /// a thread takes it.
@@ -63,7 +68,7 @@ class GROWSTACK_EXPORT AlternateStackMemory {
  public:
   /// Owns no memory yet.
   AlternateStackMemory() noexcept = default;
-  /// Releases the memory if no thread took it.
+  /// Gives the memory up if no thread took it.
   ~AlternateStackMemory();
   /// Takes the memory over.
   AlternateStackMemory(AlternateStackMemory&& other) noexcept
@@ -72,8 +77,8 @@ class GROWSTACK_EXPORT AlternateStackMemory {
   AlternateStackMemory(const AlternateStackMemory&) = delete;
   AlternateStackMemory& operator=(const AlternateStackMemory&) = delete;
 
-  /// Allocates alternate_stack_size() bytes above a guard page, unless that is done. Any thread.
-  /// Returns 0 or an errno of mmap(2), mprotect(2).
+  /// Takes what a thread that ended has left, or allocates alternate_stack_size() bytes above a
+  /// guard page, unless that is done. Any thread. Returns 0 or an errno of mmap(2), mprotect(2).
   [[nodiscard]] int reserve() noexcept;
 
  private:
@@ -94,7 +99,8 @@ class GROWSTACK_EXPORT AlternateStackMemory {
 [[nodiscard]] GROWSTACK_EXPORT bool starts_service_thread() noexcept;
 
 /// Sets how many bytes attach_thread() reserves for each alternate stack from now on, without its
-/// guard page (default 64 KiB; only touched pages cost memory). Any thread. Returns 0, or EINVAL
+/// guard page (default 64 KiB; only touched pages cost memory), and gives those back that are kept.
+/// Any thread. Returns 0, or EINVAL
 /// below least_alternate_stack_size().
 [[nodiscard]] GROWSTACK_EXPORT int set_alternate_stack_size(std::size_t bytes) noexcept;
 

@@ -23,4 +23,9 @@ GROWSTACK_EXPORT void set_idle_keeper(const IdleKeeper& keeper) noexcept;
 /// handler. Returns 0 or an errno of pthread_create(3).
 [[nodiscard]] GROWSTACK_EXPORT int look_after_idle(std::chrono::milliseconds delay) noexcept;
 
+/// Gives back the alternate signal stacks of threads that have ended. Up to 16 are kept for threads
+/// that are still to be attached, each with at most the memory resident that a growth uses there (8
+/// KiB). uninstall() calls this. Any thread.
+GROWSTACK_EXPORT void give_alternate_stacks_back() noexcept;
+
 }  // namespace growstack::handler

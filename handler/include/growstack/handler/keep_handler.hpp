@@ -10,6 +10,7 @@
 
 #include <growstack/export.hpp>
 
+#include <atomic>
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
@@ -47,6 +48,11 @@ struct KeepHandler {
   /// the first caller only.
   struct sigaction (*take_action)(int signal);
 
+  /// Changes whenever a signal is kept or given back, and whenever the program sets the alternate
+  /// stack of an attached thread. While it is the same, what a thread has found of its mask and its
+  /// alternate stack stays so. Never 0.
+  const std::atomic<std::uint64_t>* changes;
+
   /// Unblocks the kept signals in this thread, for good. Costs nothing the second time. The
   /// program's view stays as it is.
   int (*unblock)();
@@ -76,5 +82,5 @@ struct KeepHandler {
 
 extern "C" {
 /// The component's table. The number changes with KeepHandler.
-GROWSTACK_EXPORT extern const growstack::handler::KeepHandler growstack_keep_handler_1;
+GROWSTACK_EXPORT extern const growstack::handler::KeepHandler growstack_keep_handler_2;
 }

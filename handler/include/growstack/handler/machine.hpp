@@ -26,4 +26,11 @@ namespace growstack::handler {
 /// use unwind tables, and see the callers as ever. Any thread.
 GROWSTACK_EXPORT void call_outermost(void (*function)(void*), void* argument);
 
+/// Calls function(argument) as call_outermost() does, but on the stack that starts at `base`, a
+/// multiple of 16, and comes back to the running stack when the function returns. Costs little more
+/// than a call: what is called returns, so no context has to be made and kept. Unwinders stop
+/// there. What controls floating-point arithmetic is afterwards as it was before. Any thread.
+GROWSTACK_EXPORT void call_on_stack(void* base, void (*function)(void*) noexcept,
+                                    void* argument) noexcept;
+
 }  // namespace growstack::handler

@@ -1,0 +1,193 @@
+// To map an alternate stack and to unmap it takes four system calls, two faults and the lock of the
+// process's address space: a quarter of what a thread costs. So a few are kept.
+//
+// What is kept are single words, taken and put by compare-and-swap, because a lock could be one
+// that a forked child inherits locked. A word says all that is to be known, so it does no harm if
+// it goes and comes back between two looks at it.
+#include "process/alternate_memory.hpp"
+
+#include <growstack/handler/failed_call.hpp>
+#include <growstack/handler/handler.hpp>
+#include <growstack/handler/idle.hpp>
+#include <growstack/handler/machine.hpp>
+#include <growstack/handler/name_memory.hpp>
+#include <growstack/handler/pages.hpp>
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+
+namespace growstack::handler {
+namespace {
+
+/// Bytes that our own handler may use below the kernel's frame. tests/fault/alternate_stack.cpp
+/// measures what it does use.
+constexpr std::size_t handler_bytes = std::size_t{16} * 1024;
+
+/// Bytes that a growth uses below the kernel's frame.
+constexpr std::size_t growth_bytes = std::size_t{4} * 1024;
+
+std::atomic<std::size_t> wanted_size{std::size_t{64} * 1024};
+
+/// Returns the bytes that the memory of a new alternate stack has, with its guard page.
+std::size_t wanted_bytes() noexcept {
+  return page_up(wanted_size.load(std::memory_order_relaxed)) + page_size();
+}
+
+// ---- what is kept -------------------------------------------------------------------------------
+
+/// How many alternate stacks are kept at most: enough for threads that end and begin in turn.
+constexpr std::size_t most_kept = 16;
+
+/// Each is 0, or the address of kept memory, with its size in pages in the bits that are 0 in the
+/// address of a page. Any thread takes a word out and puts one in.
+constinit std::atomic<std::uintptr_t> kept[most_kept]{};
+
+/// Returns 0 if the memory is too large for such a word.
+std::uintptr_t word_of(AlternateMemory memory) noexcept {
+  const std::size_t pages = memory.size / page_size();
+  return pages < page_size() ? reinterpret_cast<std::uintptr_t>(memory.begin) | pages : 0;
+}
+
+AlternateMemory memory_of(std::uintptr_t word) noexcept {
+  const std::uintptr_t begin = page_down(word);
+  return {.begin = reinterpret_cast<std::byte*>(begin), .size = (word - begin) * page_size()};
+}
+
+/// What a signal's frame has at its upper end, where the kernel begins to write, is never all
+/// zeros: a mark behind the registers of floating-point arithmetic, or addresses.
+constexpr std::size_t upper_end = 128;
+
+/// Makes memory that a thread had as good as new, except that its upper end stays resident, as much
+/// of it as a growth uses. Returns whether that was possible. It is
+/// not if the program has unmapped or locked a part.
+bool renew(AlternateMemory memory) noexcept {
+  // In case the program has opened the guard. Costs less than to ask.
+  if (mprotect(memory.begin, page_size(), PROT_NONE) != 0) {
+    return false;
+  }
+  std::byte* const end = memory.begin + memory.size;
+  const bool is_unused =
+      std::all_of(end - upper_end, end, [](std::byte byte) { return byte == std::byte{0}; });
+  if (is_unused) {
+    return true;
+  }
+  std::memset(end - upper_end, 0, upper_end);
+  std::byte* const usable = memory.begin + page_size();
+  const std::size_t warm = page_up(signal_frame_bytes() + growth_bytes);
+  return madvise(usable, memory.size - page_size() - warm, MADV_DONTNEED) == 0;
+}
+
+bool put_into(std::atomic<std::uintptr_t>& place, std::uintptr_t word) noexcept {
+  std::uintptr_t none = 0;
+  return place.load(std::memory_order_relaxed) == 0 &&
+         place.compare_exchange_strong(none, word, std::memory_order_release,
+                                       std::memory_order_relaxed);
+}
+
+bool take_kept(std::size_t bytes, AlternateMemory& memory) noexcept {
+  for (std::atomic<std::uintptr_t>& place : kept) {
+    std::uintptr_t word = place.load(std::memory_order_relaxed);
+    if (word != 0 && memory_of(word).size == bytes &&
+        place.compare_exchange_strong(word, 0, std::memory_order_acquire,
+                                      std::memory_order_relaxed)) {
+      memory = memory_of(word);
+      return true;
+    }
+  }
+  return false;
+}
+
+bool keep(AlternateMemory memory) noexcept {
+  const std::uintptr_t word = word_of(memory);
+  if (word == 0 || memory.size != wanted_bytes() || !renew(memory)) {
+    return false;
+  }
+  for (std::atomic<std::uintptr_t>& place : kept) {
+    if (put_into(place, word)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+void give_alternate_stacks_back() noexcept {
+  for (std::atomic<std::uintptr_t>& place : kept) {
+    if (const std::uintptr_t word = place.exchange(0, std::memory_order_acquire); word != 0) {
+      unmap_alternate_memory(memory_of(word));
+    }
+  }
+}
+
+// ---- for a thread -------------------------------------------------------------------------------
+
+int take_alternate_memory(AlternateMemory& memory) noexcept {
+  const std::size_t bytes = wanted_bytes();
+  if (take_kept(bytes, memory)) {
+    return 0;
+  }
+  void* const mapped =
+      mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+  if (mapped == MAP_FAILED) {
+    return failed(SystemCall::mmap);
+  }
+  const AlternateMemory made{.begin = static_cast<std::byte*>(mapped), .size = bytes};
+  if (mprotect(made.begin + page_size(), bytes - page_size(), PROT_READ | PROT_WRITE) != 0) {
+    const int error = failed(SystemCall::mprotect);
+    unmap_alternate_memory(made);
+    return error;
+  }
+  name_memory(reinterpret_cast<std::uintptr_t>(mapped), bytes, signal_stack_name);
+  memory = made;
+  return 0;
+}
+
+void unmap_alternate_memory(AlternateMemory memory) noexcept { munmap(memory.begin, memory.size); }
+
+void put_alternate_memory(AlternateMemory memory) noexcept {
+  if (!keep(memory)) {
+    unmap_alternate_memory(memory);
+  }
+}
+
+AlternateStackMemory::~AlternateStackMemory() {
+  if (begin_ != nullptr) {
+    put_alternate_memory({.begin = begin_, .size = size_});
+  }
+}
+
+int AlternateStackMemory::reserve() noexcept {
+  if (begin_ != nullptr) {
+    return 0;
+  }
+  AlternateMemory memory;
+  const int error = take_alternate_memory(memory);
+  begin_ = memory.begin;
+  size_ = memory.size;
+  return error;
+}
+
+// ---- their size ---------------------------------------------------------------------------------
+
+std::size_t least_alternate_stack_size() noexcept {
+  return page_up(signal_frame_bytes() + handler_bytes);
+}
+
+int set_alternate_stack_size(std::size_t bytes) noexcept {
+  if (bytes < least_alternate_stack_size() || bytes > SIZE_MAX / 2) {
+    return EINVAL;
+  }
+  wanted_size.store(bytes, std::memory_order_relaxed);
+  give_alternate_stacks_back();
+  return 0;
+}
+
+std::size_t alternate_stack_size() noexcept { return wanted_size.load(std::memory_order_relaxed); }
+
+}  // namespace growstack::handler
