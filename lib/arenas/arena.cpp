@@ -1,6 +1,7 @@
 #include "arenas/arena.hpp"
 
 #include "errors.hpp"
+#include "memory/overcommit.hpp"
 #include "memory/vm.hpp"
 #include "sanitizers.hpp"
 #include "strategies/start_handler.hpp"
@@ -271,7 +272,9 @@ bool Arena::has_few_used() const noexcept {
 bool Arena::is_worth_keeping() const noexcept {
   const StrategyDescription& strategy = kind_.description();
   return strategy.own_address_space && strategy.keeps_reservation && has_few_used() &&
-         free_.size() == fresh_;
+         free_.size() == fresh_ &&
+         // Slots of some strategies may be written to also between two stacks.
+         (strategy.charge != DataCharge::at_once || !untouched_memory_counts());
 }
 
 bool Arena::dismantle(std::uint32_t most) noexcept {

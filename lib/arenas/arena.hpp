@@ -60,7 +60,8 @@ class Arena {
   [[nodiscard]] bool has_room() const noexcept { return !free_.empty() || fresh_ < slot_count_; }
 
   /// Returns whether the arena, which has no stacks, may be used again later: it keeps its address
-  /// space, the end of no stack failed, and its page tables and mappings are few.
+  /// space, the end of no stack failed, its page tables and mappings are few, and no limit counts
+  /// what it is.
   [[nodiscard]] bool is_worth_keeping() const noexcept;
 
   /// Opens a stack in a free slot, preferably in one that had a stack before. Throws
