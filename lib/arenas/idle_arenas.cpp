@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <mutex>
 #include <utility>
 
@@ -31,8 +32,8 @@ struct IdleArena {
   }
 };
 
-/// One of each kind is kept. Arenas are destroyed under the lock, so that a forked child never
-/// inherits one that is half destroyed.
+/// One of each kind is kept. The one that was used last stands first. Arenas are destroyed under
+/// the lock, so that a forked child never inherits one that is half destroyed.
 struct IdleArenas {
   std::mutex lock;
   std::array<IdleArena, 4> all;
@@ -46,17 +47,20 @@ struct IdleArenas {
   }
 
   IdleArena* find(const Kind& kind) noexcept {
-    IdleArena* const found = std::find_if(all.begin(), all.end(),
-                                          [&](const IdleArena& each) { return each.is_of(kind); });
-    return found == all.end() ? nullptr : found;
+    return std::find_if(all.begin(), all.end(),
+                        [&](const IdleArena& each) { return each.is_of(kind); });
   }
 
-  /// Returns a free place, or the one that was not used for the longest time.
-  IdleArena& least_needed() noexcept {
-    return *std::min_element(all.begin(), all.end(), [](const auto& one, const auto& other) {
-      return std::pair(one.arena != nullptr, one.since) <
-             std::pair(other.arena != nullptr, other.since);
-    });
+  /// Returns the place for an arena of that kind, which stands first then: the one that has such an
+  /// arena, a free one, or the one that was not used for the longest time.
+  IdleArena& place_for(const Kind& kind) noexcept {
+    IdleArena* place = find(kind);
+    if (place == all.end()) {
+      place = std::find_if(all.begin(), std::prev(all.end()),
+                           [](const IdleArena& each) { return each.arena == nullptr; });
+    }
+    std::rotate(all.begin(), place, std::next(place));
+    return all.front();
   }
 };
 
@@ -105,9 +109,8 @@ void keep_idle(std::unique_ptr<Arena> arena) noexcept {
     const std::lock_guard guard(idle.lock);
     const std::chrono::nanoseconds now = coarse_now();
     idle.destroy_due(now);
-    IdleArena* const same = idle.find(arena->kind());
-    IdleArena& place = same == nullptr ? idle.least_needed() : *same;
-    if (same == nullptr || place.arena->slot_count() < arena->slot_count()) {
+    IdleArena& place = idle.place_for(arena->kind());
+    if (!place.is_of(arena->kind()) || place.arena->slot_count() < arena->slot_count()) {
       place.arena = std::move(arena);
     }
     place.since = now;
@@ -122,7 +125,7 @@ std::unique_ptr<Arena> take_idle(const Kind& kind) noexcept {
   const std::lock_guard guard(idle.lock);
   idle.destroy_due(coarse_now());
   IdleArena* const found = idle.find(kind);
-  return found == nullptr ? nullptr : std::move(found->arena);
+  return found == idle.all.end() ? nullptr : std::move(found->arena);
 }
 
 bool give_idle_arenas_back() noexcept {
