@@ -187,6 +187,9 @@ class GuardMarkers final : public Implementation {
     const std::uintptr_t marked = lowest_marker(bounds, layout, limit);
     const std::uintptr_t end = window_end(bounds, layout);
     int error = vm::discard(bounds.floor, end - bounds.floor);
+    if (error == 0) {  // what the program has forbidden
+      error = vm::commit(bounds.floor, bounds.base - bounds.floor);
+    }
     if (error == 0 && marked < end) {
       error = vm::remove_markers(marked, limit - marked);
     }

@@ -18,6 +18,8 @@
 #include "support/smaps.hpp"
 #include "support/units.hpp"
 
+#include <sys/mman.h>
+
 #include <chrono>
 #include <thread>
 #include <vector>
@@ -167,6 +169,20 @@ STRATEGIES_WHERE(traits.guarded&& traits.own_address_space,
     return 1;
   });
   CHECK(end == killed_by(signal_of_overflow(Of::strategy)));
+}
+
+STRATEGIES_WHERE(keeps_arenas(traits) && !traits.locks_memory,
+                 "what the program forbade in a stack is not forbidden in the next one") {
+  for (int round = 0; round < 2; ++round) {
+    {
+      const Stack stack(options_for(Of::strategy));
+      auto* const low_end = static_cast<char*>(stack.floor());
+      REQUIRE(mprotect(low_end, 64 * KiB, PROT_NONE) == 0);
+      REQUIRE(mprotect(low_end + 3 * MiB, 64 * KiB, PROT_NONE) == 0);
+    }
+    Stack stack(options_for(Of::strategy));
+    CHECK(call(stack, [&] { return descend_to(address_of(stack.floor())); }) == 0);
+  }
 }
 
 STRATEGIES_WHERE(keeps_arenas(traits), "two kinds of stacks in turn both lie where they lay") {
