@@ -2,8 +2,10 @@
 
 #include "errors.hpp"
 #include "memory/last_stacks.hpp"
+#include "memory/overcommit.hpp"
 #include "memory/vm.hpp"
 #include "sanitizers.hpp"
+#include "strategies/start_handler.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -100,7 +102,7 @@ void Arena::reserve(std::size_t slots) {
                    ? static_cast<std::uint32_t>((size_ - layout.first) / layout.slot_size)
                    : 1);
   hold_slots_only(reserve_where_no_range_is());
-  start_strategy();
+  start();
 }
 
 /// Reserves address space and registers it. Returns how many bytes are reserved above the arena.
@@ -162,10 +164,11 @@ void Arena::hold_slots_only(std::size_t excess) noexcept {
 }
 
 /// Starts what the strategy needs a second time, now that there is a range. Between the first time
-/// and the range, handler::uninstall() may have ended it; from here on it cannot.
-void Arena::start_strategy() {
+/// and the range, handler::uninstall() may have ended it. From here on it cannot, as long as the
+/// arena exists.
+void Arena::start() {
   try {
-    implementation().start();
+    start_handler(implementation());
   } catch (...) {
     handler::remove_range(*range_);
     static_cast<void>(vm::release(held_, left_));
@@ -256,12 +259,27 @@ void Arena::close(std::uint32_t index) noexcept {
   --open_count_;
   account_.credit(slot.charged_bytes.exchange(0, std::memory_order_relaxed));
   sanitizers::forget_stack_contents(limit, slot.base.load(std::memory_order_relaxed) - limit);
+  const int error = has_few_used() ? implementation().close_for_the_next(slot, layout())
+                                   : implementation().close(slot, layout());
   // After a failure, memory of the old stack is left where a new one would have its guard. Of a
   // stack that keeps no reservation, nothing is left: others may map memory there. The slot then
   // stays unused until the arena is destroyed.
-  if (implementation().close(slot, layout()) == 0 && kind_.description().keeps_reservation) {
+  if (error == 0 && kind_.description().keeps_reservation) {
     free_.insert(index);
   }
+}
+
+bool Arena::has_few_used() const noexcept {
+  constexpr std::uint32_t few = 16;
+  return fresh_ <= few;
+}
+
+bool Arena::is_worth_keeping() const noexcept {
+  const StrategyDescription& strategy = kind_.description();
+  return strategy.own_address_space && strategy.keeps_reservation && has_few_used() &&
+         free_.size() == fresh_ &&
+         // Slots of some strategies may be written to also between two stacks.
+         (strategy.charge != DataCharge::at_once || !untouched_memory_counts());
 }
 
 bool Arena::dismantle(std::uint32_t most) noexcept {

@@ -59,6 +59,11 @@ class Arena {
   [[nodiscard]] bool has_closed() const noexcept { return !free_.empty(); }
   [[nodiscard]] bool has_room() const noexcept { return !free_.empty() || fresh_ < slot_count_; }
 
+  /// Returns whether the arena, which has no stacks, may be used again later: it keeps its address
+  /// space, the end of no stack failed, its page tables and mappings are few, and no limit counts
+  /// what it is.
+  [[nodiscard]] bool is_worth_keeping() const noexcept;
+
   /// Opens a stack in a free slot, preferably in one that had a stack before. Throws
   /// std::system_error; nothing has changed then.
   OpenSlot open(const StackOptions& options);
@@ -97,8 +102,9 @@ class Arena {
   [[nodiscard]] std::size_t reserve_where_no_range_is();
   [[nodiscard]] int add_range() noexcept;
   void hold_slots_only(std::size_t excess) noexcept;
-  void start_strategy();
+  void start();
   void make_tenants(std::uint32_t count);
+  [[nodiscard]] bool has_few_used() const noexcept;
   [[nodiscard]] std::string named(const std::string& what) const;
   [[noreturn]] void fail_for_stack(int error, const std::string& what, std::size_t bytes) const;
   void prepare(std::uint32_t index, const Bounds& bounds);

@@ -14,7 +14,8 @@ std::unique_ptr<Arena> ArenaSet::new_arena() const {
   std::size_t slots = std::min({wished, sizes_.most, sizes_.most_bytes / slot_size});
   while (slots > 1 && kind_.description().keeps_reservation) {
     try {
-      return std::make_unique<Arena>(kind_, account_, slots);
+      return with_room_of_idle_arenas(
+          [&] { return std::make_unique<Arena>(kind_, account_, slots); });
     } catch (const std::exception&) {  // no address space, or no memory for the records
       slots /= smaller_by;
     }
@@ -27,12 +28,19 @@ Arena& ArenaSet::with_room() {
   if (!with_room_.empty()) {
     return *with_room_.back();
   }
+  add(new_arena());
+  return *with_room_.back();
+}
+
+void ArenaSet::add(std::unique_ptr<Arena> arena) {
+  if (arena == nullptr) {
+    return;
+  }
   arenas_.reserve(arenas_.size() + 1);
   with_room_.reserve(arenas_.size() + 1);
-  arenas_.push_back(new_arena());
-  slots_ += arenas_.back()->slot_count();
-  with_room_.push_back(arenas_.back().get());
-  return *arenas_.back();
+  slots_ += arena->slot_count();
+  with_room_.push_back(arena.get());
+  arenas_.push_back(std::move(arena));
 }
 
 /// To be called after opening and closing stacks of an arena, which change whether it has room.

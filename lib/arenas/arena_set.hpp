@@ -2,6 +2,7 @@
 #pragma once
 
 #include "arenas/arena.hpp"
+#include "arenas/idle_arenas.hpp"
 
 #include <memory>
 #include <vector>
@@ -31,14 +32,20 @@ class ArenaSet {
 
   [[nodiscard]] bool has_room() const noexcept { return !with_room_.empty(); }
 
+  /// Adds an arena of this kind and account; null: does nothing. Throws std::bad_alloc.
+  void add(std::unique_ptr<Arena> arena);
+
   /// Calls `open`, which opens stacks, with an arena that has a free slot; makes one if there is
-  /// none. Returns what `open` returns. If `open` throws, the arena goes unless it has stacks.
-  /// Throws what `open` throws; std::system_error, std::bad_alloc.
+  /// none. Returns what `open` returns. If `open` throws, the arena goes unless it has stacks, and
+  /// all is tried once more if idle arenas can make room. Throws what `open` throws;
+  /// std::system_error, std::bad_alloc.
   template <class Open>
   auto open_in_one(Open open) {
-    Arena& arena = with_room();
-    const AfterUse after(*this, arena);
-    return open(arena);
+    return with_room_of_idle_arenas([&] {
+      Arena& arena = with_room();
+      const AfterUse after(*this, arena);
+      return open(arena);
+    });
   }
 
   /// Closes the stack of a slot in an arena of this set. The arena stays.

@@ -16,15 +16,20 @@ Kind Kind::of(const StackOptions& options) noexcept {
   return kind;
 }
 
-bool Kind::operator<(const Kind& other) const noexcept {
-  // The rest of the layout follows from these values.
-  const auto all = [](const Kind& kind) {
-    return std::tie(kind.implementation, kind.layout.reserve, kind.layout.guard,
-                    kind.layout.core_depth, kind.policy.initial_commit, kind.policy.factor,
-                    kind.policy.least_step, kind.policy.largest_step, kind.policy.headroom,
-                    kind.policy.huge_from);
-  };
-  return all(*this) < all(other);
+namespace {
+
+/// The rest of the layout follows from these values.
+auto key_of(const Kind& kind) noexcept {
+  return std::tie(kind.implementation, kind.layout.reserve, kind.layout.guard,
+                  kind.layout.core_depth, kind.policy.initial_commit, kind.policy.factor,
+                  kind.policy.least_step, kind.policy.largest_step, kind.policy.headroom,
+                  kind.policy.huge_from);
 }
+
+}  // namespace
+
+bool Kind::operator<(const Kind& other) const noexcept { return key_of(*this) < key_of(other); }
+
+bool Kind::operator==(const Kind& other) const noexcept { return key_of(*this) == key_of(other); }
 
 }  // namespace growstack

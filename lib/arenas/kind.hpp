@@ -22,6 +22,7 @@ struct Kind {
 
   /// Orders kinds for use as a map key. The order itself has no meaning.
   bool operator<(const Kind& other) const noexcept;
+  bool operator==(const Kind& other) const noexcept;
 };
 
 }  // namespace growstack

@@ -1,6 +1,7 @@
 #include "arenas/single_stacks.hpp"
 
 #include "arenas/arena_set.hpp"
+#include "arenas/idle_arenas.hpp"
 
 #include <growstack/handler/init_order.hpp>
 
@@ -14,7 +15,7 @@ namespace {
 
 /// The arenas of single stacks by kind. A new arena has as many slots as all others of its kind
 /// together: so one stack takes the least address space that is possible, and many stacks take few
-/// mappings. An arena without a live slot is released at once.
+/// mappings. Arenas without a live slot are not here but in idle_arenas.cpp.
 struct SingleStacks {
   std::mutex lock;
   std::map<Kind, ArenaSet> kinds;
@@ -60,6 +61,9 @@ OpenSlot open_single_stack(const StackOptions& options) {
   const std::lock_guard guard(all.lock);
   ArenaSet& arenas = all.arenas_of(Kind::of(options));
   try {
+    if (!arenas.has_room()) {
+      arenas.add(take_idle(arenas.kind()));
+    }
     return arenas.open_in_one([&](Arena& arena) { return arena.open(options); });
   } catch (...) {
     all.forget_if_empty(arenas);
@@ -74,14 +78,10 @@ void close_single_stack(OpenSlot slot) noexcept {
   ArenaSet& arenas = all.kinds.find(arena.kind())->second;
   arenas.close(arena, slot.index());
   if (arena.open_count() == 0) {
-    static_cast<void>(arenas.remove(arena));
+    keep_idle(arenas.remove(arena));
     all.forget_if_empty(arenas);
   }
 }
-
-void give_idle_arenas_back() noexcept {}
-
-std::chrono::milliseconds give_due_arenas_back() noexcept { return {}; }
 
 void add_single_stacks_to(ArenaTotals& totals) {
   SingleStacks& all = *the_single_stacks;

@@ -33,20 +33,30 @@ int advise(std::uintptr_t begin, std::size_t size, Pages pages) noexcept {
              : failed(SystemCall::madvise);
 }
 
+int map_fresh(std::uintptr_t begin, std::size_t size, int flags) noexcept {
+  void* const mapped = mmap(pointer(begin), size, PROT_NONE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_FIXED | flags, -1, 0);
+  return mapped == MAP_FAILED ? failed(SystemCall::mmap) : 0;
+}
+
+/// Makes fresh memory like its neighbours. It has no name, and they have one, which survives every
+/// commit. The kernel joins only mappings of the same name.
+int liken(std::uintptr_t begin, std::size_t size, Pages pages) noexcept {
+  const int error = advise(begin, size, pages);
+  handler::name_memory(begin, size, handler::stacks_name);
+  return error;
+}
+
 int map_fixed(std::uintptr_t begin, std::size_t size, int flags, Pages pages) noexcept {
   if (size == 0) {
     return 0;
   }
-  void* const mapped = mmap(pointer(begin), size, PROT_NONE,
-                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_FIXED | flags, -1, 0);
-  if (mapped == MAP_FAILED) {
-    return failed(SystemCall::mmap);
-  }
-  const int error = advise(begin, size, pages);
-  // Fresh memory has no name, and its neighbours have one, which survives every commit. The kernel
-  // joins only mappings of the same name, so fresh memory gets it here. No other place needs to.
-  handler::name_memory(begin, size, handler::stacks_name);
-  return error;
+  const int error = map_fresh(begin, size, flags);
+  return error == 0 ? liken(begin, size, pages) : error;
+}
+
+int take_away(std::uintptr_t begin, std::size_t size, int error) noexcept {
+  return mprotect(pointer(begin), size, PROT_NONE) == 0 && discard(begin, size) == 0 ? 0 : error;
 }
 
 /// Unlocks memory that mlockall(MCL_FUTURE) may have locked. Few programs call that, so a filter
@@ -102,10 +112,23 @@ int let_read(std::uintptr_t begin, std::size_t size) noexcept {
 
 int decommit(std::uintptr_t begin, std::size_t size, Pages pages) noexcept {
   const int error = map_fixed(begin, size, 0, pages);
+  return error == 0 ? 0 : take_away(begin, size, error);
+}
+
+int decommit_alone(std::uintptr_t begin, std::size_t size) noexcept {
+  const int error = map_fresh(begin, size, 0);
+  return error == 0 ? 0 : take_away(begin, size, error);
+}
+
+int commit_anew(std::uintptr_t begin, std::size_t size, Pages pages) noexcept {
+  int error = commit(begin, size);
   if (error == 0) {
-    return 0;
+    error = liken(begin, size, pages);
+    if (error != 0) {
+      static_cast<void>(decommit(begin, size, pages));
+    }
   }
-  return mprotect(pointer(begin), size, PROT_NONE) == 0 && discard(begin, size) == 0 ? 0 : error;
+  return error;
 }
 
 int reserve_uncharged(std::uintptr_t begin, std::size_t size, Pages pages) noexcept {

@@ -63,6 +63,15 @@ enum class Pages : std::uint8_t {
 /// and memory are taken away, and the charge stays. `pages` is the same as for the reservation.
 [[nodiscard]] int decommit(std::uintptr_t begin, std::size_t size, Pages pages) noexcept;
 
+/// Moves Committed to Reserved in half of the time, by leaving the memory a mapping of its own:
+/// what the kernel need not join, it need not split again. Only for memory that commit_anew()
+/// commits next.
+[[nodiscard]] int decommit_alone(std::uintptr_t begin, std::size_t size) noexcept;
+
+/// Moves Reserved to Committed, also what decommit_alone() left: it is like its neighbours then, so
+/// that the kernel joins it with those that are committed later.
+[[nodiscard]] int commit_anew(std::uintptr_t begin, std::size_t size, Pages pages) noexcept;
+
 /// Moves any state to None.
 [[nodiscard]] int release(std::uintptr_t begin, std::size_t size) noexcept;
 

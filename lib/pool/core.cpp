@@ -2,8 +2,8 @@
 
 #include "arenas/validated_options.hpp"
 #include "errors.hpp"
+#include "memory/coarse_clock.hpp"
 #include "memory/residency.hpp"
-#include "pool/coarse_clock.hpp"
 #include "strategies/automatic.hpp"
 
 #include <growstack/attach.hpp>

@@ -7,8 +7,8 @@
 #include "pool/core.hpp"
 
 #include "arenas/single_stacks.hpp"
+#include "memory/coarse_clock.hpp"
 #include "memory/vm.hpp"
-#include "pool/coarse_clock.hpp"
 #include "sanitizers.hpp"
 
 #include <growstack/handler/ranges.hpp>

@@ -1,7 +1,7 @@
 // What is kept for the next stack although nobody uses it, and how it goes.
 #include <growstack/stack.hpp>
 
-#include "arenas/single_stacks.hpp"
+#include "arenas/idle_arenas.hpp"
 
 #include <growstack/handler/idle.hpp>
 #include <growstack/handler/init_order.hpp>

@@ -1,10 +1,10 @@
 #include "strategies/automatic.hpp"
 
-#include <growstack/handler/without_cancellation.hpp>
+#include "memory/overcommit.hpp"
+
 #include <growstack/stack.hpp>
 
 #include <algorithm>
-#include <fstream>
 
 namespace growstack {
 
@@ -24,12 +24,7 @@ std::vector<Strategy> automatic_candidates() {
 }
 
 Circumstances circumstances_now(std::size_t budget) {
-  const handler::WithoutCancellation without_cancellation;  // the destructor of a file closes it
-  constexpr int strict = 2;
-  std::ifstream file("/proc/sys/vm/overcommit_memory");
-  int mode = 0;
-  file >> mode;
-  return {.kernel_charges_all = mode == strict, .budget = std::min(budget, process_budget())};
+  return {.kernel_charges_all = kernel_charges_all(), .budget = std::min(budget, process_budget())};
 }
 
 std::string objection_to(const StrategyDescription& strategy, const StackOptions& options,

@@ -44,12 +44,19 @@ int give_back_low_end(std::uintptr_t begin, std::uintptr_t end) noexcept {
   return vm::discard(begin, end - begin);
 }
 
+/// Returns whether something below the limit may not be as it was before the stack: the stack grew,
+/// or tried to, or its low end may be read.
+bool may_differ_below_limit(const handler::SlotRecord& slot) noexcept {
+  return (slot.marks.load(std::memory_order_acquire) & (handler::grown_mark | low_end_mark)) != 0 ||
+         slot.growth_faults.load(std::memory_order_relaxed) != 0;
+}
+
 }  // namespace
 
-int FaultGrown::open(const Bounds& bounds, const Layout&,
+int FaultGrown::open(const Bounds& bounds, const Layout& layout,
                      const StackOptions& options) const noexcept {
   const std::uintptr_t limit = first_limit(bounds, options);
-  return vm::commit(limit, bounds.base - limit);
+  return vm::commit_anew(limit, bounds.base - limit, layout.pages());
 }
 
 int FaultGrown::commit(const handler::SlotRecord& slot, const Layout&,
@@ -87,6 +94,15 @@ int FaultGrown::close(const handler::SlotRecord& slot, const Layout& layout) con
   // below the limit.
   const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
   return vm::decommit(floor, slot.base.load(std::memory_order_relaxed) - floor, layout.pages());
+}
+
+int FaultGrown::close_for_the_next(const handler::SlotRecord& slot,
+                                   const Layout& layout) const noexcept {
+  if (may_differ_below_limit(slot)) {
+    return close(slot, layout);
+  }
+  const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
+  return vm::decommit_alone(limit, slot.base.load(std::memory_order_relaxed) - limit);
 }
 
 }  // namespace growstack

@@ -20,6 +20,8 @@ class FaultGrown final : public Implementation {
                          std::uintptr_t keep_from) const noexcept override;
   [[nodiscard]] int close(const handler::SlotRecord& slot,
                           const Layout& layout) const noexcept override;
+  [[nodiscard]] int close_for_the_next(const handler::SlotRecord& slot,
+                                       const Layout& layout) const noexcept override;
 };
 
 }  // namespace growstack

@@ -94,6 +94,10 @@ class GuardMarkers final : public Implementation {
     int error = commit_in_pieces(bounds, bounds.guard, layout.pages(), layout.core_depth);
     if (error == 0) {
       error = install_guard(bounds, layout.pages());
+      if (error == 0) {
+        const std::uintptr_t end = window_end(bounds, layout);
+        error = vm::install_markers(end, bounds.base - end);
+      }
       if (error != 0) {
         static_cast<void>(vm::decommit(bounds.guard, size, layout.pages()));
       }
@@ -109,9 +113,9 @@ class GuardMarkers final : public Implementation {
   [[nodiscard]] int open(const Bounds& bounds, const Layout& layout,
                          const StackOptions& options) const noexcept override {
     const std::uintptr_t limit = first_limit(bounds, options);
+    const bool is_in_window = limit > window_end(bounds, layout);  // which is all markers
     const std::uintptr_t marked = lowest_marker(bounds, layout, limit);
-    const int error = vm::install_markers(marked, limit - marked);
-    // Those that close() left.
+    const int error = is_in_window ? 0 : vm::install_markers(marked, limit - marked);
     return error == 0 ? vm::remove_markers(limit, bounds.base - limit) : error;
   }
 
@@ -149,14 +153,15 @@ class GuardMarkers final : public Implementation {
     return vm::remove_markers(begin, step.end - begin);
   }
 
-  /// Discards what lies below `keep_from`, and moves the markers up to there. They stay where they
-  /// are if that would leave more committed than before: a frame may have jumped over them, or
+  /// Discards what lies below `keep_from`, and lets the markers reach up to there. They stay where
+  /// they are if that would leave more committed than before: a frame may have jumped over them, or
   /// there are none at a multiple of 2 MiB.
   [[nodiscard]] int trim(handler::SlotRecord& slot, const Layout& layout,
                          std::uintptr_t keep_from) const noexcept override {
-    note_depth(slot, layout);
     const Bounds bounds = bounds_of(slot);
     const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
+    const std::uintptr_t whole_to = whole_window_to(slot, layout);
+    note_depth(slot, layout);
     int error = vm::discard(bounds.floor, keep_from - bounds.floor);
     if (error != 0 ||
         committed_from(bounds, layout, keep_from) <= committed_from(bounds, layout, limit)) {
@@ -168,12 +173,13 @@ class GuardMarkers final : public Implementation {
       error = vm::remove_markers(marked_now, limit - marked_now);
     }
     return error != 0 ? error : with_limit_raised(slot, keep_from, [&] {
-      return vm::install_markers(marked, keep_from - marked);
+      const std::uintptr_t from = marked < window_end(bounds, layout) ? marked : whole_to;
+      return vm::install_markers(from, keep_from - from);
     });
   }
 
-  /// Installs the markers that a slot has between two stacks: in its window and over its first
-  /// pages. The markers of the guard stay.
+  /// Leaves the markers that a slot has between two stacks: on all of its window, up to base, and
+  /// on its guard.
   [[nodiscard]] int close(const handler::SlotRecord& slot,
                           const Layout& layout) const noexcept override {
     const Bounds bounds = bounds_of(slot);
@@ -181,10 +187,14 @@ class GuardMarkers final : public Implementation {
     const std::uintptr_t marked = lowest_marker(bounds, layout, limit);
     const std::uintptr_t end = window_end(bounds, layout);
     int error = vm::discard(bounds.floor, end - bounds.floor);
+    if (error == 0) {  // what the program has forbidden
+      error = vm::commit(bounds.floor, bounds.base - bounds.floor);
+    }
     if (error == 0 && marked < end) {
       error = vm::remove_markers(marked, limit - marked);
     }
-    return error == 0 ? vm::install_markers(end, bounds.base - end) : error;
+    const std::uintptr_t from = whole_window_to(slot, layout);
+    return error == 0 ? vm::install_markers(from, bounds.base - from) : error;
   }
 
   /// Where no markers end at the limit, every address down to the floor can be touched.
@@ -233,6 +243,15 @@ class GuardMarkers final : public Implementation {
       return end;
     }
     return layout.huge_from == 0 ? limit : std::max(begin_of_span(limit), bounds.floor);
+  }
+
+  /// Returns up to where all markers of the window are there: no growth reached below that.
+  /// Installing those again would take a multiple of the time.
+  static std::uintptr_t whole_window_to(const handler::SlotRecord& slot,
+                                        const Layout& layout) noexcept {
+    return std::max(window_end(bounds_of(slot), layout),
+                    std::min(slot.high_water.load(std::memory_order_acquire),
+                             slot.limit.load(std::memory_order_acquire)));
   }
 
   static std::uintptr_t deepest_below_window(const Bounds& bounds, const Layout& layout) noexcept {

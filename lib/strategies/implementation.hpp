@@ -137,6 +137,13 @@ class Implementation {
   [[nodiscard]] virtual int close(const handler::SlotRecord& slot,
                                   const Layout& layout) const noexcept = 0;
 
+  /// Ends a stack as close() does, in a slot that soon has the next one. So it may leave the slot
+  /// more mappings than close() would, as many as a stack has.
+  [[nodiscard]] virtual int close_for_the_next(const handler::SlotRecord& slot,
+                                               const Layout& layout) const noexcept {
+    return close(slot, layout);
+  }
+
   /// Called before an arena is unmapped.
   virtual void forget(std::uintptr_t begin, std::size_t size) const noexcept {
     static_cast<void>(begin);

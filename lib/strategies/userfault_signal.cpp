@@ -77,10 +77,13 @@ class UserfaultSignal final : public UserfaultFilled {
     return error;
   }
 
-  /// Discards every page: between two stacks all pages of the slot are missing.
+  /// Discards every page: between two stacks all pages of the slot are missing. None is forbidden,
+  /// also if the program forbade it.
   [[nodiscard]] int close(const handler::SlotRecord& slot, const Layout&) const noexcept override {
     const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
-    return vm::discard(floor, slot.base.load(std::memory_order_relaxed) - floor);
+    const std::size_t size = slot.base.load(std::memory_order_relaxed) - floor;
+    const int error = vm::discard(floor, size);
+    return error == 0 ? vm::commit(floor, size) : error;
   }
 
   void forget(std::uintptr_t begin, std::size_t size) const noexcept override {

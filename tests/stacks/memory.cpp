@@ -155,6 +155,7 @@ EVERY_STRATEGY("the process is charged as much as before once its stacks are gon
     }
     stacks.clear();
     CHECK(charged_bytes() <= charged + MiB);  // the allocator and the records may keep some
+    growstack::trim();
     CHECK(status_bytes("VmData") <= data + MiB);
   }
 }

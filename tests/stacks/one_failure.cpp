@@ -329,6 +329,7 @@ int end_without_handler(const Traits& of, const Prepare& prepare, const Make& ma
   return end_of_child([&] {
     // Starts threads that no supervisor keeps from ending.
     { const Stack first({.reserve = MiB, .strategy = of.strategy}); }
+    growstack::trim();
     std::atomic<bool> is_watched{false};
     std::atomic<bool> is_lost{false};
     const auto answer = [&](const seccomp_data& asked) -> Answer {

@@ -54,8 +54,12 @@ class GROWSTACK_EXPORT Stack {
   /// signal handler. Throws std::system_error: EINVAL if an option is out of range, ENOMEM with a
   /// message that names the limit and the cure, or the reason why the strategy does not work here.
   explicit Stack(const StackOptions& options = {});
-  /// Releases exactly what was reserved, or gives the stack back to its pool
-  /// (growstack/stack_pool.hpp). Nothing may run on the stack. There is one exception: exit(3) on
+  /// Gives memory and charge back at once, or gives the stack back to its pool
+  /// (growstack/stack_pool.hpp). Exactly what was reserved is released with the last stack of the
+  /// same reservation: at once, or, of a few kinds of stacks that ended last, after about a second,
+  /// or as soon as growstack::trim() is called or address space is short. Until then the next stack
+  /// of equal options is made there, which takes a fraction of the time. process_counters() does
+  /// not count what is kept. Nothing may run on the stack. There is one exception: exit(3) on
   /// this stack destroys static and thread_local objects. The destructor then leaves the stack as
   /// it is, because the process ends. (It cannot tell this of a pool's stack that has not grown and
   /// was entered neither by call() nor by make_context().) Any thread; not from a signal handler.
@@ -193,8 +197,10 @@ GROWSTACK_EXPORT void set_process_budget(std::size_t bytes) noexcept;
 /// Returns the budget in force, in bytes. Any thread.
 [[nodiscard]] GROWSTACK_EXPORT std::size_t process_budget() noexcept;
 
-/// Gives back what this library keeps for the next stack although nobody uses it now: all but the
-/// idle stacks of a StackPool, which has its own trim(). Any thread; not from a signal handler.
+/// Gives back what this library keeps for the next stack although nobody uses it now, such as the
+/// address space of stacks that ended in the last second: all but the idle stacks of a StackPool,
+/// which has its own trim(). Without this call it goes by itself, after about a second. Any thread;
+/// not from a signal handler.
 GROWSTACK_EXPORT void trim() noexcept;
 
 }  // namespace growstack

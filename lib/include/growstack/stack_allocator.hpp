@@ -45,10 +45,10 @@ inline boost::context::stack_context as_context(ReleasedStack stack) noexcept {
 
 }  // namespace detail
 
-/// Allocates stacks as a StackAllocator of Boost.Context. Each stack is made alone, and its address
-/// space is released with it. For stacks that are few, or of different kinds;
-/// pooled_stack_allocator is a hundred times as fast. Copies have the same options. Any thread may
-/// allocate, and any thread may deallocate.
+/// Allocates stacks as a StackAllocator of Boost.Context. Each stack is made alone, and gives its
+/// memory and its charge back when it ends (~Stack tells when its address space goes). For stacks
+/// that are few, or of different kinds; pooled_stack_allocator is a hundred times as fast. Copies
+/// have the same options. Any thread may allocate, and any thread may deallocate.
 class stack_allocator {
  public:
   /// Boost's description of stacks in general.

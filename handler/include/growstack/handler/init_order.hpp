@@ -15,10 +15,13 @@ enum InitOrder : int {
   /// Objects that use no others: the lock of the handler library, the keys that see threads end,
   /// facts about how the process started.
   init_foundations = 101,
-  /// Registers of stacks and pools, which take their lock before that of the handler library.
-  init_registers = 102,
+  /// What is kept for later although nobody uses it. Its lock is taken before that of the handler
+  /// library.
+  init_shelves = 102,
+  /// Registers of stacks and pools, which take their lock before those.
+  init_registers = 103,
   /// Objects that use the registers, and take their lock before theirs.
-  init_dependents = 103,
+  init_dependents = 104,
 };
 
 }  // namespace growstack::handler
