@@ -23,6 +23,19 @@ int OpenSlot::trim(std::uintptr_t keep_from) const noexcept {
   return error;
 }
 
+std::size_t OpenSlot::idle_depth() const noexcept {
+  const bool is_told =
+      (record_->marks.load(std::memory_order_relaxed) & grows_unseen_mark) == 0;
+  return base() - (is_told ? limit() : high_water());
+}
+
+int OpenSlot::flatten(std::size_t depth) const noexcept {
+  const int error = trim(base() - depth);
+  record_->high_water.store(record_->limit.load(std::memory_order_relaxed),
+                            std::memory_order_relaxed);
+  return error;
+}
+
 bool OpenSlot::is_running() const noexcept {
   return (record_->marks.load(std::memory_order_acquire) & running_mark) != 0 &&
          tenant().runner.exists();

@@ -19,6 +19,14 @@ namespace {
 /// Stacks that one acquire() or release() gives back at most, so that neither takes long.
 constexpr std::size_t cooled_at_a_time = 128;
 constexpr std::uint32_t dismantled_at_a_time = 1024;
+/// Caches of other threads that one release() looks into. Each one takes a system call.
+constexpr std::size_t caches_at_a_time = 4;
+
+/// Returns how many stacks may be cooled or trimmed at a time if each holds up to `depth` bytes.
+std::size_t at_a_time(std::size_t depth) noexcept {
+  constexpr std::size_t bytes = std::size_t{8} * 1024 * 1024;
+  return std::clamp(bytes / depth, std::size_t{1}, cooled_at_a_time);
+}
 
 /// Throws std::system_error if a pool cannot have stacks of that strategy.
 void require_pools(const StrategyDescription& strategy) {
@@ -54,6 +62,9 @@ PoolCore::PoolCore(const PoolOptions& options)
       account_("PoolOptions::budget", &process_account(), options.budget),
       demand_(checked_retention(options)),
       names_(options.name) {
+  if (options.warm_size != WarmSize::learned && options.warm_size != WarmSize::fixed) {
+    fail(EINVAL, "PoolOptions::warm_size is none of the enumeration");
+  }
   if (options.most_stacks == 0) {
     fail(EINVAL, "PoolOptions::most_stacks must be at least 1");
   }
@@ -63,7 +74,8 @@ PoolCore::PoolCore(const PoolOptions& options)
         require_pools(strategy.description());
         strategy.check(asked);
         options_ = asked;
-        stacks_.emplace(options_, options.most_stacks, *this, account_);
+        stacks_.emplace(options_, options.most_stacks, *this, depths_, account_);
+        depths_.begin(depths_of(options), coarse_now());
         Batch first;
         for (std::uint32_t count = stacks_->make(first); count > 0; --count) {
           stacks_->put(first[count - 1]);
@@ -77,6 +89,20 @@ PoolCore::PoolCore(const PoolOptions& options)
     stacks_->end();
     throw;
   }
+}
+
+/// Returns how deep stacks may be kept.
+LearnedDepths::Settings PoolCore::depths_of(const PoolOptions& options) const noexcept {
+  const StrategyDescription& strategy = stacks_->kind().description();
+  const Layout& layout = stacks_->kind().layout;
+  // Below its window a stack of guard_markers grows unseen, so it is kept no deeper.
+  return {.warm = options_.policy.initial_commit,
+          .most = std::max(strategy.charges_reserve_when_deep ? layout.window : layout.reserve,
+                           options_.policy.initial_commit),
+          .huge_from = layout.huge_from,
+          .learns = options.warm_size == WarmSize::learned && strategy.trims &&
+                    !each_use_begins_with_one_page(),
+          .retention = options.retention};
 }
 
 PoolCore::~PoolCore() { stacks_->end(); }
@@ -123,22 +149,7 @@ OpenSlot PoolCore::acquire_slowly(std::string_view name) {
   ThreadCache* const cache = make_cache_here();
   const Lock lock(mutex_);
   const std::size_t number = names_.number_of(name);
-  OpenSlot slot;
-  if (cache != nullptr && !cache->empty()) {
-    slot = cache->pop();
-  } else {
-    Batch taken;
-    std::uint32_t count = take_or_make(taken);
-    slot = taken[0];  // the lowest one
-    while (count > 1) {
-      --count;  // from the highest one down: a cache hands out first what it got last
-      if (cache != nullptr) {
-        cache->push(taken[count]);
-      } else {
-        stacks_->put(taken[count]);
-      }
-    }
-  }
+  const OpenSlot slot = take_for(cache, number);
   ++misses_;
   demand_.rise(stacks_->out());
   static_cast<void>(names_.tally_of(cache, number));  // so that the next time the cache has it
@@ -147,22 +158,54 @@ OpenSlot PoolCore::acquire_slowly(std::string_view name) {
   return slot;
 }
 
-void PoolCore::release_slowly(OpenSlot slot, std::size_t depth) noexcept {
+/// Takes a stack for a tenancy of that name: from the cache (which may be null), or from the pool,
+/// together with some for the cache.
+OpenSlot PoolCore::take_for(ThreadCache* cache, std::size_t number) {
+  NameHere* const here = cache == nullptr ? nullptr : cache->name(number);
+  const bool takes_deep = depths_.is_apart(number) && stacks_->deep() > 0;
+  if (here != nullptr && !here->stacks.empty()) {
+    return here->stacks.pop();
+  }
+  if (cache != nullptr && !cache->stacks.empty() && !takes_deep) {
+    return cache->stacks.pop();
+  }
+  Batch taken;
+  std::uint32_t count = take_or_make(taken, number);
+  const bool goes_apart = takes_deep && here != nullptr;
+  while (count > 1) {
+    --count;  // from the highest one down: a cache hands out first what it got last
+    if (goes_apart && !here->stacks.full()) {
+      here->stacks.push(taken[count]);
+    } else if (cache != nullptr && !takes_deep && !cache->stacks.full()) {
+      cache->stacks.push(taken[count]);
+    } else {
+      stacks_->put(taken[count]);
+    }
+  }
+  return taken[0];  // the lowest one
+}
+
+void PoolCore::release_slowly(OpenSlot slot, const Ended& ended) noexcept {
   ThreadCache* cache = nullptr;
   try {
     cache = abandoned_ ? nullptr : make_cache_here();
   } catch (...) {  // then without a cache
   }
   Lock lock(mutex_);
-  const std::uint32_t number = slot.record().marks.load(std::memory_order_relaxed) & name_mask;
-  names_.tally_of(cache, number).count_ended(depth);
+  NameTally& tally = names_.tally_of(cache, ended.number);
+  count(tally, ended);
+  if (ended.is_measured) {
+    depths_.learn(ended.number, ended.depth, ended.was_sample, tally, coarse_now());
+  }
   if (cache == nullptr) {
     stacks_->put(slot);
   } else {
-    if (cache->full()) {
-      put_oldest(*cache, ThreadCache::batch);
-    }
-    cache->push(slot);
+    use_list(*cache, ended.number, [&](auto& list) {
+      if (list.full()) {
+        put_oldest(list, list.count() / 2);
+      }
+      list.push(slot);
+    });
   }
   if (!abandoned_) {
     static_cast<void>(follow_demand(coarse_now()));
@@ -171,8 +214,8 @@ void PoolCore::release_slowly(OpenSlot slot, std::size_t depth) noexcept {
   }
 }
 
-std::uint32_t PoolCore::take_or_make(Batch& taken) {
-  std::uint32_t count = stacks_->take(taken);
+std::uint32_t PoolCore::take_or_make(Batch& taken, std::size_t number) {
+  std::uint32_t count = stacks_->take(taken, number);
   if (count != 0) {
     return count;
   }
@@ -180,7 +223,7 @@ std::uint32_t PoolCore::take_or_make(Batch& taken) {
     return stacks_->make(taken);
   } catch (const std::exception&) {
     drain_caches();  // a stack that another thread keeps for itself is better than none
-    count = stacks_->take(taken);
+    count = stacks_->take(taken, number);
     if (count == 0) {
       throw;
     }
@@ -190,14 +233,20 @@ std::uint32_t PoolCore::take_or_make(Batch& taken) {
 
 /// Returns true if there is more to do at once.
 bool PoolCore::follow_demand(std::chrono::nanoseconds now) noexcept {
+  if (depths_.take_fall()) {
+    begin_to_flatten();
+  }
   if (now.count() < next_look_.load(std::memory_order_relaxed)) {
     return false;
   }
-  const auto excess = [&] { return demand_.excess(stacks_->out(), stacks_->warm()); };
+  const auto idle = [&] { return stacks_->deep() + stacks_->warm(); };
+  const auto excess = [&] { return demand_.excess(stacks_->out(), idle()); };
   demand_.fall(now, stacks_->out());
-  stacks_->cool(std::min(cooled_at_a_time, excess()));
+  depths_.follow(now);
+  stacks_->cool(std::min(at_a_time(depths_.greatest()), excess()));
   stacks_->dismantle_a_piece(dismantled_at_a_time);
-  const bool has_more_to_do = excess() > 0 || stacks_->has_to_dismantle();
+  const bool has_to_flatten = flatten_a_piece();
+  const bool has_more_to_do = excess() > 0 || stacks_->has_to_dismantle() || has_to_flatten;
   next_look_.store(demand_.next_look(has_more_to_do).count(), std::memory_order_relaxed);
   return has_more_to_do;
 }
@@ -207,21 +256,68 @@ void PoolCore::trim() noexcept {
   drain_caches();
   stacks_->cool_all();
   demand_.forget(stacks_->out());
+  depths_.forget();
+}
+
+/// To be called when stacks are no longer kept as deep as before. The next release goes on with it.
+void PoolCore::begin_to_flatten() noexcept {
+  flattens_ = true;
+  flattened_caches_ = 0;
+  stacks_->begin_to_flatten();
+  next_look_.store(0, std::memory_order_relaxed);
+}
+
+/// Trims idle stacks that are deeper than they are kept: moves them from the caches of threads to
+/// the pool first. Returns true if there is more to do.
+bool PoolCore::flatten_a_piece() noexcept {
+  if (depths_.take_fall()) {
+    begin_to_flatten();
+  }
+  const std::size_t end = std::min(caches_.size(), flattened_caches_ + caches_at_a_time);
+  for (; flattens_ && flattened_caches_ < end; ++flattened_caches_) {
+    ThreadCache& cache = *caches_[flattened_caches_];
+    cache.lock.seize();
+    put_too_deep(cache);
+    cache.lock.release();
+  }
+  if (flattens_ && flattened_caches_ == caches_.size()) {
+    flattens_ = stacks_->flatten_a_piece(
+        static_cast<std::uint32_t>(at_a_time(depths_.greatest())));
+  }
+  return flattens_;
 }
 
 // ---- caches of other threads --------------------------------------------------------------------
 
-void PoolCore::put_oldest(ThreadCache& cache, std::uint32_t how_many) noexcept {
-  const std::uint32_t count = cache.count.load(std::memory_order_relaxed);
-  for (std::uint32_t index = 0; index < how_many; ++index) {
-    stacks_->put(cache.stacks[index]);
-  }
-  std::copy(cache.stacks.begin() + how_many, cache.stacks.begin() + count, cache.stacks.begin());
-  cache.count.store(count - how_many, std::memory_order_relaxed);
+template <std::size_t most>
+void PoolCore::put_oldest(IdleList<most>& list, std::uint32_t how_many) noexcept {
+  list.remove_if([&](OpenSlot slot) {
+    const bool goes = how_many > 0;
+    if (goes) {
+      --how_many;
+      stacks_->put(slot);
+    }
+    return goes;
+  });
+}
+
+/// Puts those stacks of a cache into the pool that are deeper than they are kept. (Where no event
+/// tells how deep a stack is, all of them.)
+void PoolCore::put_too_deep(ThreadCache& cache) noexcept {
+  cache.visit_lists([&](auto& list) {
+    list.remove_if([&](OpenSlot slot) {
+      const std::uint32_t marks = slot.record().marks.load(std::memory_order_relaxed);
+      const bool is_too_deep = slot.base() - slot.limit() > depths_.kept().of(marks & name_mask);
+      if (is_too_deep) {
+        stacks_->put(slot);
+      }
+      return is_too_deep;
+    });
+  });
 }
 
 void PoolCore::drain(ThreadCache& cache) noexcept {
-  put_oldest(cache, cache.count.load(std::memory_order_relaxed));
+  cache.visit_lists([&](auto& list) { put_oldest(list, list.count()); });
 }
 
 void PoolCore::drain_caches() noexcept {
@@ -237,6 +333,7 @@ void PoolCore::adopt_cache(ThreadCache& cache) noexcept {
   drain(cache);
   names_.merge(cache);
   std::erase(caches_, &cache);
+  flattened_caches_ = 0;  // counted in the order that this changes
 }
 
 void PoolCore::detach_caches() noexcept {
@@ -246,6 +343,7 @@ void PoolCore::detach_caches() noexcept {
     cache->pool.store(0, std::memory_order_relaxed);
   }
   caches_.clear();
+  flattened_caches_ = 0;
 }
 
 /// All other threads are gone, and their tables with them: the pool takes over what their caches
@@ -262,6 +360,7 @@ void PoolCore::after_fork_in_child() noexcept {
     }
   }
   std::erase_if(caches_, [&](const ThreadCache* cache) { return cache != mine; });
+  flattened_caches_ = 0;
   mutex_.unlock();
 }
 
@@ -271,14 +370,14 @@ PoolStatistics PoolCore::statistics() const {
   const Lock lock(mutex_);
   PoolStatistics figures;
   std::size_t in_caches = 0;
-  for (const ThreadCache* const cache : caches_) {
-    in_caches += cache->count.load(std::memory_order_relaxed);
+  for (ThreadCache* const cache : caches_) {
+    cache->visit_lists([&](const auto& list) { in_caches += list.count(); });
   }
-  names_.visit(caches_, [&](std::size_t, const NameTally& tally) {
-    figures.high_water += tally.ended(options_.policy.initial_commit);
-  });
+  for (std::size_t number = 0; number < names_.count(); ++number) {
+    figures.high_water += depths_.high_water(number);
+  }
   figures.live = stacks_->out() - std::min(stacks_->out(), in_caches);
-  figures.cached = stacks_->warm() + in_caches;
+  figures.cached = stacks_->deep() + stacks_->warm() + in_caches;
   figures.cold = stacks_->cold();
   figures.arenas = stacks_->arenas().size();
   figures.reserved = stacks_->open() * reserve();
@@ -296,11 +395,8 @@ std::vector<NamedHighWater> PoolCore::high_water_by_name() const {
   const Lock lock(mutex_);
   std::vector<NamedHighWater> all;
   for (std::size_t number = 0; number < names_.count(); ++number) {
-    all.push_back({.name = names_.name(number), .high_water = {}});
+    all.push_back({.name = names_.name(number), .high_water = depths_.high_water(number)});
   }
-  names_.visit(caches_, [&](std::size_t number, const NameTally& tally) {
-    all[number].high_water += tally.ended(options_.policy.initial_commit);
-  });
   return all;
 }
 
