@@ -22,8 +22,6 @@ class IdleList {
   [[nodiscard]] bool full() const noexcept { return count() == most; }
 
   /// The list must not be empty.
-  [[nodiscard]] OpenSlot last() const noexcept { return stacks_[count() - 1]; }
-  /// The list must not be empty.
   [[nodiscard]] OpenSlot pop() noexcept {
     const std::uint32_t left = count() - 1;
     count_.store(left, std::memory_order_relaxed);
@@ -34,6 +32,32 @@ class IdleList {
     const std::uint32_t used = count();
     stacks_[used] = slot;
     count_.store(used + 1, std::memory_order_relaxed);
+  }
+
+  /// Returns the last stack if there is one, and `takes`, which looks at it, returns true. Otherwise
+  /// returns null, and nothing has changed. (The usual case reads the count once.)
+  template <class Takes>
+  [[nodiscard]] OpenSlot pop_if(Takes takes) noexcept {
+    const std::uint32_t used = count();
+    if (used == 0) {
+      return {};
+    }
+    const OpenSlot last = stacks_[used - 1];
+    if (!takes(last)) {
+      return {};
+    }
+    count_.store(used - 1, std::memory_order_relaxed);
+    return last;
+  }
+  /// Returns false, and changes nothing, if the list is full or `allowed` is false.
+  [[nodiscard]] bool push_if(bool allowed, OpenSlot slot) noexcept {
+    const std::uint32_t used = count();
+    if (used == most || !allowed) {
+      return false;
+    }
+    stacks_[used] = slot;
+    count_.store(used + 1, std::memory_order_relaxed);
+    return true;
   }
 
   /// Removes those stacks for which `removes`, which looks at the oldest first, returns true.

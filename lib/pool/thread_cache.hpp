@@ -88,9 +88,7 @@ struct alignas(64) ThreadCache {
   [[nodiscard]] OpenSlot take() noexcept {
     OpenSlot taken;
     if (lock.try_enter_at_once()) {
-      if (!stacks.empty() && stacks.last().has_default_name()) {
-        taken = stacks.pop();
-      }
+      taken = stacks.pop_if([](OpenSlot last) { return last.has_default_name(); });
       lock.leave();
     }
     return taken;
@@ -102,9 +100,8 @@ struct alignas(64) ThreadCache {
     if (!lock.try_enter_at_once()) {
       return false;
     }
-    const bool fits = !stacks.full() && until_look > 1;
+    const bool fits = stacks.push_if(until_look > 1, slot);
     if (fits) {
-      stacks.push(slot);
       --until_look;
       own.count_quiet();
     }

@@ -24,9 +24,11 @@ namespace growstack {
 namespace {
 
 /// Tells a sanitizer that nobody has frames on a stack whose growth is told.
-[[gnu::always_inline]] inline void forget_contents(OpenSlot slot) noexcept {
-  const std::uintptr_t limit = slot.record().limit.load(std::memory_order_relaxed);
-  sanitizers::forget_stack_contents(limit, slot.base() - limit);
+[[gnu::always_inline]] inline void forget_contents([[maybe_unused]] OpenSlot slot) noexcept {
+  if constexpr (sanitizers::remember_frames) {
+    const std::uintptr_t limit = slot.record().limit.load(std::memory_order_relaxed);
+    sanitizers::forget_stack_contents(limit, slot.base() - limit);
+  }
 }
 
 }  // namespace
