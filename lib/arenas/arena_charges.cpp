@@ -93,8 +93,7 @@ handler::Step Arena::plan(const handler::Range& range, const handler::SlotRecord
   const auto grown = [&](const GrowthPolicy& policy) {
     return grown_limit(policy, bounds.base, bounds.floor, limit, address, vm::page_size());
   };
-  const std::uintptr_t wished =
-      std::min(grown(arena.kind().policy), arena.kept_limit(slot, limit));
+  const std::uintptr_t wished = std::min(grown(arena.kind().policy), arena.kept_limit(slot, limit));
   if (arena.account_.left() >= arena.bytes_from(bounds, wished) - arena.bytes_from(bounds, limit))
       [[likely]] {
     return {wished, limit};

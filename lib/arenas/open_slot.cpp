@@ -24,8 +24,7 @@ int OpenSlot::trim(std::uintptr_t keep_from) const noexcept {
 }
 
 std::size_t OpenSlot::idle_depth() const noexcept {
-  const bool is_told =
-      (record_->marks.load(std::memory_order_relaxed) & grows_unseen_mark) == 0;
+  const bool is_told = (record_->marks.load(std::memory_order_relaxed) & grows_unseen_mark) == 0;
   return base() - (is_told ? limit() : high_water());
 }
 

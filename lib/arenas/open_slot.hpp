@@ -102,8 +102,8 @@ class OpenSlot {
 
   /// Returns how many bytes an idle stack has committed, or, if no event tells, resident.
   [[nodiscard]] std::size_t idle_depth() const noexcept;
-  /// Trims an idle stack to a depth in bytes, and lets its high-water mark begin anew there. Returns
-  /// what trim() returns.
+  /// Trims an idle stack to a depth in bytes, and lets its high-water mark begin anew there.
+  /// Returns what trim() returns.
   int flatten(std::size_t depth) const noexcept;
 
  private:

@@ -281,8 +281,7 @@ bool PoolCore::flatten_a_piece() noexcept {
     cache.lock.release();
   }
   if (flattens_ && flattened_caches_ == caches_.size()) {
-    flattens_ = stacks_->flatten_a_piece(
-        static_cast<std::uint32_t>(at_a_time(depths_.greatest())));
+    flattens_ = stacks_->flatten_a_piece(static_cast<std::uint32_t>(at_a_time(depths_.greatest())));
   }
   return flattens_;
 }

@@ -34,8 +34,8 @@ class IdleList {
     count_.store(used + 1, std::memory_order_relaxed);
   }
 
-  /// Returns the last stack if there is one, and `takes`, which looks at it, returns true. Otherwise
-  /// returns null, and nothing has changed. (The usual case reads the count once.)
+  /// Returns the last stack if there is one, and `takes`, which looks at it, returns true.
+  /// Otherwise returns null, and nothing has changed. (The usual case reads the count once.)
   template <class Takes>
   [[nodiscard]] OpenSlot pop_if(Takes takes) noexcept {
     const std::uint32_t used = count();

@@ -20,8 +20,9 @@ constexpr auto never = std::numeric_limits<LearnedDepths::Time::rep>::max();
 
 void LearnedDepths::begin(const Settings& settings, Time now) noexcept {
   settings_ = settings;
-  interval_ = settings.retention == Time::zero() ? Time::zero()
-                                                 : std::max<Time>(settings.retention, least_interval);
+  interval_ = settings.retention == Time::zero()
+                  ? Time::zero()
+                  : std::max<Time>(settings.retention, least_interval);
   next_interval_ = now + interval_;
   for (auto& bytes : kept_.bytes) {
     bytes.store(settings.warm, std::memory_order_relaxed);
@@ -140,7 +141,7 @@ void LearnedDepths::publish() noexcept {
     fell_ = fell_ || bytes < before;
     kept_.bytes[number].store(bytes, std::memory_order_relaxed);
     const bool is_sampled = bytes > settings_.warm && interval_ != Time::zero();
-    next_sample_[number].store(!is_sampled       ? never
+    next_sample_[number].store(!is_sampled      ? never
                                : bytes > before ? Time::rep{0}
                                                 : next_sample_[number].load(),
                                std::memory_order_relaxed);

@@ -30,11 +30,11 @@ class LearnedDepths {
   using Time = std::chrono::nanoseconds;
 
   struct Settings {
-    std::size_t warm = 0;  ///< bytes to which each stack is kept at least
-    std::size_t most = 0;  ///< and at most
+    std::size_t warm = 0;       ///< bytes to which each stack is kept at least
+    std::size_t most = 0;       ///< and at most
     std::size_t huge_from = 0;  ///< the depth beyond which only whole huge pages are kept; 0: none
-    bool learns = false;   ///< otherwise all stacks are kept to `warm`
-    Time retention{};      ///< 0: there are no samples, so no depth falls
+    bool learns = false;        ///< otherwise all stacks are kept to `warm`
+    Time retention{};           ///< 0: there are no samples, so no depth falls
   };
 
   /// The names and the caches must outlive this object.

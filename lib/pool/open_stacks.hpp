@@ -94,13 +94,15 @@ class OpenStacks {
 
  private:
   [[nodiscard]] std::uint32_t make_in(Arena& arena, Batch& made);
-  [[nodiscard]] std::uint32_t take_from(IndexSet Arena::*idle, Batch& taken, std::uint32_t most) noexcept;
+  [[nodiscard]] std::uint32_t take_from(IndexSet Arena::*idle, Batch& taken,
+                                        std::uint32_t most) noexcept;
   void cool_from(IndexSet Arena::*idle, Arena& arena, std::size_t& most) noexcept;
   [[nodiscard]] bool discard_in_row(Arena& arena, std::uint32_t first,
                                     std::uint32_t last) const noexcept;
   [[nodiscard]] bool flatten(Arena& arena, std::uint32_t index) noexcept;
   void count_idle(IndexSet Arena::*idle, std::ptrdiff_t more) noexcept;
-  void cool_in_row(IndexSet Arena::*idle, Arena& arena, std::uint32_t first, std::uint32_t last) noexcept;
+  void cool_in_row(IndexSet Arena::*idle, Arena& arena, std::uint32_t first,
+                   std::uint32_t last) noexcept;
   [[nodiscard]] static bool nobody_is_in(const Arena& arena) noexcept {
     return arena.open_count() == arena.cold.size();
   }

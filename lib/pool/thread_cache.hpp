@@ -17,8 +17,8 @@ namespace growstack {
 
 /// What a thread has of one name.
 struct NameHere {
-  /// Of a name whose stacks are kept deeper than those of the pool's own name. They are few, because
-  /// each one may hold much.
+  /// Of a name whose stacks are kept deeper than those of the pool's own name. They are few,
+  /// because each one may hold much.
   static constexpr std::size_t capacity = 8;
 
   NameTally tally;
@@ -34,7 +34,7 @@ struct alignas(64) ThreadCache {
   static constexpr std::size_t batch =
       capacity / 2;  ///< stacks moved from or to the pool at a time
   static constexpr unsigned ended_between_looks =
-      16;  ///< tenancies that end between looks at a clock
+      16;  ///< tenancies that end between looks at a clock, on average
   static constexpr std::size_t most_names = 256;
 
   BiasedLock lock;
@@ -45,6 +45,7 @@ struct alignas(64) ThreadCache {
   /// What the thread has of the other names, by number; null for a name that it has not met. Only
   /// the owner adds to them, under the pool's lock; others read them under that lock.
   std::vector<std::unique_ptr<NameHere>> names{};
+  std::uint32_t random = 1;  ///< only the owner uses it
 
   explicit ThreadCache(std::string_view name_of_pool) : own(name_of_pool) {}
 
@@ -109,6 +110,13 @@ struct alignas(64) ThreadCache {
     return fits;
   }
 
+  /// Sets the time of the next look. It varies, because the next tenancy may be a sample: a load
+  /// that repeats itself after a number of tenancies must not meet the same one each time.
+  void look_again(bool at_once) noexcept {
+    constexpr std::uint32_t variants = 16;
+    random = random * 1664525U + 1013904223U;
+    until_look = at_once ? 1 : ended_between_looks - variants / 2 + (random >> 28U) % variants;
+  }
   /// Must be called for each tenancy that ends in another way than by put().
   [[nodiscard]] bool is_time_to_look() noexcept { return until_look <= 1 || --until_look == 0; }
 };

@@ -228,8 +228,8 @@ void PoolCore::name_it(OpenSlot slot, std::size_t number, std::string_view name)
   if ((now & name_mask) == number) {
     return;
   }
-  while (!marks.compare_exchange_weak(
-      now, (now & ~name_mask) | static_cast<std::uint32_t>(number), std::memory_order_relaxed)) {
+  while (!marks.compare_exchange_weak(now, (now & ~name_mask) | static_cast<std::uint32_t>(number),
+                                      std::memory_order_relaxed)) {
   }
   handler::set_name(slot.record(), name);
 }
@@ -242,7 +242,7 @@ std::chrono::nanoseconds PoolCore::look_at_clock(ThreadCache& cache) noexcept {
     const Lock lock(mutex_, std::try_to_lock);
     has_more_to_do = !lock || follow_demand(now);
   }
-  cache.until_look = has_more_to_do ? 1 : ThreadCache::ended_between_looks;
+  cache.look_again(has_more_to_do);
   return now;
 }
 

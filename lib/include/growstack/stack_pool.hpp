@@ -50,7 +50,8 @@ GROWSTACK_EXPORT void end_released(void* base) noexcept;
 enum class WarmSize : std::uint8_t {
   /// As deep as their tenancies usually go, and not less than GrowthPolicy::initial_commit.
   learned,
-  /// GrowthPolicy::initial_commit. A stack that grew beyond it is trimmed whenever it is given back,
+  /// GrowthPolicy::initial_commit. A stack that grew beyond it is trimmed whenever it is given
+  /// back,
   /// and grows again in each tenancy that goes deeper.
   fixed,
 };
@@ -68,11 +69,11 @@ struct PoolOptions {
   GrowthPolicy policy = GrowthPolicy::pooled();
   /// How deep idle stacks stay committed. By default the pool learns it: a stack that comes back
   /// keeps at most the usual depth of its name or of its pool, which is the power of two within
-  /// which seven of eight tenancies stayed, in this interval of retention and the last. (An interval
-  /// is at least 100 ms here; with a retention of 0 usual depths rise and do not fall.) What is
-  /// deeper is trimmed. A tenancy that needs more than its stack kept gets the usual depth by its
-  /// first growth fault. To learn, the pool trims a stack now and then which it could have kept.
-  /// The next tenant of a stack may find what the last one left in it, as deep as it is kept.
+  /// which seven of eight tenancies stayed, in this interval of retention and the last. (An
+  /// interval is at least 100 ms here; with a retention of 0 usual depths rise and do not fall.)
+  /// What is deeper is trimmed. A tenancy that needs more than its stack kept gets the usual depth
+  /// by its first growth fault. To learn, the pool trims a stack now and then which it could have
+  /// kept. The next tenant of a stack may find what the last one left in it, as deep as it is kept.
   ///
   /// Of guard_markers no stack keeps more than about 2 MiB. Stacks that do not trim (locked) keep
   /// all. If the environment has GROWSTACK_INITIAL_COMMIT=page, every tenancy begins with one page.
@@ -101,8 +102,9 @@ struct PoolOptions {
   /// chooses a process. Memory that the kernel supplies on its own is counted when the stack
   /// is made: all of the reserve for demand_paging, demand_paging_huge and locked. guard_markers
   /// counts all of the reserve once a stack is deeper than its faults tell, which is about 2 MiB.
-  /// What idle stacks keep is counted, too. So a stack that comes back keeps more than the warm size
-  /// only while the pool has used at most a fifth of what this budget and that of the process allow.
+  /// What idle stacks keep is counted, too. So a stack that comes back keeps more than the warm
+  /// size only while the pool has used at most a fifth of what this budget and that of the process
+  /// allow.
   std::size_t budget = std::numeric_limits<std::size_t>::max();
   /// How fast idle stacks give their memory back. At first as many stacks may be in use or warm as
   /// were in use at the same time. After each interval at most half as many may be so as before,
