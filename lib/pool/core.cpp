@@ -16,17 +16,8 @@
 namespace growstack {
 namespace {
 
-/// Stacks that one acquire() or release() gives back at most, so that neither takes long.
-constexpr std::size_t cooled_at_a_time = 128;
+/// Stacks of an arena that one acquire() or release() ends at most, so that neither takes long.
 constexpr std::uint32_t dismantled_at_a_time = 1024;
-/// Caches of other threads that one release() looks into. Each one takes a system call.
-constexpr std::size_t caches_at_a_time = 4;
-
-/// Returns how many stacks may be cooled or trimmed at a time if each holds up to `depth` bytes.
-std::size_t at_a_time(std::size_t depth) noexcept {
-  constexpr std::size_t bytes = std::size_t{8} * 1024 * 1024;
-  return std::clamp(bytes / depth, std::size_t{1}, cooled_at_a_time);
-}
 
 /// Throws std::system_error if a pool cannot have stacks of that strategy.
 void require_pools(const StrategyDescription& strategy) {
@@ -95,10 +86,11 @@ PoolCore::PoolCore(const PoolOptions& options)
 LearnedDepths::Settings PoolCore::depths_of(const PoolOptions& options) const noexcept {
   const StrategyDescription& strategy = stacks_->kind().description();
   const Layout& layout = stacks_->kind().layout;
-  // Below its window a stack of guard_markers grows unseen, so it is kept no deeper.
+  // A stack of guard_markers that has left its window grows unseen, so it is kept less deep.
   return {.warm = options_.policy.initial_commit,
-          .most = std::max(strategy.charges_reserve_when_deep ? layout.window : layout.reserve,
-                           options_.policy.initial_commit),
+          .most = std::max(
+              strategy.charges_reserve_when_deep ? layout.window - vm::page_size() : layout.reserve,
+              options_.policy.initial_commit),
           .huge_from = layout.huge_from,
           .learns = options.warm_size == WarmSize::learned && strategy.trims &&
                     !each_use_begins_with_one_page(),
@@ -243,7 +235,7 @@ bool PoolCore::follow_demand(std::chrono::nanoseconds now) noexcept {
   const auto excess = [&] { return demand_.excess(stacks_->out(), idle()); };
   demand_.fall(now, stacks_->out());
   depths_.follow(now);
-  stacks_->cool(std::min(at_a_time(depths_.greatest()), excess()));
+  stacks_->cool(std::min<std::size_t>(pieces_at_a_time(), excess()));
   stacks_->dismantle_a_piece(dismantled_at_a_time);
   const bool has_to_flatten = flatten_a_piece();
   const bool has_more_to_do = excess() > 0 || stacks_->has_to_dismantle() || has_to_flatten;
@@ -257,110 +249,6 @@ void PoolCore::trim() noexcept {
   stacks_->cool_all();
   demand_.forget(stacks_->out());
   depths_.forget();
-}
-
-/// To be called when stacks are no longer kept as deep as before. The next release goes on with it.
-void PoolCore::begin_to_flatten() noexcept {
-  flattens_ = true;
-  flattened_caches_ = 0;
-  stacks_->begin_to_flatten();
-  next_look_.store(0, std::memory_order_relaxed);
-}
-
-/// Trims idle stacks that are deeper than they are kept: moves them from the caches of threads to
-/// the pool first. Returns true if there is more to do.
-bool PoolCore::flatten_a_piece() noexcept {
-  if (depths_.take_fall()) {
-    begin_to_flatten();
-  }
-  const std::size_t end = std::min(caches_.size(), flattened_caches_ + caches_at_a_time);
-  for (; flattens_ && flattened_caches_ < end; ++flattened_caches_) {
-    ThreadCache& cache = *caches_[flattened_caches_];
-    cache.lock.seize();
-    put_too_deep(cache);
-    cache.lock.release();
-  }
-  if (flattens_ && flattened_caches_ == caches_.size()) {
-    flattens_ = stacks_->flatten_a_piece(static_cast<std::uint32_t>(at_a_time(depths_.greatest())));
-  }
-  return flattens_;
-}
-
-// ---- caches of other threads --------------------------------------------------------------------
-
-template <std::size_t most>
-void PoolCore::put_oldest(IdleList<most>& list, std::uint32_t how_many) noexcept {
-  list.remove_if([&](OpenSlot slot) {
-    const bool goes = how_many > 0;
-    if (goes) {
-      --how_many;
-      stacks_->put(slot);
-    }
-    return goes;
-  });
-}
-
-/// Puts those stacks of a cache into the pool that are deeper than they are kept. (Where no event
-/// tells how deep a stack is, all of them.)
-void PoolCore::put_too_deep(ThreadCache& cache) noexcept {
-  cache.visit_lists([&](auto& list) {
-    list.remove_if([&](OpenSlot slot) {
-      const std::uint32_t marks = slot.record().marks.load(std::memory_order_relaxed);
-      const bool is_too_deep = slot.base() - slot.limit() > depths_.kept().of(marks & name_mask);
-      if (is_too_deep) {
-        stacks_->put(slot);
-      }
-      return is_too_deep;
-    });
-  });
-}
-
-void PoolCore::drain(ThreadCache& cache) noexcept {
-  cache.visit_lists([&](auto& list) { put_oldest(list, list.count()); });
-}
-
-void PoolCore::drain_caches() noexcept {
-  for (ThreadCache* const cache : caches_) {
-    cache->lock.seize();
-    drain(*cache);
-    cache->lock.release();
-  }
-}
-
-void PoolCore::adopt_cache(ThreadCache& cache) noexcept {
-  const Lock lock(mutex_);
-  drain(cache);
-  names_.merge(cache);
-  std::erase(caches_, &cache);
-  flattened_caches_ = 0;  // counted in the order that this changes
-}
-
-void PoolCore::detach_caches() noexcept {
-  const Lock lock(mutex_);
-  for (ThreadCache* const cache : caches_) {
-    drain(*cache);
-    cache->pool.store(0, std::memory_order_relaxed);
-  }
-  caches_.clear();
-  flattened_caches_ = 0;
-}
-
-/// All other threads are gone, and their tables with them: the pool takes over what their caches
-/// hold.
-void PoolCore::after_fork_in_child() noexcept {
-  stacks_->note_fork();
-  ThreadCache* const mine = cache_here(identity_);
-  for (ThreadCache* const cache : caches_) {
-    cache->lock.reset();
-    if (cache != mine) {
-      drain(*cache);
-      names_.merge(*cache);
-      delete cache;
-    }
-  }
-  std::erase_if(caches_, [&](const ThreadCache* cache) { return cache != mine; });
-  flattened_caches_ = 0;
-  mutex_.unlock();
 }
 
 // ---- observers ----------------------------------------------------------------------------------

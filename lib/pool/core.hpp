@@ -107,10 +107,20 @@ class PoolCore final : public RegisteredPool {
   [[nodiscard]] OpenSlot take_for(ThreadCache* cache, std::size_t number);
   [[nodiscard]] std::uint32_t take_or_make(Batch& taken, std::size_t number);
   template <std::size_t most>
-  void put_oldest(IdleList<most>& list, std::uint32_t how_many) noexcept;
+  void put_oldest(IdleList<most>& list, std::uint32_t how_many) noexcept {
+    list.remove_if([&](OpenSlot slot) {
+      const bool goes = how_many > 0;
+      if (goes) {
+        --how_many;
+        stacks_->put(slot);
+      }
+      return goes;
+    });
+  }
   void put_too_deep(ThreadCache& cache) noexcept;
   void drain(ThreadCache& cache) noexcept;
   void drain_caches() noexcept;
+  [[nodiscard]] std::uint32_t pieces_at_a_time() const noexcept;
   void begin_to_flatten() noexcept;
   [[nodiscard]] bool flatten_a_piece() noexcept;
   [[nodiscard]] bool follow_demand(std::chrono::nanoseconds now) noexcept;
