@@ -20,6 +20,10 @@ int OpenSlot::trim(std::uintptr_t keep_from) const noexcept {
   }
   const int error = implementation().trim(record(), arena().layout(), keep_from);
   arena().settle(record());
+  if ((record_->marks.load(std::memory_order_relaxed) & look_mark) == 0 &&
+      arena().pool != nullptr) {
+    record_->marks.fetch_or(look_mark, std::memory_order_relaxed);
+  }
   return error;
 }
 
@@ -32,6 +36,7 @@ int OpenSlot::flatten(std::size_t depth) const noexcept {
   const int error = trim(base() - depth);
   record_->high_water.store(record_->limit.load(std::memory_order_relaxed),
                             std::memory_order_relaxed);
+  record_->marks.fetch_and(~look_mark, std::memory_order_relaxed);
   return error;
 }
 

@@ -49,8 +49,10 @@ inline constexpr std::uint32_t entered_mark = 1U << 10U;
 inline constexpr std::uint32_t grows_unseen_mark = 1U << 9U;
 /// The stack was trimmed to the warm size before this tenancy, which tells how deep it goes.
 inline constexpr std::uint32_t sampled_mark = 1U << 12U;
-/// Stacks of this name are not kept so deep any more. Another thread may set it at any time.
-inline constexpr std::uint32_t too_deep_mark = 1U << 13U;
+/// The stack must be looked at when it comes back, although it may not have grown: its tenant
+/// trimmed it, or stacks of its name are not kept so deep any more. Another thread may set it at
+/// any time.
+inline constexpr std::uint32_t look_mark = 1U << 13U;
 
 /// A reference to a slot in which a stack lives. As cheap as a pointer; may be null.
 class OpenSlot {

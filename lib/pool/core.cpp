@@ -9,6 +9,7 @@
 #include <growstack/attach.hpp>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <exception>
 #include <utility>
@@ -82,17 +83,23 @@ PoolCore::PoolCore(const PoolOptions& options)
   }
 }
 
-/// Returns how deep stacks may be kept.
-LearnedDepths::Settings PoolCore::depths_of(const PoolOptions& options) const noexcept {
-  const StrategyDescription& strategy = stacks_->kind().description();
+/// Returns the depth to which stacks may be kept at most. A stack of guard_markers that has left
+/// its window grows unseen, and a frame that is larger than the rest of the window leaves it.
+std::size_t PoolCore::most_kept() const noexcept {
+  constexpr std::size_t least_rest = std::size_t{64} * 1024;
   const Layout& layout = stacks_->kind().layout;
-  // A stack of guard_markers that has left its window grows unseen, so it is kept less deep.
-  return {.warm = options_.policy.initial_commit,
-          .most = std::max(
-              strategy.charges_reserve_when_deep ? layout.window - vm::page_size() : layout.reserve,
-              options_.policy.initial_commit),
-          .huge_from = layout.huge_from,
-          .learns = options.warm_size == WarmSize::learned && strategy.trims &&
+  const bool may_grow_unseen =
+      stacks_->kind().description().charges_reserve_when_deep && layout.window < layout.reserve;
+  return may_grow_unseen ? std::bit_floor(layout.window - std::min(layout.window, least_rest))
+                         : layout.reserve;
+}
+
+LearnedDepths::Settings PoolCore::depths_of(const PoolOptions& options) const noexcept {
+  const std::size_t warm = options_.policy.initial_commit;
+  return {.warm = warm,
+          .most = std::max(most_kept(), warm),
+          .huge_from = stacks_->kind().layout.huge_from,
+          .learns = options.warm_size == WarmSize::learned && stacks_->kind().description().trims &&
                     !each_use_begins_with_one_page(),
           .retention = options.retention};
 }

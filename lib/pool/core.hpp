@@ -69,6 +69,7 @@ class PoolCore final : public RegisteredPool {
   using Lock = std::unique_lock<std::mutex>;
 
   ~PoolCore();
+  [[nodiscard]] std::size_t most_kept() const noexcept;
   [[nodiscard]] LearnedDepths::Settings depths_of(const PoolOptions& options) const noexcept;
 
   /// A tenancy that has ended.

@@ -175,10 +175,10 @@ PoolCore::Ended PoolCore::end_marked(OpenSlot slot, std::uint32_t marked) noexce
     return ended;
   }
   const std::size_t kept = depths_.kept().of(ended.number);
-  if ((marked & (handler::grown_mark | grows_unseen_mark | sampled_mark | too_deep_mark)) != 0) {
+  if ((marked & (handler::grown_mark | grows_unseen_mark | sampled_mark | look_mark)) != 0) {
     ended.depth = std::max(slot.base() - slot.high_water(), vm::page_size());
     ended.was_sample = (marked & sampled_mark) != 0;
-    // A stack may be too deep without having grown: its last tenants were allowed to.
+    // A stack that did not grow may be too deep, but then its last tenants were allowed to.
     ended.is_measured =
         ended.was_sample ||
         (ended.depth > kept && (marked & (handler::grown_mark | grows_unseen_mark)) != 0);
@@ -221,7 +221,7 @@ void PoolCore::count(NameTally& tally, const Ended& ended) noexcept {
   }
 }
 
-/// Another thread may set a mark meanwhile (too_deep_mark).
+/// Another thread may set a mark meanwhile (look_mark).
 void PoolCore::name_it(OpenSlot slot, std::size_t number, std::string_view name) noexcept {
   std::atomic<std::uint32_t>& marks = slot.record().marks;
   std::uint32_t now = marks.load(std::memory_order_relaxed);

@@ -75,8 +75,9 @@ struct PoolOptions {
   /// by its first growth fault. To learn, the pool trims a stack now and then which it could have
   /// kept. The next tenant of a stack may find what the last one left in it, as deep as it is kept.
   ///
-  /// Of guard_markers no stack keeps more than about 2 MiB. Stacks that do not trim (locked) keep
-  /// all. If the environment has GROWSTACK_INITIAL_COMMIT=page, every tenancy begins with one page.
+  /// Of guard_markers no stack keeps more than 1 MiB if its reserve is larger than 2 MiB. Stacks
+  /// that do not trim (locked) keep all. If the environment has GROWSTACK_INITIAL_COMMIT=page,
+  /// every tenancy begins with one page.
   WarmSize warm_size = WarmSize::learned;
   /// How the stacks get their memory. The default is the best strategy that works here, because a
   /// pool may have a million stacks: only userfault_signal and guard_markers, its first candidates,
