@@ -318,6 +318,39 @@ POOLS_WHERE(traits.limit_moves, "a trim of the pool gives all back, and forgets 
   CHECK(kept(pool, "deep") == warm_size);
 }
 
+POOLS_WHERE(
+    traits.limit_moves,
+    "a tenant may trim a stack that was kept deep, and the next one finds a mark of its own") {
+  StackPool pool(options_for(Of::strategy));
+  use(pool, deep, 20);
+  std::optional<Stack> stack = pool.acquire();
+  CHECK(stack->high_water_mark() == kept_when_deep);
+  CHECK(!stack->trim());
+  stack.reset();
+  stack = pool.acquire();
+  CHECK(stack->committed() == warm_size);
+  CHECK(stack->high_water_mark() == warm_size);
+}
+
+ONE_STRATEGY(Strategy::guard_markers,
+             "a stack of guard_markers keeps so little that most of its window is left") {
+  PoolOptions options = options_for(Strategy::guard_markers);
+  options.reserve = 8 * MiB;
+  StackPool pool(options);
+  const auto descend_to_end = [](Stack& stack) {
+    for (std::size_t depth = 500 * KiB; depth < 6 * MiB; depth += 500 * KiB) {
+      touch(stack, depth);
+    }
+  };
+  for (int tenancy = 0; tenancy < 20; ++tenancy) {
+    Stack stack = pool.acquire();
+    descend_to_end(stack);
+  }
+  CHECK(kept(pool) == MiB);
+  CHECK(pool.resident() <= MiB);
+  CHECK(pool.statistics().committed == MiB);
+}
+
 // ---- limits -------------------------------------------------------------------------------------
 
 POOLS_WHERE(traits.limit_moves,
