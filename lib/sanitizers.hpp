@@ -30,6 +30,13 @@
 
 namespace growstack::sanitizers {
 
+/// Whether forget_stack_contents() does anything.
+#ifdef GROWSTACK_ASAN
+inline constexpr bool remember_frames = true;
+#else
+inline constexpr bool remember_frames = false;
+#endif
+
 /// Forgets the frames that a stack had. A frame that was left by a switch, and never returned,
 /// stays poisoned until its addresses are cleared for their next use.
 inline void forget_stack_contents([[maybe_unused]] std::uintptr_t begin,

@@ -2,6 +2,7 @@
 // slot of an arena, a single one too: one mechanism and no special case.
 #pragma once
 
+#include "arenas/kept_depths.hpp"
 #include "arenas/kind.hpp"
 #include "arenas/open_slot.hpp"
 #include "memory/account.hpp"
@@ -91,10 +92,12 @@ class Arena {
   /// Not from a signal handler.
   [[nodiscard]] std::string explain_budget() const;
 
-  // For a pool, which owns these three.
-  PoolCore* pool = nullptr;  ///< null: an arena of single stacks
-  IndexSet warm{0};          ///< its stacks that are open and idle, with memory
-  IndexSet cold{0};          ///< its stacks that are open and idle, without memory
+  // For a pool, which owns these.
+  PoolCore* pool = nullptr;          ///< null: an arena of single stacks
+  const KeptDepths* kept = nullptr;  ///< how deep its stacks are kept; null: of single stacks
+  IndexSet deep{0};  ///< its stacks that are open and idle, of a name that is kept apart
+  IndexSet warm{0};  ///< its stacks that are open and idle, with memory
+  IndexSet cold{0};  ///< its stacks that are open and idle, without memory
 
  private:
   void take_from_heap();
@@ -114,6 +117,8 @@ class Arena {
   [[nodiscard]] std::size_t bytes_from(const Bounds& bounds, std::uintptr_t limit) const noexcept;
   [[nodiscard]] std::size_t bytes_of_new_stack(const Bounds& bounds,
                                                const StackOptions& options) const noexcept;
+  [[nodiscard]] std::uintptr_t kept_limit(const handler::SlotRecord& slot,
+                                          std::uintptr_t limit) const noexcept;
   [[nodiscard]] bool charge_down_to(handler::SlotRecord& slot, std::uintptr_t limit) noexcept;
   [[noreturn]] void fail_for_budget(const Bounds& bounds, std::size_t bytes) const;
   static handler::Step plan(const handler::Range& range, const handler::SlotRecord& slot,

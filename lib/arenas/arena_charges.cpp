@@ -8,6 +8,7 @@
 #include <growstack/handler/failed_call.hpp>
 #include <growstack/handler/report.hpp>
 
+#include <algorithm>
 #include <cerrno>
 
 namespace growstack {
@@ -65,6 +66,22 @@ std::string Arena::explain_budget() const {
 constinit const handler::Operations Arena::operations{
     .plan = &Arena::plan, .commit = &Arena::commit, .on_overflow = handler::report_overflow};
 
+/// Returns the limit to which the first growth of a tenancy goes at least: that of a stack which is
+/// kept as deep as others of its name. Growth that measures goes step by step.
+std::uintptr_t Arena::kept_limit(const handler::SlotRecord& slot,
+                                 std::uintptr_t limit) const noexcept {
+  const std::uint32_t marks = slot.marks.load(std::memory_order_relaxed);
+  if (kept == nullptr || (marks & (handler::grown_mark | sampled_mark)) != 0 ||
+      !account_.has_plenty()) {
+    return limit;
+  }
+  const Bounds bounds = growstack::bounds_of(slot);
+  const std::size_t depth = std::min(bounds.base - bounds.floor, kept->of(marks & name_mask));
+  const std::size_t step = std::min(limit - bounds.floor, kind().policy.largest_step);
+  const std::uintptr_t lower = std::max(bounds.base - depth, limit - step);
+  return lower < limit && limit - lower <= account_.left() ? lower : limit;
+}
+
 handler::Step Arena::plan(const handler::Range& range, const handler::SlotRecord& slot,
                           std::uintptr_t address) noexcept {
   const auto& arena = *static_cast<const Arena*>(range.owner);
@@ -76,7 +93,7 @@ handler::Step Arena::plan(const handler::Range& range, const handler::SlotRecord
   const auto grown = [&](const GrowthPolicy& policy) {
     return grown_limit(policy, bounds.base, bounds.floor, limit, address, vm::page_size());
   };
-  const std::uintptr_t wished = grown(arena.kind().policy);
+  const std::uintptr_t wished = std::min(grown(arena.kind().policy), arena.kept_limit(slot, limit));
   if (arena.account_.left() >= arena.bytes_from(bounds, wished) - arena.bytes_from(bounds, limit))
       [[likely]] {
     return {wished, limit};

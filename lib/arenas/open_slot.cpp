@@ -20,6 +20,23 @@ int OpenSlot::trim(std::uintptr_t keep_from) const noexcept {
   }
   const int error = implementation().trim(record(), arena().layout(), keep_from);
   arena().settle(record());
+  if ((record_->marks.load(std::memory_order_relaxed) & look_mark) == 0 &&
+      arena().pool != nullptr) {
+    record_->marks.fetch_or(look_mark, std::memory_order_relaxed);
+  }
+  return error;
+}
+
+std::size_t OpenSlot::idle_depth() const noexcept {
+  const bool is_told = (record_->marks.load(std::memory_order_relaxed) & grows_unseen_mark) == 0;
+  return base() - (is_told ? limit() : high_water());
+}
+
+int OpenSlot::flatten(std::size_t depth) const noexcept {
+  const int error = trim(base() - depth);
+  record_->high_water.store(record_->limit.load(std::memory_order_relaxed),
+                            std::memory_order_relaxed);
+  record_->marks.fetch_and(~look_mark, std::memory_order_relaxed);
   return error;
 }
 

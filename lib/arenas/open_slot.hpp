@@ -47,6 +47,12 @@ inline constexpr std::uint32_t entered_mark = 1U << 10U;
 // 1U << 11U is low_end_mark (strategies/low_end.hpp).
 /// No event tells whether this stack of a pool has grown.
 inline constexpr std::uint32_t grows_unseen_mark = 1U << 9U;
+/// The stack was trimmed to the warm size before this tenancy, which tells how deep it goes.
+inline constexpr std::uint32_t sampled_mark = 1U << 12U;
+/// The stack must be looked at when it comes back, although it may not have grown: its tenant
+/// trimmed it, or stacks of its name are not kept so deep any more. Another thread may set it at
+/// any time.
+inline constexpr std::uint32_t look_mark = 1U << 13U;
 
 /// A reference to a slot in which a stack lives. As cheap as a pointer; may be null.
 class OpenSlot {
@@ -108,6 +114,12 @@ class OpenSlot {
   /// Gives everything below `keep_from` (page aligned) back to the system, and credits the account.
   /// Returns 0, ENOTSUP for a strategy that does not trim, or the errno of Implementation::trim.
   [[nodiscard]] int trim(std::uintptr_t keep_from) const noexcept;
+
+  /// Returns how many bytes an idle stack has committed, or, if no event tells, resident.
+  [[nodiscard]] std::size_t idle_depth() const noexcept;
+  /// Trims an idle stack to a depth in bytes, and lets its high-water mark begin anew there.
+  /// Returns what trim() returns.
+  int flatten(std::size_t depth) const noexcept;
 
  private:
   handler::SlotRecord* record_ = nullptr;

@@ -65,6 +65,13 @@ class Account {
     return whole_ == nullptr ? here : std::min(here, whole_->left());
   }
 
+  /// Returns whether four times as much is left as is used here. Only then may idle stacks keep
+  /// what nobody may need again: a stack that grows cannot take it from them.
+  [[nodiscard]] bool has_plenty() const noexcept {
+    constexpr std::size_t times = 4;
+    return left() / times >= used();
+  }
+
   /// Returns, for a message, which of the two budgets leaves less, and what to do about it. Not
   /// from a signal handler.
   [[nodiscard]] std::string explanation() const;

@@ -9,6 +9,7 @@
 #include <growstack/attach.hpp>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <exception>
 #include <utility>
@@ -16,8 +17,7 @@
 namespace growstack {
 namespace {
 
-/// Stacks that one acquire() or release() gives back at most, so that neither takes long.
-constexpr std::size_t cooled_at_a_time = 128;
+/// Stacks of an arena that one acquire() or release() ends at most, so that neither takes long.
 constexpr std::uint32_t dismantled_at_a_time = 1024;
 
 /// Throws std::system_error if a pool cannot have stacks of that strategy.
@@ -54,6 +54,9 @@ PoolCore::PoolCore(const PoolOptions& options)
       account_("PoolOptions::budget", &process_account(), options.budget),
       demand_(checked_retention(options)),
       names_(options.name) {
+  if (options.warm_size != WarmSize::learned && options.warm_size != WarmSize::fixed) {
+    fail(EINVAL, "PoolOptions::warm_size is none of the enumeration");
+  }
   if (options.most_stacks == 0) {
     fail(EINVAL, "PoolOptions::most_stacks must be at least 1");
   }
@@ -63,7 +66,8 @@ PoolCore::PoolCore(const PoolOptions& options)
         require_pools(strategy.description());
         strategy.check(asked);
         options_ = asked;
-        stacks_.emplace(options_, options.most_stacks, *this, account_);
+        stacks_.emplace(options_, options.most_stacks, *this, depths_, account_);
+        depths_.begin(depths_of(options), coarse_now());
         Batch first;
         for (std::uint32_t count = stacks_->make(first); count > 0; --count) {
           stacks_->put(first[count - 1]);
@@ -77,6 +81,27 @@ PoolCore::PoolCore(const PoolOptions& options)
     stacks_->end();
     throw;
   }
+}
+
+/// Returns the depth to which stacks may be kept at most. A stack of guard_markers that has left
+/// its window grows unseen, and a frame that is larger than the rest of the window leaves it.
+std::size_t PoolCore::most_kept() const noexcept {
+  constexpr std::size_t least_rest = std::size_t{64} * 1024;
+  const Layout& layout = stacks_->kind().layout;
+  const bool may_grow_unseen =
+      stacks_->kind().description().charges_reserve_when_deep && layout.window < layout.reserve;
+  return may_grow_unseen ? std::bit_floor(layout.window - std::min(layout.window, least_rest))
+                         : layout.reserve;
+}
+
+LearnedDepths::Settings PoolCore::depths_of(const PoolOptions& options) const noexcept {
+  const std::size_t warm = options_.policy.initial_commit;
+  return {.warm = warm,
+          .most = std::max(most_kept(), warm),
+          .huge_from = stacks_->kind().layout.huge_from,
+          .learns = options.warm_size == WarmSize::learned && stacks_->kind().description().trims &&
+                    !each_use_begins_with_one_page(),
+          .retention = options.retention};
 }
 
 PoolCore::~PoolCore() { stacks_->end(); }
@@ -123,22 +148,7 @@ OpenSlot PoolCore::acquire_slowly(std::string_view name) {
   ThreadCache* const cache = make_cache_here();
   const Lock lock(mutex_);
   const std::size_t number = names_.number_of(name);
-  OpenSlot slot;
-  if (cache != nullptr && !cache->empty()) {
-    slot = cache->pop();
-  } else {
-    Batch taken;
-    std::uint32_t count = take_or_make(taken);
-    slot = taken[0];  // the lowest one
-    while (count > 1) {
-      --count;  // from the highest one down: a cache hands out first what it got last
-      if (cache != nullptr) {
-        cache->push(taken[count]);
-      } else {
-        stacks_->put(taken[count]);
-      }
-    }
-  }
+  const OpenSlot slot = take_for(cache, number);
   ++misses_;
   demand_.rise(stacks_->out());
   static_cast<void>(names_.tally_of(cache, number));  // so that the next time the cache has it
@@ -147,22 +157,54 @@ OpenSlot PoolCore::acquire_slowly(std::string_view name) {
   return slot;
 }
 
-void PoolCore::release_slowly(OpenSlot slot, std::size_t depth) noexcept {
+/// Takes a stack for a tenancy of that name: from the cache (which may be null), or from the pool,
+/// together with some for the cache.
+OpenSlot PoolCore::take_for(ThreadCache* cache, std::size_t number) {
+  NameHere* const here = cache == nullptr ? nullptr : cache->name(number);
+  const bool takes_deep = depths_.is_apart(number) && stacks_->deep() > 0;
+  if (here != nullptr && !here->stacks.empty()) {
+    return here->stacks.pop();
+  }
+  if (cache != nullptr && !cache->stacks.empty() && !takes_deep) {
+    return cache->stacks.pop();
+  }
+  Batch taken;
+  std::uint32_t count = take_or_make(taken, number);
+  const bool goes_apart = takes_deep && here != nullptr;
+  while (count > 1) {
+    --count;  // from the highest one down: a cache hands out first what it got last
+    if (goes_apart && !here->stacks.full()) {
+      here->stacks.push(taken[count]);
+    } else if (cache != nullptr && !takes_deep && !cache->stacks.full()) {
+      cache->stacks.push(taken[count]);
+    } else {
+      stacks_->put(taken[count]);
+    }
+  }
+  return taken[0];  // the lowest one
+}
+
+void PoolCore::release_slowly(OpenSlot slot, const Ended& ended) noexcept {
   ThreadCache* cache = nullptr;
   try {
     cache = abandoned_ ? nullptr : make_cache_here();
   } catch (...) {  // then without a cache
   }
   Lock lock(mutex_);
-  const std::uint32_t number = slot.record().marks.load(std::memory_order_relaxed) & name_mask;
-  names_.tally_of(cache, number).count_ended(depth);
+  NameTally& tally = names_.tally_of(cache, ended.number);
+  count(tally, ended);
+  if (ended.is_measured) {
+    depths_.learn(ended.number, ended.depth, ended.was_sample, tally, coarse_now());
+  }
   if (cache == nullptr) {
     stacks_->put(slot);
   } else {
-    if (cache->full()) {
-      put_oldest(*cache, ThreadCache::batch);
-    }
-    cache->push(slot);
+    use_list(*cache, ended.number, [&](auto& list) {
+      if (list.full()) {
+        put_oldest(list, list.count() / 2);
+      }
+      list.push(slot);
+    });
   }
   if (!abandoned_) {
     static_cast<void>(follow_demand(coarse_now()));
@@ -171,8 +213,8 @@ void PoolCore::release_slowly(OpenSlot slot, std::size_t depth) noexcept {
   }
 }
 
-std::uint32_t PoolCore::take_or_make(Batch& taken) {
-  std::uint32_t count = stacks_->take(taken);
+std::uint32_t PoolCore::take_or_make(Batch& taken, std::size_t number) {
+  std::uint32_t count = stacks_->take(taken, number);
   if (count != 0) {
     return count;
   }
@@ -180,7 +222,7 @@ std::uint32_t PoolCore::take_or_make(Batch& taken) {
     return stacks_->make(taken);
   } catch (const std::exception&) {
     drain_caches();  // a stack that another thread keeps for itself is better than none
-    count = stacks_->take(taken);
+    count = stacks_->take(taken, number);
     if (count == 0) {
       throw;
     }
@@ -190,14 +232,20 @@ std::uint32_t PoolCore::take_or_make(Batch& taken) {
 
 /// Returns true if there is more to do at once.
 bool PoolCore::follow_demand(std::chrono::nanoseconds now) noexcept {
+  if (depths_.take_fall()) {
+    begin_to_flatten();
+  }
   if (now.count() < next_look_.load(std::memory_order_relaxed)) {
     return false;
   }
-  const auto excess = [&] { return demand_.excess(stacks_->out(), stacks_->warm()); };
+  const auto idle = [&] { return stacks_->deep() + stacks_->warm(); };
+  const auto excess = [&] { return demand_.excess(stacks_->out(), idle()); };
   demand_.fall(now, stacks_->out());
-  stacks_->cool(std::min(cooled_at_a_time, excess()));
+  depths_.follow(now);
+  stacks_->cool(std::min<std::size_t>(pieces_at_a_time(), excess()));
   stacks_->dismantle_a_piece(dismantled_at_a_time);
-  const bool has_more_to_do = excess() > 0 || stacks_->has_to_dismantle();
+  const bool has_to_flatten = flatten_a_piece();
+  const bool has_more_to_do = excess() > 0 || stacks_->has_to_dismantle() || has_to_flatten;
   next_look_.store(demand_.next_look(has_more_to_do).count(), std::memory_order_relaxed);
   return has_more_to_do;
 }
@@ -207,62 +255,7 @@ void PoolCore::trim() noexcept {
   drain_caches();
   stacks_->cool_all();
   demand_.forget(stacks_->out());
-}
-
-// ---- caches of other threads --------------------------------------------------------------------
-
-void PoolCore::put_oldest(ThreadCache& cache, std::uint32_t how_many) noexcept {
-  const std::uint32_t count = cache.count.load(std::memory_order_relaxed);
-  for (std::uint32_t index = 0; index < how_many; ++index) {
-    stacks_->put(cache.stacks[index]);
-  }
-  std::copy(cache.stacks.begin() + how_many, cache.stacks.begin() + count, cache.stacks.begin());
-  cache.count.store(count - how_many, std::memory_order_relaxed);
-}
-
-void PoolCore::drain(ThreadCache& cache) noexcept {
-  put_oldest(cache, cache.count.load(std::memory_order_relaxed));
-}
-
-void PoolCore::drain_caches() noexcept {
-  for (ThreadCache* const cache : caches_) {
-    cache->lock.seize();
-    drain(*cache);
-    cache->lock.release();
-  }
-}
-
-void PoolCore::adopt_cache(ThreadCache& cache) noexcept {
-  const Lock lock(mutex_);
-  drain(cache);
-  names_.merge(cache);
-  std::erase(caches_, &cache);
-}
-
-void PoolCore::detach_caches() noexcept {
-  const Lock lock(mutex_);
-  for (ThreadCache* const cache : caches_) {
-    drain(*cache);
-    cache->pool.store(0, std::memory_order_relaxed);
-  }
-  caches_.clear();
-}
-
-/// All other threads are gone, and their tables with them: the pool takes over what their caches
-/// hold.
-void PoolCore::after_fork_in_child() noexcept {
-  stacks_->note_fork();
-  ThreadCache* const mine = cache_here(identity_);
-  for (ThreadCache* const cache : caches_) {
-    cache->lock.reset();
-    if (cache != mine) {
-      drain(*cache);
-      names_.merge(*cache);
-      delete cache;
-    }
-  }
-  std::erase_if(caches_, [&](const ThreadCache* cache) { return cache != mine; });
-  mutex_.unlock();
+  depths_.forget();
 }
 
 // ---- observers ----------------------------------------------------------------------------------
@@ -271,14 +264,14 @@ PoolStatistics PoolCore::statistics() const {
   const Lock lock(mutex_);
   PoolStatistics figures;
   std::size_t in_caches = 0;
-  for (const ThreadCache* const cache : caches_) {
-    in_caches += cache->count.load(std::memory_order_relaxed);
+  for (ThreadCache* const cache : caches_) {
+    cache->visit_lists([&](const auto& list) { in_caches += list.count(); });
   }
-  names_.visit(caches_, [&](std::size_t, const NameTally& tally) {
-    figures.high_water += tally.ended(options_.policy.initial_commit);
-  });
+  for (std::size_t number = 0; number < names_.count(); ++number) {
+    figures.high_water += depths_.high_water(number);
+  }
   figures.live = stacks_->out() - std::min(stacks_->out(), in_caches);
-  figures.cached = stacks_->warm() + in_caches;
+  figures.cached = stacks_->deep() + stacks_->warm() + in_caches;
   figures.cold = stacks_->cold();
   figures.arenas = stacks_->arenas().size();
   figures.reserved = stacks_->open() * reserve();
@@ -296,11 +289,8 @@ std::vector<NamedHighWater> PoolCore::high_water_by_name() const {
   const Lock lock(mutex_);
   std::vector<NamedHighWater> all;
   for (std::size_t number = 0; number < names_.count(); ++number) {
-    all.push_back({.name = names_.name(number), .high_water = {}});
+    all.push_back({.name = names_.name(number), .high_water = depths_.high_water(number)});
   }
-  names_.visit(caches_, [&](std::size_t number, const NameTally& tally) {
-    all[number].high_water += tally.ended(options_.policy.initial_commit);
-  });
   return all;
 }
 

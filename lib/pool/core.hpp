@@ -6,11 +6,13 @@
 //
 //     ThreadCache   a thread's own idle stacks     PoolNames     names and tallies
 //     OpenStacks    all open stacks, and arenas    Demand        how many may stay warm
+//                                                  LearnedDepths how deep they are kept
 #pragma once
 
 #include "memory/account.hpp"
 #include "pool/cache_table.hpp"
 #include "pool/demand.hpp"
+#include "pool/learned_depths.hpp"
 #include "pool/names.hpp"
 #include "pool/open_stacks.hpp"
 #include "pool/register.hpp"
@@ -67,23 +69,61 @@ class PoolCore final : public RegisteredPool {
   using Lock = std::unique_lock<std::mutex>;
 
   ~PoolCore();
+  [[nodiscard]] std::size_t most_kept() const noexcept;
+  [[nodiscard]] LearnedDepths::Settings depths_of(const PoolOptions& options) const noexcept;
+
+  /// A tenancy that has ended.
+  struct Ended {
+    std::size_t number;  ///< of the name
+    std::size_t depth;   ///< bytes that were committed at its deepest moment, or 0: not noticed
+    bool is_measured;    ///< the depth is known; otherwise it is within what is kept
+    bool was_sample;
+  };
 
   // In warm_pair.cpp, without the lock:
   void release_with_care(OpenSlot slot) noexcept;
-  [[nodiscard]] std::size_t trim_grown(OpenSlot slot) noexcept;
+  [[nodiscard]] Ended end_marked(OpenSlot slot, std::uint32_t marked) noexcept;
+  void flatten_grown(OpenSlot slot, std::size_t depth, std::size_t kept) noexcept;
+  void make_sample(OpenSlot slot) noexcept;
   static void name_it(OpenSlot slot, std::size_t number, std::string_view name) noexcept;
-  void look_at_clock(ThreadCache& cache) noexcept;
+  static void count(NameTally& tally, const Ended& ended) noexcept;
+  /// Calls use(list) with the list of the cache that idle stacks of a name go to.
+  template <class Use>
+  void use_list(ThreadCache& cache, std::size_t number, Use use) {
+    NameHere* const here = depths_.is_apart(number) ? cache.name(number) : nullptr;
+    if (here != nullptr) {
+      use(here->stacks);
+    } else {
+      use(cache.stacks);
+    }
+  }
+  std::chrono::nanoseconds look_at_clock(ThreadCache& cache) noexcept;
 
   // They take the lock:
   [[nodiscard]] OpenSlot acquire_slowly(std::string_view name);
-  void release_slowly(OpenSlot slot, std::size_t depth) noexcept;
+  void release_slowly(OpenSlot slot, const Ended& ended) noexcept;
   [[nodiscard]] ThreadCache* make_cache_here();
 
   // Under the lock:
-  [[nodiscard]] std::uint32_t take_or_make(Batch& taken);
-  void put_oldest(ThreadCache& cache, std::uint32_t how_many) noexcept;
+  [[nodiscard]] OpenSlot take_for(ThreadCache* cache, std::size_t number);
+  [[nodiscard]] std::uint32_t take_or_make(Batch& taken, std::size_t number);
+  template <std::size_t most>
+  void put_oldest(IdleList<most>& list, std::uint32_t how_many) noexcept {
+    list.remove_if([&](OpenSlot slot) {
+      const bool goes = how_many > 0;
+      if (goes) {
+        --how_many;
+        stacks_->put(slot);
+      }
+      return goes;
+    });
+  }
+  void put_too_deep(ThreadCache& cache) noexcept;
   void drain(ThreadCache& cache) noexcept;
   void drain_caches() noexcept;
+  [[nodiscard]] std::uint32_t pieces_at_a_time() const noexcept;
+  void begin_to_flatten() noexcept;
+  [[nodiscard]] bool flatten_a_piece() noexcept;
   [[nodiscard]] bool follow_demand(std::chrono::nanoseconds now) noexcept;
   void end_if_nobody_is_out(Lock& lock) noexcept;
 
@@ -103,6 +143,9 @@ class PoolCore final : public RegisteredPool {
   Demand demand_;
   PoolNames names_;
   std::vector<ThreadCache*> caches_;
+  LearnedDepths depths_{names_, caches_};
+  bool flattens_ = false;             ///< some stacks may be deeper than they are kept
+  std::size_t flattened_caches_ = 0;  ///< caches that have none of them any more
   std::uint64_t misses_ = 0;
   bool abandoned_ = false;
 };

@@ -31,10 +31,10 @@ NameTally& PoolNames::tally_of(ThreadCache* cache, std::size_t number) noexcept 
   }
   if (cache->tally(number) == nullptr) {
     try {
-      if (cache->tallies.size() <= number) {
-        cache->tallies.resize(number + 1);
+      if (cache->names.size() <= number) {
+        cache->names.resize(number + 1);
       }
-      cache->tallies[number] = std::make_unique<NameTally>(tallies_[number]->name());
+      cache->names[number] = std::make_unique<NameHere>(tallies_[number]->name());
     } catch (...) {
       return *tallies_[number];
     }

@@ -34,17 +34,13 @@ class PoolNames {
   /// Adds the tallies of a cache to the pool's, because the cache is about to end.
   void merge(const ThreadCache& cache) noexcept;
 
-  /// Calls visit(number, tally) for all tallies: the pool's, and those of the caches.
+  /// Calls visit(tally) for all tallies of one name.
   template <class Visit>
-  void visit(const std::vector<ThreadCache*>& caches, Visit visit) const {
-    for (std::size_t number = 0; number < tallies_.size(); ++number) {
-      visit(number, *tallies_[number]);
-    }
-    for (const ThreadCache* const cache : caches) {
-      for (std::size_t number = 0; number < tallies_.size(); ++number) {
-        if (const NameTally* const tally = cache->tally(number); tally != nullptr) {
-          visit(number, *tally);
-        }
+  void visit(std::size_t number, const std::vector<ThreadCache*>& caches, Visit visit) const {
+    visit(*tallies_[number]);
+    for (ThreadCache* const cache : caches) {
+      if (NameTally* const tally = cache->tally(number); tally != nullptr) {
+        visit(*tally);
       }
     }
   }

@@ -3,9 +3,9 @@
 
 #include "arenas/open_slot.hpp"
 #include "pool/biased_lock.hpp"
+#include "pool/idle_list.hpp"
 #include "pool/tally.hpp"
 
-#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -15,6 +15,18 @@
 
 namespace growstack {
 
+/// What a thread has of one name.
+struct NameHere {
+  /// Of a name whose stacks are kept deeper than those of the pool's own name. They are few,
+  /// because each one may hold much.
+  static constexpr std::size_t capacity = 8;
+
+  NameTally tally;
+  IdleList<capacity> stacks{};
+
+  explicit NameHere(std::string_view name) : tally(name) {}
+};
+
 /// Its owner is the thread whose table points to it (cache_table.hpp). The pool changes it only
 /// while it has seized the lock. Atomic members may be read without the lock.
 struct alignas(64) ThreadCache {
@@ -22,48 +34,54 @@ struct alignas(64) ThreadCache {
   static constexpr std::size_t batch =
       capacity / 2;  ///< stacks moved from or to the pool at a time
   static constexpr unsigned ended_between_looks =
-      16;  ///< tenancies that end between looks at a clock
+      16;  ///< tenancies that end between looks at a clock, on average
   static constexpr std::size_t most_names = 256;
 
   BiasedLock lock;
   unsigned until_look = ended_between_looks;  ///< tenancies that may end before the next look
-  std::atomic<std::uint32_t> count{0};
-  std::array<OpenSlot, capacity> stacks{};
-  std::atomic<std::uint64_t> pool{0};  ///< the number of the pool; 0: the pool has ended
-  NameTally own;                       ///< the tally of the pool's own name, number 0
-  /// The tallies of the other names, by number; null for a name that this thread has not met. Only
+  IdleList<capacity> stacks{};                ///< of all names that have none of their own
+  std::atomic<std::uint64_t> pool{0};         ///< the number of the pool; 0: the pool has ended
+  NameTally own;                              ///< the tally of the pool's own name, number 0
+  /// What the thread has of the other names, by number; null for a name that it has not met. Only
   /// the owner adds to them, under the pool's lock; others read them under that lock.
-  std::vector<std::unique_ptr<NameTally>> tallies{};
+  std::vector<std::unique_ptr<NameHere>> names{};
+  std::uint32_t random = 1;  ///< only the owner uses it
 
   explicit ThreadCache(std::string_view name_of_pool) : own(name_of_pool) {}
 
+  /// Returns null for the pool's own name, and for one that this thread has not met.
+  [[nodiscard]] NameHere* name(std::size_t number) const noexcept {
+    return number != 0 && number < names.size() ? names[number].get() : nullptr;
+  }
   [[nodiscard]] NameTally* tally(std::size_t number) noexcept {
-    return number == 0 ? &own : number < tallies.size() ? tallies[number].get() : nullptr;
+    NameHere* const here = name(number);
+    return number == 0 ? &own : here == nullptr ? nullptr : &here->tally;
   }
   [[nodiscard]] const NameTally* tally(std::size_t number) const noexcept {
-    return number == 0 ? &own : number < tallies.size() ? tallies[number].get() : nullptr;
+    const NameHere* const here = name(number);
+    return number == 0 ? &own : here == nullptr ? nullptr : &here->tally;
+  }
+
+  /// Calls visit(list) for each list of idle stacks.
+  template <class Visit>
+  void visit_lists(Visit visit) {
+    visit(stacks);
+    for (const auto& here : names) {
+      if (here != nullptr) {
+        visit(here->stacks);
+      }
+    }
   }
 
   /// Returns the number of a name that this thread has met, otherwise most_names. An empty name is
   /// the pool's own.
   [[nodiscard]] std::size_t number_of(std::string_view name) const noexcept {
-    for (std::size_t number = 1; number < tallies.size(); ++number) {
-      if (tallies[number] != nullptr && tallies[number]->name() == name) {
+    for (std::size_t number = 1; number < names.size(); ++number) {
+      if (names[number] != nullptr && names[number]->tally.name() == name) {
         return number;
       }
     }
     return name.empty() || name == own.name() ? 0 : most_names;
-  }
-
-  [[nodiscard]] OpenSlot pop() noexcept {
-    const std::uint32_t left = count.load(std::memory_order_relaxed) - 1;
-    count.store(left, std::memory_order_relaxed);
-    return stacks[left];
-  }
-  void push(OpenSlot slot) noexcept {
-    const std::uint32_t index = count.load(std::memory_order_relaxed);
-    stacks[index] = slot;
-    count.store(index + 1, std::memory_order_relaxed);
   }
 
   /// Returns the next stack if nobody else uses the cache, there is a stack, and the stack has the
@@ -71,11 +89,7 @@ struct alignas(64) ThreadCache {
   [[nodiscard]] OpenSlot take() noexcept {
     OpenSlot taken;
     if (lock.try_enter_at_once()) {
-      if (const std::uint32_t available = count.load(std::memory_order_relaxed);
-          available != 0 && stacks[available - 1].has_default_name()) {
-        taken = stacks[available - 1];
-        count.store(available - 1, std::memory_order_relaxed);
-      }
+      taken = stacks.pop_if([](OpenSlot last) { return last.has_default_name(); });
       lock.leave();
     }
     return taken;
@@ -87,25 +101,24 @@ struct alignas(64) ThreadCache {
     if (!lock.try_enter_at_once()) {
       return false;
     }
-    const std::uint32_t used = count.load(std::memory_order_relaxed);
-    const bool fits = used != capacity && until_look > 1;
+    const bool fits = stacks.push_if(until_look > 1, slot);
     if (fits) {
-      stacks[used] = slot;
-      count.store(used + 1, std::memory_order_relaxed);
       --until_look;
-      own.count_ended_warm();
+      own.count_quiet();
     }
     lock.leave();
     return fits;
   }
 
+  /// Sets the time of the next look. It varies, because the next tenancy may be a sample: a load
+  /// that repeats itself after a number of tenancies must not meet the same one each time.
+  void look_again(bool at_once) noexcept {
+    constexpr std::uint32_t variants = 16;
+    random = random * 1664525U + 1013904223U;
+    until_look = at_once ? 1 : ended_between_looks - variants / 2 + (random >> 28U) % variants;
+  }
   /// Must be called for each tenancy that ends in another way than by put().
   [[nodiscard]] bool is_time_to_look() noexcept { return until_look <= 1 || --until_look == 0; }
-
-  [[nodiscard]] bool empty() const noexcept { return count.load(std::memory_order_relaxed) == 0; }
-  [[nodiscard]] bool full() const noexcept {
-    return count.load(std::memory_order_relaxed) == capacity;
-  }
 };
 
 }  // namespace growstack

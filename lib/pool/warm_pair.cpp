@@ -21,6 +21,18 @@
 
 namespace growstack {
 
+namespace {
+
+/// Tells a sanitizer that nobody has frames on a stack whose growth is told.
+[[gnu::always_inline]] inline void forget_contents([[maybe_unused]] OpenSlot slot) noexcept {
+  if constexpr (sanitizers::remember_frames) {
+    const std::uintptr_t limit = slot.record().limit.load(std::memory_order_relaxed);
+    sanitizers::forget_stack_contents(limit, slot.base() - limit);
+  }
+}
+
+}  // namespace
+
 // ---- the usual case -----------------------------------------------------------------------------
 
 [[gnu::always_inline]] inline OpenSlot PoolCore::acquire() {
@@ -34,11 +46,10 @@ namespace growstack {
 }
 
 [[gnu::always_inline]] inline void PoolCore::release(OpenSlot slot) noexcept {
-  sanitizers::forget_stack_contents(slot.base() - options_.policy.initial_commit,
-                                    options_.policy.initial_commit);
   const CacheTable& table = cache_table;
   if (table.last_pool == identity_.number &&
       slot.record().marks.load(std::memory_order_acquire) == 0) [[likely]] {
+    forget_contents(slot);
     if (table.last->put(slot)) [[likely]] {
       return;
     }
@@ -102,13 +113,18 @@ OpenSlot PoolCore::acquire(std::string_view name) {
   if (cache == nullptr || !cache->lock.try_enter()) {
     return acquire_slowly(name);
   }
+  OpenSlot slot;
   const std::size_t number = cache->number_of(name);
-  if (cache->empty() || number == ThreadCache::most_names) {
-    cache->lock.leave();
+  if (NameHere* const here = cache->name(number); here != nullptr && !here->stacks.empty()) {
+    slot = here->stacks.pop();
+  } else if (number != ThreadCache::most_names && !cache->stacks.empty() &&
+             (stacks_->deep() == 0 || !depths_.is_apart(number))) {
+    slot = cache->stacks.pop();
+  }
+  cache->lock.leave();
+  if (!slot) {
     return acquire_slowly(name);
   }
-  const OpenSlot slot = cache->pop();
-  cache->lock.leave();
   name_it(slot, number, number == 0 ? options_.name : name);
   return slot;
 }
@@ -117,75 +133,117 @@ OpenSlot PoolCore::acquire(std::string_view name) {
 /// gives one back into a cache that is full, or that is not of the pool used last; or takes its
 /// turn to look at the clock.
 void PoolCore::release_with_care(OpenSlot slot) noexcept {
-  std::atomic<std::uint32_t>& marks = slot.record().marks;
-  const std::uint32_t marked = marks.load(std::memory_order_relaxed);
-  const std::uint32_t number = marked & name_mask;
+  const std::uint32_t marked = slot.record().marks.load(std::memory_order_acquire);
   if ((marked & ~(name_mask | grows_unseen_mark)) != 0 && slot.has_frames_of_caller()) {
     return;  // the process ends: see ~Stack
   }
-  std::size_t depth = options_.policy.initial_commit;
-  if (marked != number) {
-    if ((marked & (handler::grown_mark | grows_unseen_mark)) != 0) {
-      depth = trim_grown(slot);
-    }
-    marks.fetch_and(name_mask | grows_unseen_mark, std::memory_order_relaxed);
-  }
+  const Ended ended = end_marked(slot, marked);
   ThreadCache* const cache = cache_here(identity_);
-  if (cache == nullptr || !cache->lock.try_enter()) {
-    release_slowly(slot, depth);
+  if (cache != nullptr && cache->is_time_to_look()) {
+    const std::chrono::nanoseconds now = look_at_clock(*cache);
+    if (depths_.take_turn_to_sample(ended.number, now)) {
+      make_sample(slot);
+    }
+  }
+  if (cache == nullptr || (ended.is_measured && depths_.learns()) || !cache->lock.try_enter()) {
+    release_slowly(slot, ended);
     return;
   }
-  NameTally* const tally = cache->tally(number);
-  if (tally == nullptr || cache->full()) {
-    cache->lock.leave();
-    release_slowly(slot, depth);
-    return;
+  bool is_back = false;
+  if (NameTally* const tally = cache->tally(ended.number); tally != nullptr) {
+    use_list(*cache, ended.number, [&](auto& list) {
+      is_back = !list.full();
+      if (is_back) {
+        list.push(slot);
+        count(*tally, ended);
+      }
+    });
   }
-  cache->push(slot);
-  tally->count_ended(depth);
-  const bool look = cache->is_time_to_look();
   cache->lock.leave();
-  if (look) {
-    look_at_clock(*cache);
+  if (!is_back) {
+    release_slowly(slot, ended);
   }
 }
 
-/// Trims a stack to the warm size. Returns how deep it was, in bytes.
-std::size_t PoolCore::trim_grown(OpenSlot slot) noexcept {
+/// Takes the marks of a tenancy off a stack, and trims the stack if it is deeper than stacks of its
+/// name are kept.
+PoolCore::Ended PoolCore::end_marked(OpenSlot slot, std::uint32_t marked) noexcept {
   handler::SlotRecord& record = slot.record();
-  const std::uintptr_t base = slot.base();
-  const std::size_t depth = std::max(base - slot.high_water(), vm::page_size());
-  sanitizers::forget_stack_contents(base - depth, depth);
-  const bool was_trimmed = slot.trim(base - options_.policy.initial_commit) == 0;
+  Ended ended{.number = marked & name_mask, .depth = 0, .is_measured = false, .was_sample = false};
+  if (marked == ended.number) {
+    forget_contents(slot);
+    return ended;
+  }
+  const std::size_t kept = depths_.kept().of(ended.number);
+  if ((marked & (handler::grown_mark | grows_unseen_mark | sampled_mark | look_mark)) != 0) {
+    ended.depth = std::max(slot.base() - slot.high_water(), vm::page_size());
+    ended.was_sample = (marked & sampled_mark) != 0;
+    // A stack that did not grow may be too deep, but then its last tenants were allowed to.
+    ended.is_measured =
+        ended.was_sample ||
+        (ended.depth > kept && (marked & (handler::grown_mark | grows_unseen_mark)) != 0);
+    sanitizers::forget_stack_contents(slot.base() - ended.depth, ended.depth);
+    flatten_grown(slot, ended.depth, account_.has_plenty() ? kept : options_.policy.initial_commit);
+  }
+  record.marks.fetch_and(name_mask | grows_unseen_mark, std::memory_order_relaxed);
+  return ended;
+}
+
+/// Makes the stack of a tenancy that went `depth` bytes deep ready for the next one.
+void PoolCore::flatten_grown(OpenSlot slot, std::size_t depth, std::size_t kept) noexcept {
+  handler::SlotRecord& record = slot.record();
   const bool was_told = (record.marks.load(std::memory_order_relaxed) & grows_unseen_mark) == 0;
-  if (was_trimmed && was_told) {
+  if (depth <= kept) {
+    record.high_water.store(record.limit.load(std::memory_order_relaxed),
+                            std::memory_order_relaxed);
+  } else if (slot.flatten(kept) == 0 && was_told) {
     trims_.fetch_add(1, std::memory_order_relaxed);
   }
-  record.high_water.store(record.limit.load(std::memory_order_relaxed), std::memory_order_relaxed);
   growth_faults_.fetch_add(record.growth_faults.exchange(0, std::memory_order_relaxed),
                            std::memory_order_relaxed);
   record.remote_growth_faults.store(0, std::memory_order_relaxed);
   record.unseen_growth.store(0, std::memory_order_relaxed);
-  return depth;
 }
 
-void PoolCore::name_it(OpenSlot slot, std::size_t number, std::string_view name) noexcept {
-  std::atomic<std::uint32_t>& marks = slot.record().marks;
-  const std::uint32_t now = marks.load(std::memory_order_relaxed);
-  if ((now & name_mask) != number) {
-    marks.store((now & ~name_mask) | static_cast<std::uint32_t>(number), std::memory_order_relaxed);
-    handler::set_name(slot.record(), name);
+/// Lets the next tenancy of a stack begin at the warm size, so that it tells how deep it goes.
+void PoolCore::make_sample(OpenSlot slot) noexcept {
+  if (slot.flatten(options_.policy.initial_commit) == 0) {
+    slot.record().marks.fetch_or(sampled_mark, std::memory_order_relaxed);
   }
 }
 
-void PoolCore::look_at_clock(ThreadCache& cache) noexcept {
+void PoolCore::count(NameTally& tally, const Ended& ended) noexcept {
+  if (ended.is_measured) {
+    tally.count_measured(ended.depth);
+  } else {
+    tally.count_quiet();
+    tally.note_deepest(ended.depth);
+  }
+}
+
+/// Another thread may set a mark meanwhile (look_mark).
+void PoolCore::name_it(OpenSlot slot, std::size_t number, std::string_view name) noexcept {
+  std::atomic<std::uint32_t>& marks = slot.record().marks;
+  std::uint32_t now = marks.load(std::memory_order_relaxed);
+  if ((now & name_mask) == number) {
+    return;
+  }
+  while (!marks.compare_exchange_weak(now, (now & ~name_mask) | static_cast<std::uint32_t>(number),
+                                      std::memory_order_relaxed)) {
+  }
+  handler::set_name(slot.record(), name);
+}
+
+/// Returns the time.
+std::chrono::nanoseconds PoolCore::look_at_clock(ThreadCache& cache) noexcept {
   const std::chrono::nanoseconds now = coarse_now();
   bool has_more_to_do = false;
   if (now.count() >= next_look_.load(std::memory_order_relaxed)) {
     const Lock lock(mutex_, std::try_to_lock);
     has_more_to_do = !lock || follow_demand(now);
   }
-  cache.until_look = has_more_to_do ? 1 : ThreadCache::ended_between_looks;
+  cache.look_again(has_more_to_do);
+  return now;
 }
 
 }  // namespace growstack

@@ -282,6 +282,7 @@ TEST_CASE("growth beyond a budget is an overflow, also where a monitor thread se
 POOLS_WHERE(traits.limit_moves,
             "a pool counts as committed exactly what its stacks have committed, whatever they do") {
   PoolOptions options = hungry(Of::strategy);
+  options.warm_size = WarmSize::fixed;  // so that idle stacks can be counted, too
   options.reserve = 8 * MiB;
   StackPool pool(options);
   std::mt19937 random(1);

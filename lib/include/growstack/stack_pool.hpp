@@ -46,6 +46,16 @@ GROWSTACK_EXPORT void end_released(void* base) noexcept;
 
 }  // namespace detail
 
+/// Says how deep the idle stacks of a pool stay committed.
+enum class WarmSize : std::uint8_t {
+  /// As deep as their tenancies usually go, and not less than GrowthPolicy::initial_commit.
+  learned,
+  /// GrowthPolicy::initial_commit. A stack that grew beyond it is trimmed whenever it is given
+  /// back,
+  /// and grows again in each tenancy that goes deeper.
+  fixed,
+};
+
 /// Says what a pool and its stacks shall be. Sizes are in bytes, and never include the guard. The
 /// library rounds them up as it does those of StackOptions.
 struct PoolOptions {
@@ -53,10 +63,22 @@ struct PoolOptions {
   std::size_t reserve = std::size_t{8} * 1024 * 1024;
   /// The guard below each floor, at least one page. It is never committed.
   std::size_t guard = std::size_t{64} * 1024;
-  /// How the stacks grow. `initial_commit` is also the warm size: a stack that grew beyond it is
-  /// trimmed to it when it is given back. (If a frame of more than 2 MiB jumped over the window of
-  /// guard_markers, nobody has seen that, and the stack keeps its memory until it is cold.)
+  /// How the stacks grow. `initial_commit` is also the least that idle stacks keep. (If a frame of
+  /// more than 2 MiB jumped over the window of guard_markers, nobody has seen that, and the stack
+  /// keeps its memory until it is cold.)
   GrowthPolicy policy = GrowthPolicy::pooled();
+  /// How deep idle stacks stay committed. By default the pool learns it: a stack that comes back
+  /// keeps at most the usual depth of its name or of its pool, which is the power of two within
+  /// which seven of eight tenancies stayed, in this interval of retention and the last. (An
+  /// interval is at least 100 ms here; with a retention of 0 usual depths rise and do not fall.)
+  /// What is deeper is trimmed. A tenancy that needs more than its stack kept gets the usual depth
+  /// by its first growth fault. To learn, the pool trims a stack now and then which it could have
+  /// kept. The next tenant of a stack may find what the last one left in it, as deep as it is kept.
+  ///
+  /// Of guard_markers no stack keeps more than 1 MiB if its reserve is larger than 2 MiB. Stacks
+  /// that do not trim (locked) keep all. If the environment has GROWSTACK_INITIAL_COMMIT=page,
+  /// every tenancy begins with one page.
+  WarmSize warm_size = WarmSize::learned;
   /// How the stacks get their memory. The default is the best strategy that works here, because a
   /// pool may have a million stacks: only userfault_signal and guard_markers, its first candidates,
   /// need no mapping for each stack (vm.max_map_count). guard_markers, taken where userfaultfd is
@@ -81,6 +103,9 @@ struct PoolOptions {
   /// chooses a process. Memory that the kernel supplies on its own is counted when the stack
   /// is made: all of the reserve for demand_paging, demand_paging_huge and locked. guard_markers
   /// counts all of the reserve once a stack is deeper than its faults tell, which is about 2 MiB.
+  /// What idle stacks keep is counted, too. So a stack that comes back keeps more than the warm
+  /// size only while the pool has used at most a fifth of what this budget and that of the process
+  /// allow.
   std::size_t budget = std::numeric_limits<std::size_t>::max();
   /// How fast idle stacks give their memory back. At first as many stacks may be in use or warm as
   /// were in use at the same time. After each interval at most half as many may be so as before,
@@ -91,7 +116,9 @@ struct PoolOptions {
 
 /// Tells how deep stacks went, by powers of two. A tenancy lasts from acquire() to the end of the
 /// Stack. What counts is how much was committed at its deepest moment, so the steps of the growth
-/// policy show.
+/// policy show. Each tenancy is counted. But if its stack was kept deeper than the warm size
+/// (PoolOptions::warm_size), and it stayed within that, then nobody knows how deep it went: such
+/// tenancies are divided among the depths in the proportion of those that the pool measured.
 struct GROWSTACK_EXPORT HighWaterDistribution {
   /// stacks[i] counts the tenancies that stayed within 2^i bytes, and did not stay within half of
   /// that.
