@@ -50,6 +50,8 @@ void require(bool fulfilled, const std::string& message) {
 
 }  // namespace
 
+bool commits_one_page() noexcept { return environment.commits_one_page; }
+
 StackOptions validated(StackOptions options) {
   require(options.strategy == Strategy::automatic || describe(options.strategy) != nullptr,
           "StackOptions::strategy is none of the enumeration");

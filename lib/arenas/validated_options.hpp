@@ -8,4 +8,8 @@ namespace growstack {
 /// Returns the options in whole pages. Throws std::system_error: EINVAL if one is out of range.
 [[nodiscard]] StackOptions validated(StackOptions options);
 
+/// Returns whether GROWSTACK_INITIAL_COMMIT=page: every stack then begins with one committed page,
+/// so nothing that was committed earlier may be kept for it.
+[[nodiscard]] bool commits_one_page() noexcept;
+
 }  // namespace growstack

@@ -4,6 +4,7 @@
 #include "errors.hpp"
 #include "memory/residency.hpp"
 #include "pool/coarse_clock.hpp"
+#include "pool/kept_pools.hpp"
 #include "strategies/automatic.hpp"
 
 #include <growstack/attach.hpp>
@@ -44,11 +45,13 @@ std::chrono::milliseconds checked_retention(const PoolOptions& options) {
 
 // ---- life ---------------------------------------------------------------------------------------
 
-PoolCore::PoolCore(const PoolOptions& options)
-    : options_({.reserve = options.reserve,
+PoolCore::PoolCore(const PoolOptions& options, MadeFor made_for, bool lock_on_fault)
+    : made_for_(made_for),
+      options_({.reserve = options.reserve,
                 .guard = options.guard,
                 .policy = options.policy,
                 .strategy = options.strategy,
+                .lock_on_fault = lock_on_fault,
                 .core_depth = options.core_depth,
                 .name = options.name}),
       account_("PoolOptions::budget", &process_account(), options.budget),
@@ -63,9 +66,12 @@ PoolCore::PoolCore(const PoolOptions& options)
         require_pools(strategy.description());
         strategy.check(asked);
         options_ = asked;
-        stacks_.emplace(options_, options.most_stacks, *this, account_);
+        stacks_.emplace(options_, options.most_stacks, *this, account_,
+                        made_for == MadeFor::program ? arena_sizes_of_pools : ArenaSizes{});
         Batch first;
-        for (std::uint32_t count = stacks_->make(first); count > 0; --count) {
+        std::uint32_t count =
+            or_instead_of_kept(asked.strategy, [&] { return stacks_->make(first); });
+        for (; count > 0; --count) {
           stacks_->put(first[count - 1]);
         }
       });
@@ -120,7 +126,11 @@ ThreadCache* PoolCore::make_cache_here() {
 }
 
 OpenSlot PoolCore::acquire_slowly(std::string_view name) {
-  ThreadCache* const cache = make_cache_here();
+  return or_instead_of_kept(options_.strategy,
+                            [&] { return acquire_with_lock(make_cache_here(), name); });
+}
+
+OpenSlot PoolCore::acquire_with_lock(ThreadCache* cache, std::string_view name) {
   const Lock lock(mutex_);
   const std::size_t number = names_.number_of(name);
   OpenSlot slot;
@@ -132,7 +142,7 @@ OpenSlot PoolCore::acquire_slowly(std::string_view name) {
     slot = taken[0];  // the lowest one
     while (count > 1) {
       --count;  // from the highest one down: a cache hands out first what it got last
-      if (cache != nullptr) {
+      if (cache != nullptr && made_for_ == MadeFor::program) {
         cache->push(taken[count]);
       } else {
         stacks_->put(taken[count]);
@@ -202,11 +212,28 @@ bool PoolCore::follow_demand(std::chrono::nanoseconds now) noexcept {
   return has_more_to_do;
 }
 
-void PoolCore::trim() noexcept {
+bool PoolCore::trim() noexcept {
   const Lock lock(mutex_);
   drain_caches();
+  const std::size_t warm = stacks_->warm();
   stacks_->cool_all();
   demand_.forget(stacks_->out());
+  return warm > 0;
+}
+
+bool PoolCore::give_excess_back() noexcept {
+  const Lock lock(mutex_);
+  drain_caches();
+  const std::size_t warm = stacks_->warm();
+  while (follow_demand(coarse_now())) {
+  }
+  return stacks_->warm() < warm;
+}
+
+bool PoolCore::is_idle() noexcept {
+  const Lock lock(mutex_);
+  drain_caches();
+  return stacks_->out() == 0;
 }
 
 // ---- caches of other threads --------------------------------------------------------------------
@@ -267,18 +294,23 @@ void PoolCore::after_fork_in_child() noexcept {
 
 // ---- observers ----------------------------------------------------------------------------------
 
-PoolStatistics PoolCore::statistics() const {
-  const Lock lock(mutex_);
-  PoolStatistics figures;
+/// Under the lock.
+std::size_t PoolCore::live() const noexcept {
   std::size_t in_caches = 0;
   for (const ThreadCache* const cache : caches_) {
     in_caches += cache->count.load(std::memory_order_relaxed);
   }
+  return stacks_->out() - std::min(stacks_->out(), in_caches);
+}
+
+PoolStatistics PoolCore::statistics() const {
+  const Lock lock(mutex_);
+  PoolStatistics figures;
   names_.visit(caches_, [&](std::size_t, const NameTally& tally) {
     figures.high_water += tally.ended(options_.policy.initial_commit);
   });
-  figures.live = stacks_->out() - std::min(stacks_->out(), in_caches);
-  figures.cached = stacks_->warm() + in_caches;
+  figures.live = live();
+  figures.cached = stacks_->open() - stacks_->cold() - figures.live;
   figures.cold = stacks_->cold();
   figures.arenas = stacks_->arenas().size();
   figures.reserved = stacks_->open() * reserve();
@@ -318,6 +350,14 @@ std::size_t PoolCore::resident() const {
 
 void PoolCore::add_to(ArenaTotals& totals) const noexcept {
   const Lock lock(mutex_);
+  if (made_for_ == MadeFor::calls) {
+    const std::size_t live_now = live();
+    totals.stacks += live_now;
+    totals.arenas += live_now == 0 ? 0 : stacks_->arenas().size();
+    totals.reserved += live_now * reserve();
+    totals.committed += account_.used();
+    return;
+  }
   for (const auto& arena : stacks_->arenas()) {
     totals.add(*arena);
   }

@@ -98,14 +98,19 @@ void detail::end_released(void* base) noexcept {
 // ---- with care, but without the lock ------------------------------------------------------------
 
 OpenSlot PoolCore::acquire(std::string_view name) {
+  const OpenSlot slot = acquire_at_once(name);
+  return slot ? slot : acquire_slowly(name);
+}
+
+OpenSlot PoolCore::acquire_at_once(std::string_view name) noexcept {
   ThreadCache* const cache = cache_here(identity_);
   if (cache == nullptr || !cache->lock.try_enter()) {
-    return acquire_slowly(name);
+    return {};
   }
   const std::size_t number = cache->number_of(name);
   if (cache->empty() || number == ThreadCache::most_names) {
     cache->lock.leave();
-    return acquire_slowly(name);
+    return {};
   }
   const OpenSlot slot = cache->pop();
   cache->lock.leave();
@@ -143,11 +148,10 @@ void PoolCore::release_with_care(OpenSlot slot) noexcept {
   }
   cache->push(slot);
   tally->count_ended(depth);
-  const bool look = cache->is_time_to_look();
-  cache->lock.leave();
-  if (look) {
+  if (cache->is_time_to_look()) {
     look_at_clock(*cache);
   }
+  cache->lock.leave();  // the last touch of the pool, which may end from here on: see is_idle()
 }
 
 /// Trims a stack to the warm size. Returns how deep it was, in bytes.

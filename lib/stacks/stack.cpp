@@ -9,6 +9,7 @@
 #include "errors.hpp"
 #include "memory/residency.hpp"
 #include "pool/core.hpp"
+#include "pool/kept_pools.hpp"
 #include "stacks/stack_access.hpp"
 #include "strategies/automatic.hpp"
 #include "strategies/start_handler.hpp"
@@ -38,12 +39,18 @@ Stack::Stack(const StackOptions& options) : Stack(static_cast<handler::SlotRecor
         // grows_down stack. Started once more after it, in case somebody uninstalled the handler
         // meanwhile; now that there is a range, nobody can.
         start_handler(strategy);
-        *this = StackAccess::stack_in(open_single_stack(asked));
+        *this = StackAccess::stack_in(
+            or_instead_of_kept(asked.strategy, [&] { return open_single_stack(asked); }));
         start_handler(strategy);
       });
   if (!reason.empty()) {
     fallback_reason_ = new std::string(std::move(reason));
   }
+}
+
+Stack detail::kept_stack(const StackOptions& options) {
+  const OpenSlot slot = acquire_kept(options);
+  return slot ? StackAccess::stack_in(slot) : Stack(options);
 }
 
 Stack& Stack::operator=(Stack&& other) noexcept {

@@ -100,7 +100,7 @@ GROWSTACK_LOCAL std::invoke_result_t<F, Args...> call(Stack& stack, F&& f, Args&
 template <class F, class... Args>
 GROWSTACK_LOCAL std::invoke_result_t<F, Args...> call(const StackOptions& options, F&& f,
                                                       Args&&... args) {
-  Stack stack(options);
+  Stack stack = detail::kept_stack(options);
   return call(stack, std::forward<F>(f), std::forward<Args>(args)...);
 }
 

@@ -148,6 +148,15 @@ class GROWSTACK_EXPORT Stack {
       nullptr;  ///< owned; null: there is none, or the pool has it
 };
 
+namespace detail {
+
+/// Returns a stack of these options that somebody gave back, or a new one. It has the given name,
+/// and its contents are indeterminate. The end of the Stack keeps it for the next one. Throws what
+/// Stack's constructor throws.
+[[nodiscard]] GROWSTACK_EXPORT Stack kept_stack(const StackOptions& options);
+
+}  // namespace detail
+
 /// Tells where a stack lies. The words are those of the picture in growstack/handler/slot.hpp.
 struct StackBounds {
   void* base = nullptr;   ///< highest address

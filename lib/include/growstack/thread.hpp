@@ -119,7 +119,7 @@ class Thread {
   /// does.
   template <class F, class... Args>
   explicit Thread(const StackOptions& options, F&& f, Args&&... args)
-      : Thread(Stack(options), std::forward<F>(f), std::forward<Args>(args)...) {}
+      : Thread(detail::kept_stack(options), std::forward<F>(f), std::forward<Args>(args)...) {}
   /// Starts a thread on a stack that exists already, for instance one of a StackPool; otherwise as
   /// the constructor without options does. join() ends the stack.
   template <class F, class... Args>

@@ -19,6 +19,8 @@ enum InitOrder : int {
   init_registers = 102,
   /// Objects that use the registers, and take their lock before theirs.
   init_dependents = 103,
+  /// The lock that is taken before all others.
+  init_last = 104,
 };
 
 }  // namespace growstack::handler
