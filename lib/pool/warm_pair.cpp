@@ -128,6 +128,9 @@ void PoolCore::release_with_care(OpenSlot slot) noexcept {
   if ((marked & ~(name_mask | grows_unseen_mark)) != 0 && slot.has_frames_of_caller()) {
     return;  // the process ends: see ~Stack
   }
+  if ((marked & low_end_mark) != 0 && slot.implementation().permit_all(slot.record()) != 0) {
+    return;  // nobody could use it: it stays out
+  }
   std::size_t depth = options_.policy.initial_commit;
   if (marked != number) {
     if ((marked & (handler::grown_mark | grows_unseen_mark)) != 0) {
