@@ -69,6 +69,10 @@ struct ForkWiped {
   /// When the symbolizer is to look after what is kept, in nanoseconds of CLOCK_MONOTONIC; 0:
   /// never. See threads/idle_looks.hpp.
   std::atomic<std::int64_t> next_look{0};
+  /// How often faults asked the symbolizer to give back all that is kept, and how often it did; the
+  /// latter is a futex. See fault/idle_request.hpp.
+  std::atomic<std::uint32_t> idle_wanted{0};
+  std::atomic<std::uint32_t> idle_served{0};
   /// Thread id of the thread that reports, or 0: one trace at a time. A futex.
   std::atomic<std::uint32_t> reporter{0};
 

@@ -4,7 +4,7 @@
 
 #include "anywhere/fork_wiped.hpp"
 #include "anywhere/futex.hpp"
-#include "fault/trace.hpp"
+#include "fault/idle_request.hpp"
 
 #include <pthread.h>
 
@@ -37,18 +37,17 @@ std::int64_t now() noexcept {
   return std::chrono::nanoseconds(std::chrono::seconds(time.tv_sec)).count() + time.tv_nsec;
 }
 
-/// Makes the parked thread read the time of the next look, by changing the word that it waits on.
-/// What the word says stays the same. A thread that has a request to serve reads the time anyway.
-void wake_parked_thread(std::atomic<std::uint32_t>& state) noexcept {
-  std::uint32_t seen = state.load(std::memory_order_acquire);
-  while (symbol_state_of(seen) != SymbolState::requested &&
-         symbol_state_of(seen) != SymbolState::ending) {
-    if (state.compare_exchange_weak(seen, symbol_word((seen >> 3U) + 1, symbol_state_of(seen)),
-                                    std::memory_order_acq_rel)) {
-      futex_wake(state);
-      return;
-    }
+/// Serves faults that were refused memory, if there are any. Under the lock.
+void give_back_for_faults(ForkWiped& shared) noexcept {
+  const std::uint32_t wanted = shared.idle_wanted.load(std::memory_order_acquire);
+  if (wanted == shared.idle_served.load(std::memory_order_relaxed)) {
+    return;
   }
+  if (const IdleKeeper* const keeper = idle_keeper(); keeper != nullptr) {
+    keeper->give_all_back();
+  }
+  shared.idle_served.store(wanted, std::memory_order_release);
+  futex_wake(shared.idle_served);
 }
 
 }  // namespace
@@ -80,18 +79,22 @@ void set_next_look(std::chrono::nanoseconds delay) noexcept {
 std::chrono::nanoseconds look_at_idle() noexcept {
   constexpr auto for_ever = 24h;
   constexpr auto until_lock_is_free = 20ms;
-  std::atomic<std::int64_t>& next_look = fork_wiped()->next_look;
+  ForkWiped& shared = *fork_wiped();
+  std::atomic<std::int64_t>& next_look = shared.next_look;
   const std::int64_t due = next_look.load(std::memory_order_seq_cst);
-  if (due == 0) {
+  const bool is_asked = shared.idle_wanted.load(std::memory_order_acquire) !=
+                        shared.idle_served.load(std::memory_order_relaxed);
+  if (due == 0 && !is_asked) {
     return for_ever;
   }
-  if (const std::chrono::nanoseconds left(due - now()); left > 0ns) {
+  if (const std::chrono::nanoseconds left(due - now()); left > 0ns && !is_asked) {
     return left;
   }
   const std::unique_lock lock(mutex, std::try_to_lock);
   if (!lock) {
     return until_lock_is_free;
   }
+  give_back_for_faults(shared);
   next_look.store(0, std::memory_order_seq_cst);
   const IdleKeeper* const keeper = idle_keeper();
   const std::chrono::nanoseconds delay = keeper == nullptr ? 0ns : keeper->give_due_back();

@@ -375,6 +375,15 @@ int budget_of_idle_stacks(const Traits& of) {
 }
 const ScenarioOfEach<budget_of_idle_stacks> idle_budget("budget of idle stacks");
 
+/// A stack grows while idle ones hold all of the budget.
+int growth_instead_of_idle_stacks(const Traits& of) {
+  Stack grows({.reserve = 4 * MiB, .strategy = Strategy::in_handler});
+  keep_many(of, 20);
+  set_process_budget(process_counters().committed + 16 * KiB);
+  return call(grows, [] { return descend(300 * KiB); }) == 0 ? 7 : 1;
+}
+const ScenarioOfEach<growth_instead_of_idle_stacks> growth_instead("growth instead of idle stacks");
+
 int address_space_of_idle_stacks(const Traits& of) {
   base_of_call(options_of(of));
   trim();
@@ -396,6 +405,10 @@ const ScenarioOfEach<address_space_of_idle_stacks> idle_space("address space of 
 
 KEPT("a budget that idle stacks use up is there for those who need it") {
   play("budget of idle stacks", Of::traits);
+}
+
+KEPT("and a stack that exists grows instead of them") {
+  play("growth instead of idle stacks", Of::traits);
 }
 
 KEPT("so is the address space (RLIMIT_AS)") {
