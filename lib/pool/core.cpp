@@ -221,21 +221,6 @@ bool PoolCore::trim() noexcept {
   return warm > 0;
 }
 
-bool PoolCore::give_excess_back() noexcept {
-  const Lock lock(mutex_);
-  drain_caches();
-  const std::size_t warm = stacks_->warm();
-  while (follow_demand(coarse_now())) {
-  }
-  return stacks_->warm() < warm;
-}
-
-bool PoolCore::is_idle() noexcept {
-  const Lock lock(mutex_);
-  drain_caches();
-  return stacks_->out() == 0;
-}
-
 // ---- caches of other threads --------------------------------------------------------------------
 
 void PoolCore::put_oldest(ThreadCache& cache, std::uint32_t how_many) noexcept {
@@ -346,21 +331,6 @@ std::size_t PoolCore::resident() const {
     }
   }
   return bytes;
-}
-
-void PoolCore::add_to(ArenaTotals& totals) const noexcept {
-  const Lock lock(mutex_);
-  if (made_for_ == MadeFor::calls) {
-    const std::size_t live_now = live();
-    totals.stacks += live_now;
-    totals.arenas += live_now == 0 ? 0 : stacks_->arenas().size();
-    totals.reserved += live_now * reserve();
-    totals.committed += account_.used();
-    return;
-  }
-  for (const auto& arena : stacks_->arenas()) {
-    totals.add(*arena);
-  }
 }
 
 }  // namespace growstack
