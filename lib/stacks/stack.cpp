@@ -27,6 +27,10 @@ std::uintptr_t address_of(const void* pointer) noexcept {
   return reinterpret_cast<std::uintptr_t>(pointer);
 }
 
+/// Who makes stacks needs idle.cpp, which gives them back. A linker takes from an archive only
+/// files that define what somebody names.
+[[gnu::used]] void (*const gives_idle_back)() noexcept = trim;
+
 }  // namespace
 
 // Delegates, so that the destructor ends the stack if what follows throws.
