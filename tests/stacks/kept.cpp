@@ -429,6 +429,10 @@ int in_forked_children(const Traits& of) {
   const auto child = [&] {
     bool good = base_of_call(options, 500 * KiB) != 0 && base_of_call(options, 500 * KiB) != 0;
     good = good && call(options, [&] { return base_of_call(options) != 0; });
+    // The threads that the strategy needs are there, so growth is seen.
+    const std::uint64_t faults = process_counters().growth_faults;
+    good = good && base_of_call(options, MiB) != 0;
+    good = good && (!of.growth_events || process_counters().growth_faults > faults);
     trim();
     return good ? 7 : 1;
   };
