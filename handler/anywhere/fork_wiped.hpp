@@ -66,6 +66,13 @@ struct ForkWiped {
   std::atomic<std::uint32_t> symbol_state{0};
   /// Thread id of the symbolizer. One that finds another id here ends.
   std::atomic<std::uint32_t> symbolizer_id{0};
+  /// When the symbolizer is to look after what is kept, in nanoseconds of CLOCK_MONOTONIC; 0:
+  /// never. See threads/idle_looks.hpp.
+  std::atomic<std::int64_t> next_look{0};
+  /// How often faults asked the symbolizer to give back all that is kept, and how often it did; the
+  /// latter is a futex. See fault/idle_request.hpp.
+  std::atomic<std::uint32_t> idle_wanted{0};
+  std::atomic<std::uint32_t> idle_served{0};
   /// Thread id of the thread that reports, or 0: one trace at a time. A futex.
   std::atomic<std::uint32_t> reporter{0};
 

@@ -4,6 +4,7 @@
 #include <growstack/handler/ranges.hpp>
 
 #include "fault/counters.hpp"
+#include "fault/idle_request.hpp"
 #include "fault/request.hpp"
 
 #include <cerrno>
@@ -39,11 +40,20 @@ int commit_by_committer(const Range& range, SlotRecord& slot, Step step) noexcep
 
 /// Commits the step, or, if that is refused, as much of it as the touch needs: near a budget or a
 /// limit of the process, what the policy wishes may not fit where the touch itself does.
-int commit_what_fits(Commit commits, const Range& range, SlotRecord& slot, Step step,
-                     std::uintptr_t address) noexcept {
+int commit_step_or_need(Commit commits, const Range& range, SlotRecord& slot, Step step,
+                        std::uintptr_t address) noexcept {
   const int error = commits(range, slot, step);
   const Step needed{page_down(address), step.end};
   return error != 0 && step.begin < needed.begin ? commit_here(range, slot, needed) : error;
+}
+
+/// Does the same, and if not even that fits, tries once more without what is only kept.
+int commit_what_fits(Commit commits, const Range& range, SlotRecord& slot, Step step,
+                     std::uintptr_t address) noexcept {
+  const int error = commit_step_or_need(commits, range, slot, step, address);
+  return (error == EDQUOT || error == ENOMEM) && have_idle_given_back()
+             ? commit_step_or_need(commit_here, range, slot, step, address)
+             : error;
 }
 
 int grow_by(Commit commits, const Range& range, SlotRecord& slot, std::uintptr_t address) noexcept {

@@ -15,6 +15,7 @@
 #include "process/request_pipe.hpp"
 #include "process/symbolizing.hpp"
 #include "process/userfault.hpp"
+#include "threads/idle_looks.hpp"
 #include "threads/symbolizer.hpp"
 
 #include <dlfcn.h>
@@ -25,6 +26,7 @@
 #include <cerrno>
 #include <csignal>
 #include <iterator>
+#include <mutex>
 
 namespace growstack::handler {
 namespace {
@@ -95,6 +97,7 @@ int install(int signal) noexcept {
 }
 
 int uninstall() noexcept {
+  const std::lock_guard no_look(idle_lock());
   give_all_idle_back();
   const LifeCycleLock lock;
   if (range_count() != 0) {

@@ -3,6 +3,7 @@
 #include <growstack/handler/report.hpp>
 
 #include "process/life_cycle_lock.hpp"
+#include "threads/idle_looks.hpp"
 #include "threads/symbolizer.hpp"
 
 namespace growstack::handler {
@@ -20,6 +21,7 @@ void start_symbolizer() noexcept {
 }
 
 void set_symbolizer(bool wanted) noexcept {
+  const std::lock_guard no_look(idle_lock());
   const LifeCycleLock lock;
   is_wanted = wanted;
   if (!wanted) {

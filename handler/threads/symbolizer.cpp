@@ -3,6 +3,7 @@
 #include "anywhere/futex.hpp"
 #include "fault/trace.hpp"
 #include "threads/fold_frames.hpp"
+#include "threads/idle_looks.hpp"
 
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -147,7 +148,7 @@ void Symbolizer::run(int /*descriptor*/) noexcept {
         break;
       }
       default:
-        futex_wait(state, seen, 24h);
+        futex_wait(state, seen, look_at_idle());
     }
   }
 }

@@ -1,6 +1,7 @@
 // The symbolizer thread: parked until a stack overflows, then turns the collected frames into
 // names, files and lines with Boost.Stacktrace. That allocates and takes locks, so the faulting
-// thread must not do it.
+// thread must not do it. While something is kept although nobody uses it, it wakes now and then and
+// looks after that (idle_looks.hpp).
 #pragma once
 
 #include "threads/service_thread.hpp"

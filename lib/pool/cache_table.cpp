@@ -1,6 +1,7 @@
 #include "pool/cache_table.hpp"
 
 #include "errors.hpp"
+#include "pool/kept_here.hpp"
 #include "pool/register.hpp"
 #include "pool/thread_cache.hpp"
 
@@ -22,6 +23,7 @@ namespace {
 void give_up_all_caches(void* /*any*/) noexcept {
   CacheTable& table = cache_table;
   table.is_over = true;
+  end_kept_here();
   table.last_pool = 0;
   for (std::uint32_t index = 0; index < table.size; ++index) {
     if (ThreadCache* const cache = table.caches[index]; cache != nullptr) {

@@ -4,6 +4,7 @@
 #include "errors.hpp"
 #include "memory/coarse_clock.hpp"
 #include "memory/residency.hpp"
+#include "pool/kept_pools.hpp"
 #include "strategies/automatic.hpp"
 
 #include <growstack/attach.hpp>
@@ -44,11 +45,13 @@ std::chrono::milliseconds checked_retention(const PoolOptions& options) {
 
 // ---- life ---------------------------------------------------------------------------------------
 
-PoolCore::PoolCore(const PoolOptions& options)
-    : options_({.reserve = options.reserve,
+PoolCore::PoolCore(const PoolOptions& options, MadeFor made_for, bool lock_on_fault)
+    : made_for_(made_for),
+      options_({.reserve = options.reserve,
                 .guard = options.guard,
                 .policy = options.policy,
                 .strategy = options.strategy,
+                .lock_on_fault = lock_on_fault,
                 .core_depth = options.core_depth,
                 .name = options.name}),
       account_("PoolOptions::budget", &process_account(), options.budget),
@@ -66,10 +69,13 @@ PoolCore::PoolCore(const PoolOptions& options)
         require_pools(strategy.description());
         strategy.check(asked);
         options_ = asked;
-        stacks_.emplace(options_, options.most_stacks, *this, depths_, account_);
+        stacks_.emplace(options_, options.most_stacks, *this, depths_, account_,
+                        made_for == MadeFor::program ? arena_sizes_of_pools : ArenaSizes{});
         depths_.begin(depths_of(options), coarse_now());
         Batch first;
-        for (std::uint32_t count = stacks_->make(first); count > 0; --count) {
+        std::uint32_t count =
+            or_instead_of_kept(asked.strategy, [&] { return stacks_->make(first); });
+        for (; count > 0; --count) {
           stacks_->put(first[count - 1]);
         }
       });
@@ -145,7 +151,11 @@ ThreadCache* PoolCore::make_cache_here() {
 }
 
 OpenSlot PoolCore::acquire_slowly(std::string_view name) {
-  ThreadCache* const cache = make_cache_here();
+  return or_instead_of_kept(options_.strategy,
+                            [&] { return acquire_with_lock(make_cache_here(), name); });
+}
+
+OpenSlot PoolCore::acquire_with_lock(ThreadCache* cache, std::string_view name) {
   const Lock lock(mutex_);
   const std::size_t number = names_.number_of(name);
   const OpenSlot slot = take_for(cache, number);
@@ -175,7 +185,8 @@ OpenSlot PoolCore::take_for(ThreadCache* cache, std::size_t number) {
     --count;  // from the highest one down: a cache hands out first what it got last
     if (goes_apart && !here->stacks.full()) {
       here->stacks.push(taken[count]);
-    } else if (cache != nullptr && !takes_deep && !cache->stacks.full()) {
+    } else if (cache != nullptr && made_for_ == MadeFor::program && !takes_deep &&
+               !cache->stacks.full()) {
       cache->stacks.push(taken[count]);
     } else {
       stacks_->put(taken[count]);
@@ -250,28 +261,35 @@ bool PoolCore::follow_demand(std::chrono::nanoseconds now) noexcept {
   return has_more_to_do;
 }
 
-void PoolCore::trim() noexcept {
+bool PoolCore::trim() noexcept {
   const Lock lock(mutex_);
   drain_caches();
+  const bool had_idle = stacks_->idle() > 0;
   stacks_->cool_all();
   demand_.forget(stacks_->out());
   depths_.forget();
+  return had_idle;
 }
 
 // ---- observers ----------------------------------------------------------------------------------
 
-PoolStatistics PoolCore::statistics() const {
-  const Lock lock(mutex_);
-  PoolStatistics figures;
+/// Under the lock.
+std::size_t PoolCore::live() const noexcept {
   std::size_t in_caches = 0;
   for (ThreadCache* const cache : caches_) {
     cache->visit_lists([&](const auto& list) { in_caches += list.count(); });
   }
+  return stacks_->out() - std::min(stacks_->out(), in_caches);
+}
+
+PoolStatistics PoolCore::statistics() const {
+  const Lock lock(mutex_);
+  PoolStatistics figures;
   for (std::size_t number = 0; number < names_.count(); ++number) {
     figures.high_water += depths_.high_water(number);
   }
-  figures.live = stacks_->out() - std::min(stacks_->out(), in_caches);
-  figures.cached = stacks_->deep() + stacks_->warm() + in_caches;
+  figures.live = live();
+  figures.cached = stacks_->open() - stacks_->cold() - figures.live;
   figures.cold = stacks_->cold();
   figures.arenas = stacks_->arenas().size();
   figures.reserved = stacks_->open() * reserve();
@@ -304,13 +322,6 @@ std::size_t PoolCore::resident() const {
     }
   }
   return bytes;
-}
-
-void PoolCore::add_to(ArenaTotals& totals) const noexcept {
-  const Lock lock(mutex_);
-  for (const auto& arena : stacks_->arenas()) {
-    totals.add(*arena);
-  }
 }
 
 }  // namespace growstack

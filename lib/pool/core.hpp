@@ -36,8 +36,14 @@ namespace growstack {
 /// Any thread may call any function, but not from a signal handler.
 class PoolCore final : public RegisteredPool {
  public:
+  /// Whether the program knows of the pool, or call() made it: see pool/kept_pools.hpp. The idle
+  /// stacks of the latter count as none (process_counters()), and a thread takes one of them at a
+  /// time, so that demand sees how many are needed.
+  enum class MadeFor : std::uint8_t { program, calls };
+
   /// Throws std::system_error, std::bad_alloc.
-  explicit PoolCore(const PoolOptions& options);
+  explicit PoolCore(const PoolOptions& options, MadeFor made_for = MadeFor::program,
+                    bool lock_on_fault = false);
   PoolCore(const PoolCore&) = delete;
   PoolCore& operator=(const PoolCore&) = delete;
 
@@ -48,8 +54,19 @@ class PoolCore final : public RegisteredPool {
   [[nodiscard]] OpenSlot acquire();
   [[nodiscard]] OpenSlot acquire(std::string_view name);
   void release(OpenSlot slot) noexcept;
+  /// Acquires a stack if that takes no lock. Otherwise returns null.
+  [[nodiscard]] OpenSlot acquire_at_once(std::string_view name) noexcept;
 
-  void trim() noexcept;
+  /// Returns whether there was anything to give back.
+  bool trim() noexcept;
+
+  // For a pool that was made for calls:
+  /// Gives back what exceeds demand, in which what threads keep for themselves does not count.
+  /// Returns whether there was anything.
+  bool give_excess_back() noexcept;
+  /// Returns whether no stack is out. If nobody acquires one, that stays so: whoever gave a stack
+  /// back does not touch the pool any more.
+  [[nodiscard]] bool is_idle() noexcept;
 
   [[nodiscard]] PoolStatistics statistics() const;
   [[nodiscard]] std::vector<NamedHighWater> high_water_by_name() const;
@@ -101,6 +118,7 @@ class PoolCore final : public RegisteredPool {
 
   // They take the lock:
   [[nodiscard]] OpenSlot acquire_slowly(std::string_view name);
+  [[nodiscard]] OpenSlot acquire_with_lock(ThreadCache* cache, std::string_view name);
   void release_slowly(OpenSlot slot, const Ended& ended) noexcept;
   [[nodiscard]] ThreadCache* make_cache_here();
 
@@ -127,6 +145,9 @@ class PoolCore final : public RegisteredPool {
   [[nodiscard]] bool follow_demand(std::chrono::nanoseconds now) noexcept;
   void end_if_nobody_is_out(Lock& lock) noexcept;
 
+  [[nodiscard]] std::size_t live() const noexcept;
+
+  const MadeFor made_for_;
   StackOptions options_;  ///< of each stack; validated, and its strategy is not `automatic`
   std::string fallback_reason_;
   Account account_;

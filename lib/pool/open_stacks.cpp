@@ -10,19 +10,10 @@
 #include <utility>
 
 namespace growstack {
-namespace {
-
-/// Arenas are few, because each costs two mappings: 2^20 stacks lie in three of them.
-constexpr ArenaSizes arena_sizes{.first = 4096,
-                                 .first_bytes = std::size_t{64} << 30,
-                                 .factor = 15,
-                                 .most = std::size_t{1} << 22,
-                                 .most_bytes = std::size_t{16} << 40};
-
-}  // namespace
 
 OpenStacks::OpenStacks(const StackOptions& options, std::size_t most, PoolCore& pool,
-                       const LearnedDepths& depths, Account& account)
+                       const LearnedDepths& depths, Account& account,
+                       const ArenaSizes& arena_sizes)
     : options_(options),
       most_(most),
       pool_(pool),

@@ -35,19 +35,28 @@ class PoolCore;
 /// As many stacks as are moved, or made, at a time.
 using Batch = std::array<OpenSlot, ThreadCache::batch>;
 
+/// Arenas are few, because each costs two mappings: 2^20 stacks lie in three of them.
+inline constexpr ArenaSizes arena_sizes_of_pools{.first = 4096,
+                                                 .first_bytes = std::size_t{64} << 30,
+                                                 .factor = 15,
+                                                 .most = std::size_t{1} << 22,
+                                                 .most_bytes = std::size_t{16} << 40};
+
 /// Used under the pool's lock.
 class OpenStacks {
  public:
   /// Stacks of `options` (validated, and not of the strategy `automatic`), at most `most` of them,
   /// for `pool`. The options, the pool, the depths and the account must outlive this object.
   OpenStacks(const StackOptions& options, std::size_t most, PoolCore& pool,
-             const LearnedDepths& depths, Account& account);
+             const LearnedDepths& depths, Account& account, const ArenaSizes& arena_sizes);
 
   [[nodiscard]] std::size_t open() const noexcept { return open_; }
   [[nodiscard]] std::size_t warm() const noexcept { return warm_; }
   /// Any thread, also without the lock.
   [[nodiscard]] std::size_t deep() const noexcept { return deep_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::size_t cold() const noexcept { return cold_; }
+  /// Returns the number of those that are in the pool with memory.
+  [[nodiscard]] std::size_t idle() const noexcept { return deep() + warm_; }
   [[nodiscard]] std::size_t out() const noexcept { return open_ - deep() - warm_ - cold_; }
   [[nodiscard]] std::uint64_t created() const noexcept { return created_; }
   [[nodiscard]] const std::vector<std::unique_ptr<Arena>>& arenas() const noexcept {

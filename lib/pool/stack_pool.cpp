@@ -44,7 +44,7 @@ StackPool::StackPool(const PoolOptions& options) : core_(new PoolCore(options)) 
 StackPool::~StackPool() = default;
 StackPool& StackPool::operator=(StackPool&&) noexcept = default;
 
-void StackPool::trim() noexcept { core_->trim(); }
+void StackPool::trim() noexcept { static_cast<void>(core_->trim()); }
 
 PoolStatistics StackPool::statistics() const { return core_->statistics(); }
 std::vector<NamedHighWater> StackPool::high_water_by_name() const {

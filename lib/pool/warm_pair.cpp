@@ -109,9 +109,14 @@ void detail::end_released(void* base) noexcept {
 // ---- with care, but without the lock ------------------------------------------------------------
 
 OpenSlot PoolCore::acquire(std::string_view name) {
+  const OpenSlot slot = acquire_at_once(name);
+  return slot ? slot : acquire_slowly(name);
+}
+
+OpenSlot PoolCore::acquire_at_once(std::string_view name) noexcept {
   ThreadCache* const cache = cache_here(identity_);
   if (cache == nullptr || !cache->lock.try_enter()) {
-    return acquire_slowly(name);
+    return {};
   }
   OpenSlot slot;
   const std::size_t number = cache->number_of(name);
@@ -123,7 +128,7 @@ OpenSlot PoolCore::acquire(std::string_view name) {
   }
   cache->lock.leave();
   if (!slot) {
-    return acquire_slowly(name);
+    return {};
   }
   name_it(slot, number, number == 0 ? options_.name : name);
   return slot;
@@ -136,6 +141,9 @@ void PoolCore::release_with_care(OpenSlot slot) noexcept {
   const std::uint32_t marked = slot.record().marks.load(std::memory_order_acquire);
   if ((marked & ~(name_mask | grows_unseen_mark)) != 0 && slot.has_frames_of_caller()) {
     return;  // the process ends: see ~Stack
+  }
+  if ((marked & low_end_mark) != 0 && slot.implementation().permit_all(slot.record()) != 0) {
+    return;  // nobody could use it: it stays out
   }
   const Ended ended = end_marked(slot, marked);
   ThreadCache* const cache = cache_here(identity_);
@@ -159,6 +167,7 @@ void PoolCore::release_with_care(OpenSlot slot) noexcept {
       }
     });
   }
+  // The last touch of the pool if the stack is back: the pool may end from here on (is_idle()).
   cache->lock.leave();
   if (!is_back) {
     release_slowly(slot, ended);

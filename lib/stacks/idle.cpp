@@ -2,14 +2,23 @@
 #include <growstack/stack.hpp>
 
 #include "arenas/idle_arenas.hpp"
+#include "pool/kept_pools.hpp"
 
 #include <growstack/handler/idle.hpp>
 #include <growstack/handler/init_order.hpp>
 
+#include <algorithm>
+#include <chrono>
+
 namespace growstack {
 namespace {
 
-std::chrono::milliseconds give_due_back() noexcept { return give_due_arenas_back(); }
+std::chrono::milliseconds give_due_back() noexcept {
+  using Time = std::chrono::milliseconds;
+  const Time pools = give_due_kept_pools_back();  // first, because their arenas are kept next
+  const Time arenas = give_due_arenas_back();
+  return std::min(pools, arenas) != Time(0) ? std::min(pools, arenas) : std::max(pools, arenas);
+}
 
 constinit const handler::IdleKeeper idle_keeper{.give_all_back = trim,
                                                 .give_due_back = give_due_back};
@@ -22,6 +31,7 @@ struct KeepIdle {
 }  // namespace
 
 void trim() noexcept {
+  static_cast<void>(give_kept_pools_back());  // first, because their arenas are kept next
   give_idle_arenas_back();
   handler::give_alternate_stacks_back();
 }

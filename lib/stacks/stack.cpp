@@ -9,6 +9,7 @@
 #include "errors.hpp"
 #include "memory/residency.hpp"
 #include "pool/core.hpp"
+#include "pool/kept_pools.hpp"
 #include "stacks/stack_access.hpp"
 #include "strategies/automatic.hpp"
 #include "strategies/start_handler.hpp"
@@ -26,6 +27,10 @@ std::uintptr_t address_of(const void* pointer) noexcept {
   return reinterpret_cast<std::uintptr_t>(pointer);
 }
 
+/// Who makes stacks needs idle.cpp, which gives them back. A linker takes from an archive only
+/// files that define what somebody names.
+[[gnu::used]] void (*const gives_idle_back)() noexcept = trim;
+
 }  // namespace
 
 // Delegates, so that the destructor ends the stack if what follows throws.
@@ -38,11 +43,17 @@ Stack::Stack(const StackOptions& options) : Stack(static_cast<handler::SlotRecor
         const Implementation& strategy = *implementation(asked.strategy);
         strategy.check(asked);
         start_handler(strategy);
-        *this = StackAccess::stack_in(open_single_stack(asked));
+        *this = StackAccess::stack_in(
+            or_instead_of_kept(asked.strategy, [&] { return open_single_stack(asked); }));
       });
   if (!reason.empty()) {
     fallback_reason_ = new std::string(std::move(reason));
   }
+}
+
+Stack detail::kept_stack(const StackOptions& options) {
+  const OpenSlot slot = acquire_kept(options);
+  return slot ? StackAccess::stack_in(slot) : Stack(options);
 }
 
 Stack& Stack::operator=(Stack&& other) noexcept {

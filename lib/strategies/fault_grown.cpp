@@ -75,6 +75,11 @@ void FaultGrown::watch_low_end(handler::SlotRecord& slot) const noexcept {
   }
 }
 
+int FaultGrown::permit_all(const handler::SlotRecord& slot) const noexcept {
+  const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
+  return vm::commit(limit, slot.base.load(std::memory_order_relaxed) - limit);
+}
+
 int FaultGrown::trim(handler::SlotRecord& slot, const Layout& layout,
                      std::uintptr_t keep_from) const noexcept {
   const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);

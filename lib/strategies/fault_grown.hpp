@@ -16,6 +16,7 @@ class FaultGrown final : public Implementation {
   [[nodiscard]] int commit(const handler::SlotRecord& slot, const Layout& layout,
                            handler::Step step) const noexcept override;
   void watch_low_end(handler::SlotRecord& slot) const noexcept override;
+  [[nodiscard]] int permit_all(const handler::SlotRecord& slot) const noexcept override;
   [[nodiscard]] int trim(handler::SlotRecord& slot, const Layout& layout,
                          std::uintptr_t keep_from) const noexcept override;
   [[nodiscard]] int close(const handler::SlotRecord& slot,

@@ -9,6 +9,7 @@
 
 #include "memory/vm.hpp"
 #include "strategies/layout.hpp"
+#include "strategies/low_end.hpp"
 
 #include <growstack/handler/slot.hpp>
 #include <growstack/options.hpp>
@@ -110,7 +111,16 @@ class Implementation {
   /// Lets growth see from now on which pages at the low end of a stack the program forbids
   /// (strategies/low_end.hpp). Strategies whose whole stack may be touched see that anyway. A
   /// failure does no harm; then growth does not see it.
-  virtual void watch_low_end(handler::SlotRecord& slot) const noexcept { static_cast<void>(slot); }
+  virtual void watch_low_end(handler::SlotRecord& slot) const noexcept {
+    slot.marks.fetch_or(low_end_mark, std::memory_order_release);
+  }
+
+  /// Permits what the program forbade in a stack that had a thread, because the next tenant is
+  /// another one. What grows by permission, growth permits.
+  [[nodiscard]] virtual int permit_all(const handler::SlotRecord& slot) const noexcept {
+    const Bounds bounds = bounds_of(slot);
+    return vm::commit(bounds.floor, bounds.base - bounds.floor);
+  }
 
   /// Gives everything below `keep_from` (page aligned) back to the system; the stack can grow there
   /// again. The code that runs on the stack may call it. Only for strategies that trim.

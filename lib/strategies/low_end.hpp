@@ -16,7 +16,8 @@
 
 namespace growstack {
 
-/// The bit of SlotRecord::marks that says that the low end may be read.
+/// The bit of SlotRecord::marks that says that the stack is a thread's, and its low end may be
+/// read. When the thread's stack is given back, what the program forbade there is permitted again.
 inline constexpr std::uint32_t low_end_mark = 1U << 11U;
 
 /// Returns where the low end of a stack ends.

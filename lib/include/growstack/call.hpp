@@ -95,13 +95,23 @@ GROWSTACK_LOCAL std::invoke_result_t<F, Args...> call(Stack& stack, F&& f, Args&
   return result.take();
 }
 
-/// Runs f(args...) on a fresh stack of these options, as call() on a Stack does, and releases the
-/// stack afterwards; so the result must not refer to it. Throws what that call() throws, and what
-/// Stack's constructor throws. Any thread; not from a signal handler.
+/// Runs f(args...) on a stack of these options, as call() on a Stack does, and gives the stack back
+/// afterwards; so the result must not refer to it. Throws what that call() throws, and what Stack's
+/// constructor throws. Any thread; not from a signal handler.
+///
+/// The stack is kept for the next call() or Thread with equal options, whatever the names are. So
+/// only the first call makes one. What f finds on it is indeterminate. Kept stacks of 16 sets of
+/// options are idle at most. A set that is not used for one second gives all its memory and address
+/// space back, one to two seconds after its last use, also if the program calls nothing any more;
+/// trim() gives all back at once. The process's parked thread looks at the time: if there is none
+/// (handler::set_symbolizer()), later calls with other options do. Idle stacks count for
+/// set_process_budget(), and go if a stack of this library lacks what they hold. Stacks of
+/// Strategy::grows_down and Strategy::heap are made each time, and so are all of them with
+/// GROWSTACK_INITIAL_COMMIT=page.
 template <class F, class... Args>
 GROWSTACK_LOCAL std::invoke_result_t<F, Args...> call(const StackOptions& options, F&& f,
                                                       Args&&... args) {
-  Stack stack(options);
+  Stack stack = detail::kept_stack(options);
   return call(stack, std::forward<F>(f), std::forward<Args>(args)...);
 }
 

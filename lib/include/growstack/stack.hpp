@@ -152,6 +152,15 @@ class GROWSTACK_EXPORT Stack {
       nullptr;  ///< owned; null: there is none, or the pool has it
 };
 
+namespace detail {
+
+/// Returns a stack of these options that somebody gave back, or a new one. It has the given name,
+/// and its contents are indeterminate. The end of the Stack keeps it for the next one. Throws what
+/// Stack's constructor throws.
+[[nodiscard]] GROWSTACK_EXPORT Stack kept_stack(const StackOptions& options);
+
+}  // namespace detail
+
 /// Tells where a stack lies. The words are those of the picture in growstack/handler/slot.hpp.
 struct StackBounds {
   void* base = nullptr;   ///< highest address
@@ -177,7 +186,8 @@ struct StackBounds {
 /// handlers included.
 [[nodiscard]] GROWSTACK_EXPORT std::optional<StackBounds> current_stack_bounds() noexcept;
 
-/// Counts all live stacks of this process together, and the faults so far.
+/// Counts all live stacks of this process together, and the faults so far. The idle stacks of a
+/// StackPool count as live. Those that call() keeps do not, but what they have committed does.
 struct ProcessCounters {
   std::size_t stacks = 0;     ///< that live now
   std::size_t arenas = 0;     ///< reservations that these stacks lie in
@@ -192,7 +202,9 @@ struct ProcessCounters {
 /// Sets how many bytes all stacks of this process may have committed together. At first this is
 /// SIZE_MAX: as many as the system allows. A stack that cannot be made within the budget throws
 /// std::system_error with ENOMEM. A stack that cannot grow within it has overflowed, and is
-/// reported so. Stacks that exist already stay. Any thread.
+/// reported so. Stacks that exist already stay. In both cases, idle stacks that call() keeps go
+/// first; for growth, the process's parked thread must be there to do it, and free of locks that
+/// the code holds which grows (it gets 0.2 s). The idle stacks of a StackPool stay. Any thread.
 GROWSTACK_EXPORT void set_process_budget(std::size_t bytes) noexcept;
 /// Returns the budget in force, in bytes. Any thread.
 [[nodiscard]] GROWSTACK_EXPORT std::size_t process_budget() noexcept;

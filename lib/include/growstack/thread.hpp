@@ -105,7 +105,8 @@ class Thread {
   Thread() noexcept : stop_(std::nostopstate) {}
 
   /// Starts a thread that calls f(args...), or f(token, args...) if that is possible, with copies
-  /// of the arguments, as std::jthread does. The stack has the default options. It commits the
+  /// of the arguments, as std::jthread does. The stack has the default options, and is kept for the
+  /// next thread or call() when this one has been joined, as call() describes. It commits the
   /// initial commit of its policy, but at least least_thread_stack(): what the C library puts at
   /// the base, and the first frames. Throws std::system_error: EAGAIN if there can be no more
   /// threads, EINVAL if an option is out of range or `reserve` is too small for what the C library
@@ -119,7 +120,7 @@ class Thread {
   /// does.
   template <class F, class... Args>
   explicit Thread(const StackOptions& options, F&& f, Args&&... args)
-      : Thread(Stack(options), std::forward<F>(f), std::forward<Args>(args)...) {}
+      : Thread(detail::kept_stack(options), std::forward<F>(f), std::forward<Args>(args)...) {}
   /// Starts a thread on a stack that exists already, for instance one of a StackPool; otherwise as
   /// the constructor without options does. join() ends the stack.
   template <class F, class... Args>

@@ -22,6 +22,8 @@ enum InitOrder : int {
   init_registers = 103,
   /// Objects that use the registers, and take their lock before theirs.
   init_dependents = 104,
+  /// The lock that is taken before all others.
+  init_last = 105,
 };
 
 }  // namespace growstack::handler

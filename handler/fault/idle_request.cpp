@@ -1,0 +1,49 @@
+#include "fault/idle_request.hpp"
+
+#include "anywhere/fork_wiped.hpp"
+#include "anywhere/futex.hpp"
+#include "fault/trace.hpp"
+
+#include <chrono>
+
+namespace growstack::handler {
+
+using namespace std::chrono_literals;
+
+void wake_parked_thread(std::atomic<std::uint32_t>& state) noexcept {
+  std::uint32_t seen = state.load(std::memory_order_acquire);
+  // A thread that has a trace to print looks afterwards.
+  while (symbol_state_of(seen) != SymbolState::requested &&
+         symbol_state_of(seen) != SymbolState::ending) {
+    if (state.compare_exchange_weak(seen, symbol_word((seen >> 3U) + 1, symbol_state_of(seen)),
+                                    std::memory_order_acq_rel)) {
+      futex_wake(state);
+      return;
+    }
+  }
+}
+
+bool have_idle_given_back() noexcept {
+  constexpr int most_waits = 10;
+  constexpr auto one_wait = 20ms;
+  ForkWiped* const shared = fork_wiped();
+  if (shared == nullptr || shared->symbolizer_joinable.load(std::memory_order_acquire) == 0 ||
+      shared->next_look.load(std::memory_order_acquire) == 0) {
+    return false;
+  }
+  const std::uint32_t mine = shared->idle_wanted.fetch_add(1, std::memory_order_acq_rel) + 1;
+  wake_parked_thread(shared->symbol_state);
+  const auto is_served = [&](std::uint32_t served) {
+    return static_cast<std::int32_t>(served - mine) >= 0;
+  };
+  for (int waits = 0; waits < most_waits; ++waits) {
+    const std::uint32_t served = shared->idle_served.load(std::memory_order_acquire);
+    if (is_served(served)) {
+      return true;
+    }
+    futex_wait(shared->idle_served, served, one_wait);
+  }
+  return is_served(shared->idle_served.load(std::memory_order_acquire));
+}
+
+}  // namespace growstack::handler

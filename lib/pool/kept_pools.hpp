@@ -1,0 +1,61 @@
+// The stacks that call(options, f) and Thread(options, f) leave behind, kept for the next ones.
+//
+// Equal options share a pool that the program does not see: a PoolCore with a short retention. A
+// thread finds the pool of its last options by itself (kept_here.hpp); other options are looked up
+// under a lock. There are few such pools. If there is need for another one, the idle pool goes that
+// was used longest ago.
+//
+// A pool goes entirely when no stack of it was acquired for a whole interval of retention, and none
+// is out. Otherwise its demand decides, as in any pool. Somebody has to look at the time:
+// handler::look_after_idle() does.
+#pragma once
+
+#include "arenas/open_slot.hpp"
+
+#include <growstack/options.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <system_error>
+
+namespace growstack {
+
+/// After so long without use, a kept stack begins to give its memory back. It is long enough for a
+/// server that calls now and then, and short enough that nobody looks for memory that is only kept.
+inline constexpr std::chrono::milliseconds kept_for{1000};
+
+/// As many sets of options have kept stacks at a time.
+inline constexpr std::size_t most_kept_pools = 16;
+
+/// Returns a stack of these options: a kept one, or a new one that will be kept. It goes back by
+/// the end of its Stack. Null if such stacks are not kept: then the caller makes one of its own.
+/// Any thread, not from a signal handler. Throws what Stack's constructor throws.
+[[nodiscard]] OpenSlot acquire_kept(const StackOptions& options);
+
+/// Gives back all that is kept and idle now. Returns whether there was anything. Any thread that
+/// holds no lock of this library.
+bool give_kept_pools_back() noexcept;
+
+/// Gives back what was kept long enough. Returns after what time to call it again; 0: nothing is
+/// kept. Any thread that holds no lock of this library.
+std::chrono::milliseconds give_due_kept_pools_back() noexcept;
+
+/// Returns whether an error says that there is too little of something that kept stacks hold:
+/// memory, address space, mappings, a budget, or memory that may be locked.
+[[nodiscard]] bool is_shortage(const std::system_error& error, Strategy strategy) noexcept;
+
+/// Returns make(). If that fails for want of something that kept stacks hold, gives these back and
+/// tries once more. The caller must hold no lock of this library.
+template <class Make>
+auto or_instead_of_kept(Strategy strategy, Make make) {
+  try {
+    return make();
+  } catch (const std::system_error& error) {
+    if (!is_shortage(error, strategy) || !give_kept_pools_back()) {
+      throw;
+    }
+  }
+  return make();
+}
+
+}  // namespace growstack
