@@ -1,5 +1,6 @@
 #include "arenas/arena.hpp"
 
+#include "arenas/validated_options.hpp"
 #include "errors.hpp"
 #include "memory/last_stacks.hpp"
 #include "memory/overcommit.hpp"
@@ -277,7 +278,7 @@ bool Arena::has_few_used() const noexcept {
 bool Arena::is_worth_keeping() const noexcept {
   const StrategyDescription& strategy = kind_.description();
   return strategy.own_address_space && strategy.keeps_reservation && has_few_used() &&
-         free_.size() == fresh_ &&
+         free_.size() == fresh_ && !each_use_begins_with_one_page() &&
          // Slots of some strategies may be written to also between two stacks.
          (strategy.charge != DataCharge::at_once || !untouched_memory_counts());
 }

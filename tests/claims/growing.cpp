@@ -510,7 +510,7 @@ std::size_t arenas() { return growstack::process_counters().arenas; }
 CLAIM(40, "L",
       "A slab cache keeps full, partial and empty slabs; a pool of stacks can do the same.",
       "stacks share slabs of address space, full or partial ones, "
-      "and an empty one is given back at once") {
+      "and an empty one is kept for a second, without memory, or until trim()") {
   // A slab is a piece of memory that is cut into places of one size. growstack calls its slabs
   // arenas: each is one reservation of address space, shared by stacks of one strategy and size.
   const growstack::StackOptions options{.reserve = 8 * MiB - 64 * KiB,
@@ -555,11 +555,14 @@ CLAIM(40, "L",
   CHECK(std::ranges::any_of(
       more, [&](const growstack::Stack& stack) { return stack.base() == given_back; }));
 
-  // From partial to empty: a slab cache keeps some empty slabs for the next object, but growstack
-  // gives their address space back.
+  // From partial to empty: a slab cache keeps some empty slabs for the next object. growstack keeps
+  // the address space of a few for about a second, without memory, and trim() gives it back.
   const char* const third = static_cast<const char*>(more.back().base());
   more.pop_back();
   CHECK(arenas() == 2);
+  CHECK(mapped_bytes(third - options.reserve, third) == options.reserve);
+  CHECK(resident_bytes(third - options.reserve, options.reserve) == 0);
+  growstack::trim();
   CHECK(mapped_bytes(third - options.reserve, third) == 0);
   more.clear();
   second_slab.clear();
@@ -568,6 +571,6 @@ CLAIM(40, "L",
   CHECK(arenas() == 0);
   found(Verdict::holds,
         "{} stacks of {} KiB in a slab: full, the next one opens another; "
-        "partial, it gets the next one; empty, it is unmapped",
+        "partial, it gets the next one; empty, it has no memory, and goes after a second",
         places, options.reserve / KiB);
 }

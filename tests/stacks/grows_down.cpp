@@ -191,6 +191,7 @@ int end_of_child_with_a_hole(std::size_t budget_left, const std::function<void(S
     };
     supervise({{SYS_munmap}, {SYS_mmap}}, watch, [&] {
       { const Stack first({.reserve = MiB}); }  // starts the handler
+      growstack::trim();  // otherwise a refused stack is tried again, in a new hole
       growstack::set_process_budget(budget_left);
       is_watched = true;
       const std::string refused = error_of([&] {
