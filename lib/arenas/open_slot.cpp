@@ -1,6 +1,7 @@
 #include "arenas/open_slot.hpp"
 
 #include "arenas/arena.hpp"
+#include "memory/vm.hpp"
 
 #include <cerrno>
 
@@ -40,9 +41,17 @@ int OpenSlot::flatten(std::size_t depth) const noexcept {
   return error;
 }
 
+int OpenSlot::flatten_for_good(std::size_t depth) const noexcept {
+  const int error = flatten(depth);
+  const std::uintptr_t first_page = base() - vm::page_size();
+  if (error != 0 || depth > policy().initial_commit || limit() >= first_page) {
+    return error;
+  }
+  return implementation().discard(limit(), first_page - limit());
+}
+
 bool OpenSlot::is_running() const noexcept {
-  return (record_->marks.load(std::memory_order_acquire) & running_mark) != 0 &&
-         runner().exists();
+  return (record_->marks.load(std::memory_order_acquire) & running_mark) != 0 && runner().exists();
 }
 
 bool OpenSlot::has_frames_of_caller() const noexcept {

@@ -243,7 +243,7 @@ bool OpenStacks::flatten(Arena& arena, std::uint32_t index) noexcept {
   if (!is_idle && slot.base() - slot.record().limit.load(std::memory_order_relaxed) > kept) {
     slot.record().marks.fetch_or(look_mark, std::memory_order_relaxed);
   }
-  return is_idle && slot.idle_depth() > kept && slot.flatten(kept) == 0;
+  return is_idle && slot.idle_depth() > kept && slot.flatten_for_good(kept) == 0;
 }
 
 void OpenStacks::cool_all() noexcept {

@@ -201,12 +201,16 @@ PoolCore::Ended PoolCore::end_marked(OpenSlot slot, std::uint32_t marked) noexce
 /// Makes the stack of a tenancy that went `depth` bytes deep ready for the next one.
 void PoolCore::flatten_grown(OpenSlot slot, std::size_t depth, std::size_t kept) noexcept {
   handler::SlotRecord& record = slot.record();
-  const bool was_told = (record.marks.load(std::memory_order_relaxed) & grows_unseen_mark) == 0;
+  const std::uint32_t marks = record.marks.load(std::memory_order_relaxed);
   if (depth <= kept) {
     record.high_water.store(record.limit.load(std::memory_order_relaxed),
                             std::memory_order_relaxed);
-  } else if (slot.flatten(kept) == 0 && was_told) {
-    trims_.fetch_add(1, std::memory_order_relaxed);
+  } else {
+    const bool for_good = (marks & look_mark) != 0;
+    const int error = for_good ? slot.flatten_for_good(kept) : slot.flatten(kept);
+    if (error == 0 && (marks & grows_unseen_mark) == 0) {
+      trims_.fetch_add(1, std::memory_order_relaxed);
+    }
   }
   growth_faults_.fetch_add(record.growth_faults.exchange(0, std::memory_order_relaxed),
                            std::memory_order_relaxed);
