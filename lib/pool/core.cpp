@@ -107,7 +107,7 @@ LearnedDepths::Settings PoolCore::depths_of(const PoolOptions& options) const no
           .huge_from = stacks_->kind().layout.huge_from,
           .learns = options.warm_size == WarmSize::learned && stacks_->kind().description().trims &&
                     !each_use_begins_with_one_page(),
-          .retention = options.retention};
+          .retention = made_for_ == MadeFor::calls ? kept_depth_learned_in : options.retention};
 }
 
 PoolCore::~PoolCore() { stacks_->end(); }
@@ -161,6 +161,7 @@ OpenSlot PoolCore::acquire_with_lock(ThreadCache* cache, std::string_view name) 
   const OpenSlot slot = take_for(cache, number);
   ++misses_;
   demand_.rise(stacks_->out());
+  peak_ = made_for_ == MadeFor::calls ? std::max(peak_, stacks_->out()) : 0;
   static_cast<void>(names_.tally_of(cache, number));  // so that the next time the cache has it
   name_it(slot, number, names_.name(number));
   static_cast<void>(follow_demand(coarse_now()));
@@ -251,7 +252,7 @@ bool PoolCore::follow_demand(std::chrono::nanoseconds now) noexcept {
   }
   const auto idle = [&] { return stacks_->deep() + stacks_->warm(); };
   const auto excess = [&] { return demand_.excess(stacks_->out(), idle()); };
-  demand_.fall(now, stacks_->out());
+  demand_.fall(now, std::max(stacks_->out(), peak_));
   depths_.follow(now);
   stacks_->cool(std::min<std::size_t>(pieces_at_a_time(), excess()));
   stacks_->dismantle_a_piece(dismantled_at_a_time);

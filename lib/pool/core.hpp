@@ -162,6 +162,9 @@ class PoolCore final : public RegisteredPool {
   mutable std::mutex mutex_;
   std::optional<OpenStacks> stacks_;
   Demand demand_;
+  /// Of a pool for calls: as many stacks were out at the same time since the last look. Nobody is
+  /// in a call most of the time, and yet the next one wants its stack.
+  std::size_t peak_ = 0;
   PoolNames names_;
   std::vector<ThreadCache*> caches_;
   LearnedDepths depths_{names_, caches_};

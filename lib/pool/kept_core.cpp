@@ -10,6 +10,7 @@ bool PoolCore::give_excess_back() noexcept {
   const std::size_t committed = account_.used();
   while (follow_demand(coarse_now())) {
   }
+  peak_ = stacks_->out();
   return account_.used() < committed;
 }
 

@@ -6,7 +6,8 @@
 // was used longest ago.
 //
 // A pool goes entirely when no stack of it was acquired for a whole interval of retention, and none
-// is out. Otherwise its demand decides, as in any pool. Somebody has to look at the time:
+// is out. Otherwise its demand decides, as in any pool, but never keeps fewer than were out at the
+// same time in that interval. Somebody has to look at the time:
 // handler::look_after_idle() does.
 #pragma once
 
@@ -23,6 +24,11 @@ namespace growstack {
 /// After so long without use, a kept stack begins to give its memory back. It is long enough for a
 /// server that calls now and then, and short enough that nobody looks for memory that is only kept.
 inline constexpr std::chrono::milliseconds kept_for{1000};
+
+/// The interval in which these pools learn how deep to keep their stacks. It is longer than
+/// `kept_for`, because samples, each of which grows anew, would be too frequent for calls that come
+/// some times in a second.
+inline constexpr std::chrono::milliseconds kept_depth_learned_in{10'000};
 
 /// As many sets of options have kept stacks at a time.
 inline constexpr std::size_t most_kept_pools = 16;

@@ -12,8 +12,7 @@
 namespace growstack {
 
 OpenStacks::OpenStacks(const StackOptions& options, std::size_t most, PoolCore& pool,
-                       const LearnedDepths& depths, Account& account,
-                       const ArenaSizes& arena_sizes)
+                       const LearnedDepths& depths, Account& account, const ArenaSizes& arena_sizes)
     : options_(options),
       most_(most),
       pool_(pool),

@@ -37,6 +37,14 @@ CurrentStack find(std::uintptr_t stack_pointer) noexcept {
   return {};
 }
 
+/// Returns whether code may run on the main thread's stack. When the system was asked, the limit
+/// may have been less than what is in use. No other stack lies so close below.
+bool may_be_main(StackKind kind, std::uintptr_t stack_pointer) noexcept {
+  constexpr std::size_t close = std::size_t{64} << 20;
+  return kind == StackKind::main ||
+         (kind == StackKind::unknown && own_stack().extent.high - stack_pointer < close);
+}
+
 /// Finds a stack, remembers it for this thread, and returns how much is left of it.
 std::size_t look_up(std::uintptr_t stack_pointer, StackKind& kind) noexcept {
   for (std::uint64_t now = tellings();; now = tellings()) {
@@ -60,13 +68,13 @@ std::size_t look_up(std::uintptr_t stack_pointer, StackKind& kind) noexcept {
 CurrentStack current_stack() noexcept {
   const std::uintptr_t here = handler::stack_pointer();
   const CurrentStack found = find(here);
-  return found.kind == StackKind::main && renew_own_stack() ? find(here) : found;
+  return may_be_main(found.kind, here) && renew_own_stack() ? find(here) : found;
 }
 
 std::size_t detail::look_up_room(std::uintptr_t stack_pointer, std::size_t wanted) noexcept {
   StackKind kind{};
   const std::size_t room = look_up(stack_pointer, kind);
-  const bool may_be_more = room < wanted && kind == StackKind::main && renew_own_stack();
+  const bool may_be_more = room < wanted && may_be_main(kind, stack_pointer) && renew_own_stack();
   return may_be_more ? look_up(stack_pointer, kind) : room;
 }
 

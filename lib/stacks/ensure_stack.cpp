@@ -53,7 +53,9 @@ void run_elsewhere(const StackOptions* given, std::size_t bytes, void (*body)(vo
         return;
       }
       options.reserve = std::max(options.reserve / 4, least);
-      usual_reserve.store(std::max(options.reserve, least_reserve), std::memory_order_relaxed);
+      if (process_budget() == SIZE_MAX) {  // otherwise that may be what was used up for a while
+        usual_reserve.store(std::max(options.reserve, least_reserve), std::memory_order_relaxed);
+      }
     }
   }
   options.reserve = std::max(options.reserve, least);

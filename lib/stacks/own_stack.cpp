@@ -38,9 +38,18 @@ bool is_main_stack(StackExtent extent) noexcept {
 }
 
 /// The kernel stops the growth of the main thread's stack 1 MiB (stack_guard_gap) before another
-/// mapping. If the limit would allow more, the C library tells where that mapping ends.
+/// mapping. If the limit would allow more, the C library tells where that mapping ends. Without a
+/// limit that may be half of the address space, in which the heap grows; and if the limit is less
+/// than what lies above the frames, the C library reckons below 0.
 std::uintptr_t low_of_main(StackExtent told, rlim_t limit) noexcept {
+  constexpr std::size_t most_without_limit = 65536 * mebibyte;
   const std::size_t size = told.high - told.low;
+  if (limit != RLIM_INFINITY && size > limit) {
+    return told.high;
+  }
+  if (size > most_without_limit && limit == RLIM_INFINITY) {
+    return told.high - most_without_limit;
+  }
   const bool ends_at_mapping = limit == RLIM_INFINITY || size + 8 * mebibyte < limit;
   return ends_at_mapping && size > mebibyte ? told.low + mebibyte : told.low;
 }
@@ -86,7 +95,7 @@ OwnStack own_stack() noexcept {
 }
 
 bool renew_own_stack() noexcept {
-  if (known.limit == stack_limit()) {
+  if (!known.is_asked || !known.stack.is_main || known.limit == stack_limit()) {
     return false;
   }
   known.is_asked = false;

@@ -359,6 +359,55 @@ TEST_CASE("a limit that was raised counts as soon as there is no room") {
         }) == 7);
 }
 
+TEST_CASE("without a limit the heap is not taken for the stack of the main thread") {
+  CHECK(end_of_child([] {
+          if (limits_of(RLIMIT_STACK).rlim_max != RLIM_INFINITY) {
+            return 7;
+          }
+          set_soft_limit(RLIMIT_STACK, RLIM_INFINITY);
+          ensure_stack(GiB, [] {});  // so that it is looked up anew
+          const CurrentStack main = current_stack();
+          const auto low = reinterpret_cast<std::uintptr_t>(main.bounds.floor);
+          const auto here = GROWSTACK_HERE;
+          const auto end_of_heap = reinterpret_cast<std::uintptr_t>(sbrk(0));
+          const bool is_apart = end_of_heap < low || end_of_heap > here;
+          return main.kind == StackKind::main && is_apart && here - low <= 64 * GiB ? 7 : 1;
+        }) == 7);
+}
+
+TEST_CASE("a limit of less than is in use leaves no room, until it is raised again") {
+  CHECK(end_of_child([] {
+          const rlimit limits = limits_of(RLIMIT_STACK);
+          if (limits.rlim_cur != 8 * MiB) {
+            return 7;
+          }
+          descend(MiB);  // otherwise there would be no more frames below the limit
+          bool was_elsewhere = false;
+          const auto deep = [&]() -> int {
+            set_soft_limit(RLIMIT_STACK, 100 * KiB);
+            ensure_stack(GiB, [] {});  // so that it is looked up anew
+            const bool has_none = remaining() == 0;
+            was_elsewhere =
+                ensure_stack(64 * KiB, [] { return current_stack().kind == StackKind::growstack; });
+            set_soft_limit(RLIMIT_STACK, 8 * MiB);
+            const bool is_main = current_stack().kind == StackKind::main;
+            return has_none && is_main && remaining() > MiB ? 7 : 1;
+          };
+          volatile char frame[200 * KiB];
+          frame[0] = 1;
+          const int result = deep();
+          return was_elsewhere && frame[0] == 1 ? result : 2;
+        }) == 7);
+}
+
+TEST_CASE("a limit of less than the arguments take leaves no room") {
+  CHECK(end_of_child([] {
+          set_soft_limit(RLIMIT_STACK, 4 * KiB);
+          ensure_stack(GiB, [] {});  // so that it is looked up anew
+          return remaining() == 0 && current_stack().kind == StackKind::unknown ? 7 : 1;
+        }) == 7);
+}
+
 TEST_CASE(
     "a main thread whose limit reaches beyond other memory has what the kernel leaves of it") {
   CHECK(end_of_child([] {
