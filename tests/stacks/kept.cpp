@@ -7,6 +7,8 @@
 #include <growstack/stack_pool.hpp>
 #include <growstack/thread.hpp>
 
+#include "pool/core.hpp"
+#include "stacks/stack_access.hpp"
 #include "support/address_of.hpp"
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
@@ -314,6 +316,24 @@ EVERY_STRATEGY(
 
 KEPT("the handler can be uninstalled while stacks are kept, and calls work afterwards") {
   play("calls, then uninstall", Of::traits);
+}
+
+TEST_CASE("as many stacks are kept as calls needed at the same time since the last look") {
+  PoolCore* const pool =
+      new PoolCore({.strategy = Strategy::in_handler, .retention = 10ms}, PoolCore::MadeFor::calls);
+  {
+    std::vector<Stack> out;
+    while (out.size() < 5) {
+      out.push_back(StackAccess::stack_in(pool->acquire("a call")));
+    }
+  }
+  std::this_thread::sleep_for(50ms);
+  pool->give_excess_back();
+  CHECK(pool->statistics().cached == 5);
+  std::this_thread::sleep_for(50ms);
+  pool->give_excess_back();
+  CHECK(pool->statistics().cached == 0);
+  pool->abandon();
 }
 
 KEPT("of many sets of options, the ones that were used last are kept") {
