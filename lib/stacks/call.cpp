@@ -54,7 +54,7 @@ struct Visit {
   sanitizers::StackVisit stacks{};
 
   /// ThreadSanitizer must not follow this function, because it begins and ends as different fibers.
-  [[gnu::no_sanitize("thread")]] static void run(void* given) noexcept {
+  __attribute__((no_sanitize("thread"))) static void run(void* given) noexcept {
     Visit& visit = *static_cast<Visit*>(given);
     visit.stacks.entered();
     visit.body(visit.argument);

@@ -127,7 +127,9 @@ EVERY_STRATEGY("threads that call at once each have a stack of their own") {
       for (int times = 0; times < calls; ++times) {
         StackOptions options = options_of(Of::traits);
         options.guard += static_cast<std::size_t>(times % 3) * 64 * KiB;
-        mine += call(options, [times] { return descend((times % 10) * 10 * KiB + KiB); });
+        mine += call(options, [times] {
+          return descend(static_cast<std::size_t>(times % 10) * 10 * KiB + KiB);
+        });
         if (times % 50 == 0) {
           trim();
         }
