@@ -113,8 +113,8 @@ GROWSTACK_LOCAL std::invoke_result_t<F, Args...> call(Stack& stack, F&& f, Args&
 /// - The symbolizer thread looks at the time. If the process has none (handler::set_symbolizer()),
 ///   later calls do, whatever their options are.
 /// - At most 16 sets of options have idle stacks. If a program uses more of them by turns, most
-///   calls make a stack: 130 us instead of 0.7. So do not compute `reserve` for each request; round
-///   it up to one of a few sizes.
+///   calls make a stack: 40 to 130 us instead of 0.7. So do not compute `reserve` for each request;
+///   round it up to one of a few sizes.
 /// - Idle stacks count for set_process_budget(). They are given back when another stack of this
 ///   library needs their memory.
 /// - Stacks of Strategy::grows_down and Strategy::heap are not kept. With
