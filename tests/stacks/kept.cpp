@@ -272,7 +272,7 @@ int nested_sets_of_options(const Traits& of) {
 const ScenarioOfEach<nested_sets_of_options> nested_options("nested sets of options");
 
 /// Without the symbolizer, what is kept goes at later calls.
-int without_parked_thread(const Traits& of) {
+int without_symbolizer(const Traits& of) {
   handler::set_symbolizer(false);
   StackOptions options = options_of(of);
   base_of_call(options);
@@ -287,7 +287,7 @@ int without_parked_thread(const Traits& of) {
   base_of_call(options);
   return kept == 2 && handler::range_count() <= 2 ? 7 : 1;
 }
-const ScenarioOfEach<without_parked_thread> no_parked_thread("without the parked thread");
+const ScenarioOfEach<without_symbolizer> no_symbolizer("without the symbolizer");
 
 int page_sized_start() {
   call({.reserve = MiB, .strategy = Strategy::in_handler}, [] { return descend(100 * KiB); });
@@ -328,7 +328,7 @@ KEPT("without the symbolizer, later calls give kept stacks back") {
   if (describe(Of::strategy)->needs_thread && sanitized) {
     return skip("it takes long");
   }
-  play("without the parked thread", Of::traits);
+  play("without the symbolizer", Of::traits);
 }
 
 TEST_CASE("with GROWSTACK_INITIAL_COMMIT=page no stack is kept for the next call") {
