@@ -1,5 +1,5 @@
 // The frames of a stack that overflowed, and how they get their names: the faulting thread walks
-// the stack, and the parked symbolizer thread names what was found.
+// the stack, and the symbolizer thread names what was found.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Whether a thread waits for reports, as install and uninstall see it.
+// Whether there is a symbolizer, as install and uninstall see it.
 #pragma once
 
 namespace growstack::handler {

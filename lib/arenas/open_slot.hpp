@@ -119,11 +119,11 @@ class OpenSlot {
   [[nodiscard]] std::size_t idle_depth() const noexcept;
   /// Trims an idle stack to a depth in bytes, and lets its high-water mark begin anew there.
   /// Returns what trim() returns.
-  int flatten(std::size_t depth) const noexcept;
+  [[nodiscard]] int flatten(std::size_t depth) const noexcept;
   /// Does the same, because stacks of its name are not kept so deep any more. If only the initial
   /// commit is left, the memory of that goes, too, except for the first page: a load that touches
   /// no more must not keep what a deeper one has left there.
-  int flatten_for_good(std::size_t depth) const noexcept;
+  [[nodiscard]] int flatten_for_good(std::size_t depth) const noexcept;
 
  private:
   handler::SlotRecord* record_ = nullptr;

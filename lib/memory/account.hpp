@@ -65,11 +65,12 @@ class Account {
     return whole_ == nullptr ? here : std::min(here, whole_->left());
   }
 
-  /// Returns whether four times as much is left as is used here. Only then may idle stacks keep
-  /// what nobody may need again: a stack that grows cannot take it from them.
+  /// Returns whether at most a fifth of this budget is used, and at most a fifth of that of the
+  /// whole. Only then may idle stacks keep what nobody may need again: a stack that grows cannot
+  /// take it from them.
   [[nodiscard]] bool has_plenty() const noexcept {
-    constexpr std::size_t times = 4;
-    return left() / times >= used();
+    constexpr std::size_t part = 5;
+    return used() <= budget() / part && (whole_ == nullptr || whole_->has_plenty());
   }
 
   /// Returns, for a message, which of the two budgets leaves less, and what to do about it. Not

@@ -206,14 +206,15 @@ void PoolCore::release_slowly(OpenSlot slot, const Ended& ended) noexcept {
   NameTally& tally = names_.tally_of(cache, ended.number);
   count(tally, ended);
   if (ended.is_measured) {
+    note_greatest();
     depths_.learn(ended.number, ended.depth, ended.was_sample, tally, coarse_now());
   }
   if (cache == nullptr) {
     stacks_->put(slot);
   } else {
-    use_list(*cache, ended.number, [&](auto& list) {
-      if (list.full()) {
-        put_oldest(list, list.count() / 2);
+    use_list(*cache, ended.number, [&](auto& list, bool is_full) {
+      if (is_full) {
+        put_oldest(list, (list.count() + 1) / 2);
       }
       list.push(slot);
     });
@@ -252,12 +253,17 @@ bool PoolCore::follow_demand(std::chrono::nanoseconds now) noexcept {
   }
   const auto idle = [&] { return stacks_->deep() + stacks_->warm(); };
   const auto excess = [&] { return demand_.excess(stacks_->out(), idle()); };
+  note_greatest();
+  if (depths_.follow(now) && depths_.learns()) {
+    looked_caches_ = 0;
+  }
+  const bool has_to_drain = drain_idle_caches_a_piece();
   demand_.fall(now, std::max(stacks_->out(), peak_));
-  depths_.follow(now);
   stacks_->cool(std::min<std::size_t>(pieces_at_a_time(), excess()));
   stacks_->dismantle_a_piece(dismantled_at_a_time);
   const bool has_to_flatten = flatten_a_piece();
-  const bool has_more_to_do = excess() > 0 || stacks_->has_to_dismantle() || has_to_flatten;
+  const bool has_more_to_do =
+      excess() > 0 || stacks_->has_to_dismantle() || has_to_flatten || has_to_drain;
   next_look_.store(demand_.next_look(has_more_to_do).count(), std::memory_order_relaxed);
   return has_more_to_do;
 }

@@ -104,14 +104,14 @@ class PoolCore final : public RegisteredPool {
   void make_sample(OpenSlot slot) noexcept;
   static void name_it(OpenSlot slot, std::size_t number, std::string_view name) noexcept;
   static void count(NameTally& tally, const Ended& ended) noexcept;
-  /// Calls use(list) with the list of the cache that idle stacks of a name go to.
+  /// Calls use(list, is_full) with the list of the cache that idle stacks of a name go to.
   template <class Use>
   void use_list(ThreadCache& cache, std::size_t number, Use use) {
     NameHere* const here = depths_.is_apart(number) ? cache.name(number) : nullptr;
     if (here != nullptr) {
-      use(here->stacks);
+      use(here->stacks, here->stacks.full() || !cache.may_keep(here->stacks.count()));
     } else {
-      use(cache.stacks);
+      use(cache.stacks, cache.stacks.full());
     }
   }
   std::chrono::nanoseconds look_at_clock(ThreadCache& cache) noexcept;
@@ -140,6 +140,8 @@ class PoolCore final : public RegisteredPool {
   void drain(ThreadCache& cache) noexcept;
   void drain_caches() noexcept;
   [[nodiscard]] std::uint32_t pieces_at_a_time() const noexcept;
+  void note_greatest() noexcept;
+  [[nodiscard]] bool drain_idle_caches_a_piece() noexcept;
   void begin_to_flatten() noexcept;
   [[nodiscard]] bool flatten_a_piece() noexcept;
   [[nodiscard]] bool follow_demand(std::chrono::nanoseconds now) noexcept;
@@ -170,6 +172,8 @@ class PoolCore final : public RegisteredPool {
   LearnedDepths depths_{names_, caches_};
   bool flattens_ = false;             ///< some stacks may be deeper than they are kept
   std::size_t flattened_caches_ = 0;  ///< caches that have none of them any more
+  std::size_t greatest_ = 0;          ///< bytes that one of them may have
+  std::size_t looked_caches_ = 0;     ///< caches whose use in the last interval was looked at
   std::uint64_t misses_ = 0;
   bool abandoned_ = false;
 };

@@ -80,7 +80,28 @@ void PoolCore::after_fork_in_child() noexcept {
 std::uint32_t PoolCore::pieces_at_a_time() const noexcept {
   constexpr std::size_t bytes = std::size_t{8} * 1024 * 1024;
   constexpr std::size_t most = 128;
-  return static_cast<std::uint32_t>(std::clamp(bytes / depths_.greatest(), std::size_t{1}, most));
+  return static_cast<std::uint32_t>(std::clamp(bytes / greatest_, std::size_t{1}, most));
+}
+
+/// To be called before the depths are learned anew: idle stacks stay as deep as before until they
+/// are trimmed.
+void PoolCore::note_greatest() noexcept {
+  greatest_ = flattens_ ? std::max(greatest_, depths_.greatest()) : depths_.greatest();
+}
+
+/// Moves what threads keep that gave nothing back in the last interval into the pool, where demand
+/// decides over it: it may be deep. Returns true if there is more to do.
+bool PoolCore::drain_idle_caches_a_piece() noexcept {
+  const std::size_t end = std::min(caches_.size(), looked_caches_ + caches_at_a_time);
+  for (; looked_caches_ < end; ++looked_caches_) {
+    ThreadCache& cache = *caches_[looked_caches_];
+    if (!cache.was_used_since_last_look()) {
+      cache.lock.seize();
+      drain(cache);
+      cache.lock.release();
+    }
+  }
+  return looked_caches_ < caches_.size();
 }
 
 /// To be called when stacks are no longer kept as deep as before. The next release goes on with it.

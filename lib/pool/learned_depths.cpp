@@ -75,9 +75,9 @@ void LearnedDepths::learn(std::size_t number, std::size_t depth, bool was_sample
   publish();
 }
 
-void LearnedDepths::follow(Time now) noexcept {
+bool LearnedDepths::follow(Time now) noexcept {
   if (interval_ == Time::zero() || now < next_interval_) {
-    return;
+    return false;
   }
   next_interval_ = now + interval_;
   for (std::size_t number = 0; number < all_.size(); ++number) {
@@ -86,6 +86,7 @@ void LearnedDepths::follow(Time now) noexcept {
     all_[number].depth.end_interval();
   }
   publish();
+  return true;
 }
 
 void LearnedDepths::forget() noexcept {

@@ -63,8 +63,8 @@ class LearnedDepths {
   /// `own` is what the calling thread counts for that name.
   void learn(std::size_t number, std::size_t depth, bool was_sample, NameTally& own,
              Time now) noexcept;
-  /// Ends an interval if it is time.
-  void follow(Time now) noexcept;
+  /// Ends an interval if it is time. Returns whether it was.
+  bool follow(Time now) noexcept;
   /// Forgets all that was learned: the memory was given back.
   void forget() noexcept;
   /// Returns whether a depth fell since the last call: stacks may be kept deeper than they should.

@@ -37,11 +37,26 @@ std::uint32_t OpenStacks::take_from(IndexSet Arena::*idle, Batch& taken,
   return count;
 }
 
+/// Of `count` deep stacks that were taken keeps up to `most`, and puts the others back: those of
+/// that name if there are any, otherwise one, because those of other names are as deep as these
+/// need. Returns how many.
+std::uint32_t OpenStacks::choose(Batch& taken, std::uint32_t count, std::uint32_t most,
+                                 std::size_t number) noexcept {
+  const auto end = taken.begin() + count;
+  const auto others = std::stable_partition(taken.begin(), end, [&](OpenSlot slot) {
+    return (slot.record().marks.load(std::memory_order_relaxed) & name_mask) == number;
+  });
+  const auto suitable = static_cast<std::uint32_t>(others - taken.begin());
+  const std::uint32_t chosen = std::clamp(suitable, 1U, most);
+  std::for_each(taken.begin() + chosen, end, [&](OpenSlot slot) { put(slot); });
+  return chosen;
+}
+
 std::uint32_t OpenStacks::take(Batch& taken, std::size_t number) noexcept {
   constexpr auto some = static_cast<std::uint32_t>(NameHere::capacity / 2);
   std::uint32_t count = 0;
   if (deep() > 0 && depths_.is_apart(number)) {
-    count = take_from(&Arena::deep, taken, some);
+    count = choose(taken, take_from(&Arena::deep, taken, ThreadCache::batch), some, number);
   } else if (warm_ > 0) {
     count = take_from(&Arena::warm, taken, ThreadCache::batch);
   } else if (cold_ > 0) {

@@ -105,6 +105,8 @@ class OpenStacks {
   [[nodiscard]] std::uint32_t make_in(Arena& arena, Batch& made);
   [[nodiscard]] std::uint32_t take_from(IndexSet Arena::*idle, Batch& taken,
                                         std::uint32_t most) noexcept;
+  [[nodiscard]] std::uint32_t choose(Batch& taken, std::uint32_t count, std::uint32_t most,
+                                     std::size_t number) noexcept;
   void cool_from(IndexSet Arena::*idle, Arena& arena, std::size_t& most) noexcept;
   [[nodiscard]] bool discard_in_row(Arena& arena, std::uint32_t first,
                                     std::uint32_t last) const noexcept;

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <memory>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace growstack {
@@ -45,7 +46,8 @@ struct alignas(64) ThreadCache {
   /// What the thread has of the other names, by number; null for a name that it has not met. Only
   /// the owner adds to them, under the pool's lock; others read them under that lock.
   std::vector<std::unique_ptr<NameHere>> names{};
-  std::uint32_t random = 1;  ///< only the owner uses it
+  std::uint32_t random = 1;             ///< only the owner uses it
+  std::uint64_t ended_before_look = 0;  ///< tenancies; used under the pool's lock
 
   explicit ThreadCache(std::string_view name_of_pool) : own(name_of_pool) {}
 
@@ -60,6 +62,21 @@ struct alignas(64) ThreadCache {
   [[nodiscard]] const NameTally* tally(std::size_t number) const noexcept {
     const NameHere* const here = name(number);
     return number == 0 ? &own : here == nullptr ? nullptr : &here->tally;
+  }
+
+  /// Returns whether quiet tenancies have ended here since the last call. Under the pool's lock.
+  [[nodiscard]] bool was_used_since_last_look() noexcept {
+    std::uint64_t ended = own.quiet();
+    for (const auto& here : names) {
+      ended += here == nullptr ? 0 : here->tally.quiet();
+    }
+    return std::exchange(ended_before_look, ended) != ended;
+  }
+
+  /// Returns whether a list of one name may have one stack more. A thread with many deep names
+  /// keeps fewer of each.
+  [[nodiscard]] bool may_keep(std::uint32_t of_one_name) const noexcept {
+    return of_one_name == 0 || (of_one_name + std::size_t{1}) * names.size() <= capacity;
   }
 
   /// Calls visit(list) for each list of idle stacks.

@@ -4,6 +4,9 @@ namespace growstack {
 
 UsualDepth::Counts apportion(std::uint64_t count, const UsualDepth::Counts& weights) noexcept {
   const std::uint64_t all = std::accumulate(weights.begin(), weights.end(), std::uint64_t{0});
+  if (all == 0) {
+    return {};
+  }
   const std::uint64_t each = count / all;
   const std::uint64_t rest = count % all;  // divided apart, so that no product overflows
   UsualDepth::Counts parts{};

@@ -159,8 +159,8 @@ void PoolCore::release_with_care(OpenSlot slot) noexcept {
   }
   bool is_back = false;
   if (NameTally* const tally = cache->tally(ended.number); tally != nullptr) {
-    use_list(*cache, ended.number, [&](auto& list) {
-      is_back = !list.full();
+    use_list(*cache, ended.number, [&](auto& list, bool is_full) {
+      is_back = !is_full;
       if (is_back) {
         list.push(slot);
         count(*tally, ended);

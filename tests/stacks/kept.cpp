@@ -39,7 +39,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-/// After so long without a call, nothing is kept any more: three intervals, and what a slow machine
+/// After so long without a call, nothing is kept any more: three seconds, and what a slow machine
 /// adds.
 constexpr auto three_intervals = 3500ms;
 
@@ -101,7 +101,7 @@ KEPT("calls with other options, and calls at the same time, run on other stacks"
   CHECK(bases.size() >= 4);
 }
 
-EVERY_STRATEGY("idle stacks that are kept count as none") {
+EVERY_STRATEGY("process_counters() counts no idle kept stack") {
   const std::size_t stacks = process_counters().stacks;
   call(options_of(Of::traits), [&] {
     CHECK(process_counters().stacks == stacks + 1);
@@ -275,8 +275,8 @@ int nested_sets_of_options(const Traits& of) {
 }
 const ScenarioOfEach<nested_sets_of_options> nested_options("nested sets of options");
 
-/// Without the thread that looks, what is kept goes at later calls.
-int without_parked_thread(const Traits& of) {
+/// Without the symbolizer, what is kept goes at later calls.
+int without_symbolizer(const Traits& of) {
   handler::set_symbolizer(false);
   StackOptions options = options_of(of);
   base_of_call(options);
@@ -291,7 +291,7 @@ int without_parked_thread(const Traits& of) {
   base_of_call(options);
   return kept == 2 && handler::range_count() <= 2 ? 7 : 1;
 }
-const ScenarioOfEach<without_parked_thread> no_parked_thread("without the parked thread");
+const ScenarioOfEach<without_symbolizer> no_symbolizer("without the symbolizer");
 
 int page_sized_start() {
   call({.reserve = MiB, .strategy = Strategy::in_handler}, [] { return descend(100 * KiB); });
@@ -301,7 +301,7 @@ GROWSTACK_SCENARIO("nothing kept") { return page_sized_start(); }
 
 }  // namespace
 
-KEPT("three intervals after the last call nothing is left, though nobody calls any more") {
+KEPT("three seconds after the last call no kept stack is left, also if nobody calls any more") {
   if (sanitized) {
     return skip("a sanitizer has memory of its own");
   }
@@ -338,7 +338,7 @@ TEST_CASE("as many stacks are kept as calls needed at the same time since the la
   pool->abandon();
 }
 
-KEPT("of many sets of options, the ones that were used last are kept") {
+KEPT("of many sets of options, those that were used last keep their stacks") {
   play("many sets of options", Of::traits);
 }
 
@@ -346,14 +346,14 @@ EVERY_STRATEGY("calls nest with more sets of options than are kept") {
   play("nested sets of options", Of::traits);
 }
 
-KEPT("without the thread that looks after idle stacks, they go at later calls") {
+KEPT("without the symbolizer, later calls give kept stacks back") {
   if (describe(Of::strategy)->needs_thread && sanitized) {
     return skip("it takes long");
   }
-  play("without the parked thread", Of::traits);
+  play("without the symbolizer", Of::traits);
 }
 
-TEST_CASE("with GROWSTACK_INITIAL_COMMIT=page nothing is kept") {
+TEST_CASE("with GROWSTACK_INITIAL_COMMIT=page no stack is kept for the next call") {
   setenv("GROWSTACK_INITIAL_COMMIT", "page", 1);
   const Ended ended = run_scenario("nothing kept");
   unsetenv("GROWSTACK_INITIAL_COMMIT");
@@ -425,23 +425,22 @@ const ScenarioOfEach<address_space_of_idle_stacks> idle_space("address space of 
 
 }  // namespace
 
-KEPT("a budget that idle stacks use up is there for those who need it") {
+KEPT("kept stacks that use a budget up are given back when a new stack needs it") {
   play("budget of idle stacks", Of::traits);
 }
 
-KEPT("and a stack that exists grows instead of them") {
+KEPT("kept stacks that use a budget up are given back when a stack grows") {
   play("growth instead of idle stacks", Of::traits);
 }
 
-KEPT("so is the address space (RLIMIT_AS)") {
+KEPT("kept stacks are given back when a new stack needs their address space (RLIMIT_AS)") {
   if (sanitized) {
     return skip("a sanitizer reserves more address space than any limit allows");
   }
   play("address space of idle stacks", Of::traits);
 }
 
-// ---- children, and the ends of threads and processes
-// ---------------------------------------------
+// ---- children, and the ends of threads and processes --------------------------------------------
 
 namespace {
 
@@ -482,7 +481,7 @@ int in_forked_children(const Traits& of) {
 }
 const ScenarioOfEach<in_forked_children> forked("forked children");
 
-/// In a child, a thread of its own looks after what it keeps.
+/// In a child, a symbolizer of its own looks after what it keeps.
 int idle_in_a_child(const Traits& of) {
   base_of_call(options_of(of));
   return end_of_child([&] {
@@ -530,21 +529,23 @@ const ScenarioOfEach<late_calls> late("late calls");
 
 }  // namespace
 
-KEPT("forked children call, also children of a call, and the parent finds its stack again") {
+KEPT(
+    "forked children make calls, also children of a call, and the parent finds its kept stack "
+    "again") {
   if (sanitized && Of::traits.by_userfaultfd) {
     return skip("it takes long");
   }
   play("forked children", Of::traits);
 }
 
-KEPT("what a forked child keeps goes by itself, too") {
+KEPT("the kept stacks of a forked child are given back without any further call") {
   if (sanitized) {
     return skip("a sanitizer knows no threads in a forked child");
   }
   play("idle child", Of::traits);
 }
 
-KEPT("destructors at the end of a thread and of the process call") {
+KEPT("destructors may make calls at the end of a thread and of the process") {
   play("late calls", Of::traits);
 }
 

@@ -148,8 +148,8 @@ const Registered registered(measurement_of_lines<lines>(
      .title = "FIRST: STACKS THAT CHANGE THREADS",
      .what =
          "One thread acquires stacks of a pool and passes them to another one, which gives them "
-         "back "
-         "to the pool. Both are busy with that, each on its processor. A queue has 64 places, a "
+         "back to the pool. Both are busy with that, each on its processor. A queue has 64 places, "
+         "a "
          "lock, and two condition variables. A ring has 64 places and no lock, and who has to "
          "wait there does not sleep. Both are compared with a pointer that goes the same way. "
          "Nothing runs on the stacks. The ratios are those of the fastest tenth of the rounds.",

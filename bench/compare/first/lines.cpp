@@ -127,10 +127,17 @@ std::vector<Row> rows_of_line(const Outcome& its, const Outcomes&) {
 }
 
 std::vector<std::string> remarks_on_lines(const Outcomes& all) {
-  const bool any = std::any_of(all.begin(), all.end(), [](const Outcome& each) {
-    return each.ok() && each.number("at_most");
-  });
-  return {any ? what_marks_mean : ""};
+  const auto any_has = [&](const char* figure) {
+    return std::any_of(all.begin(), all.end(),
+                       [figure](const Outcome& each) { return each.ok() && each.number(figure); });
+  };
+  return {any_has("ratio") ? "ratio: the median of the ratios of all rounds, not the quotient of "
+                             "the two figures, unless the text above says otherwise."
+                           : "",
+          any_has("noise") ? "again: the same thing measured a second time, as a ratio. Smaller "
+                             "differences mean nothing."
+                           : "",
+          any_has("at_most") ? what_marks_mean : ""};
 }
 
 std::span<const Column> columns_of_lines() {

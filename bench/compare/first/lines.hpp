@@ -70,7 +70,7 @@ using LinesOf = Lines (*)(const std::vector<std::string>& strategies);
                                            Progress& progress);
 /// Makes a line's rows: its figure, its ratio, its noise.
 [[nodiscard]] std::vector<Row> rows_of_line(const Outcome& its, const Outcomes& all);
-/// Says what the marks mean, if there are any.
+/// Says what the columns and marks mean that the table has.
 [[nodiscard]] std::vector<std::string> remarks_on_lines(const Outcomes& all);
 /// Returns the columns of a table that has a line for each.
 [[nodiscard]] std::span<const Column> columns_of_lines();

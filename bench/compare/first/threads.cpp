@@ -61,12 +61,12 @@ const Registered registered(measurement_of_lines<lines>(
     {.name = "first_threads",
      .group = "first",
      .title = "FIRST: THREADS",
-     .what =
-         "A growstack::Thread with the usual options, which has a stack of 256 MiB made for it; "
-         "one on a stack of a pool; and a std::thread that calls attach_thread(). All are "
-         "compared with a std::thread. glibc keeps the stacks of threads that have ended, and "
-         "gives them to the next ones. The figures are medians of rounds in which all take "
-         "turns.",
+     .what = "A growstack::Thread with the usual options, which runs on the kept stack of the last "
+             "one; "
+             "one on a stack of a pool; and a std::thread that calls attach_thread(). All are "
+             "compared with a std::thread. glibc keeps the stacks of threads that have ended, and "
+             "gives them to the next ones. The figures are medians of rounds in which all take "
+             "turns.",
      .subjects = grow_by_events_and_automatic,
      .rounds = {100, 10},
      .lines = "threads"}));

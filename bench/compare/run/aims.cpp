@@ -66,7 +66,8 @@ void report_aims(Session& session) {
                       "What is meant to be reached on a machine that does nothing else, and what "
                       "was reached here. The group first prints its aims in its own tables.");
   session.print(table);
-  session.print_sentences({what_marks_mean});
+  session.print_sentences(
+      {what_marks_mean, "The noise of \"one fault\" is how far its processes differ."});
 }
 
 }  // namespace growstack::compare

@@ -42,7 +42,7 @@ struct Aim {
 }
 inline constexpr const char* what_marks_mean =
     "!: missed. ~: not resolved, because the figure is nearer to the aim than the same thing "
-    "measured twice differs (one fault: than its processes differ). All others are reached.";
+    "measured twice differs. All others are reached.";
 
 /// Reads a metric.
 [[nodiscard]] Reading value_of(const std::string& metric);

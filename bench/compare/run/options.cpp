@@ -27,7 +27,8 @@ std::optional<Options> parse_options(int argc, char** argv,
   app.add_flag("--slow", options.slow,
                "Promises: also wait until khugepaged has scanned all memory twice");
   app.add_flag("--aims", options.aims,
-               "Also print what the handlers and the helper are meant to reach");
+               "Also print what the handlers and the helper are meant to reach (the group first "
+               "always prints its aims)");
   const auto add_names = [&](const char* option, std::vector<std::string>& chosen,
                              const std::vector<std::string>& names, const std::string& help) {
     app.add_option(option, chosen, help)
@@ -38,7 +39,9 @@ std::optional<Options> parse_options(int argc, char** argv,
   };
   add_names("--only", options.only, subjects,
             "Measure only these strategies and peers (see --list), and demand_paging beside them");
-  add_names("--groups", options.groups, groups, "Measure only these: " + listed(groups));
+  add_names("--groups", options.groups, groups,
+            "Measure only these: " + listed(groups) +
+                ". first: fibers, calls and threads as programs use them, with aims");
   app.add_option("--rounds", options.rounds,
                  "Time each growth so often; the deepest ones are timed less often")
       ->type_name("N")

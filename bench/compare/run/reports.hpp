@@ -12,8 +12,8 @@ void report_machine(Session& session);
 /// Prints those aims of all measurements for which there are figures (aims.hpp).
 void report_aims(Session& session);
 
-/// Prints in five lines which strategy to take for what, each concluded from the figures of this
-/// run. notes/which-strategy.md gives the reasons.
+/// Prints in at most five lines which strategy to take for what, each concluded from the figures of
+/// this run. Leaves out what this run did not measure. notes/which-strategy.md gives the reasons.
 void report_which_strategy(Session& session);
 
 }  // namespace growstack::compare

@@ -102,25 +102,29 @@ std::optional<Choice> for_any_call(const Rows& rows) {
 
 struct Need {
   const char* title;
-  const char* group;  // measures what decides
+  /// Returns nothing if this run did not measure what decides.
   std::optional<Choice> (*choose)(const Rows& rows);
 };
 
-constexpr std::array needs{Need{"deep stacks", "growth", for_deep_stacks},
-                           Need{"code that may not wait for a page", "growth", for_no_wait},
-                           Need{"very many stacks, all guarded", "scale", for_many_stacks},
-                           Need{"short-lived fibers", "spawn", for_short_fibers},
-                           Need{"any system call, any signal", "promises", for_any_call}};
+constexpr std::array needs{Need{"deep stacks", for_deep_stacks},
+                           Need{"code that may not wait for a page", for_no_wait},
+                           Need{"very many stacks, all guarded", for_many_stacks},
+                           Need{"short-lived fibers", for_short_fibers},
+                           Need{"any system call, any signal", for_any_call}};
 
 }  // namespace
 
 void report_which_strategy(Session& session) {
   Table table({"for", "take", "because here it"}, 3);
+  bool any = false;
   for (const Need& need : needs) {
-    const auto choice = need.choose(session.rows());
-    table.add({need.title, choice ? choice->take : "-",
-               choice ? choice->because
-                      : fmt::format("not measured in this run (--groups {})", need.group)});
+    if (const auto choice = need.choose(session.rows())) {
+      table.add({need.title, choice->take, choice->because});
+      any = true;
+    }
+  }
+  if (!any) {
+    return;
   }
   session.print_title("WHICH STRATEGY FOR WHAT",
                       "Concluded from the figures of this run; notes/which-strategy.md says more.");

@@ -79,7 +79,8 @@ class CallResult {
 /// Any thread; not from a signal handler. As across every switch of stacks, f must not leave by
 /// longjmp, pthread_exit or cancellation, and must not block SIGSEGV or SIGBUS. exit() is fine:
 /// what it calls runs on this stack, which stays to the end of the process, whatever destroys its
-/// Stack or its pool. The floating-point environment (fesetround(3)) of f starts as the caller's,
+/// Stack or its pool. If f runs in a fiber, it may yield here, and the fiber may go on in another
+/// attached thread. The floating-point environment (fesetround(3)) of f starts as the caller's,
 /// and what f sets does not come back.
 template <class F, class... Args>
 GROWSTACK_LOCAL std::invoke_result_t<F, Args...> call(Stack& stack, F&& f, Args&&... args) {
@@ -99,15 +100,25 @@ GROWSTACK_LOCAL std::invoke_result_t<F, Args...> call(Stack& stack, F&& f, Args&
 /// afterwards; so the result must not refer to it. Throws what that call() throws, and what Stack's
 /// constructor throws. Any thread; not from a signal handler.
 ///
-/// The stack is kept for the next call() or Thread with equal options, whatever the names are. So
-/// only the first call makes one. What f finds on it is indeterminate. Kept stacks of 16 sets of
-/// options are idle at most. A set that is not used for one second gives all its memory and address
-/// space back, one to two seconds after its last use, also if the program calls nothing any more;
-/// trim() gives all back at once. The process's parked thread looks at the time: if there is none
-/// (handler::set_symbolizer()), later calls with other options do. Idle stacks count for
-/// set_process_budget(), and go if a stack of this library lacks what they hold. Stacks of
-/// Strategy::grows_down and Strategy::heap are made each time, and so are all of them with
-/// GROWSTACK_INITIAL_COMMIT=page.
+/// The stack is kept for the next call() or Thread of the same set of options: of equal options,
+/// whatever the names are. So only the first call makes one. notes/pools.md, "What calls keep", has
+/// the reasons and figures.
+///
+/// - What f finds on the stack is indeterminate.
+/// - A set of options that is not used for a whole second gives all its memory and address space
+///   back, one to two seconds after its last use, also if the program makes no call any more.
+/// - A set that is used at least once a second keeps its stacks, as many as were in use at the same
+///   time in the last second, and as deep as they usually go.
+/// - trim() gives all idle stacks back at once.
+/// - The symbolizer thread looks at the time. If the process has none (handler::set_symbolizer()),
+///   later calls do, whatever their options are.
+/// - At most 16 sets of options have idle stacks. If a program uses more of them by turns, most
+///   calls make a stack: 40 to 130 us instead of 0.7. So do not compute `reserve` for each request;
+///   round it up to one of a few sizes.
+/// - Idle stacks count for set_process_budget(). They are given back when another stack of this
+///   library needs their memory.
+/// - Stacks of Strategy::grows_down and Strategy::heap are not kept. With
+///   GROWSTACK_INITIAL_COMMIT=page none are.
 template <class F, class... Args>
 GROWSTACK_LOCAL std::invoke_result_t<F, Args...> call(const StackOptions& options, F&& f,
                                                       Args&&... args) {

@@ -53,16 +53,23 @@ template <class F, class... Args>
 /// Calls f(args...) here if at least `bytes` bytes are left on the running stack (as
 /// remaining_stack() tells), otherwise on a growable stack of this library, as call() does. Returns
 /// the result of f. So a function that calls itself through this one never reaches the end of a
-/// stack. The first switch goes to a stack of 1 GiB, which grows as it is used; if less than
-/// `bytes` are left there, the next call switches again. Memory is the only bound.
+/// stack. The first switch goes to a stack of 1 GiB (Strategy::in_handler), which grows as it is
+/// used; if less than `bytes` are left there, the next call switches again. A single recursion is
+/// bounded by memory alone. Many at once are bounded by address space, 1 GiB each, and by
+/// vm.max_map_count: each fiber that is suspended in f on such a stack takes two mappings, so there
+/// may be about 32,700 of them.
+///
+/// If there is too little address space for 1 GiB, the stacks have 256 MiB, or at last 64 MiB,
+/// until the process ends. Stacks are kept as those of call() with options are.
 ///
 /// `bytes` must be enough for all that runs until the next ensure_stack(): the rest of the caller's
 /// own frame, f, what f calls, and on stacks that are not growable also signal handlers without
 /// SA_ONSTACK. 64 KiB are usual; take 256 KiB for what calls printf or regular expressions.
 ///
-/// If there is room, this is two loads and a comparison more than the call itself, and f is called
-/// directly. If the stack is unknown, for instance that of a fiber that nobody told (KnownStack),
-/// this always switches. Code of -fsplit-stack runs on such stacks.
+/// If there is room, this is two loads and two comparisons more than the call itself, and f is
+/// called directly. If the stack is unknown, for instance that of a fiber that nobody told
+/// (KnownStack), this always switches, which takes 500 ns and more, or 50 to 90 with
+/// growstack::keep_handler. Code of -fsplit-stack runs on such stacks.
 ///
 /// Any thread; not from a signal handler. What call() says of f is true here, because f may run on
 /// another stack. Throws what f throws, and what call() throws if a stack is needed.

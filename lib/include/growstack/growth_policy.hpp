@@ -11,12 +11,11 @@ namespace growstack {
 /// Says how far a stack grows at a fault. All sizes are in bytes; the library rounds them up to
 /// whole pages.
 ///
-/// With the defaults a fresh stack of depth d has at most 64 KiB + 4 d committed, and at most 64
-/// KiB
-/// + 2 d resident. Resident is what was touched, in pages of 4 KiB and, deeper than `huge_from`, of
-/// 2 MiB. userfault and userfault_signal fill what they commit; with them both are at most 64 KiB +
-/// 2 d. A stack that had other tenants (StackPool, call() and Thread with options) has what it kept
-/// of them besides, if that is more: what its pool promises.
+/// With the defaults a fresh stack of depth d has at most (64 KiB + 4 d) committed, and at most
+/// (64 KiB + 2 d) resident. Resident is what was touched, in pages of 4 KiB and, deeper than
+/// `huge_from`, of 2 MiB. userfault and userfault_signal fill what they commit: with them, both are
+/// at most (64 KiB + 2 d). A stack that had other tenants (StackPool, call() and Thread with
+/// options) may have more, namely what it kept of them (PoolOptions::warm_size).
 struct GrowthPolicy {
   /// Bytes that are committed when the stack is made. One page of them is resident once something
   /// runs there.

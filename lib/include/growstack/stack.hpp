@@ -56,10 +56,13 @@ class GROWSTACK_EXPORT Stack {
   explicit Stack(const StackOptions& options = {});
   /// Gives memory and charge back at once, or gives the stack back to its pool
   /// (growstack/stack_pool.hpp). Exactly what was reserved is released with the last stack of the
-  /// same reservation: at once, or, of a few kinds of stacks that ended last, after about a second,
-  /// or as soon as growstack::trim() is called or address space is short. Until then the next stack
-  /// of equal options is made there, which takes a fraction of the time. process_counters() does
-  /// not count what is kept. Nothing may run on the stack. There is one exception: exit(3) on
+  /// same reservation. Reservations of a few kinds of stacks are kept for about a second, because
+  /// it takes a fraction of the time to make the next stack of equal options there. They go sooner
+  /// if growstack::trim() is called, or if this library is short of address space; if the process
+  /// has no symbolizer thread (handler::set_symbolizer()), they go when a later stack ends or is
+  /// made. process_counters() does not count what is kept.
+  ///
+  /// Nothing may run on the stack. There is one exception: exit(3) on
   /// this stack destroys static and thread_local objects. The destructor then leaves the stack as
   /// it is, because the process ends. (It cannot tell this of a pool's stack that has not grown and
   /// was entered neither by call() nor by make_context().) Any thread; not from a signal handler.
@@ -202,17 +205,26 @@ struct ProcessCounters {
 /// Sets how many bytes all stacks of this process may have committed together. At first this is
 /// SIZE_MAX: as many as the system allows. A stack that cannot be made within the budget throws
 /// std::system_error with ENOMEM. A stack that cannot grow within it has overflowed, and is
-/// reported so. Stacks that exist already stay. In both cases, idle stacks that call() keeps go
-/// first; for growth, the process's parked thread must be there to do it, and free of locks that
-/// the code holds which grows (it gets 0.2 s). The idle stacks of a StackPool stay. Any thread.
+/// reported so. Stacks that exist already stay. In both cases, the idle stacks that call() keeps
+/// are given back first. For growth, the symbolizer thread does that: the process must have it
+/// (handler::set_symbolizer()), and the code that grows must hold no lock that it needs; growth
+/// waits 0.2 s for it. The idle stacks of a StackPool stay. Any thread.
 GROWSTACK_EXPORT void set_process_budget(std::size_t bytes) noexcept;
 /// Returns the budget in force, in bytes. Any thread.
 [[nodiscard]] GROWSTACK_EXPORT std::size_t process_budget() noexcept;
 
-/// Gives back what this library keeps for the next stack although nobody uses it now, such as the
-/// address space of stacks that ended in the last second: all but the idle stacks of a StackPool,
-/// which has its own trim(). Without this call it goes by itself, after about a second. Any thread;
-/// not from a signal handler.
+/// Gives back what this library keeps although nobody uses it now:
+///
+/// - the idle stacks of call(), Thread and ensure_stack(), and the address space of stacks that
+///   ended in the last second. Without this function the symbolizer thread gives them back after
+///   one to two seconds; if the process has no such thread (handler::set_symbolizer()), later
+///   stacks and calls do.
+/// - the alternate signal stacks of threads that have ended, at most 16. They go only by this
+///   function, handler::give_alternate_stacks_back(), handler::uninstall() or
+///   handler::set_alternate_stack_size().
+///
+/// The idle stacks of a StackPool stay: it has its own trim(). Any thread; not from a signal
+/// handler.
 GROWSTACK_EXPORT void trim() noexcept;
 
 }  // namespace growstack

@@ -51,8 +51,7 @@ enum class WarmSize : std::uint8_t {
   /// As deep as their tenancies usually go, and not less than GrowthPolicy::initial_commit.
   learned,
   /// GrowthPolicy::initial_commit. A stack that grew beyond it is trimmed whenever it is given
-  /// back,
-  /// and grows again in each tenancy that goes deeper.
+  /// back, and grows again in each tenancy that goes deeper.
   fixed,
 };
 
@@ -109,8 +108,9 @@ struct PoolOptions {
   std::size_t budget = std::numeric_limits<std::size_t>::max();
   /// How fast idle stacks give their memory back. At first as many stacks may be in use or warm as
   /// were in use at the same time. After each interval at most half as many may be so as before,
-  /// but never fewer than are in use. Stacks in the caches of threads count as in use. From 0 to
-  /// a year. 0: idle stacks stay warm until trim().
+  /// but never fewer than are in use. Stacks in the caches of threads count as in use. Only a
+  /// Stack that comes back looks at the clock, so a pool that nobody uses keeps what it has until
+  /// trim(). From 0 to a year. 0: idle stacks stay warm until trim().
   std::chrono::milliseconds retention{10'000};
 };
 

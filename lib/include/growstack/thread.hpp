@@ -164,12 +164,13 @@ class Thread {
 
   /// Returns whether there is a thread to join.
   [[nodiscard]] bool joinable() const noexcept { return state_ != nullptr; }
-  /// Waits until the thread has ended, then releases its stack, or gives it back to its pool. A
+  /// Waits until the thread has ended, then ends its stack: one that was made from options is kept
+  /// as call() describes, one of a pool goes back to the pool, any other one is released. A
   /// cancellation point, as pthread_join(3) is; the destructor and the assignment are none.
   /// Throws std::system_error: EINVAL if the object is not joinable, EDEADLK if the thread itself
   /// calls.
   GROWSTACK_LOCAL void join() { detail::join_thread(state_); }
-  /// Lets the thread go on by itself. Its stack is released some time after the thread has ended:
+  /// Lets the thread go on by itself. Its stack ends, as by join(), some time after the thread:
   /// when another Thread is made, joined or detached. Throws std::system_error: EINVAL if the
   /// object is not joinable.
   GROWSTACK_LOCAL void detach() { detail::detach_thread(state_); }

@@ -14,8 +14,8 @@
 namespace growstack::handler {
 
 /// Installs the fault handler for SIGSEGV or SIGBUS (SA_SIGINFO | SA_ONSTACK, full sa_mask), and
-/// starts the parked symbolizer thread, unless set_symbolizer() (report.hpp) says otherwise or the
-/// thread cannot be had. Only ranges with Growth::by_bus_error need SIGBUS, and they need both
+/// starts the symbolizer thread, unless set_symbolizer() (report.hpp) says otherwise or the thread
+/// cannot be had. Only ranges with Growth::by_bus_error need SIGBUS, and they need both
 /// signals. Idempotent. Any thread, not from a signal handler. Returns 0 or an errno: EINVAL for
 /// another signal, or one of mmap(2), sigaction(2).
 ///
@@ -52,8 +52,8 @@ namespace growstack::handler {
 /// SIGSEGV in this thread (and SIGBUS once that is installed), because a fault whose signal is
 /// blocked kills as well. Idempotent, and it does all this anew if others have undone it. While
 /// is_kept() is true nobody can, and the program goes on seeing the mask and the alternate stack
-/// that it has set. Not from a signal handler. Returns 0, EPERM on the alternate
-/// stack itself, or an errno of mmap(2), sigaltstack(2), pthread_key_create(3).
+/// that it has set. Not from a signal handler. Returns 0, EPERM on the alternate stack itself, or
+/// an errno of mmap(2), sigaltstack(2), pthread_key_create(3).
 [[nodiscard]] GROWSTACK_EXPORT int attach_thread() noexcept;
 
 /// Returns true if the calling thread is attached and everything else is kept (is_kept()), so that
@@ -100,8 +100,7 @@ class GROWSTACK_EXPORT AlternateStackMemory {
 
 /// Sets how many bytes attach_thread() reserves for each alternate stack from now on, without its
 /// guard page (default 64 KiB; only touched pages cost memory), and gives those back that are kept.
-/// Any thread. Returns 0, or EINVAL
-/// below least_alternate_stack_size().
+/// Any thread. Returns 0, or EINVAL below least_alternate_stack_size().
 [[nodiscard]] GROWSTACK_EXPORT int set_alternate_stack_size(std::size_t bytes) noexcept;
 
 /// Returns how many bytes attach_thread() reserves for each alternate stack, without its guard

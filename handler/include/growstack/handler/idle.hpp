@@ -1,4 +1,8 @@
-// What the owner of ranges keeps for later although nobody uses it now.
+// What a library keeps for later although nobody uses it now, and who sees to it that it goes.
+//
+// growstack::growstack calls set_idle_keeper() when it is loaded, and look_after_idle() whenever it
+// keeps a stack. A process has one keeper. So these two are only for programs that use
+// growstack::handler alone. If you use growstack::growstack, call growstack::trim().
 #pragma once
 
 #include <growstack/export.hpp>
@@ -7,28 +11,32 @@
 
 namespace growstack::handler {
 
-/// Gives back what is kept. Both functions may take locks, and must not throw.
+/// Two functions of whoever keeps something. Both may take locks, and must not throw.
 struct IdleKeeper {
-  /// Gives everything back that nobody uses now. uninstall() calls it first.
+  /// Gives back everything that is kept and not in use. Called first by uninstall(), and by the
+  /// symbolizer thread when memory is refused to a stack that grows.
   void (*give_all_back)() noexcept;
-  /// Gives back what is due. Returns after what time to call it again; 0: nothing is kept.
+  /// Gives back what was kept long enough. Returns after what time to call it again; 0: nothing is
+  /// kept. Called by the symbolizer thread when the time is over that look_after_idle() was given.
   std::chrono::milliseconds (*give_due_back)() noexcept;
 };
 
-/// Sets who keeps something in this process. `keeper` must stay for ever. Any thread.
+/// Sets the keeper of this process, in place of the one that was set before. Only for programs that
+/// use growstack::handler alone: growstack::growstack has set its own one. `keeper` must stay for
+/// ever. Any thread.
 GROWSTACK_EXPORT void set_idle_keeper(const IdleKeeper& keeper) noexcept;
 
-/// Sees to it that give_due_back() is called after that time, and again as often as it asks for,
-/// also if the program makes no call into this library any more. The thread that waits for reports
-/// calls it, so the process has no further one. Does nothing if that is seen to. Any thread that
-/// holds no lock which give_due_back() takes; not from a signal handler. Returns 0, or EAGAIN if
-/// the process has no such thread: before install(), if set_symbolizer() says so, or if none can be
-/// had.
+/// Lets the symbolizer thread call the keeper's give_due_back() when `delay` has passed, and from
+/// then on as often as that function asks for, also if the program makes no call into this library
+/// any more. If such a call is due already, sooner or later than that, changes nothing. The keeper
+/// calls this when it begins to keep something. Any thread that holds no lock which give_due_back()
+/// takes; not from a signal handler. Returns 0, or EAGAIN if the process has no symbolizer thread:
+/// before install(), if set_symbolizer() (report.hpp) says so, or if it cannot be had.
 [[nodiscard]] GROWSTACK_EXPORT int look_after_idle(std::chrono::milliseconds delay) noexcept;
 
 /// Gives back the alternate signal stacks of threads that have ended. Up to 16 are kept for threads
-/// that are still to be attached, each with at most the memory resident that a growth uses there (8
-/// KiB). uninstall() calls this. Any thread.
+/// that are still to be attached. Each has at most 8 KiB resident, which a growth uses there.
+/// uninstall() and growstack::trim() call this. Any thread.
 GROWSTACK_EXPORT void give_alternate_stacks_back() noexcept;
 
 }  // namespace growstack::handler
