@@ -18,6 +18,7 @@
 #include <cstdlib>
 #include <latch>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <thread>
 #include <utility>
@@ -470,4 +471,61 @@ TEST_CASE(
   unsetenv("GROWSTACK_INITIAL_COMMIT");
   CHECK(ended.err == "");
   CHECK(ended.exit_code == 7);
+}
+
+// ---- bounds -------------------------------------------------------------------------------------
+
+POOLS_WHERE(traits.limit_moves, "a thread that does nothing does not keep deep stacks for long") {
+  StackPool pool(with_retention(Of::strategy, 20));
+  const InBackground idle([&] {
+    for (int times = 0; times < 8; ++times) {
+      use_many(pool, deep, 16);
+    }
+  });
+  const auto committed = [&] { return pool.statistics().committed; };
+  CHECK(committed() > 8 * deep);
+  // The load goes on to be deep, but with one stack at a time.
+  CHECK(sooner_or_later([&] { use(pool, deep); }, [&] { return committed() < 4 * deep; }));
+}
+
+POOLS_WHERE(traits.limit_moves, "a thread with many deep names keeps few stacks of each") {
+  StackPool pool(options_for(Of::strategy));
+  constexpr int names = 40;
+  for (int name = 0; name < names; ++name) {
+    const std::string its = "name " + std::to_string(name);
+    for (int times = 0; times < 8; ++times) {
+      std::vector<Stack> stacks;
+      while (stacks.size() < 4) {
+        stacks.push_back(pool.acquire(its));
+        touch(stacks.back(), deep);
+      }
+    }
+  }
+  // Four are needed at the same time. A thread keeps 32, one of each name, and some made ahead.
+  CHECK(pool.statistics().cached < 3 * names);
+}
+
+POOLS_WHERE(
+    traits.limit_moves,
+    "idle stacks of all pools together keep a fifth of the process budget, and little more") {
+  if (sanitized) {
+    return skip("a sanitizer lets a process have other budgets");
+  }
+  CHECK(end_of_child([] {
+          growstack::set_process_budget(64 * MiB);
+          std::vector<StackPool> pools;
+          while (pools.size() < 10) {
+            pools.emplace_back(options_for(Of::strategy));
+          }
+          for (StackPool& pool : pools) {
+            for (int times = 0; times < 8; ++times) {
+              use_many(pool, deep, 16);
+            }
+          }
+          std::size_t committed = 0;
+          for (const StackPool& pool : pools) {
+            committed += pool.statistics().committed;
+          }
+          return committed < 64 * MiB / 4 ? 7 : 1;
+        }) == 7);
 }
