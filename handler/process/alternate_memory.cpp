@@ -15,7 +15,6 @@
 
 #include <sys/mman.h>
 
-#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
@@ -38,6 +37,8 @@ std::size_t wanted_bytes() noexcept {
   return page_up(wanted_size.load(std::memory_order_relaxed)) + page_size();
 }
 
+void unmap(AlternateMemory memory) noexcept { munmap(memory.begin, memory.size); }
+
 // ---- what is kept -------------------------------------------------------------------------------
 
 /// How many alternate stacks are kept at most: enough for threads that end and begin in turn.
@@ -58,28 +59,18 @@ AlternateMemory memory_of(std::uintptr_t word) noexcept {
   return {.begin = reinterpret_cast<std::byte*>(begin), .size = (word - begin) * page_size()};
 }
 
-/// What a signal's frame has at its upper end, where the kernel begins to write, is never all
-/// zeros: a mark behind the registers of floating-point arithmetic, or addresses.
-constexpr std::size_t upper_end = 128;
-
 /// Makes memory that a thread had as good as new, except that its upper end stays resident, as much
-/// of it as a growth uses. Returns whether that was possible. It is
-/// not if the program has unmapped or locked a part.
+/// of it as a growth uses. Returns whether that was possible. It is not if the program has unmapped
+/// a part, or locked one below the upper end.
+///
+/// To ask what the program has done would cost more: mincore(2) alone as much as two of the calls.
 bool renew(AlternateMemory memory) noexcept {
-  // In case the program has opened the guard. Costs less than to ask.
-  if (mprotect(memory.begin, page_size(), PROT_NONE) != 0) {
-    return false;
-  }
-  std::byte* const end = memory.begin + memory.size;
-  const bool is_unused =
-      std::all_of(end - upper_end, end, [](std::byte byte) { return byte == std::byte{0}; });
-  if (is_unused) {
-    return true;
-  }
-  std::memset(end - upper_end, 0, upper_end);
   std::byte* const usable = memory.begin + page_size();
+  const std::size_t bytes = memory.size - page_size();
   const std::size_t warm = page_up(signal_frame_bytes() + growth_bytes);
-  return madvise(usable, memory.size - page_size() - warm, MADV_DONTNEED) == 0;
+  return mprotect(memory.begin, page_size(), PROT_NONE) == 0 &&
+         mprotect(usable, bytes, PROT_READ | PROT_WRITE) == 0 &&
+         madvise(usable, bytes - warm, MADV_DONTNEED) == 0;
 }
 
 bool put_into(std::atomic<std::uintptr_t>& place, std::uintptr_t word) noexcept {
@@ -120,7 +111,7 @@ bool keep(AlternateMemory memory) noexcept {
 void give_alternate_stacks_back() noexcept {
   for (std::atomic<std::uintptr_t>& place : kept) {
     if (const std::uintptr_t word = place.exchange(0, std::memory_order_acquire); word != 0) {
-      unmap_alternate_memory(memory_of(word));
+      unmap(memory_of(word));
     }
   }
 }
@@ -140,7 +131,7 @@ int take_alternate_memory(AlternateMemory& memory) noexcept {
   const AlternateMemory made{.begin = static_cast<std::byte*>(mapped), .size = bytes};
   if (mprotect(made.begin + page_size(), bytes - page_size(), PROT_READ | PROT_WRITE) != 0) {
     const int error = failed(SystemCall::mprotect);
-    unmap_alternate_memory(made);
+    unmap(made);
     return error;
   }
   name_memory(reinterpret_cast<std::uintptr_t>(mapped), bytes, signal_stack_name);
@@ -148,11 +139,9 @@ int take_alternate_memory(AlternateMemory& memory) noexcept {
   return 0;
 }
 
-void unmap_alternate_memory(AlternateMemory memory) noexcept { munmap(memory.begin, memory.size); }
-
 void put_alternate_memory(AlternateMemory memory) noexcept {
   if (!keep(memory)) {
-    unmap_alternate_memory(memory);
+    unmap(memory);
   }
 }
 

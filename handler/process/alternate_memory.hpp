@@ -19,6 +19,4 @@ struct AlternateMemory {
 /// any more.
 void put_alternate_memory(AlternateMemory memory) noexcept;
 
-void unmap_alternate_memory(AlternateMemory memory) noexcept;
-
 }  // namespace growstack::handler

@@ -78,11 +78,9 @@ class AlternateStack {
       return false;
     }
     stays_attached_since = 0;
-    bool was_in_force = true;
-    if (memory_.begin != nullptr && put_previous_back(was_in_force) == 0) {
-      // Who put another one over ours may have done something with ours.
-      was_in_force ? give_up() : unmap_alternate_memory(std::exchange(memory_, {}));
-    }  // otherwise we are running on it: leak it rather than pull it away
+    if (memory_.begin != nullptr && put_previous_back()) {
+      give_up();
+    }  // otherwise it stays where it is: we are running on it, or it may be somebody else's by now
     return true;
   }
 
@@ -134,7 +132,10 @@ class AlternateStack {
       // handler's frames.
       return EPERM;
     }
-    const bool is_ours = memory_.begin != nullptr && current.ss_sp == usable();
+    if (memory_.begin != nullptr && !is_still_ours(current)) {
+      forget();
+    }
+    const bool is_ours = memory_.begin != nullptr && is_in_force(current);
     const bool is_good = is_large_enough(current) && (is_ours || is_mapped(current));
     is_found_in_force_ = is_ours && is_good && (current.ss_flags & auto_disarm) == 0;
     // The component keep_handler puts ours in force when the program takes a good one away.
@@ -154,6 +155,35 @@ class AlternateStack {
     }
     previous_ = current;
     return 0;
+  }
+
+  /// Another one may begin at the same place, after ours was unmapped.
+  [[nodiscard]] bool is_in_force(const stack_t& current) const noexcept {
+    const stack_t stack = ours();
+    return current.ss_sp == stack.ss_sp && current.ss_size == stack.ss_size;
+  }
+
+  /// Returns whether nobody can have touched ours: it is in force, or the program's good one is and
+  /// the component has shown ours to nobody.
+  [[nodiscard]] bool is_untouched(const stack_t& current) const noexcept {
+    return is_in_force(current) || (keep_component() != nullptr && is_large_enough(current));
+  }
+
+  /// Who takes a stack away may unmap it, and map something else there. Before a thread ends it
+  /// suffices that there is memory: test frameworks put theirs over ours again and again, and other
+  /// memory each time would be a leak. When it ends, sanitizers and their like unmap what they
+  /// find.
+  [[nodiscard]] bool is_still_ours(const stack_t& current) const noexcept {
+    return is_untouched(current) || (rounds_ == 0 && is_mapped(ours()));
+  }
+
+  /// Leaves the memory of ours to whoever has it now.
+  void forget() noexcept {
+    if (const KeepHandler* const component = keep_component(); component != nullptr) {
+      const stack_t stack = ours();
+      static_cast<void>(component->give_back_alternate_stack(&stack));  // ours is not in force
+    }
+    memory_ = {};
   }
 
   /// The lowest page is the guard.
@@ -177,20 +207,27 @@ class AlternateStack {
                : component->keep_alternate_stack(&stack, least_alternate_stack_size(), true);
   }
 
-  /// Returns 0 or an errno, and sets whether ours was still in force.
-  [[nodiscard]] int put_previous_back(bool& was_in_force) const noexcept {
-    const stack_t stack = ours();
-    if (const KeepHandler* const component = keep_component(); component != nullptr) {
-      return component->give_back_alternate_stack(&stack);
-    }
-    const bool may_be_put_back = is_enabled(previous_) && is_mapped(previous_);
+  /// Returns whether ours is out of use now, and nobody can have touched it.
+  [[nodiscard]] bool put_previous_back() const noexcept {
+    const KeepHandler* const component = keep_component();
     const stack_t none{.ss_sp = nullptr, .ss_flags = SS_DISABLE, .ss_size = 0};
     stack_t current{};
-    const int error = change_alternate_stack(may_be_put_back ? &previous_ : &none, &current);
-    was_in_force = current.ss_sp == stack.ss_sp;
-    // One that others have put over ours stays, because they (sanitizers among them) unmap whatever
-    // is current when their thread ends.
-    return error != 0 || was_in_force ? error : change_alternate_stack(&current, nullptr);
+    if (component != nullptr) {
+      const stack_t stack = ours();
+      return change_alternate_stack(nullptr, &current) == 0 &&
+             component->give_back_alternate_stack(&stack) == 0 && is_untouched(current);
+    }
+    const bool may_be_put_back = is_enabled(previous_) && is_mapped(previous_);
+    if (change_alternate_stack(may_be_put_back ? &previous_ : &none, &current) != 0) {
+      return false;
+    }
+    if (!is_untouched(current)) {
+      // One that others have put over ours stays, because they (sanitizers among them) unmap
+      // whatever is current when their thread ends.
+      static_cast<void>(change_alternate_stack(&current, nullptr));
+      return false;
+    }
+    return true;
   }
 
   AlternateMemory memory_;

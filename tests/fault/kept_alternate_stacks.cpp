@@ -24,6 +24,7 @@
 #include <csetjmp>
 #include <csignal>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <set>
 #include <string>
@@ -170,7 +171,7 @@ TEST_CASE(
     return skip("a sanitizer gives most threads an alternate stack of its own");
   }
   for (const Way& way : ways) {
-    CAPTURE(way.name);
+    CAPTURE(std::string(way.name));
     begin_empty();
     static_cast<void>(stack_of(way));  // the library's first thread of its kind
     const stack_t first = stack_of(way, [] { CHECK(recurse(1000) == 1000); });
@@ -259,9 +260,216 @@ TEST_CASE("an alternate stack that the program had replaced by another goes to n
     const stack_t other{.ss_sp = theirs, .ss_flags = 0, .ss_size = sizeof theirs};
     REQUIRE(sigaltstack(&other, nullptr) == 0);
   });
+  CHECK(stack_of(by_attaching).ss_sp != first.ss_sp);
+  // Whoever took it away may have given its memory to somebody else.
   unsigned char there = 0;
-  CHECK(mincore(first.ss_sp, handler::page_size(), &there) == -1);
-  CHECK(errno == ENOMEM);
+  CHECK(mincore(first.ss_sp, handler::page_size(), &there) == 0);
+}
+
+namespace {
+
+/// What unmap_alternate_stack() took away.
+stack_t gone{};
+
+/// Takes its alternate stack from the calling thread as a sanitizer does when a thread ends.
+void unmap_alternate_stack() {
+  gone = take_alternate_stack_away();
+  munmap(gone.ss_sp, gone.ss_size);
+}
+
+/// Gives its place to the program, too, which has data there.
+void put_data_in_place_of_alternate_stack() {
+  unmap_alternate_stack();
+  void* const data = mmap(gone.ss_sp, gone.ss_size, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  if (data != gone.ss_sp) {
+    _exit(98);
+  }
+  std::memset(data, 'x', gone.ss_size);
+}
+
+/// Has an alternate stack of the program begin at that place, too.
+void put_stack_and_data_in_place_of_alternate_stack() {
+  put_data_in_place_of_alternate_stack();
+  const stack_t theirs{.ss_sp = gone.ss_sp, .ss_flags = 0, .ss_size = gone.ss_size / 2};
+  sigaltstack(&theirs, nullptr);
+}
+
+/// Returns whether the data there is as it was, above what may be a stack.
+bool data_is_whole() {
+  const char* const data = static_cast<char*>(gone.ss_sp);
+  return std::all_of(data + gone.ss_size / 2, data + gone.ss_size,
+                     [](char each) { return each == 'x'; });
+}
+
+/// Begins a child, so that its service threads are there.
+void begin_child() {
+  begin_empty();
+  Thread([] {}).join();
+}
+
+bool next_thread_grows() {
+  std::size_t frames = 0;
+  static_cast<void>(stack_of(
+      by_attaching, [&] { frames = call({.reserve = 64 * MiB}, [] { return recurse(20'000); }); }));
+  return frames == 20'000;
+}
+
+/// What a thread does in a round of the destructors of keys, after our destructor of that round.
+struct Late {
+  pthread_key_t key;
+  int rounds;  ///< that are still to come, with its own
+  void (*action)();
+} late;
+
+void prepare_late(int round, void (*action)()) {
+  late.rounds = round;
+  late.action = action;
+  pthread_key_create(&late.key, [](void* value) {
+    if (--late.rounds == 0) {
+      late.action();
+    } else {
+      pthread_setspecific(late.key, value);
+    }
+  });
+}
+
+void set_late() { pthread_setspecific(late.key, &late); }
+
+/// Checks that all is well in children in which a thread does action(): in its function, or in the
+/// first or the second round of the destructors of keys.
+template <class Check>
+void check_whenever(void (*action)(), const Check& is_well) {
+  for (const Way& way : ways) {
+    for (const int round : {0, 1, 2}) {
+      CAPTURE(std::string(way.name));
+      CAPTURE(round);
+      CHECK(end_of_child([&] {
+              begin_child();
+              prepare_late(round, action);
+              way.run([&] { round == 0 ? action() : set_late(); });
+              return is_well() && next_thread_grows() && is_well() ? 7 : 1;
+            }) == 7);
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("a thread ends well after somebody took its alternate stack away and unmapped it") {
+  if (sanitized) {
+    return skip("a sanitizer gives most threads an alternate stack of its own");
+  }
+  check_whenever(unmap_alternate_stack, [] { return true; });
+}
+
+TEST_CASE("what the program puts in the place of an alternate stack stays whole when threads end") {
+  if (sanitized) {
+    return skip("a sanitizer gives most threads an alternate stack of its own");
+  }
+  check_whenever(put_data_in_place_of_alternate_stack, data_is_whole);
+  check_whenever(put_stack_and_data_in_place_of_alternate_stack, data_is_whole);
+}
+
+TEST_CASE("late destructors of a Thread go deep after somebody unmapped its alternate stack") {
+  if (sanitized) {
+    return skip("a sanitizer gives most threads an alternate stack of its own");
+  }
+  CHECK(end_of_child([] {
+          begin_child();
+          static std::size_t frames = 0;
+          prepare_late(1, [] { frames = recurse(20'000); });
+          Thread({.reserve = 64 * MiB}, [] {
+            set_late();
+            unmap_alternate_stack();
+          }).join();
+          return frames == 20'000 && next_thread_grows() ? 7 : 1;
+        }) == 7);
+}
+
+TEST_CASE("a call grows after somebody took the thread's alternate stack away and unmapped it") {
+  if (sanitized) {
+    return skip("a sanitizer gives most threads an alternate stack of its own");
+  }
+  for (const Way& way : ways) {
+    CAPTURE(std::string(way.name));
+    CHECK(end_of_child([&] {
+            begin_child();
+            std::size_t frames = 0;
+            way.run([&] {
+              unmap_alternate_stack();
+              frames = call({.reserve = 64 * MiB}, [] { return recurse(20'000); });
+            });
+            return frames == 20'000 && next_thread_grows() ? 7 : 1;
+          }) == 7);
+  }
+}
+
+namespace {
+
+/// What a program may do with an alternate stack that is never used.
+struct Misuse {
+  const char* name;
+  void (*run)(const stack_t& stack);
+};
+
+char* upper_pages(const stack_t& stack, std::size_t count) {
+  return static_cast<char*>(stack.ss_sp) + stack.ss_size - count * handler::page_size();
+}
+
+constexpr std::array misuses{
+    Misuse{"read-only", [](const stack_t& mine) { mprotect(mine.ss_sp, mine.ss_size, PROT_READ); }},
+    Misuse{"its uppermost page read-only",
+           [](const stack_t& mine) {
+             mprotect(upper_pages(mine, 1), handler::page_size(), PROT_READ);
+           }},
+    Misuse{"a page in the middle forbidden",
+           [](const stack_t& mine) {
+             mprotect(upper_pages(mine, 8), handler::page_size(), PROT_NONE);
+           }},
+    Misuse{"its lowest page forbidden",
+           [](const stack_t& mine) { mprotect(mine.ss_sp, handler::page_size(), PROT_NONE); }},
+    Misuse{"a page in the middle unmapped",
+           [](const stack_t& mine) { munmap(upper_pages(mine, 8), handler::page_size()); }},
+    Misuse{"its uppermost page unmapped",
+           [](const stack_t& mine) { munmap(upper_pages(mine, 1), handler::page_size()); }},
+    Misuse{"its guard unmapped",
+           [](const stack_t& mine) { munmap(guard_of(mine), handler::page_size()); }},
+    Misuse{"locked", [](const stack_t& mine) { mlock(mine.ss_sp, mine.ss_size); }},
+    Misuse{"all but its upper end filled",
+           [](const stack_t& mine) { std::memset(mine.ss_sp, 'x', mine.ss_size - 128); }},
+};
+
+/// Returns whether the calling thread can use all of its alternate stack, of which little is
+/// resident.
+bool has_good_alternate_stack() {
+  const stack_t mine = current_alternate_stack();
+  const bool is_lean = resident_bytes(mine) <= 16 * KiB;
+  const bool has_guard = !is_readable(guard_of(mine));
+  std::memset(mine.ss_sp, 'x', mine.ss_size);
+  return is_lean && has_guard && recurse(10) == 10;
+}
+
+}  // namespace
+
+TEST_CASE("a thread can use all of its alternate stack, whatever another one did with its own") {
+  if (sanitized) {
+    return skip("a sanitizer gives most threads an alternate stack of its own");
+  }
+  for (const Way& way : ways) {
+    for (const Misuse& misuse : misuses) {
+      CAPTURE(std::string(way.name));
+      CAPTURE(std::string(misuse.name));
+      CHECK(end_of_child([&] {
+              begin_child();
+              const std::size_t locked = status_bytes("VmLck");
+              static_cast<void>(stack_of(way, [&] { misuse.run(current_alternate_stack()); }));
+              bool is_good = false;
+              way.run([&] { is_good = has_good_alternate_stack(); });
+              return is_good && next_thread_grows() && status_bytes("VmLck") == locked ? 7 : 1;
+            }) == 7);
+    }
+  }
 }
 
 TEST_CASE("an alternate stack of which the program has unmapped a part goes to no other thread") {

@@ -18,9 +18,12 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csetjmp>
 #include <csignal>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <thread>
 
@@ -289,4 +292,28 @@ GROWSTACK_SCENARIO("late calls") { return late_calls() == PTHREAD_DESTRUCTOR_ITE
 
 TEST_CASE("calls grow to the last destructor of a thread that was attached for good") {
   CHECK(run_scenario("late calls").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("taken away past libc") {
+  stack_t gone{};
+  std::thread([&] {
+    Stack stack = growing_stack();
+    settle(stack);
+    const stack_t none{.ss_sp = nullptr, .ss_flags = SS_DISABLE, .ss_size = 0};
+    syscall(SYS_sigaltstack, &none, &gone);
+    munmap(gone.ss_sp, gone.ss_size);
+    require(mmap(gone.ss_sp, gone.ss_size, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == gone.ss_sp,
+            "the program's data in its place");
+    std::memset(gone.ss_sp, 'x', gone.ss_size);
+  }).join();
+  require(std::count(static_cast<char*>(gone.ss_sp), static_cast<char*>(gone.ss_sp) + gone.ss_size,
+                     'x') == static_cast<std::ptrdiff_t>(gone.ss_size),
+          "the data is whole");
+  std::thread([&] { require(grows(), "the next thread grows"); }).join();
+  return 7;
+}
+
+TEST_CASE("what the program puts in the place of a stack that it took away past libc stays whole") {
+  CHECK(run_scenario("taken away past libc").exit_code == 7);
 }
