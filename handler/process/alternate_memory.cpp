@@ -9,6 +9,7 @@
 #include <growstack/handler/failed_call.hpp>
 #include <growstack/handler/handler.hpp>
 #include <growstack/handler/idle.hpp>
+#include <growstack/handler/is_readable.hpp>
 #include <growstack/handler/machine.hpp>
 #include <growstack/handler/name_memory.hpp>
 #include <growstack/handler/pages.hpp>
@@ -59,18 +60,33 @@ AlternateMemory memory_of(std::uintptr_t word) noexcept {
   return {.begin = reinterpret_cast<std::byte*>(begin), .size = (word - begin) * page_size()};
 }
 
+/// Stands at the lower end of each alternate stack, and is another number for each: memory that the
+/// program has mapped in its place since then does not have it.
+std::uintptr_t mark_of(AlternateMemory memory) noexcept {
+  constexpr std::uintptr_t some = 0x675f737461636b21;
+  return reinterpret_cast<std::uintptr_t>(memory.begin) ^ some;
+}
+
+std::atomic_ref<std::uintptr_t> place_of_mark(AlternateMemory memory) noexcept {
+  return std::atomic_ref(*reinterpret_cast<std::uintptr_t*>(memory.begin + page_size()));
+}
+
 /// Makes memory that a thread had as good as new, except that its upper end stays resident, as much
-/// of it as a growth uses. Returns whether that was possible. It is not if the program has unmapped
-/// a part, or locked one below the upper end.
+/// of it as a growth uses, and its mark. Returns whether that was possible. It is not if the
+/// program has unmapped a part, or locked one between the two.
 ///
 /// To ask what the program has done would cost more: mincore(2) alone as much as two of the calls.
 bool renew(AlternateMemory memory) noexcept {
   std::byte* const usable = memory.begin + page_size();
   const std::size_t bytes = memory.size - page_size();
   const std::size_t warm = page_up(signal_frame_bytes() + growth_bytes);
-  return mprotect(memory.begin, page_size(), PROT_NONE) == 0 &&
-         mprotect(usable, bytes, PROT_READ | PROT_WRITE) == 0 &&
-         madvise(usable, bytes - warm, MADV_DONTNEED) == 0;
+  if (mprotect(memory.begin, page_size(), PROT_NONE) != 0 ||
+      mprotect(usable, bytes, PROT_READ | PROT_WRITE) != 0 ||
+      madvise(usable + page_size(), bytes - page_size() - warm, MADV_DONTNEED) != 0) {
+    return false;
+  }
+  place_of_mark(memory).store(mark_of(memory), std::memory_order_relaxed);
+  return true;
 }
 
 bool put_into(std::atomic<std::uintptr_t>& place, std::uintptr_t word) noexcept {
@@ -116,6 +132,13 @@ void give_alternate_stacks_back() noexcept {
   }
 }
 
+void leave_alternate_memory(AlternateMemory memory) noexcept {
+  if (is_readable(reinterpret_cast<std::uintptr_t>(memory.begin) + page_size()) &&
+      place_of_mark(memory).load(std::memory_order_relaxed) == mark_of(memory)) {
+    unmap(memory);
+  }
+}
+
 // ---- for a thread -------------------------------------------------------------------------------
 
 int take_alternate_memory(AlternateMemory& memory) noexcept {
@@ -135,6 +158,7 @@ int take_alternate_memory(AlternateMemory& memory) noexcept {
     return error;
   }
   name_memory(reinterpret_cast<std::uintptr_t>(mapped), bytes, signal_stack_name);
+  place_of_mark(made).store(mark_of(made), std::memory_order_relaxed);
   memory = made;
   return 0;
 }

@@ -19,4 +19,7 @@ struct AlternateMemory {
 /// any more.
 void put_alternate_memory(AlternateMemory memory) noexcept;
 
+/// Unmaps the memory unless it has gone, or somebody else has mapped something there since.
+void leave_alternate_memory(AlternateMemory memory) noexcept;
+
 }  // namespace growstack::handler

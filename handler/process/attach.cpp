@@ -78,9 +78,9 @@ class AlternateStack {
       return false;
     }
     stays_attached_since = 0;
-    if (memory_.begin != nullptr && put_previous_back()) {
-      give_up();
-    }  // otherwise it stays where it is: we are running on it, or it may be somebody else's by now
+    if (memory_.begin != nullptr) {
+      end_use();  // unless we are running on it: then it stays where it is
+    }
     return true;
   }
 
@@ -177,13 +177,13 @@ class AlternateStack {
     return is_untouched(current) || (rounds_ == 0 && is_mapped(ours()));
   }
 
-  /// Leaves the memory of ours to whoever has it now.
+  /// Gives ours up, after others have done something with it. Its memory may be theirs by now.
   void forget() noexcept {
     if (const KeepHandler* const component = keep_component(); component != nullptr) {
       const stack_t stack = ours();
       static_cast<void>(component->give_back_alternate_stack(&stack));  // ours is not in force
     }
-    memory_ = {};
+    leave_alternate_memory(std::exchange(memory_, {}));
   }
 
   /// The lowest page is the guard.
@@ -207,27 +207,29 @@ class AlternateStack {
                : component->keep_alternate_stack(&stack, least_alternate_stack_size(), true);
   }
 
-  /// Returns whether ours is out of use now, and nobody can have touched it.
-  [[nodiscard]] bool put_previous_back() const noexcept {
+  /// Puts the previous one back and gives ours up, or leaves it if others may have touched it.
+  void end_use() noexcept {
     const KeepHandler* const component = keep_component();
     const stack_t none{.ss_sp = nullptr, .ss_flags = SS_DISABLE, .ss_size = 0};
     stack_t current{};
     if (component != nullptr) {
       const stack_t stack = ours();
-      return change_alternate_stack(nullptr, &current) == 0 &&
-             component->give_back_alternate_stack(&stack) == 0 && is_untouched(current);
+      if (change_alternate_stack(nullptr, &current) != 0 ||
+          component->give_back_alternate_stack(&stack) != 0) {
+        return;
+      }
+    } else {
+      const bool may_be_put_back = is_enabled(previous_) && is_mapped(previous_);
+      if (change_alternate_stack(may_be_put_back ? &previous_ : &none, &current) != 0) {
+        return;
+      }
+      if (!is_untouched(current)) {
+        // One that others have put over ours stays, because they (sanitizers among them) unmap
+        // whatever is current when their thread ends.
+        static_cast<void>(change_alternate_stack(&current, nullptr));
+      }
     }
-    const bool may_be_put_back = is_enabled(previous_) && is_mapped(previous_);
-    if (change_alternate_stack(may_be_put_back ? &previous_ : &none, &current) != 0) {
-      return false;
-    }
-    if (!is_untouched(current)) {
-      // One that others have put over ours stays, because they (sanitizers among them) unmap
-      // whatever is current when their thread ends.
-      static_cast<void>(change_alternate_stack(&current, nullptr));
-      return false;
-    }
-    return true;
+    is_untouched(current) ? give_up() : forget();
   }
 
   AlternateMemory memory_;
