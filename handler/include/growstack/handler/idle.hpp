@@ -35,8 +35,8 @@ GROWSTACK_EXPORT void set_idle_keeper(const IdleKeeper& keeper) noexcept;
 [[nodiscard]] GROWSTACK_EXPORT int look_after_idle(std::chrono::milliseconds delay) noexcept;
 
 /// Gives back the alternate signal stacks of threads that have ended. Up to 16 are kept for threads
-/// that are still to be attached. Each has at most 12 KiB resident: what a growth uses there, and a page with a mark.
-/// uninstall() and growstack::trim() call this. Any thread.
+/// that are still to be attached. Each has at most 12 KiB resident: what a growth uses there, and a
+/// page with a mark. uninstall() and growstack::trim() call this. Any thread.
 GROWSTACK_EXPORT void give_alternate_stacks_back() noexcept;
 
 }  // namespace growstack::handler
