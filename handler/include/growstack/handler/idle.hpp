@@ -20,10 +20,10 @@ GROWSTACK_EXPORT void set_idle_keeper(const IdleKeeper& keeper) noexcept;
 
 /// Sees to it that give_due_back() is called after that time, and again as often as it asks for,
 /// also if the program makes no call into this library any more. The thread that waits for reports
-/// calls it, so the process has no further one. Does nothing if that is seen to. Any thread that
-/// holds no lock which give_due_back() takes; not from a signal handler. Returns 0, or EAGAIN if
-/// the process has no such thread: before install(), if set_symbolizer() says so, or if none can be
-/// had.
+/// calls it, so the process has no further one. Does nothing if that is seen to. Starts no thread:
+/// install() does. Any thread that holds no lock which give_due_back() takes; not from a signal
+/// handler. Returns 0, or EAGAIN if the process has no such thread: before install(), in a forked
+/// child before an install() of its own, if set_symbolizer() says so, or if none could be had.
 [[nodiscard]] GROWSTACK_EXPORT int look_after_idle(std::chrono::milliseconds delay) noexcept;
 
 /// Gives back the alternate signal stacks of threads that have ended. Up to 16 are kept for threads
