@@ -68,6 +68,11 @@ inline void allow([[maybe_unused]] std::uintptr_t begin,
 /// Tells the sanitizers about one visit to another stack. Call enter() on the old stack, entered()
 /// as the first thing on the new stack, leave() as the last thing there, and left() back on the old
 /// one.
+///
+/// ThreadSanitizer notes the entry and the exit of each function. One that is entered in one fiber
+/// and left in another takes a frame from the latter that it never gave to it. So both switches of
+/// a visit are made by the same function on the new stack, into which entered() and leave() are
+/// inlined.
 class StackVisit {
  public:
   StackVisit() noexcept = default;
@@ -82,17 +87,19 @@ class StackVisit {
 #ifdef GROWSTACK_TSAN
     old_fiber_ = __tsan_get_current_fiber();
     new_fiber_ = __tsan_create_fiber(0);
+#endif
+  }
+
+  [[gnu::always_inline]] void entered() noexcept {
+#ifdef GROWSTACK_ASAN
+    __sanitizer_finish_switch_fiber(nullptr, &old_bottom_, &old_size_);
+#endif
+#ifdef GROWSTACK_TSAN
     __tsan_switch_to_fiber(new_fiber_, 0);
 #endif
   }
 
-  void entered() noexcept {
-#ifdef GROWSTACK_ASAN
-    __sanitizer_finish_switch_fiber(nullptr, &old_bottom_, &old_size_);
-#endif
-  }
-
-  void leave() noexcept {
+  [[gnu::always_inline]] void leave() noexcept {
 #ifdef GROWSTACK_ASAN
     // nullptr: this stack will not be resumed.
     __sanitizer_start_switch_fiber(nullptr, old_bottom_, old_size_);

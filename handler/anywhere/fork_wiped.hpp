@@ -69,6 +69,9 @@ struct ForkWiped {
   /// When the symbolizer is to look after what is kept, in nanoseconds of CLOCK_MONOTONIC; 0:
   /// never. See threads/idle_looks.hpp.
   std::atomic<std::int64_t> next_look{0};
+  /// How often it began to look, plus how often it ended: odd while it looks. Written under
+  /// idle_lock(). See fault/idle_request.hpp.
+  std::atomic<std::uint32_t> looks{0};
   /// How often faults asked the symbolizer to give back all that is kept, and how often it did; the
   /// latter is a futex. See fault/idle_request.hpp.
   std::atomic<std::uint32_t> idle_wanted{0};

@@ -50,8 +50,9 @@ int commit_step_or_need(Commit commits, const Range& range, SlotRecord& slot, St
 /// Does the same, and if not even that fits, tries once more without what is only kept.
 int commit_what_fits(Commit commits, const Range& range, SlotRecord& slot, Step step,
                      std::uintptr_t address) noexcept {
+  const std::uint32_t looks = looks_at_idle();
   const int error = commit_step_or_need(commits, range, slot, step, address);
-  return (error == EDQUOT || error == ENOMEM) && have_idle_given_back()
+  return (error == EDQUOT || error == ENOMEM) && have_idle_given_back(looks)
              ? commit_step_or_need(commit_here, range, slot, step, address)
              : error;
 }

@@ -23,13 +23,23 @@ void wake_parked_thread(std::atomic<std::uint32_t>& state) noexcept {
   }
 }
 
-bool have_idle_given_back() noexcept {
+std::uint32_t looks_at_idle() noexcept {
+  const ForkWiped* const shared = fork_wiped();
+  return shared == nullptr ? 0 : shared->looks.load(std::memory_order_acquire);
+}
+
+bool have_idle_given_back(std::uint32_t before) noexcept {
   constexpr int most_waits = 10;
   constexpr auto one_wait = 20ms;
   ForkWiped* const shared = fork_wiped();
-  if (shared == nullptr || shared->symbolizer_joinable.load(std::memory_order_acquire) == 0 ||
-      shared->next_look.load(std::memory_order_acquire) == 0) {
+  if (shared == nullptr || shared->symbolizer_joinable.load(std::memory_order_acquire) == 0) {
     return false;
+  }
+  // In this order: a look says that it goes on before it says that no other one is due.
+  const bool is_any_kept = shared->next_look.load(std::memory_order_seq_cst) != 0;
+  const std::uint32_t looks = shared->looks.load(std::memory_order_seq_cst);
+  if (!is_any_kept && looks % 2 == 0) {
+    return looks != before;
   }
   const std::uint32_t mine = shared->idle_wanted.fetch_add(1, std::memory_order_acq_rel) + 1;
   wake_parked_thread(shared->symbol_state);

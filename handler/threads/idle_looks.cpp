@@ -94,16 +94,16 @@ std::chrono::nanoseconds look_at_idle() noexcept {
   if (!lock) {
     return until_lock_is_free;
   }
+  shared.looks.fetch_add(1, std::memory_order_seq_cst);
   give_back_for_faults(shared);
   next_look.store(0, std::memory_order_seq_cst);
   const IdleKeeper* const keeper = idle_keeper();
   const std::chrono::nanoseconds delay = keeper == nullptr ? 0ns : keeper->give_due_back();
-  if (delay == 0ns) {
-    return 0ns;  // look again whether somebody set it meanwhile
+  if (std::int64_t never = 0; delay != 0ns) {
+    next_look.compare_exchange_strong(never, now() + delay.count(), std::memory_order_seq_cst);
   }
-  std::int64_t never = 0;
-  next_look.compare_exchange_strong(never, now() + delay.count(), std::memory_order_seq_cst);
-  return delay;
+  shared.looks.fetch_add(1, std::memory_order_seq_cst);
+  return delay;  // if 0, looks again whether somebody set it meanwhile
 }
 
 }  // namespace growstack::handler

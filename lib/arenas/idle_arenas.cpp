@@ -9,6 +9,8 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <cstdint>
 #include <iterator>
 #include <mutex>
 #include <utility>
@@ -37,11 +39,19 @@ struct IdleArena {
 struct IdleArenas {
   std::mutex lock;
   std::array<IdleArena, 4> all;
+  std::atomic<std::uint64_t> destroyed{0};  ///< so far; raised under the lock
+
+  void destroy(std::unique_ptr<Arena>& arena) noexcept {
+    if (arena != nullptr) {
+      arena.reset();
+      destroyed.fetch_add(1, std::memory_order_release);
+    }
+  }
 
   void destroy_due(std::chrono::nanoseconds now) noexcept {
     for (IdleArena& each : all) {
       if (each.is_due(now)) {
-        each.arena.reset();
+        destroy(each.arena);
       }
     }
   }
@@ -111,6 +121,7 @@ void keep_idle(std::unique_ptr<Arena> arena) noexcept {
     idle.destroy_due(now);
     IdleArena& place = idle.place_for(arena->kind());
     if (!place.is_of(arena->kind()) || place.arena->slot_count() < arena->slot_count()) {
+      idle.destroy(place.arena);
       place.arena = std::move(arena);
     }
     place.since = now;
@@ -128,15 +139,16 @@ std::unique_ptr<Arena> take_idle(const Kind& kind) noexcept {
   return found == idle.all.end() ? nullptr : std::move(found->arena);
 }
 
-bool give_idle_arenas_back() noexcept {
+void give_idle_arenas_back() noexcept {
   IdleArenas& idle = *the_idle_arenas;
   const std::lock_guard guard(idle.lock);
-  bool were_any = false;
   for (IdleArena& each : idle.all) {
-    were_any = were_any || each.arena != nullptr;
-    each.arena.reset();
+    idle.destroy(each.arena);
   }
-  return were_any;
+}
+
+std::uint64_t idle_arenas_given_back() noexcept {
+  return (*the_idle_arenas).destroyed.load(std::memory_order_acquire);
 }
 
 std::chrono::milliseconds give_due_arenas_back() noexcept {

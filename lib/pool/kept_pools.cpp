@@ -19,13 +19,15 @@ namespace {
 
 enum class GiveBack : std::uint8_t { all_idle, due };
 
-/// Returns whether anything was idle, or is kept still.
+/// Returns whether anything is kept still.
 bool give_back(GiveBack what) noexcept {
   KeptPools& all = kept_pools();
+  const std::lock_guard giving(all.giving);
   std::unique_lock lock(all.lock);
   ++all.looks;
   all.next_look = coarse_now() + kept_for;
-  bool found = false;
+  bool has_given = false;
+  bool keeps = false;
   for (KeptPool& pool : all.places) {
     if (!pool) {
       continue;
@@ -34,7 +36,7 @@ bool give_back(GiveBack what) noexcept {
     const bool give_all = what == GiveBack::all_idle || !was_used || pool.is_inherited;
     OwnedCore ended = give_all ? all.take_out_if_idle(pool) : nullptr;
     if (ended != nullptr) {
-      found = found || what == GiveBack::all_idle;
+      has_given = true;
       lock.unlock();
       ended.reset();
       lock.lock();
@@ -43,11 +45,14 @@ bool give_back(GiveBack what) noexcept {
     ++pool.users;
     PoolCore& core = *pool.core;
     lock.unlock();
-    found = (give_all ? core.trim() : core.give_excess_back()) || found || what == GiveBack::due;
+    has_given = (give_all ? core.trim() : core.give_excess_back()) || has_given;
+    keeps = true;
     lock.lock();
     --pool.users;
   }
-  return found;
+  lock.unlock();
+  all.note_given(has_given);
+  return keeps;
 }
 
 // ---- acquiring ----------------------------------------------------------------------------------
@@ -71,21 +76,35 @@ OwnedCore make_core(const StackOptions& options) {
                                 PoolCore::MadeFor::calls, options.lock_on_fault));
 }
 
+/// Makes a place for one more pool, unless there is one. Returns false if all pools are in use.
+bool make_place() noexcept {
+  KeptPools& all = kept_pools();
+  const std::lock_guard giving(all.giving);
+  std::unique_lock lock(all.lock);
+  if (all.free_place() != nullptr) {
+    return true;
+  }
+  OwnedCore ended = all.take_out_least_recently_used();
+  lock.unlock();
+  const bool has_place = ended != nullptr;
+  ended.reset();
+  all.note_given(has_place);
+  return has_place;
+}
+
 /// Returns no use if a new pool is needed, and there is no place for one.
 PoolUse find_or_make(const StackOptions& options) {
   KeptPools& all = kept_pools();
+  bool has_place = false;
   {
-    std::unique_lock lock(all.lock);
+    const std::lock_guard guard(all.lock);
     if (KeptPool* const found = all.find(options); found != nullptr) {
       return PoolUse(*found);
     }
-    if (all.free_place() == nullptr) {
-      const OwnedCore ended = all.take_out_least_recently_used();
-      lock.unlock();
-      if (ended == nullptr) {
-        return {};
-      }
-    }
+    has_place = all.free_place() != nullptr;
+  }
+  if (!has_place && !make_place()) {
+    return {};
   }
   OwnedCore made = make_core(options);
   const std::lock_guard guard(all.lock);  // released before what was made in vain ends
@@ -170,7 +189,11 @@ OpenSlot acquire_kept(const StackOptions& options) {
   return slot ? named(slot, options.name) : slot;
 }
 
-bool give_kept_pools_back() noexcept { return give_back(GiveBack::all_idle); }
+void give_kept_pools_back() noexcept { static_cast<void>(give_back(GiveBack::all_idle)); }
+
+std::uint64_t times_kept_pools_given_back() noexcept {
+  return kept_pools().times_given.load(std::memory_order_acquire);
+}
 
 std::chrono::milliseconds give_due_kept_pools_back() noexcept {
   return give_back(GiveBack::due) ? kept_for : std::chrono::milliseconds(0);

@@ -17,6 +17,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <system_error>
 
 namespace growstack {
@@ -38,9 +39,12 @@ inline constexpr std::size_t most_kept_pools = 16;
 /// Any thread, not from a signal handler. Throws what Stack's constructor throws.
 [[nodiscard]] OpenSlot acquire_kept(const StackOptions& options);
 
-/// Gives back all that is kept and idle now. Returns whether there was anything. Any thread that
+/// Gives back all that is kept and idle now, and waits for what others give back. Any thread that
 /// holds no lock of this library.
-bool give_kept_pools_back() noexcept;
+void give_kept_pools_back() noexcept;
+
+/// Returns how often anybody has given something back so far.
+[[nodiscard]] std::uint64_t times_kept_pools_given_back() noexcept;
 
 /// Gives back what was kept long enough. Returns after what time to call it again; 0: nothing is
 /// kept. Any thread that holds no lock of this library.
@@ -51,13 +55,19 @@ std::chrono::milliseconds give_due_kept_pools_back() noexcept;
 [[nodiscard]] bool is_shortage(const std::system_error& error, Strategy strategy) noexcept;
 
 /// Returns make(). If that fails for want of something that kept stacks hold, gives these back and
-/// tries once more. The caller must hold no lock of this library.
+/// tries once more, also if another thread gave them back meanwhile. The caller must hold no lock
+/// of this library.
 template <class Make>
 auto or_instead_of_kept(Strategy strategy, Make make) {
+  const std::uint64_t before = times_kept_pools_given_back();
   try {
     return make();
   } catch (const std::system_error& error) {
-    if (!is_shortage(error, strategy) || !give_kept_pools_back()) {
+    if (!is_shortage(error, strategy)) {
+      throw;
+    }
+    give_kept_pools_back();
+    if (times_kept_pools_given_back() == before) {
       throw;
     }
   }

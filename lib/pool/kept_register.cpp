@@ -79,7 +79,7 @@ namespace {
 
 /// Made when the program is loaded, because a child that is forked while another thread makes it
 /// would find it half made forever. Never destroyed, because calls may be made until the process
-/// has ended. Its lock is taken before those of pools, also at a fork.
+/// has ended. Its locks are taken before those of pools, also at a fork.
 class TheKeptPools {
  public:
   TheKeptPools() : kept_pools_(*new KeptPools) {
@@ -97,8 +97,14 @@ class TheKeptPools {
 
 [[gnu::init_priority(handler::init_dependents)]] const TheKeptPools the_kept_pools;
 
-void TheKeptPools::before_fork() noexcept { (*the_kept_pools).lock.lock(); }
-void TheKeptPools::in_parent() noexcept { (*the_kept_pools).lock.unlock(); }
+void TheKeptPools::before_fork() noexcept {
+  (*the_kept_pools).giving.lock();
+  (*the_kept_pools).lock.lock();
+}
+void TheKeptPools::in_parent() noexcept {
+  (*the_kept_pools).lock.unlock();
+  (*the_kept_pools).giving.unlock();
+}
 
 /// Only the thread that called fork(2) exists, and it was not in here.
 void TheKeptPools::in_child() noexcept {
@@ -118,6 +124,7 @@ void TheKeptPools::in_child() noexcept {
     kept_here->next = nullptr;
   }
   all.lock.unlock();
+  all.giving.unlock();
 }
 
 }  // namespace

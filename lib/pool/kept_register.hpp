@@ -8,6 +8,7 @@
 #include <growstack/options.hpp>
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -38,6 +39,11 @@ struct KeptPool {
 /// while memory is given back: a pool that is trimmed has a user meanwhile, and one that ends was
 /// taken out. Places do not move.
 struct KeptPools {
+  /// Held while memory is given back, also over a fork. So whoever needs memory waits for what is
+  /// on its way, and no child inherits a pool that is half ended. Taken before `lock`.
+  std::mutex giving;
+  /// How often that gave something. Raised under `giving`, at the end.
+  std::atomic<std::uint64_t> times_given{0};
   std::mutex lock;
   /// Twice as many as are in use, because a forked child may have those of its parent besides.
   std::array<KeptPool, 2 * most_kept_pools> places{};
@@ -45,6 +51,10 @@ struct KeptPools {
   std::uint64_t looks = 0;
   /// By the coarse clock. For processes that may not have the thread that looks after idle stacks.
   std::chrono::nanoseconds next_look{};
+
+  void note_given(bool has_given) noexcept {
+    times_given.fetch_add(has_given ? 1 : 0, std::memory_order_release);
+  }
 
   [[nodiscard]] KeptPool* find(const StackOptions& options) noexcept;
 

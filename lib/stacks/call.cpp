@@ -53,8 +53,7 @@ struct Visit {
   void* argument;
   sanitizers::StackVisit stacks{};
 
-  /// ThreadSanitizer must not follow this function, because it begins and ends as different fibers.
-  __attribute__((no_sanitize("thread"))) static void run(void* given) noexcept {
+  static void run(void* given) noexcept {
     Visit& visit = *static_cast<Visit*>(given);
     visit.stacks.entered();
     visit.body(visit.argument);

@@ -31,7 +31,7 @@ struct KeepIdle {
 }  // namespace
 
 void trim() noexcept {
-  static_cast<void>(give_kept_pools_back());  // first, because their arenas are kept next
+  give_kept_pools_back();  // first, because their arenas are kept next
   give_idle_arenas_back();
   handler::give_alternate_stacks_back();
 }

@@ -6,7 +6,9 @@
 
 #include "support/forked.hpp"
 #include "support/recursion.hpp"
+#include "support/sanitized.hpp"
 #include "support/scenario.hpp"
+#include "support/smaps.hpp"
 #include "support/units.hpp"
 
 #include <fcntl.h>
@@ -19,6 +21,7 @@
 #include <atomic>
 #include <csignal>
 #include <cstdlib>
+#include <memory>
 #include <set>
 #include <string>
 #include <thread>
@@ -64,6 +67,22 @@ GROWSTACK_SCENARIO("a child grows a stack of its parent's") {
 
 TEST_CASE("a forked child grows its copy of a stack by itself, and does not touch the parent's") {
   CHECK(run_scenario("a child grows a stack of its parent's").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("a child ends a stack of its parent's") {
+  auto stack = std::make_unique<Stack>(StackOptions{.strategy = Strategy::in_handler});
+  return exit_code_of_child([&] {
+    call(*stack, [] { return recurse(deep); });
+    stack.reset();
+    return thread_count() == 1 ? 7 : 1;
+  });
+}
+
+TEST_CASE("a forked child that only uses and ends what it inherited gets no thread of ours") {
+  if (sanitized) {
+    return skip("a sanitizer may have a thread of its own");
+  }
+  CHECK(run_scenario("a child ends a stack of its parent's").exit_code == 7);
 }
 
 GROWSTACK_SCENARIO("a child makes a stack") {

@@ -266,6 +266,18 @@ TEST_CASE("one stack serves many calls") {
   CHECK(stack.counters().growth_faults == 0);
 }
 
+TEST_CASE("a thousand calls in a row, made by a function that calls nothing else, leave no trace") {
+  std::thread([] {
+    Stack stack;
+    for (int times = 0; times < 1000; ++times) {
+      call(stack, [] {});
+    }
+  }).join();
+  for (int times = 0; times < 1000; ++times) {
+    call(StackOptions{.reserve = 2 * MiB}, [] {});
+  }
+}
+
 TEST_CASE("memory that a call has grown is there for the next one") {
   Stack stack;
   call(stack, [] { descend(4 * MiB); });

@@ -425,6 +425,44 @@ const ScenarioOfEach<address_space_of_idle_stacks> idle_space("address space of 
 
 }  // namespace
 
+namespace {
+
+/// Needs most of a budget that an idle stack holds, while another thread gives this back.
+int budget_while_it_is_freed(const Traits& of) {
+  constexpr std::size_t large = 256 * MiB;
+  StackOptions options{.reserve = large + 64 * MiB, .strategy = of.strategy};
+  options.policy.initial_commit = large;
+  for (int times = 0; times < 20; ++times) {
+    set_process_budget(SIZE_MAX);
+    call(options, [] { return descend(large - MiB); });
+    const std::size_t kept = process_counters().committed;
+    require(kept >= large, "something is kept");
+    set_process_budget(kept + MiB);
+    std::thread gives_back([] { trim(); });
+    StackOptions other = options;
+    other.guard += 64 * KiB;
+    const std::string message = error_of([&] {
+      while (process_counters().committed == kept) {  // until it begins to be freed
+      }
+      const Stack stack(other);
+    });
+    gives_back.join();
+    require(message.empty(), message.c_str());
+    trim();
+  }
+  return 7;
+}
+const ScenarioOfEach<budget_while_it_is_freed> freed_budget("budget while it is freed");
+
+}  // namespace
+
+TEST_CASE("a budget that another thread is just freeing is there, too") {
+  if (sanitized) {
+    return skip("it takes long");
+  }
+  play("budget while it is freed", traits_of_in_handler);
+}
+
 KEPT("kept stacks that use a budget up are given back when a new stack needs it") {
   play("budget of idle stacks", Of::traits);
 }

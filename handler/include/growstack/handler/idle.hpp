@@ -29,9 +29,10 @@ GROWSTACK_EXPORT void set_idle_keeper(const IdleKeeper& keeper) noexcept;
 /// Lets the symbolizer thread call the keeper's give_due_back() when `delay` has passed, and from
 /// then on as often as that function asks for, also if the program makes no call into this library
 /// any more. If such a call is due already, sooner or later than that, changes nothing. The keeper
-/// calls this when it begins to keep something. Any thread that holds no lock which give_due_back()
-/// takes; not from a signal handler. Returns 0, or EAGAIN if the process has no symbolizer thread:
-/// before install(), if set_symbolizer() (report.hpp) says so, or if it cannot be had.
+/// calls this when it begins to keep something. Starts no thread: install() does. Any thread that
+/// holds no lock which give_due_back() takes; not from a signal handler. Returns 0, or EAGAIN if
+/// the process has no symbolizer thread: before install(), in a forked child before an install() of
+/// its own, if set_symbolizer() (report.hpp) says so, or if it could not be had.
 [[nodiscard]] GROWSTACK_EXPORT int look_after_idle(std::chrono::milliseconds delay) noexcept;
 
 /// Gives back the alternate signal stacks of threads that have ended. Up to 16 are kept for threads
