@@ -427,25 +427,35 @@ const ScenarioOfEach<address_space_of_idle_stacks> idle_space("address space of 
 
 namespace {
 
-/// Needs most of a budget that an idle stack holds, while another thread gives this back.
+/// Goes down on some stacks at the same time.
+void keep_deep(const StackOptions& options, int stacks) {
+  call(options, [&] {
+    descend(16 * MiB);
+    if (stacks > 1) {
+      keep_deep(options, stacks - 1);
+    }
+  });
+}
+
+/// Needs most of a budget that idle stacks hold, while another thread gives these back.
 int budget_while_it_is_freed(const Traits& of) {
-  constexpr std::size_t large = 256 * MiB;
-  StackOptions options{.reserve = large + 64 * MiB, .strategy = of.strategy};
-  options.policy.initial_commit = large;
-  for (int times = 0; times < 20; ++times) {
+  constexpr int stacks = 32;
+  const StackOptions options{.reserve = 20 * MiB, .strategy = of.strategy};
+  for (int times = 0; times < 10; ++times) {
     set_process_budget(SIZE_MAX);
-    call(options, [] { return descend(large - MiB); });
+    for (int calls = 0; calls < 3; ++calls) {  // until the depth is learned
+      keep_deep(options, stacks);
+    }
     const std::size_t kept = process_counters().committed;
-    require(kept >= large, "something is kept");
+    require(kept >= stacks * 8 * MiB, "something is kept");
     set_process_budget(kept + MiB);
+    StackOptions large = options;
+    large.reserve = kept + MiB;
+    large.policy.initial_commit = kept - MiB;
     std::thread gives_back([] { trim(); });
-    StackOptions other = options;
-    other.guard += 64 * KiB;
-    const std::string message = error_of([&] {
-      while (process_counters().committed == kept) {  // until it begins to be freed
-      }
-      const Stack stack(other);
-    });
+    while (process_counters().committed == kept) {  // until it begins to be freed
+    }
+    const std::string message = error_of([&] { const Stack stack(large); });
     gives_back.join();
     require(message.empty(), message.c_str());
     trim();
