@@ -40,13 +40,13 @@ struct alignas(64) ThreadCache {
 
   BiasedLock lock;
   unsigned until_look = ended_between_looks;  ///< tenancies that may end before the next look
+  std::uint32_t random = 1;                   ///< only the owner uses it
   IdleList<capacity> stacks{};                ///< of all names that have none of their own
   std::atomic<std::uint64_t> pool{0};         ///< the number of the pool; 0: the pool has ended
   NameTally own;                              ///< the tally of the pool's own name, number 0
   /// What the thread has of the other names, by number; null for a name that it has not met. Only
   /// the owner adds to them, under the pool's lock; others read them under that lock.
   std::vector<std::unique_ptr<NameHere>> names{};
-  std::uint32_t random = 1;             ///< only the owner uses it
   std::uint64_t ended_before_look = 0;  ///< tenancies; used under the pool's lock
 
   explicit ThreadCache(std::string_view name_of_pool) : own(name_of_pool) {}
