@@ -79,7 +79,7 @@ enum class StackKind : std::uint8_t {
 
 /// Describes the stack that some code runs on.
 struct CurrentStack {
-  StackKind kind = StackKind::unknown;
+  StackKind kind = StackKind::unknown;  ///< whose stack it is
   /// Where it lies; all null if the stack is unknown. Only stacks of this library have a `limit` of
   /// their own, as stack_bounds() tells it; otherwise it is the floor. `guard` is the floor if no
   /// guard is known.
