@@ -26,30 +26,14 @@ std::shared_ptr<StackPool> pool_of(const std::string& strategy) {
   return std::make_shared<StackPool>(usual_pool(strategy));
 }
 
-/// Grows a stack that was made for one fiber, and has no pool to learn from. Another one beside it
-/// keeps the address space.
-Timing time_growth(const std::string& strategy) {
-  const PoolOptions alike = usual_pool(strategy);
-  const StackOptions options{.reserve = alike.reserve,
-                             .guard = alike.guard,
-                             .policy = alike.policy,
-                             .strategy = alike.strategy,
-                             .name = alike.name};
-  return [options, beside = std::make_shared<Stack>(options)](unsigned times) {
-    return time_each(times, [&] {
-      const Stack stack(options);
-      run_fiber_on(stack.base(), stack.reserved(), [] { go_down(deep); });
-    });
-  };
-}
-
 void add_lines(Lines& all, const std::string& strategy) {
   const std::string warm = strategy + ", all shallow";
   const std::string grown = strategy + ", fresh and deep";
   all.push_back(plain_line(warm, strategy, in_ns, "mix_shallow_ns",
                            [=] { return time_blocks(FromPool(pool_of(strategy), false), false); }));
-  all.push_back(
-      plain_line(grown, strategy, in_ns, "mix_fresh_ns", [=] { return time_growth(strategy); }));
+  all.push_back(plain_line(grown, strategy, in_ns, "mix_fresh_ns", [=] {
+    return time_on_stacks_like(usual_pool(strategy), [] { go_down(deep); });
+  }));
   all.push_back(line_with_aim(
       plain_line(strategy + ", mixed", strategy, in_ns, "mix_ns",
                  [=] { return time_blocks(FromPool(pool_of(strategy), false), true); }),

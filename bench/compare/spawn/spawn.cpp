@@ -46,21 +46,8 @@ Timing pooled_fibers(const std::string& strategy) {
   };
 }
 
-/// Makes each stack beside another one of its kind, as in a program that has stacks: the address
-/// space is there already.
 Timing fresh_fibers(const std::string& strategy) {
-  const PoolOptions alike = small_stacks(strategy);
-  const StackOptions options{.reserve = alike.reserve,
-                             .guard = alike.guard,
-                             .policy = alike.policy,
-                             .strategy = alike.strategy,
-                             .name = alike.name};
-  return [options, beside = std::make_shared<Stack>(options)](unsigned times) {
-    return time_each(times, [&] {
-      Stack stack(options);
-      run_fiber_on(stack.base(), stack.reserved(), use_a_little);
-    });
-  };
+  return time_on_stacks_like(small_stacks(strategy), use_a_little);
 }
 
 template <class Allocator>

@@ -1,6 +1,10 @@
 // Fibers of Boost.Context that run once, to their end.
 #pragma once
 
+#include "run/timing.hpp"
+
+#include <growstack/stack_pool.hpp>
+
 #include <boost/context/fiber.hpp>
 
 #include <cstddef>
@@ -42,6 +46,23 @@ template <class Allocator, class Body>
     return std::move(back);
   });
   there = std::move(there).resume();
+}
+
+/// Times fibers that run body, each on a Stack made for it: one like those of a pool with these
+/// options. Another one beside it keeps the address space, as in a program that has stacks.
+template <class Body>
+[[nodiscard]] Timing time_on_stacks_like(const PoolOptions& pool, Body body) {
+  const StackOptions options{.reserve = pool.reserve,
+                             .guard = pool.guard,
+                             .policy = pool.policy,
+                             .strategy = pool.strategy,
+                             .name = pool.name};
+  return [options, body, beside = std::make_shared<Stack>(options)](unsigned times) {
+    return time_each(times, [&] {
+      const Stack stack(options);
+      run_fiber_on(stack.base(), stack.reserved(), body);
+    });
+  };
 }
 
 }  // namespace growstack::compare
