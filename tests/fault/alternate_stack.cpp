@@ -31,12 +31,6 @@ using namespace growstack::testing;
 
 namespace {
 
-stack_t current_alternate_stack() {
-  stack_t current{};
-  sigaltstack(nullptr, &current);
-  return current;
-}
-
 /// Runs body() in a thread that has no alternate stack, not even a sanitizer's or a library's.
 template <class Body>
 void on_bare_thread(const Body& body) {

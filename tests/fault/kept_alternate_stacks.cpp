@@ -36,12 +36,6 @@ using namespace growstack::testing;
 
 namespace {
 
-stack_t current_alternate_stack() {
-  stack_t current{};
-  sigaltstack(nullptr, &current);
-  return current;
-}
-
 /// Attaches a thread to which a sanitizer may have given an alternate stack.
 void attach_bare_thread() {
   take_alternate_stack_away();

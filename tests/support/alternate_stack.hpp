@@ -1,4 +1,5 @@
-// Threads without an alternate signal stack. A sanitizer or a library may have given them one.
+// The alternate signal stack of a thread, and threads without one: a sanitizer or a library may
+// have given them one.
 #pragma once
 
 #include <csignal>
@@ -11,6 +12,13 @@ inline stack_t take_alternate_stack_away() {
   stack_t before{};
   sigaltstack(&none, &before);
   return before;
+}
+
+/// Returns the alternate signal stack of the calling thread.
+inline stack_t current_alternate_stack() {
+  stack_t current{};
+  sigaltstack(nullptr, &current);
+  return current;
 }
 
 }  // namespace growstack::testing
