@@ -18,10 +18,6 @@
 namespace growstack {
 namespace {
 
-using namespace std::chrono_literals;
-
-constexpr std::chrono::nanoseconds kept_for = 1s;
-
 struct IdleArena {
   std::unique_ptr<Arena> arena;  ///< null: the place is free
   std::chrono::nanoseconds since{};
@@ -127,8 +123,7 @@ void keep_idle(std::unique_ptr<Arena> arena) noexcept {
     place.since = now;
   }
   // If there is no thread to do so, it is seen to when the next stack is made or ended.
-  static_cast<void>(
-      handler::look_after_idle(std::chrono::duration_cast<std::chrono::milliseconds>(kept_for)));
+  static_cast<void>(handler::look_after_idle(kept_for));
 }
 
 std::unique_ptr<Arena> take_idle(const Kind& kind) noexcept {

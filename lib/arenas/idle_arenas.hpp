@@ -16,6 +16,32 @@
 
 namespace growstack {
 
+/// After so long without use, what is kept for the next stack begins to go: an arena, or a stack
+/// (pool/kept_pools.hpp). It is long enough for a server that makes stacks now and then, and short
+/// enough that nobody looks for memory that is only kept.
+inline constexpr std::chrono::milliseconds kept_for{1000};
+
+/// Calls `make`. If it throws a std::system_error that `is_shortage` accepts, calls `give_back`,
+/// and then `make` once more, if something was given back by now: `times_given` tells how often any
+/// thread has given something back so far.
+template <class Make, class IsShortage>
+auto after_giving_back(Make make, IsShortage is_shortage, void (*give_back)() noexcept,
+                       std::uint64_t (*times_given)() noexcept) {
+  const std::uint64_t before = times_given();
+  try {
+    return make();
+  } catch (const std::system_error& error) {
+    if (!is_shortage(error)) {
+      throw;
+    }
+    give_back();
+    if (times_given() == before) {
+      throw;
+    }
+  }
+  return make();
+}
+
 /// Keeps an arena without stacks, or destroys it. Calls nothing that allocates. Any thread.
 void keep_idle(std::unique_ptr<Arena> arena) noexcept;
 
@@ -37,20 +63,10 @@ std::chrono::milliseconds give_due_arenas_back() noexcept;
 /// there were any, or another thread has destroyed them meanwhile.
 template <class Make>
 auto with_room_of_idle_arenas(Make make) {
-  const std::uint64_t before = idle_arenas_given_back();
-  try {
-    return make();
-  } catch (const std::system_error& error) {
-    const int code = error.code().value();
-    if (code != ENOMEM && code != EAGAIN) {
-      throw;
-    }
-    give_idle_arenas_back();
-    if (idle_arenas_given_back() == before) {
-      throw;
-    }
-  }
-  return make();
+  const auto is_shortage = [](const std::system_error& error) {
+    return error.code().value() == ENOMEM || error.code().value() == EAGAIN;
+  };
+  return after_giving_back(make, is_shortage, give_idle_arenas_back, idle_arenas_given_back);
 }
 
 }  // namespace growstack

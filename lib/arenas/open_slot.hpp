@@ -102,9 +102,11 @@ class OpenSlot {
   /// at any depth: whether frames of this thread are alive there.
   [[nodiscard]] bool has_frames_of_caller() const noexcept;
 
-  [[nodiscard]] bool has_default_name() const noexcept {
-    return (record_->marks.load(std::memory_order_relaxed) & name_mask) == 0;
+  /// Returns the number of the stack's name in its pool.
+  [[nodiscard]] std::size_t name_number() const noexcept {
+    return record_->marks.load(std::memory_order_relaxed) & name_mask;
   }
+  [[nodiscard]] bool has_default_name() const noexcept { return name_number() == 0; }
 
   /// Returns the lowest address that is committed now.
   [[nodiscard]] std::uintptr_t limit() const noexcept;

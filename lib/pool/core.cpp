@@ -251,8 +251,7 @@ bool PoolCore::follow_demand(std::chrono::nanoseconds now) noexcept {
   if (now.count() < next_look_.load(std::memory_order_relaxed)) {
     return false;
   }
-  const auto idle = [&] { return stacks_->deep() + stacks_->warm(); };
-  const auto excess = [&] { return demand_.excess(stacks_->out(), idle()); };
+  const auto excess = [&] { return demand_.excess(stacks_->out(), stacks_->idle()); };
   note_greatest();
   if (depths_.follow(now) && depths_.learns()) {
     looked_caches_ = 0;

@@ -16,8 +16,7 @@ constexpr std::size_t caches_at_a_time = 4;
 void PoolCore::put_too_deep(ThreadCache& cache) noexcept {
   cache.visit_lists([&](auto& list) {
     list.remove_if([&](OpenSlot slot) {
-      const std::uint32_t marks = slot.record().marks.load(std::memory_order_relaxed);
-      const bool is_too_deep = slot.base() - slot.limit() > depths_.kept().of(marks & name_mask);
+      const bool is_too_deep = slot.base() - slot.limit() > depths_.kept().of(slot.name_number());
       if (is_too_deep) {
         stacks_->put(slot);
       }

@@ -11,6 +11,7 @@
 // handler::look_after_idle() does.
 #pragma once
 
+#include "arenas/idle_arenas.hpp"
 #include "arenas/open_slot.hpp"
 
 #include <growstack/options.hpp>
@@ -21,10 +22,6 @@
 #include <system_error>
 
 namespace growstack {
-
-/// After so long without use, a kept stack begins to give its memory back. It is long enough for a
-/// server that calls now and then, and short enough that nobody looks for memory that is only kept.
-inline constexpr std::chrono::milliseconds kept_for{1000};
 
 /// The interval in which these pools learn how deep to keep their stacks. It is longer than
 /// `kept_for`, because samples, each of which grows anew, would be too frequent for calls that come
@@ -59,19 +56,9 @@ std::chrono::milliseconds give_due_kept_pools_back() noexcept;
 /// of this library.
 template <class Make>
 auto or_instead_of_kept(Strategy strategy, Make make) {
-  const std::uint64_t before = times_kept_pools_given_back();
-  try {
-    return make();
-  } catch (const std::system_error& error) {
-    if (!is_shortage(error, strategy)) {
-      throw;
-    }
-    give_kept_pools_back();
-    if (times_kept_pools_given_back() == before) {
-      throw;
-    }
-  }
-  return make();
+  return after_giving_back(
+      make, [strategy](const std::system_error& error) { return is_shortage(error, strategy); },
+      give_kept_pools_back, times_kept_pools_given_back);
 }
 
 }  // namespace growstack

@@ -52,6 +52,7 @@ void LearnedDepths::learn(std::size_t number, std::size_t depth, bool was_sample
     return;
   }
   Learned& known = all_[number];
+  const std::size_t before = known.depth.usual();
   known.depth.count_stayed(own.take_news());
   if (depth > kept_.of(number)) {
     known.depth.count_beyond(exponent_of(depth));
@@ -72,7 +73,9 @@ void LearnedDepths::learn(std::size_t number, std::size_t depth, bool was_sample
       known.depth.rise();
     }
   }
-  publish();
+  if (known.depth.usual() != before) {
+    publish();
+  }
 }
 
 bool LearnedDepths::follow(Time now) noexcept {

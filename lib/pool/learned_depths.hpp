@@ -88,7 +88,6 @@ class LearnedDepths {
   void make_room_for(std::size_t names) noexcept;
   [[nodiscard]] std::size_t kept_by(std::size_t exponent) const noexcept;
   void gather(std::size_t number, UsualDepth& depth) const noexcept;
-  [[nodiscard]] std::uint64_t undivided(std::size_t number, std::uint64_t divided) const noexcept;
   [[nodiscard]] UsualDepth::Counts divide(std::size_t number, const Learned& known) const noexcept;
   void settle(std::size_t number, Learned& known) noexcept;
   void publish() noexcept;

@@ -43,9 +43,8 @@ std::uint32_t OpenStacks::take_from(IndexSet Arena::*idle, Batch& taken,
 std::uint32_t OpenStacks::choose(Batch& taken, std::uint32_t count, std::uint32_t most,
                                  std::size_t number) noexcept {
   const auto end = taken.begin() + count;
-  const auto others = std::stable_partition(taken.begin(), end, [&](OpenSlot slot) {
-    return (slot.record().marks.load(std::memory_order_relaxed) & name_mask) == number;
-  });
+  const auto others = std::stable_partition(
+      taken.begin(), end, [&](OpenSlot slot) { return slot.name_number() == number; });
   const auto suitable = static_cast<std::uint32_t>(others - taken.begin());
   const std::uint32_t chosen = std::clamp(suitable, 1U, most);
   std::for_each(taken.begin() + chosen, end, [&](OpenSlot slot) { put(slot); });
@@ -92,20 +91,12 @@ std::uint32_t OpenStacks::make(Batch& made) {
                      std::to_string(most_) +
                      ", and so many are out: raise it, or give stacks back sooner");
   }
-  const Implementation& strategy = *kind().implementation;
-  const bool needs_arena = !arenas_.has_room();
-  if (needs_arena || in_forked_child_) {
-    start_handler(strategy);
+  if (!arenas_.has_room() || in_forked_child_) {
+    start_handler(*kind().implementation);
     in_forked_child_ = false;
   }
-  const std::uint32_t count = arenas_.open_in_one([&](Arena& arena) {
-    if (needs_arena) {
-      // Between the first start and the new range, the handler may have been uninstalled. From here
-      // on it cannot be.
-      start_handler(strategy);
-    }
-    return make_in(arena, made);
-  });
+  const std::uint32_t count =
+      arenas_.open_in_one([&](Arena& arena) { return make_in(arena, made); });
   open_ += count;
   created_ += count;
   return count;
@@ -143,9 +134,7 @@ std::uint32_t OpenStacks::make_in(Arena& arena, Batch& made) {
 }
 
 void OpenStacks::put(OpenSlot slot) noexcept {
-  const bool is_deep =
-      depths_.is_apart(slot.record().marks.load(std::memory_order_relaxed) & name_mask);
-  const auto idle = is_deep ? &Arena::deep : &Arena::warm;
+  const auto idle = depths_.is_apart(slot.name_number()) ? &Arena::deep : &Arena::warm;
   (slot.arena().*idle).insert(slot.index());
   count_idle(idle, 1);
 }
@@ -245,7 +234,7 @@ bool OpenStacks::flatten(Arena& arena, std::uint32_t index) noexcept {
       arena.cold.contains(index)) {
     return false;
   }
-  const std::size_t number = slot.record().marks.load(std::memory_order_relaxed) & name_mask;
+  const std::size_t number = slot.name_number();
   const std::size_t kept = depths_.kept().of(number);
   if (arena.deep.contains(index) && !depths_.is_apart(number)) {
     arena.deep.erase(index);
@@ -261,7 +250,7 @@ bool OpenStacks::flatten(Arena& arena, std::uint32_t index) noexcept {
 }
 
 void OpenStacks::cool_all() noexcept {
-  cool(deep() + warm_);
+  cool(idle());
   for (std::size_t index = arenas().size(); index-- > 0;) {
     if (nobody_is_in(*arenas()[index])) {
       begin_to_dismantle(*arenas()[index]);

@@ -57,7 +57,7 @@ class OpenStacks {
   [[nodiscard]] std::size_t cold() const noexcept { return cold_; }
   /// Returns the number of those that are in the pool with memory.
   [[nodiscard]] std::size_t idle() const noexcept { return deep() + warm_; }
-  [[nodiscard]] std::size_t out() const noexcept { return open_ - deep() - warm_ - cold_; }
+  [[nodiscard]] std::size_t out() const noexcept { return open_ - idle() - cold_; }
   [[nodiscard]] std::uint64_t created() const noexcept { return created_; }
   [[nodiscard]] const std::vector<std::unique_ptr<Arena>>& arenas() const noexcept {
     return arenas_.arenas();

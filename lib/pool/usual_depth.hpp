@@ -8,9 +8,8 @@
 //                and each tenancy that stays takes one away again: at one deep tenancy in eight the
 //                score stands still. So eight in a row let the depth rise at once, and one in a
 //                hundred never does.
-//     falling    Now and then a tenancy begins on a stack that was trimmed on purpose: a sample.
-//     The
-//                samples of this interval and of the last one tell the depth. An interval that ends
+//     falling    Now and then a tenancy begins on a stack that was trimmed on purpose, a sample.
+//                Samples of this interval and of the last one tell the depth. An interval that ends
 //                with too few of them halves it.
 #pragma once
 

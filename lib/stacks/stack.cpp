@@ -35,9 +35,6 @@ std::uintptr_t address_of(const void* pointer) noexcept {
 
 // Delegates, so that the destructor ends the stack if what follows throws.
 Stack::Stack(const StackOptions& options) : Stack(static_cast<handler::SlotRecord*>(nullptr)) {
-  // Without this a linker would leave idle.cpp out of a program that links the library statically
-  // and does not call trim(), and then uninstall() could not give back what is kept.
-  asm volatile("" : : "r"(&growstack::trim));
   std::string reason =
       open_with_best_strategy(validated(options), SIZE_MAX, [this](const StackOptions& asked) {
         const Implementation& strategy = *implementation(asked.strategy);
