@@ -97,6 +97,15 @@ function(growstack_again_no_pagemap_scan name)
     "$<TARGET_FILE:old_kernel>;pagemap_scan;--")
 endfunction()
 
+# growstack_proof(<name> [keywords...]): the same for a program that tests/prove runs, and tests/run
+# does not.
+function(growstack_proof name)
+  growstack_test(${name} ${ARGN})
+  if(TARGET ${name})
+    add_dependencies(proofs ${name})
+  endif()
+endfunction()
+
 # growstack_discover_after(<program> <label> <prefix> <command>): makes a second ctest test of each
 # case, with a command before that of the test. CMake knows such a command from cross compiling, as
 # the emulator. A sanitizer finds no more than the first time, so it runs no case again.

@@ -96,24 +96,34 @@ std::vector<std::string> files_in_the_index() {
   return files;
 }
 
+/// The files in the calls of a CMake function, in their order. They lie in `folder`.
+std::vector<std::string> files_of(const std::string& list, const std::string& function,
+                                  const std::string& folder) {
+  std::vector<std::string> files;
+  for (const std::smatch& match :
+       matches_of(list, std::regex("\\n" + function + R"(\(([a-z_/]+)([^)]*))"))) {
+    const std::string keywords = match[2].str();
+    const std::vector<std::smatch> sources = matches_of(keywords, std::regex(R"(([a-z_/]+)\.cpp)"));
+    for (const std::smatch& source : sources) {
+      files.push_back(folder + source[1].str());
+    }
+    if (sources.empty()) {
+      files.push_back(folder + match[1].str());
+    }
+  }
+  return files;
+}
+
 /// The files that CMake makes tests of, in its order.
 std::vector<std::string> files_of_the_build() {
   const std::filesystem::path folder = root / "tests";
   // claims.cmake is included at the place of the claims in the reading order: the first.
   const std::string list =
       text_of(folder / "claims" / "claims.cmake") + text_of(folder / "CMakeLists.txt");
-  std::vector<std::string> files;
-  for (const std::smatch& match :
-       matches_of(list, std::regex(R"(\ngrowstack_test\(([a-z_/]+)([^)]*))"))) {
-    const std::string keywords = match[2].str();
-    const std::vector<std::smatch> sources = matches_of(keywords, std::regex(R"(([a-z_/]+)\.cpp)"));
-    for (const std::smatch& source : sources) {
-      files.push_back(source[1].str());
-    }
-    if (sources.empty()) {
-      files.push_back(match[1].str());
-    }
-  }
+  std::vector<std::string> files = files_of(list, "growstack_test", "");
+  const std::vector<std::string> proofs =
+      files_of(text_of(folder / "proofs" / "CMakeLists.txt"), "growstack_proof", "proofs/");
+  files.insert(files.end(), proofs.begin(), proofs.end());
   // What the claims share is no file of tests.
   std::erase_if(files, [](const std::string& file) {
     return file == "claims/claim" || file == "claims/look";
