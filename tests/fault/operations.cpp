@@ -197,6 +197,62 @@ TEST_CASE("while on_overflow runs the slot is not pinned, so that it may leave b
   }
 }
 
+// ---- without a fault ----------------------------------------------------------------------------
+
+namespace {
+
+/// What commit_ahead() was found to do while it commits.
+struct {
+  bool signals_are_blocked = false;
+  bool faults_are_blocked = true;
+  bool slot_is_pinned = true;
+} during;
+
+constexpr Operations looks_around{
+    .plan =
+        [](const Range& range, const SlotRecord& slot, std::uintptr_t address) noexcept {
+          ++asked.plans;
+          return to_the_limit(range, slot, address);
+        },
+    .commit =
+        [](const Range&, const SlotRecord&, Step step) noexcept {
+          sigset_t now;
+          pthread_sigmask(SIG_BLOCK, nullptr, &now);
+          during = {.signals_are_blocked = sigismember(&now, SIGUSR1) == 1,
+                    .faults_are_blocked =
+                        sigismember(&now, SIGSEGV) == 1 || sigismember(&now, SIGBUS) == 1,
+                    .slot_is_pinned = the_slot->pins() != 0};
+          const int error = make_writable(step);
+          errno = EXDEV;
+          return error;
+        },
+    .on_overflow = [](const SlotRecord&, const Fault&, void*,
+                      int) noexcept { return Disposition::forward; },
+};
+
+}  // namespace
+
+TEST_CASE(
+    "commit_ahead keeps errno, blocks the signals of the program but not those of faults, and pins "
+    "nothing") {
+  const OneSlot slot(looks_around, Committer::handler);
+  the_slot = &slot;
+  errno = ERANGE;
+  CHECK(commit_ahead(slot.slot().base - 1, slot.limit() - 8) == 0);
+  CHECK(errno == ERANGE);
+  CHECK(during.signals_are_blocked);
+  CHECK_FALSE(during.faults_are_blocked);
+  CHECK_FALSE(during.slot_is_pinned);
+}
+
+TEST_CASE("commit_ahead asks no plan for memory below the floor") {
+  asked = {};
+  const OneSlot slot(looks_around, Committer::handler);
+  the_slot = &slot;
+  CHECK(commit_ahead(slot.slot().base - 1, slot.slot().floor - 1) == ENOMEM);
+  CHECK(asked.plans == 0);
+}
+
 // ---- steps that are refused ---------------------------------------------------------------------
 
 namespace {
