@@ -230,6 +230,7 @@ class ForeignStack {
     const stack_t stack{.ss_sp = memory_, .ss_flags = 0, .ss_size = size};
     sigaltstack(&stack, nullptr);
   }
+  [[nodiscard]] void* begin() const { return memory_; }
   void unmap() const { munmap(memory_, size); }
 
  private:
@@ -240,7 +241,10 @@ class ForeignStack {
 }  // namespace
 
 GROWSTACK_SCENARIO("a registered stack that is gone") {
-  ForeignStack().unmap();
+  const ForeignStack gone;
+  gone.unmap();
+  require(handler::attach_thread() == 0, "attach_thread");
+  require(current_alternate_stack().ss_sp != gone.begin(), "the thread has another one at once");
   return call(StackOptions{.reserve = 64 * MiB}, [] { return recurse(20'000); }) == 20'000 ? 7 : 1;
 }
 

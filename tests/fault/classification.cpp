@@ -7,6 +7,8 @@
 
 #include "support/units.hpp"
 
+#include <sys/auxv.h>
+
 #include <csignal>
 #include <initializer_list>
 
@@ -230,4 +232,5 @@ TEST_CASE(
 
 TEST_CASE("the kernel needs more than the red zone to deliver a signal") {
   CHECK(signal_frame_bytes() > red_zone_bytes() + 1024);
+  CHECK(signal_frame_bytes() >= red_zone_bytes() + getauxval(AT_MINSIGSTKSZ));
 }

@@ -2,11 +2,14 @@
 // after what is kept, and waits for it. The keeper here is the test's own.
 #include <doctest/doctest.h>
 
+#include <growstack/handler/handler.hpp>
 #include <growstack/handler/idle.hpp>
+#include <growstack/handler/is_readable.hpp>
 #include <growstack/handler/report.hpp>
 
 #include "anywhere/fork_wiped.hpp"
 #include "fault/idle_request.hpp"
+#include "support/address_of.hpp"
 #include "support/forked.hpp"
 #include "support/one_slot.hpp"
 #include "support/scenario.hpp"
@@ -18,7 +21,10 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <csignal>
+#include <cstdint>
 #include <mutex>
+#include <thread>
 
 using namespace growstack::handler;
 using namespace growstack::testing;
@@ -175,4 +181,20 @@ GROWSTACK_SCENARIO("forked during a look") {
 
 TEST_CASE("a fork waits for the end of a look") {
   CHECK(run_scenario("forked during a look").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("an alternate stack is kept") {
+  { const OneSlot slot(operations, Committer::handler); }
+  set_idle_keeper(gives_when_due);
+  stack_t kept{};
+  std::thread([&] {
+    require(attach_thread() == 0, "attach_thread");
+    sigaltstack(nullptr, &kept);
+  }).join();
+  const std::uintptr_t place = address_of(kept.ss_sp);
+  return is_readable(place) && uninstall() == 0 && !is_readable(place) ? 7 : 1;
+}
+
+TEST_CASE("uninstall gives alternate stacks back, whoever keeps what else is idle") {
+  CHECK(run_scenario("an alternate stack is kept").exit_code == 7);
 }
