@@ -245,6 +245,16 @@ TEST_CASE(
   CHECK_FALSE(during.slot_is_pinned);
 }
 
+TEST_CASE("a fault keeps errno, whatever the commit does with it") {
+  for (const Committer committer : committers) {
+    const OneSlot slot(looks_around, committer);
+    the_slot = &slot;
+    errno = ERANGE;
+    slot.touch(3);
+    CHECK(errno == ERANGE);
+  }
+}
+
 TEST_CASE("commit_ahead asks no plan for memory below the floor") {
   asked = {};
   const OneSlot slot(looks_around, Committer::handler);
