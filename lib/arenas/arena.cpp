@@ -277,8 +277,9 @@ bool Arena::has_few_used() const noexcept {
 
 bool Arena::is_worth_keeping() const noexcept {
   const StrategyDescription& strategy = kind_.description();
-  return strategy.own_address_space && strategy.keeps_reservation && has_few_used() &&
-         free_.size() == fresh_ && !each_use_begins_with_one_page() &&
+  // A slot whose address space went with its stack is not free any more: see close().
+  return strategy.own_address_space && has_few_used() && free_.size() == fresh_ &&
+         !each_use_begins_with_one_page() &&
          // Slots of some strategies may be written to also between two stacks.
          (strategy.charge != DataCharge::at_once || !untouched_memory_counts());
 }
