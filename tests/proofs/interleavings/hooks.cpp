@@ -166,10 +166,10 @@ void __tsan_init() {}
 void __tsan_func_entry(void*) {}
 void __tsan_func_exit() {}
 
-#define GROWSTACK_ACCESS(bytes)                                                     \
-  void __tsan_read##bytes(void* object) { check_read(object, bytes); }              \
-  void __tsan_write##bytes(void* object) { check_write(object, bytes); }            \
-  void __tsan_unaligned_read##bytes(void* object) { check_read(object, bytes); }    \
+#define GROWSTACK_ACCESS(bytes)                                                  \
+  void __tsan_read##bytes(void* object) { check_read(object, bytes); }           \
+  void __tsan_write##bytes(void* object) { check_write(object, bytes); }         \
+  void __tsan_unaligned_read##bytes(void* object) { check_read(object, bytes); } \
   void __tsan_unaligned_write##bytes(void* object) { check_write(object, bytes); }
 GROWSTACK_ACCESS(1)
 GROWSTACK_ACCESS(2)
@@ -183,47 +183,47 @@ void __tsan_vptr_update(void** object, void*) { check_write(object, sizeof(void*
 void __tsan_vptr_read(void** object) { check_read(object, sizeof(void*)); }
 
 #define GROWSTACK_CODE __builtin_return_address(0)
-#define GROWSTACK_ATOMIC(bits)                                                                     \
-  using Word##bits = std::uint##bits##_t;                                                          \
-  Word##bits __tsan_atomic##bits##_load(const volatile Word##bits* object, int order) {            \
-    return load(object, order, GROWSTACK_CODE);                                                    \
-  }                                                                                                \
-  void __tsan_atomic##bits##_store(volatile Word##bits* object, Word##bits value, int order) {     \
-    store(object, value, order, GROWSTACK_CODE);                                                   \
-  }                                                                                                \
-  Word##bits __tsan_atomic##bits##_exchange(volatile Word##bits* object, Word##bits value,         \
-                                            int order) {                                           \
-    return change(object, order, GROWSTACK_CODE, [=](Word##bits) { return value; });               \
-  }                                                                                                \
-  Word##bits __tsan_atomic##bits##_fetch_add(volatile Word##bits* object, Word##bits value,        \
-                                             int order) {                                          \
-    return change(object, order, GROWSTACK_CODE,                                                   \
-                  [=](Word##bits before) { return static_cast<Word##bits>(before + value); });     \
-  }                                                                                                \
-  Word##bits __tsan_atomic##bits##_fetch_sub(volatile Word##bits* object, Word##bits value,        \
-                                             int order) {                                          \
-    return change(object, order, GROWSTACK_CODE,                                                   \
-                  [=](Word##bits before) { return static_cast<Word##bits>(before - value); });     \
-  }                                                                                                \
-  Word##bits __tsan_atomic##bits##_fetch_or(volatile Word##bits* object, Word##bits value,         \
-                                            int order) {                                           \
-    return change(object, order, GROWSTACK_CODE,                                                   \
-                  [=](Word##bits before) { return static_cast<Word##bits>(before | value); });     \
-  }                                                                                                \
-  Word##bits __tsan_atomic##bits##_fetch_and(volatile Word##bits* object, Word##bits value,        \
-                                             int order) {                                          \
-    return change(object, order, GROWSTACK_CODE,                                                   \
-                  [=](Word##bits before) { return static_cast<Word##bits>(before & value); });     \
-  }                                                                                                \
-  int __tsan_atomic##bits##_compare_exchange_strong(volatile Word##bits* object,                   \
-                                                    Word##bits* expected, Word##bits desired,      \
-                                                    int order, int failure) {                      \
-    return compare_exchange(object, expected, desired, order, failure, GROWSTACK_CODE);            \
-  }                                                                                                \
-  int __tsan_atomic##bits##_compare_exchange_weak(volatile Word##bits* object,                     \
-                                                  Word##bits* expected, Word##bits desired,        \
-                                                  int order, int failure) {                        \
-    return compare_exchange(object, expected, desired, order, failure, GROWSTACK_CODE);            \
+#define GROWSTACK_ATOMIC(bits)                                                                 \
+  using Word##bits = std::uint##bits##_t;                                                      \
+  Word##bits __tsan_atomic##bits##_load(const volatile Word##bits* object, int order) {        \
+    return load(object, order, GROWSTACK_CODE);                                                \
+  }                                                                                            \
+  void __tsan_atomic##bits##_store(volatile Word##bits* object, Word##bits value, int order) { \
+    store(object, value, order, GROWSTACK_CODE);                                               \
+  }                                                                                            \
+  Word##bits __tsan_atomic##bits##_exchange(volatile Word##bits* object, Word##bits value,     \
+                                            int order) {                                       \
+    return change(object, order, GROWSTACK_CODE, [=](Word##bits) { return value; });           \
+  }                                                                                            \
+  Word##bits __tsan_atomic##bits##_fetch_add(volatile Word##bits* object, Word##bits value,    \
+                                             int order) {                                      \
+    return change(object, order, GROWSTACK_CODE,                                               \
+                  [=](Word##bits before) { return static_cast<Word##bits>(before + value); }); \
+  }                                                                                            \
+  Word##bits __tsan_atomic##bits##_fetch_sub(volatile Word##bits* object, Word##bits value,    \
+                                             int order) {                                      \
+    return change(object, order, GROWSTACK_CODE,                                               \
+                  [=](Word##bits before) { return static_cast<Word##bits>(before - value); }); \
+  }                                                                                            \
+  Word##bits __tsan_atomic##bits##_fetch_or(volatile Word##bits* object, Word##bits value,     \
+                                            int order) {                                       \
+    return change(object, order, GROWSTACK_CODE,                                               \
+                  [=](Word##bits before) { return static_cast<Word##bits>(before | value); }); \
+  }                                                                                            \
+  Word##bits __tsan_atomic##bits##_fetch_and(volatile Word##bits* object, Word##bits value,    \
+                                             int order) {                                      \
+    return change(object, order, GROWSTACK_CODE,                                               \
+                  [=](Word##bits before) { return static_cast<Word##bits>(before & value); }); \
+  }                                                                                            \
+  int __tsan_atomic##bits##_compare_exchange_strong(volatile Word##bits* object,               \
+                                                    Word##bits* expected, Word##bits desired,  \
+                                                    int order, int failure) {                  \
+    return compare_exchange(object, expected, desired, order, failure, GROWSTACK_CODE);        \
+  }                                                                                            \
+  int __tsan_atomic##bits##_compare_exchange_weak(volatile Word##bits* object,                 \
+                                                  Word##bits* expected, Word##bits desired,    \
+                                                  int order, int failure) {                    \
+    return compare_exchange(object, expected, desired, order, failure, GROWSTACK_CODE);        \
   }
 GROWSTACK_ATOMIC(8)
 GROWSTACK_ATOMIC(16)

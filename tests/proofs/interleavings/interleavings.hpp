@@ -23,6 +23,8 @@ struct Model {
   std::vector<std::function<void()>> threads;  ///< at most seven
   /// After each execution, and after the ends of the threads.
   std::function<void()> check;
+  /// When no thread has a step left, and before they end. May be empty.
+  std::function<void()> at_rest = {};
 };
 
 struct Explored {

@@ -84,6 +84,12 @@ void begin(std::size_t count) noexcept {
   freed.clear();
 }
 
+void know_all() noexcept {
+  for (const Knowledge& each : threads) {
+    here().now.join(each.now);
+  }
+}
+
 void check_exists(Address object) {
   const auto after = freed.upper_bound(object);
   if (after != freed.begin() && object <= std::prev(after)->second) {

@@ -33,8 +33,6 @@ void wait_for_change() noexcept;
 /// Returns false if another thread has the mutex.
 bool take_mutex(Address mutex) noexcept;
 void leave_mutex(Address mutex) noexcept;
-/// From here on no other thread exists.
-void be_alone() noexcept;
 [[noreturn]] void fail(const char* what, Address object);
 
 /// The running thread's number.
@@ -46,6 +44,8 @@ void read(Address begin, std::size_t bytes);
 void write(Address begin, std::size_t bytes);
 void free(Address begin, std::size_t bytes);
 void check_exists(Address object);
+/// The running thread has a copy of all memory, as it is now.
+void know_all() noexcept;
 void acquire(Address object, std::memory_order order);
 void release(Address object, std::memory_order order, bool goes_on);
 void fence(std::memory_order order);

@@ -24,13 +24,13 @@ using Operations = std::array<Operation, most_threads>;
 /// A state of the search, and what was tried from there.
 struct Node {
   Set enabled;
-  Set asleep;     ///< to run them next leads to what was explored already
-  Set to_try;     ///< grows when a later step turns out to depend on this one
+  Set asleep;  ///< to run them next leads to what was explored already
+  Set to_try;  ///< grows when a later step turns out to depend on this one
   Set done;
-  std::size_t thread = 0;   ///< that runs next
-  std::size_t choice = 0;   ///< what choose() returns in this step
+  std::size_t thread = 0;  ///< that runs next
+  std::size_t choice = 0;  ///< what choose() returns in this step
   std::size_t choices = 1;
-  Operations next{};        ///< of each thread
+  Operations next{};  ///< of each thread
 };
 
 /// A step of this execution.
@@ -48,9 +48,9 @@ class Fiber {
   ThreadMemory memory;
   std::array<const void*, most_keys> specific{};
   Operation next{};
-  bool is_done = false;   ///< has no more steps
-  bool waits = false;     ///< for a change of `read`
-  Address read = 0;       ///< what it read last
+  bool is_done = false;  ///< has no more steps
+  bool waits = false;    ///< for a change of `read`
+  Address read = 0;      ///< what it read last
   std::uint64_t version = 0;
 
   void begin() {
@@ -87,6 +87,8 @@ struct Search {
   std::vector<std::unique_ptr<Fiber>> fibers;
   std::vector<Node> nodes;
   std::vector<Step> steps;  ///< of this execution
+  std::unordered_map<Address, std::vector<std::size_t>> steps_at;
+  std::vector<std::size_t> everywhere;  ///< those steps
   std::array<std::array<std::size_t, most_threads>, most_threads> after{};
   std::array<std::size_t, most_threads> count{};  ///< steps of each thread
   std::unordered_map<Address, std::uint64_t> versions;
@@ -95,6 +97,7 @@ struct Search {
   bool is_redundant = false;
   std::size_t redundant_from = 0;  ///< the node in which that was found
   bool is_alone = false;
+  std::size_t survivor = 0;  ///< if it is alone
   std::size_t running_thread = 0;
   Explored result{};
 };
@@ -120,9 +123,12 @@ bool depend(const Operation& one, const Operation& two) noexcept {
          (is_of_mutex(one.kind) && is_of_mutex(two.kind));
 }
 
+/// In a forked child only one thread does.
+bool exists(std::size_t thread) noexcept { return !search.is_alone || thread == search.survivor; }
+
 bool is_enabled(std::size_t thread) {
   const Fiber& fiber = *search.fibers[thread];
-  if (fiber.is_done || (search.is_alone && thread != search.running_thread)) {
+  if (fiber.is_done || !exists(thread)) {
     return false;
   }
   if (fiber.next.kind == Kind::lock) {
@@ -162,27 +168,47 @@ std::size_t step_that_locked(std::size_t unlock) {
   return unlock;
 }
 
-/// Notes a step, and finds the earlier ones that it could as well have preceded.
-void note_step(std::size_t thread, const Operation& operation) {
+/// An earlier step that the next one of a thread depends on.
+void note_dependence(std::size_t index, std::size_t thread, const Operation& operation) {
+  const Step& earlier = search.steps[index];
+  if (!depend(earlier.operation, operation)) {
+    return;
+  }
   std::array<std::size_t, most_threads>& after = search.after[thread];
   const bool is_fresh = search.steps.size() >= search.fresh_from && !search.is_redundant;
-  for (std::size_t index = search.steps.size(); index-- > 0;) {
-    const Step& earlier = search.steps[index];
-    if (!depend(earlier.operation, operation)) {
-      continue;
+  if (is_fresh && earlier.thread != thread &&
+      after[earlier.thread] < earlier.after[earlier.thread]) {
+    const bool waited = operation.kind == Kind::lock && earlier.operation.kind == Kind::unlock;
+    try_before(waited ? step_that_locked(index) : index, thread);
+  }
+  for (std::size_t each = 0; each < most_threads; ++each) {
+    after[each] = std::max(after[each], earlier.after[each]);
+  }
+}
+
+/// Notes a step, and finds the earlier ones that it could as well have preceded.
+void note_step(std::size_t thread, const Operation& operation) {
+  std::vector<std::size_t>& at_object = search.steps_at[operation.object];
+  if (operation.kind == Kind::everywhere) {
+    for (std::size_t index = search.steps.size(); index-- > 0;) {
+      note_dependence(index, thread, operation);
     }
-    if (earlier.thread != thread && after[earlier.thread] < earlier.after[earlier.thread]) {
-      if (is_fresh) {
-        const bool waited = operation.kind == Kind::lock && earlier.operation.kind == Kind::unlock;
-        try_before(waited ? step_that_locked(index) : index, thread);
+    search.everywhere.push_back(search.steps.size());
+  } else {
+    auto everywhere = search.everywhere.rbegin();
+    for (auto index = at_object.rbegin(); index != at_object.rend(); ++index) {
+      for (; everywhere != search.everywhere.rend() && *everywhere > *index; ++everywhere) {
+        note_dependence(*everywhere, thread, operation);
       }
+      note_dependence(*index, thread, operation);
     }
-    for (std::size_t each = 0; each < most_threads; ++each) {
-      after[each] = std::max(after[each], earlier.after[each]);
+    for (; everywhere != search.everywhere.rend(); ++everywhere) {
+      note_dependence(*everywhere, thread, operation);
     }
   }
-  after[thread] = ++search.count[thread];
-  search.steps.push_back({.thread = thread, .operation = operation, .after = after});
+  at_object.push_back(search.steps.size());
+  search.after[thread][thread] = ++search.count[thread];
+  search.steps.push_back({.thread = thread, .operation = operation, .after = search.after[thread]});
 }
 
 std::string describe(const Step& step) {
@@ -207,8 +233,8 @@ Set asleep_after(const Node& node) {
   Set asleep;
   for (std::size_t thread = 0; thread < most_threads; ++thread) {
     const bool sleeps = node.asleep[thread] || node.done[thread];
-    asleep[thread] = sleeps && thread != node.thread &&
-                     !depend(node.next[thread], node.next[node.thread]);
+    asleep[thread] =
+        sleeps && thread != node.thread && !depend(node.next[thread], node.next[node.thread]);
   }
   return asleep;
 }
@@ -229,9 +255,9 @@ void add_node(Set enabled) {
     }
     candidates = enabled;
   }
-  node.thread = candidates[search.running_thread] ? search.running_thread
-                                                  : static_cast<std::size_t>(__builtin_ctzll(
-                                                        candidates.to_ullong()));
+  node.thread = candidates[search.running_thread]
+                    ? search.running_thread
+                    : static_cast<std::size_t>(__builtin_ctzll(candidates.to_ullong()));
   node.to_try.set(node.thread);
   search.nodes.push_back(node);
 }
@@ -263,8 +289,7 @@ bool run_steps() {
     }
   }
   for (std::size_t thread = 0; thread < search.fibers.size(); ++thread) {
-    const bool exists = !search.is_alone || thread == search.running_thread;
-    if (exists && !search.fibers[thread]->is_done) {
+    if (exists(thread) && !search.fibers[thread]->is_done) {
       note_fault("threads wait for each other for ever");
       return false;
     }
@@ -274,6 +299,8 @@ bool run_steps() {
 
 void begin_execution() {
   search.steps.clear();
+  search.steps_at.clear();
+  search.everywhere.clear();
   search.after = {};
   search.count = {};
   search.versions.clear();
@@ -291,8 +318,11 @@ void begin_execution() {
 
 /// The ends of threads, and what must hold then.
 void end_execution() {
+  if (search.model->at_rest) {
+    search.model->at_rest();
+  }
   for (std::size_t thread = 0; thread < search.fibers.size(); ++thread) {
-    if (search.fibers[thread]->is_done) {
+    if (exists(thread)) {
       running = search.fibers[thread].get();
       search.running_thread = thread;
       search.fibers[thread]->resume();
@@ -386,9 +416,15 @@ void end_thread() { run_destructors(); }
 
 void fork_here(const std::function<void()>& child) {
   before_fork();
+  {
+    const Aside aside;
+    step({.kind = Kind::everywhere, .object = 0, .code = 0});  // what the others were at matters
+  }
   const bool is_child = choose(2) == 1;
   if (is_child) {
-    be_alone();
+    search.is_alone = true;
+    search.survivor = search.running_thread;
+    races::know_all();
   }
   after_fork(is_child);
   if (is_child) {
@@ -443,6 +479,5 @@ bool take_mutex(Address mutex) noexcept {
   return search.owners.emplace(mutex, search.running_thread).second;
 }
 void leave_mutex(Address mutex) noexcept { search.owners.erase(mutex); }
-void be_alone() noexcept { search.is_alone = true; }
 
 }  // namespace growstack::interleavings

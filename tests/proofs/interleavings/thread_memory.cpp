@@ -27,7 +27,8 @@ Variables variables_here() {
           if (part.p_type == PT_TLS) {
             *static_cast<Variables*>(result) = {
                 .here = static_cast<std::byte*>(object->dlpi_tls_data),
-                .first_values = reinterpret_cast<const std::byte*>(object->dlpi_addr + part.p_vaddr),
+                .first_values =
+                    reinterpret_cast<const std::byte*>(object->dlpi_addr + part.p_vaddr),
                 .with_value = part.p_filesz,
                 .size = part.p_memsz};
           }

@@ -19,7 +19,7 @@ class ThreadMemory {
   static void use_again(std::uintptr_t base) noexcept;
 
  private:
-  std::uintptr_t base_ = 0;       ///< what the processor finds thread-local variables by
+  std::uintptr_t base_ = 0;         ///< what the processor finds thread-local variables by
   std::byte* variables_ = nullptr;  ///< those of this program
 };
 

@@ -40,9 +40,12 @@ struct Reservation {
   std::vector<Line> lines{};
 };
 
+/// Far from all addresses that a process has.
+constexpr std::uintptr_t first_address = std::uintptr_t{1} << 50;
+
 struct Book {
   std::list<Reservation> reservations;
-  std::uintptr_t next_address = std::uintptr_t{1} << 40;
+  std::uintptr_t next_address = first_address;
   std::size_t open = 0;
   std::size_t most_open = SIZE_MAX;
   std::uint64_t now = 1'000'000'000;  ///< nanoseconds
@@ -50,20 +53,20 @@ struct Book {
 Book book;
 
 Reservation& reservation_at(std::uintptr_t address) {
-  const auto found = std::find_if(book.reservations.begin(), book.reservations.end(),
-                                  [&](const Reservation& each) {
-                                    return each.begin <= address && address - each.begin < each.size;
-                                  });
+  const auto found = std::find_if(
+      book.reservations.begin(), book.reservations.end(), [&](const Reservation& each) {
+        return each.begin <= address && address - each.begin < each.size;
+      });
   require(found != book.reservations.end(), "memory is used that is not reserved");
   return *found;
 }
 
 Reservation& reservation_of(const handler::SlotRecord& slot) {
-  const auto found = std::find_if(
-      book.reservations.begin(), book.reservations.end(), [&](const Reservation& each) {
-        return each.is_registered && each.slots.data() <= &slot &&
-               &slot < each.slots.data() + each.slots.size();
-      });
+  const auto found = std::find_if(book.reservations.begin(), book.reservations.end(),
+                                  [&](const Reservation& each) {
+                                    return each.is_registered && each.slots.data() <= &slot &&
+                                           &slot < each.slots.data() + each.slots.size();
+                                  });
   require(found != book.reservations.end(), "a stack is used whose arena has ended");
   return *found;
 }
@@ -173,6 +176,7 @@ const StrategyDescription* describe(Strategy strategy) noexcept {
 
 void ledger::begin() {
   book.reservations.clear();
+  book.next_address = first_address;
   book.open = 0;
   book.most_open = SIZE_MAX;
 }
@@ -213,16 +217,56 @@ std::size_t ledger::reservations() {
   return book.reservations.size();
 }
 
+namespace {
+
+template <class Visit>
+void visit_stacks(Visit visit) {
+  for (Reservation& each : book.reservations) {
+    for (std::size_t index = 0; index < each.lines.size(); ++index) {
+      if (each.lines[index].lives) {
+        visit(each.lines[index], OpenSlot(&each.slots[index]));
+      }
+    }
+  }
+}
+
+bool is_in_pool(OpenSlot slot) {
+  const Arena& arena = slot.arena();
+  return arena.warm.contains(slot.index()) || arena.deep.contains(slot.index()) ||
+         arena.cold.contains(slot.index());
+}
+
+}  // namespace
+
 std::size_t ledger::committed() {
   const Aside aside;
   std::size_t bytes = 0;
-  for (const Reservation& each : book.reservations) {
-    for (std::size_t index = 0; index < each.lines.size(); ++index) {
-      const handler::SlotRecord& slot = each.slots[index];
-      bytes += each.lines[index].lives ? slot.base.load() - slot.limit.load() : 0;
-    }
-  }
+  visit_stacks([&](const Line&, OpenSlot slot) { bytes += slot.base() - slot.limit(); });
   return bytes;
+}
+
+bool ledger::has_deep_stack_unmarked() {
+  bool found = false;
+  visit_stacks([&](const Line& line, OpenSlot slot) {
+    const std::size_t kept = slot.arena().kept->of(slot.name_number());
+    const bool is_marked = (slot.record().marks.load() & look_mark) != 0;
+    found = found || (!line.is_used && !is_marked && slot.base() - slot.limit() > kept);
+  });
+  return found;
+}
+
+std::size_t ledger::give_back_lost() {
+  std::vector<OpenSlot> lost;
+  visit_stacks([&](Line& line, OpenSlot slot) {
+    if (!is_in_pool(slot)) {
+      line.is_used = false;
+      lost.push_back(slot);
+    }
+  });
+  for (const OpenSlot slot : lost) {
+    static_cast<void>(StackAccess::stack_in(slot));
+  }
+  return lost.size();
 }
 
 ledger::Tenancy::Tenancy(Stack stack) : stack_(std::move(stack)) {
@@ -269,8 +313,9 @@ int vm::reserve(std::size_t size, std::size_t alignment, Pages /*pages*/,
 int vm::release(std::uintptr_t begin, std::size_t size) noexcept {
   const Aside aside;
   if (size != 0 && !reservation_at(begin).is_registered) {
-    book.reservations.remove_if(
-        [&](const Reservation& each) { return each.begin <= begin && begin - each.begin < each.size; });
+    book.reservations.remove_if([&](const Reservation& each) {
+      return each.begin <= begin && begin - each.begin < each.size;
+    });
   }
   return 0;
 }

@@ -54,7 +54,11 @@ class Tenancy {
   Stack stack_;
 };
 
-/// Gives back what the stacks hold that threads used which a forked child does not have.
-void give_back_lost(StackPool& pool);
+/// Returns whether an idle stack is deeper than stacks of its name are kept, and no mark says so.
+[[nodiscard]] bool has_deep_stack_unmarked();
+
+/// Gives the stacks back that threads used which a forked child does not have, as nothing in the
+/// library does. Returns how many.
+std::size_t give_back_lost();
 
 }  // namespace growstack::ledger
