@@ -356,6 +356,40 @@ TEST_CASE("a wait with a timeout ends both ways, and is no fault if nobody wakes
   CHECK(explored.blocked == 1);
 }
 
+namespace {
+
+/// Counts the threads that have ended.
+struct CountsEnd {
+  Atomic<int>* ended = nullptr;
+  ~CountsEnd() {
+    if (ended != nullptr) {
+      ended->fetch_add(1, relaxed);
+    }
+  }
+};
+thread_local int here = 5;
+thread_local CountsEnd counts_end;
+
+}  // namespace
+
+TEST_CASE("each thread has its own thread_local objects, and ends them") {
+  static Atomic<int> ended;
+  Model model;
+  const auto body = [] {
+    explorer::require(here == 5, "another thread's");
+    counts_end.ended = &ended;
+    here = static_cast<int>(explorer::this_thread());
+    ended.load(relaxed);  // the other thread runs meanwhile
+    explorer::require(here == static_cast<int>(explorer::this_thread()), "another thread's");
+  };
+  model.threads = {body, body};
+  model.check = [] { explorer::require(ended == 2, "a thread has not ended its objects"); };
+  const Explored explored = explore(model);
+  CHECK(explored.fault == "");
+  CHECK(explored.executions > 1);
+  CHECK(here == 5);
+}
+
 TEST_CASE("a mutex excludes, orders, and two of them in two orders wait for ever") {
   static explorer::Mutex first;
   static explorer::Mutex second;

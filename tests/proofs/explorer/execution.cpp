@@ -33,6 +33,7 @@ void Execution::begin(const Model& model) {
   plain_.clear();
   released_.clear();
   names_.clear();
+  forget_thread_locals();
   heap::reset();
   {
     const std::size_t before = heap::use(most_threads);
@@ -48,8 +49,10 @@ void Execution::begin(const Model& model) {
     each.may_die = each.may_time_out = false;
     bodies_[thread] = [this, &model, thread] {
       model.threads[thread]();
+      end_thread_locals();
       threads_[thread].status = Status::ended;
     };
+    each.locals.begin();
     each.fiber.restart(bodies_[thread]);
   }
 }
@@ -62,7 +65,9 @@ void Execution::run(std::size_t thread) {
   running_ = thread;
   threads_[thread].status = Status::runs;
   const std::size_t before = heap::use(thread);
+  threads_[thread].locals.swap();
   threads_[thread].fiber.resume();
+  threads_[thread].locals.swap();
   heap::use(before);
   running_ = most_threads;
 }

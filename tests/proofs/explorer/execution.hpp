@@ -6,6 +6,7 @@
 #include "fiber.hpp"
 #include "graph.hpp"
 #include "run.hpp"
+#include "thread_locals.hpp"
 
 #include <array>
 #include <cstdint>
@@ -88,6 +89,7 @@ class Execution {
   enum class Status : std::uint8_t { runs, waits_for_other, asks, blocked, yields, ended };
   struct Thread {
     Fiber fiber;
+    ThreadLocals locals;
     Status status = Status::ended;
     const Step* step = nullptr;
     EventId awaited;         ///< waits_for_other: until that event has been replayed
