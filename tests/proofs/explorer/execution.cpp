@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <sstream>
+#include <string>
 
 namespace growstack::explorer {
 
@@ -27,7 +28,7 @@ std::uint64_t word_at(Object object) noexcept {
 
 void Execution::begin(const Model& model) {
   thread_count_ = model.threads.size();
-  is_over_ = false;
+  is_over_ = found_written_ = false;
   fault_.clear();
   log_.clear();
   plain_.clear();
@@ -46,7 +47,7 @@ void Execution::begin(const Model& model) {
     Thread& each = threads_[thread];
     each.status = Status::runs;
     each.done = each.loop = 0;
-    each.may_die = each.may_time_out = false;
+    each.may_die = each.may_time_out = each.may_wait_for_ever = false;
     bodies_[thread] = [this, &model, thread] {
       model.threads[thread]();
       end_thread_locals();
@@ -201,6 +202,18 @@ std::uint64_t Execution::change(Step read) {
   return found.value;
 }
 
+std::uint64_t Execution::read_constant(Object object) {
+  refuse_released(reinterpret_cast<Address>(object.address));
+  return word_at(object);
+}
+
+void Execution::found_written(Object object) {
+  const heap::Ordinary ordinary;
+  written.insert(reinterpret_cast<Address>(object.address));
+  found_written_ = is_over_ = true;
+  leave_for_ever();
+}
+
 void Execution::yield() {
   Thread& self = threads_[running_];
   const std::vector<Event>& events = graph.threads[running_];
@@ -232,25 +245,23 @@ bool Execution::waits_for_ever(std::size_t thread) const {
 }
 
 bool Execution::ends() {
-  bool all_ended = true;
-  bool all_for_ever = true;
+  bool others_end = false;  // in another execution, in which they read what is newer
+  std::string waiting;
   for (std::size_t thread = 0; thread < thread_count_; ++thread) {
-    if (threads_[thread].status != Status::ended) {
-      all_ended = false;
-      all_for_ever = all_for_ever && waits_for_ever(thread);
+    const Thread& each = threads_[thread];
+    if (each.status == Status::ended) {
+      continue;
+    }
+    if (!waits_for_ever(thread)) {
+      others_end = true;
+    } else if (!each.may_wait_for_ever) {
+      waiting += " thread " + std::to_string(thread);
     }
   }
-  if (!all_ended && all_for_ever) {
-    std::ostringstream text;
-    text << "waits for ever:";
-    for (std::size_t thread = 0; thread < thread_count_; ++thread) {
-      if (threads_[thread].status != Status::ended) {
-        text << " thread " << thread;
-      }
-    }
-    fail(text.str());
+  if (!others_end && !waiting.empty()) {
+    fail("waits for ever:" + waiting);
   }
-  return all_ended;
+  return !others_end && waiting.empty();
 }
 
 void Execution::write_back() const {
@@ -368,7 +379,10 @@ std::string Execution::describe(EventId id) const {
   return text.str();
 }
 
-std::string Execution::trace() const {
+std::string Execution::trace(const Model& model) {
+  if (model.names) {
+    model.names();
+  }
   std::string text;
   for (const EventId id : log_) {
     text += describe(id) + "\n";

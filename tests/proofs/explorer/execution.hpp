@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -43,6 +44,10 @@ class Execution {
 
   Graph graph;
 
+  /// Addresses that some execution writes. What is nowhere written is no step to read: it is as
+  /// good as constant.
+  std::unordered_set<Address> written;
+
   /// Begins anew: the threads are to do what is in the graph.
   void begin(const Model& model);
   /// Runs all threads until each one has ended, waits, or asks for a step that the graph does not
@@ -66,18 +71,28 @@ class Execution {
 
   [[nodiscard]] const std::string& fault() const noexcept { return fault_; }
   void fail(std::string what);
-  [[nodiscard]] std::string trace() const;
+  [[nodiscard]] std::string trace(const Model& model);
+  /// Whether a thread was about to write what was taken for constant. Then all begins anew.
+  [[nodiscard]] bool found_written() const noexcept { return found_written_; }
 
   // ---- what a running thread asks for: run.hpp and explorer.hpp ----
   [[nodiscard]] std::size_t running() const noexcept { return running_; }
   /// Makes a step and returns its event.
   Event perform(const Step& step);
   std::uint64_t change(Step read);
+  [[nodiscard]] bool is_constant(Object object) const {
+    return written.count(reinterpret_cast<Address>(object.address)) == 0;
+  }
+  /// Reads what is constant.
+  [[nodiscard]] std::uint64_t read_constant(Object object);
+  /// Takes note that it is not constant.
+  void found_written(Object object);
   void stop_unless(bool holds, const char* what);
   void yield();
   void may_die() noexcept { threads_[running_].may_die = true; }
   [[nodiscard]] bool may_die_now() const noexcept { return threads_[running_].may_die; }
   [[noreturn]] void leave_for_ever();
+  void may_wait_for_ever() noexcept { threads_[running_].may_wait_for_ever = true; }
   void mark_timed_wait() noexcept { threads_[running_].may_time_out = true; }
   void mark_untimed_wait() noexcept { threads_[running_].may_time_out = false; }
   void access_plain(const void* object, Access access);
@@ -97,6 +112,7 @@ class Execution {
     std::uint16_t loop = 0;  ///< `done` at the last yield()
     bool may_die = false;
     bool may_time_out = false;
+    bool may_wait_for_ever = false;
   };
   struct PlainAccess {
     const void* object;
@@ -124,6 +140,7 @@ class Execution {
   std::size_t thread_count_ = 0;
   std::size_t running_ = most_threads;
   bool is_over_ = false;
+  bool found_written_ = false;
   std::string fault_{};
   std::vector<EventId> log_{};  ///< in the order in which it was replayed
   std::vector<PlainAccess> plain_{};

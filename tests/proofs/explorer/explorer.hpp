@@ -21,6 +21,7 @@ struct Model {
   std::function<void()> set_up;  ///< before each execution: puts everything back, also globals
   std::vector<std::function<void()>> threads;
   std::function<void()> check;  ///< after each execution: what must hold then; may be empty
+  std::function<void()> names;  ///< calls name(), for a trace; may be empty
 };
 
 struct Explored {
@@ -35,7 +36,6 @@ struct Explored {
 /// Explores all executions, or those up to the first fault. What may be a fault: require(), a data
 /// race, a thread that waits for ever, an access to released memory, an execution without an end
 /// (500 steps). Throws std::runtime_error if there are more executions than `most_executions`.
-/// `name` maps addresses to names, for the trace.
 [[nodiscard]] Explored explore(const Model& model, std::uint64_t most_executions = 20'000'000);
 
 // ---- in threads and check() ---------------------------------------------------------------------
@@ -44,7 +44,7 @@ struct Explored {
 void require(bool holds, const char* what);
 /// Counts the execution as one with this outcome. In check().
 void note(const char* outcome);
-/// Gives the object at this address a name in traces. In set_up().
+/// Gives the object at this address a name in traces. In Model::names().
 void name(const void* object, std::string name);
 
 // ---- in threads ---------------------------------------------------------------------------------
@@ -66,6 +66,9 @@ enum class Woken : std::uint8_t { is_different, by_wake, by_timeout };
 Woken wait_on(const void* word, std::uint32_t expected, Timeout timeout);
 /// Wakes all that wait on the word.
 void wake(const void* word);
+
+/// Says that the thread serves others: it may wait for ever, as long as they do not.
+void may_wait_for_ever();
 
 /// membarrier(2): all threads pass a fence.
 void barrier_everywhere();

@@ -22,8 +22,17 @@ class Fiber {
  private:
   [[noreturn]] static void run(boost::context::detail::transfer_t from);
 
+  struct Unmap {
+    void operator()(std::byte* stack) const noexcept;
+  };
+  /// All begin at multiples of it. So code that chooses by the address of its stack chooses the
+  /// same in all threads.
+  static constexpr std::size_t alignment = std::size_t{4} << 20;
   static constexpr std::size_t stack_bytes = std::size_t{128} * 1024;
-  std::unique_ptr<std::byte[]> stack_ = std::make_unique_for_overwrite<std::byte[]>(stack_bytes);
+
+  [[nodiscard]] static std::byte* map();
+
+  std::unique_ptr<std::byte, Unmap> stack_{map()};
   const std::function<void()>* body_ = nullptr;
   boost::context::detail::fcontext_t here_ = nullptr;  ///< while it does not run
   boost::context::detail::fcontext_t back_ = nullptr;  ///< while it runs

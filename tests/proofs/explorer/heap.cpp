@@ -23,11 +23,6 @@ std::size_t current = none;
 std::byte* memory = nullptr;
 std::array<std::size_t, parts> used{};
 
-[[nodiscard]] bool is_ours(const void* block) noexcept {
-  const auto* const at = static_cast<const std::byte*>(block);
-  return memory != nullptr && at >= memory && at < memory + parts * part_bytes;
-}
-
 [[nodiscard]] void* take(std::size_t bytes, std::size_t alignment) noexcept {
   if (memory == nullptr) {
     void* const mapped = mmap(nullptr, parts * part_bytes, PROT_READ | PROT_WRITE,
@@ -48,6 +43,11 @@ std::array<std::size_t, parts> used{};
 }
 
 }  // namespace
+
+bool is_ours(const void* address) noexcept {
+  const auto* const at = static_cast<const std::byte*>(address);
+  return memory != nullptr && at >= memory && at < memory + parts * part_bytes;
+}
 
 std::size_t use(std::size_t part) noexcept {
   const std::size_t before = current;

@@ -15,6 +15,8 @@ std::size_t use(std::size_t part) noexcept;
 /// Takes everything back.
 void reset() noexcept;
 
+/// Returns whether the address lies in what models allocate.
+[[nodiscard]] bool is_ours(const void* address) noexcept;
 /// Returns the bytes of a block that a model allocated; 0 of any other.
 [[nodiscard]] std::size_t size_of(const void* block) noexcept;
 

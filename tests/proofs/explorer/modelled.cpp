@@ -57,9 +57,9 @@ long answer_system_call(long number, const Arguments& arguments) {
     case SYS_gettid:
       return first_thread_id + static_cast<long>(explorer::this_thread());
     default:
-      explorer::require(static_cast<bool>(system_call),
+      explorer::require(static_cast<bool>(answer_call),
                         "a system call that the model does not know");
-      return system_call(number, arguments);
+      return answer_call(number, arguments);
   }
 }
 

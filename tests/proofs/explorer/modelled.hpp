@@ -51,8 +51,8 @@ using Arguments = ::std::array<long, 6>;
 
 /// What the model answers: the result of the call, or -1 with errno. Of all calls but futex(2),
 /// membarrier(2), nanosleep(2) and gettid(2), which the explorer answers.
-using SystemCall = ::std::function<long(long number, const Arguments& arguments)>;
-inline SystemCall system_call;
+using AnswerCall = ::std::function<long(long number, const Arguments& arguments)>;
+inline AnswerCall answer_call;
 
 /// Whether a wait with a timeout may end by it.
 inline explorer::Timeout timeouts = explorer::Timeout::may_fire;
@@ -85,7 +85,6 @@ inline int sched_yield() noexcept {
   explorer::yield();
   return 0;
 }
-inline int sched_getcpu() noexcept { return 0; }
 
 }  // namespace modelled
 

@@ -45,6 +45,12 @@ std::uint64_t word_at(Object object) noexcept {
   return word;
 }
 
+/// What is allocated is accessed by steps in any case, so that its release can be ordered after
+/// them.
+bool may_be_constant(Object object) {
+  return !heap::is_ours(object.address) && current->is_constant(object);
+}
+
 void die_perhaps() {
   if (current->may_die_now() && choose(2) == 1) {
     die();
@@ -59,6 +65,9 @@ std::uint64_t load(Object object, std::memory_order order) {
   if (!in_model()) {
     return word_at(object);
   }
+  if (may_be_constant(object)) {
+    return current->read_constant(object);
+  }
   return current->perform({.kind = Kind::read, .object = object, .order = order}).value;
 }
 
@@ -66,6 +75,9 @@ void store(Object object, std::uint64_t value, std::memory_order order) {
   if (!in_model()) {
     std::memcpy(object.address, &value, object.size);
     return;
+  }
+  if (may_be_constant(object)) {
+    current->found_written(object);
   }
   die_perhaps();
   Step step{.kind = Kind::write, .object = object, .order = order};
@@ -81,6 +93,13 @@ std::uint64_t change(Object object, const std::function<Change(std::uint64_t)>& 
     }
     return found;
   }
+  if (may_be_constant(object)) {
+    const std::uint64_t found = current->read_constant(object);
+    if (!decide(found).writes) {
+      return found;
+    }
+    current->found_written(object);
+  }
   die_perhaps();
   Step step{.kind = Kind::read, .object = object};
   step.decide = &decide;
@@ -89,6 +108,9 @@ std::uint64_t change(Object object, const std::function<Change(std::uint64_t)>& 
 
 std::uint64_t wait_until(Object object, std::memory_order order,
                          const std::function<bool(std::uint64_t)>& is_wanted) {
+  if (may_be_constant(object)) {
+    current->found_written(object);
+  }
   Step step{.kind = Kind::read, .object = object, .order = order};
   step.is_wanted = &is_wanted;
   return current->perform(step).value;
@@ -96,6 +118,9 @@ std::uint64_t wait_until(Object object, std::memory_order order,
 
 std::uint64_t change_when(Object object, const std::function<bool(std::uint64_t)>& is_wanted,
                           const std::function<Change(std::uint64_t)>& decide) {
+  if (may_be_constant(object)) {
+    current->found_written(object);
+  }
   die_perhaps();
   Step step{.kind = Kind::read, .object = object};
   step.is_wanted = &is_wanted;
@@ -178,10 +203,16 @@ void wake(const void* word) {
 
 void barrier_everywhere() { fence(std::memory_order_seq_cst, Weight::heavy); }
 
+void may_wait_for_ever() { current->may_wait_for_ever(); }
+
 void may_die() { current->may_die(); }
 
 void die() {
-  Step step{.kind = Kind::write, .object = death_of(current->running())};
+  const Object death = death_of(current->running());
+  if (may_be_constant(death)) {
+    current->found_written(death);
+  }
+  Step step{.kind = Kind::write, .object = death};
   step.order = std::memory_order_release;
   step.value = 1;
   current->perform(step);

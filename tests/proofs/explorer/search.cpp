@@ -28,7 +28,7 @@ class Search {
 
   Explored run() {
     outcomes_of_running = &result_.outcomes;
-    todo_.emplace_back();
+    begin_anew();
     while (!todo_.empty() && result_.fault.empty()) {
       execution_.graph = std::move(todo_.back());
       todo_.pop_back();
@@ -38,6 +38,11 @@ class Search {
   }
 
  private:
+  void begin_anew() {
+    todo_.assign(1, Graph{});
+    result_ = Explored{};
+  }
+
   /// Runs one execution to its end, and notes the other ones that branch off.
   void finish_one() {
     current = &execution_;
@@ -61,9 +66,12 @@ class Search {
       ++result_.steps;
       execution_.answer(thread);
     }
+    if (execution_.found_written()) {
+      begin_anew();
+    }
     if (!execution_.fault().empty()) {
       result_.fault = execution_.fault();
-      result_.trace = execution_.trace();
+      result_.trace = execution_.trace(model_);
     }
     current = nullptr;
   }
