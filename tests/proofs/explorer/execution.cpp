@@ -65,11 +65,11 @@ bool Execution::is_done(EventId id) const noexcept {
 void Execution::run(std::size_t thread) {
   running_ = thread;
   threads_[thread].status = Status::runs;
+  threads_[thread].locals.swap();
   const std::size_t before = heap::use(thread);
-  threads_[thread].locals.swap();
   threads_[thread].fiber.resume();
-  threads_[thread].locals.swap();
   heap::use(before);
+  threads_[thread].locals.swap();
   running_ = most_threads;
 }
 

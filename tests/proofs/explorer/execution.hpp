@@ -27,9 +27,9 @@ struct Step {
   bool exclusive = false;
   std::uint64_t value = 0;  ///< to write, or how many choices there are
   /// Of a read that waits for some values.
-  const std::function<bool(std::uint64_t)>* is_wanted = nullptr;
+  const FunctionRef<bool(std::uint64_t)>* is_wanted = nullptr;
   /// Of a read that becomes a read-modify-write.
-  const std::function<Change(std::uint64_t)>* decide = nullptr;
+  const FunctionRef<Change(std::uint64_t)>* decide = nullptr;
 
   [[nodiscard]] Address location() const noexcept {
     return reinterpret_cast<Address>(object.address);

@@ -20,9 +20,10 @@ long futex(const Arguments& arguments) {
     return 1;
   }
   explorer::require(arguments[1] == FUTEX_WAIT_PRIVATE, "a futex call that is not modelled");
-  const bool has_timeout = arguments[3] != 0;
-  switch (explorer::wait_on(word, static_cast<std::uint32_t>(arguments[2]),
-                            has_timeout ? timeouts : explorer::Timeout::never)) {
+  const bool may_time_out = arguments[3] != 0 && (timeouts_of >> explorer::this_thread() & 1U) != 0;
+  switch (
+      explorer::wait_on(word, static_cast<std::uint32_t>(arguments[2]),
+                        may_time_out ? explorer::Timeout::may_fire : explorer::Timeout::never)) {
     case explorer::Woken::by_wake:
       return 0;
     case explorer::Woken::by_timeout:

@@ -54,8 +54,8 @@ using Arguments = ::std::array<long, 6>;
 using AnswerCall = ::std::function<long(long number, const Arguments& arguments)>;
 inline AnswerCall answer_call;
 
-/// Whether a wait with a timeout may end by it.
-inline explorer::Timeout timeouts = explorer::Timeout::may_fire;
+/// Which threads' waits with a timeout may end by it: a bit for each.
+inline unsigned timeouts_of = ~0U;
 
 /// Whether the kernel has membarrier(2).
 inline bool has_membarrier = true;

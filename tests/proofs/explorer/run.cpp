@@ -85,7 +85,7 @@ void store(Object object, std::uint64_t value, std::memory_order order) {
   current->perform(step);
 }
 
-std::uint64_t change(Object object, const std::function<Change(std::uint64_t)>& decide) {
+std::uint64_t change(Object object, FunctionRef<Change(std::uint64_t)> decide) {
   if (!in_model()) {
     const std::uint64_t found = word_at(object);
     if (const Change change = decide(found); change.writes) {
@@ -107,7 +107,7 @@ std::uint64_t change(Object object, const std::function<Change(std::uint64_t)>& 
 }
 
 std::uint64_t wait_until(Object object, std::memory_order order,
-                         const std::function<bool(std::uint64_t)>& is_wanted) {
+                         FunctionRef<bool(std::uint64_t)> is_wanted) {
   if (may_be_constant(object)) {
     current->found_written(object);
   }
@@ -116,8 +116,8 @@ std::uint64_t wait_until(Object object, std::memory_order order,
   return current->perform(step).value;
 }
 
-std::uint64_t change_when(Object object, const std::function<bool(std::uint64_t)>& is_wanted,
-                          const std::function<Change(std::uint64_t)>& decide) {
+std::uint64_t change_when(Object object, FunctionRef<bool(std::uint64_t)> is_wanted,
+                          FunctionRef<Change(std::uint64_t)> decide) {
   if (may_be_constant(object)) {
     current->found_written(object);
   }

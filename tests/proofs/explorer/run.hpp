@@ -2,11 +2,11 @@
 // search.cpp.
 #pragma once
 
+#include "function_ref.hpp"
 #include "graph.hpp"
 
 #include <atomic>
 #include <cstdint>
-#include <functional>
 
 namespace growstack::explorer {
 
@@ -30,13 +30,13 @@ struct Change {
 std::uint64_t load(Object object, std::memory_order order);
 void store(Object object, std::uint64_t value, std::memory_order order);
 /// Returns the value that was found.
-std::uint64_t change(Object object, const std::function<Change(std::uint64_t)>& decide);
+std::uint64_t change(Object object, FunctionRef<Change(std::uint64_t)> decide);
 /// Waits until the value is a wanted one, and returns it. Nothing else is a step.
 std::uint64_t wait_until(Object object, std::memory_order order,
-                         const std::function<bool(std::uint64_t)>& is_wanted);
+                         FunctionRef<bool(std::uint64_t)> is_wanted);
 /// Waits the same way, and then changes the value in the same step.
-std::uint64_t change_when(Object object, const std::function<bool(std::uint64_t)>& is_wanted,
-                          const std::function<Change(std::uint64_t)>& decide);
+std::uint64_t change_when(Object object, FunctionRef<bool(std::uint64_t)> is_wanted,
+                          FunctionRef<Change(std::uint64_t)> decide);
 void fence(std::memory_order order, Weight weight);
 
 /// An access to memory that is no atomic.

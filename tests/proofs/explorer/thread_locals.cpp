@@ -56,8 +56,11 @@ void ThreadLocals::begin() {
   std::copy_n(whole.image, whole.image_bytes, bytes_.begin());
 }
 
-void ThreadLocals::swap() noexcept {
-  std::swap_ranges(bytes_.begin(), bytes_.end(), segment().memory);
+void ThreadLocals::swap() {
+  const Segment& whole = segment();
+  other_.assign(whole.memory, whole.memory + whole.bytes);
+  std::copy(bytes_.begin(), bytes_.end(), whole.memory);
+  bytes_.swap(other_);
 }
 
 void end_thread_locals() {

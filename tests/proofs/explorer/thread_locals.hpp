@@ -13,10 +13,11 @@ class ThreadLocals {
   /// Sets them to what a new thread finds.
   void begin();
   /// Exchanges them for those that the program sees.
-  void swap() noexcept;
+  void swap();
 
  private:
   std::vector<std::byte> bytes_{};
+  std::vector<std::byte> other_{};
 };
 
 /// Ends the running thread's objects that are thread_local, the last one first. In the thread, when

@@ -243,6 +243,10 @@ inline void name_all() {
 inline void set_up_faults() {
   answer_call = answer;
   new (wiped_memory) ForkWiped;
+  handler::free_ranges = nullptr;
+  new (&handler::records) handler::RecordStore{handler::map_ordinary};
+  new (&handler::pin_words) handler::RecordStore{handler::map_fork_wiped};
+  new (&handler::ranges_in_use) explorer::Atomic<::std::size_t>{0};
   wiped().process.store(1, ::std::memory_order_relaxed);
   wiped().helper_processor.store(the_processor + 1, ::std::memory_order_relaxed);
   for (Pipe& pipe : pipes) {

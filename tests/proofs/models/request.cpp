@@ -10,17 +10,15 @@
 //   other's request for its own, and memory would be missing.
 // - Nobody who retires a slot waits for ever. A reply is free again when nobody uses it.
 #include "models/faults.hpp"
+#include "models/run.hpp"
 
 #include <doctest/doctest.h>
-
-#include <cstdio>
 
 namespace modelled {
 namespace {
 
-using explorer::Explored;
-using explorer::Model;
-using explorer::Timeout;
+constexpr unsigned all = ~0U;
+constexpr unsigned none = 0;
 
 /// A helper thread, as ServiceThread::body() runs it. Pipe 0 is its.
 void help() {
@@ -88,83 +86,73 @@ void check_all() {
   }
 }
 
-Explored run(std::vector<std::function<void()>> threads, std::function<void()> begin,
-             std::function<void()> end = {}) {
-  Model model;
-  model.set_up = [begin] {
-    timeouts = Timeout::may_fire;
-    pipe_may_be_full = helper_may_be_refused = false;
-    set_up_faults();
-    begin();
-  };
-  model.threads = std::move(threads);
-  model.names = name_all;
-  model.check = [end] {
-    check_all();
-    if (end) {
-      end();
-    }
-  };
-  Explored explored = explore(model);
-  std::printf("%-60.60s %llu executions, %llu blocked, %llu steps\n",
-              doctest::getContextOptions()->currentTest->m_name,
-              static_cast<unsigned long long>(explored.executions),
-              static_cast<unsigned long long>(explored.blocked),
-              static_cast<unsigned long long>(explored.steps));
-  static_cast<void>(std::fflush(stdout));
-  INFO(explored.trace);
-  CHECK(explored.fault == "");
-  return explored;
+void run_with(std::vector<std::function<void()>> threads, std::function<void()> begin) {
+  run(std::move(threads), {[begin = std::move(begin)] {
+                             timeouts_of = all;
+                             pipe_may_be_full = helper_may_be_refused = false;
+                             set_up_faults();
+                             begin();
+                           },
+                           check_all});
 }
 
 TEST_CASE("a helper that lives answers every request, and a waiter needs no timeout") {
-  run({[] { fault(0, 0), fault(0, 1); }, go_on_helping}, [] {
-    timeouts = Timeout::never;
+  run_with({[] { fault(0, 0), fault(0, 1); }, go_on_helping}, [] {
+    timeouts_of = none;
     start_before(1);
   });
 }
 
 TEST_CASE("a helper starts while a thread faults") {
-  run({[] { fault(0, 0), fault(0, 1); }, help}, [] { timeouts = Timeout::never; });
+  run_with({[] { fault(0, 0), fault(0, 1); }, help}, [] { timeouts_of = none; });
 }
 
 TEST_CASE("two threads fault, and a helper that lives answers both") {
-  run({[] { fault(0, 0); }, [] { fault(1, 1); }, go_on_helping}, [] {
-    timeouts = Timeout::never;
+  run_with({[] { fault(0, 0); }, [] { fault(1, 1); }, go_on_helping}, [] {
+    timeouts_of = none;
     start_before(2);
   });
 }
 
-TEST_CASE("two threads fault in one slot, and a helper dies before any of its writes") {
-  run({[] { fault(0, 0); }, [] { fault(0, 1); }, help_and_perhaps_die}, [] { start_before(2); });
+TEST_CASE("two threads fault, and one takes its request back or leaves it") {
+  run_with({[] { fault(0, 0); }, [] { fault(1, 1); }, go_on_helping}, [] {
+    timeouts_of = 1;
+    start_before(2);
+  });
+}
+
+TEST_CASE("two threads fault, and their helper dies before any of its writes") {
+  run_with({[] { fault(0, 0); }, [] { fault(1, 1); }, help_and_perhaps_die},
+           [] { start_before(2); });
 }
 
 TEST_CASE("a request is taken back or left, and the slot changes hands") {
-  run({[] { fault(0, 0); }, go_on_helping, [] { change_tenant(0, 3); }}, [] { start_before(1); });
+  run_with({[] { fault(0, 0); }, go_on_helping, [] { change_tenant(0, 3); }},
+           [] { start_before(1); });
 }
 
 TEST_CASE("a request is taken back or left, the helper dies, and the slot changes hands") {
-  run({[] { fault(0, 0); }, help_and_perhaps_die, [] { change_tenant(0, 3); }},
-      [] { start_before(1); });
+  run_with({[] { fault(0, 0); }, help_and_perhaps_die, [] { change_tenant(0, 3); }},
+           [] { start_before(1); });
 }
 
 TEST_CASE("a thread faults again in another slot, while the helper has its last request") {
-  run({[] { fault(0, 0), fault(1, 1); }, help_and_perhaps_die,
-       [] { change_tenant(0, 3), change_tenant(1, 4); }},
-      [] { start_before(1); });
+  run_with({[] { fault(0, 0), fault(1, 1); }, help_and_perhaps_die,
+            [] { change_tenant(0, 3), change_tenant(1, 4); }},
+           [] { start_before(1); });
 }
 
 TEST_CASE("memory is refused, and the pipe is full") {
-  run({[] { fault(0, 0), fault(0, 1); }, go_on_helping}, [] {
+  run_with({[] { fault(0, 0), fault(0, 1); }, go_on_helping}, [] {
     helper_may_be_refused = pipe_may_be_full = true;
     start_before(1);
   });
 }
 
 TEST_CASE("the helper is asked to end while threads fault") {
-  run({[] { fault(0, 0); }, go_on_helping,
-       [] { explorer::require(the_helper.ask_to_end(), "nobody to ask"); }},
-      [] { start_before(1); });
+  run_with({[] { fault(0, 0); }, go_on_helping,
+            [] { explorer::require(the_helper.ask_to_end(), "nobody to ask"); }},
+           [] { start_before(1); });
 }
 
 }  // namespace
