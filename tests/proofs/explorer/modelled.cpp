@@ -20,13 +20,16 @@ long futex(const Arguments& arguments) {
     return 1;
   }
   explorer::require(arguments[1] == FUTEX_WAIT_PRIVATE, "a futex call that is not modelled");
-  const bool may_time_out = arguments[3] != 0 && (timeouts_of >> explorer::this_thread() & 1U) != 0;
+  unsigned& fired = timeouts_fired[explorer::this_thread()];
+  const bool may_time_out = arguments[3] != 0 && fired < most_timeouts &&
+                            (timeouts_of >> explorer::this_thread() & 1U) != 0;
   switch (
       explorer::wait_on(word, static_cast<std::uint32_t>(arguments[2]),
                         may_time_out ? explorer::Timeout::may_fire : explorer::Timeout::never)) {
     case explorer::Woken::by_wake:
       return 0;
     case explorer::Woken::by_timeout:
+      ++fired;
       return refused(ETIMEDOUT);
     case explorer::Woken::is_different:
       break;

@@ -56,6 +56,10 @@ inline AnswerCall answer_call;
 
 /// Which threads' waits with a timeout may end by it: a bit for each.
 inline unsigned timeouts_of = ~0U;
+/// How many of them of one thread may.
+inline unsigned most_timeouts = ~0U;
+/// How many of each thread did in this execution. set_up() sets it to 0.
+inline ::std::array<unsigned, 8> timeouts_fired{};
 
 /// Whether the kernel has membarrier(2).
 inline bool has_membarrier = true;

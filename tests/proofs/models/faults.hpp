@@ -59,6 +59,8 @@ inline int mprotect(void* /*begin*/, ::std::size_t /*bytes*/, int /*protection*/
 #include "process/ranges.cpp"
 #include "threads/helper.cpp"
 
+constinit const modelled::handler::DebuggerDescription growstack_debug{};
+
 namespace modelled {
 
 using namespace handler;
@@ -169,6 +171,9 @@ inline long answer(long number, const Arguments& arguments) {
                  ? refuse(ESRCH)
                  : 0;
     case SYS_sched_setaffinity:
+      // 0 would be the calling thread.
+      explorer::require(arguments[0] != 0, "a faulting thread moves itself to other processors");
+      return 0;
     case SYS_sched_getattr:
     case SYS_sched_setattr:
     case SYS_rt_sigtimedwait:
@@ -242,6 +247,7 @@ inline void name_all() {
 /// Puts everything back: one range with two slots that live, no helper.
 inline void set_up_faults() {
   answer_call = answer;
+  timeouts_fired = {};
   new (wiped_memory) ForkWiped;
   handler::free_ranges = nullptr;
   new (&handler::records) handler::RecordStore{handler::map_ordinary};
