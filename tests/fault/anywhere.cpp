@@ -76,7 +76,7 @@ TEST_CASE("a look at memory changes nothing there") {
   CHECK(*word == 0x12345678);
 }
 
-TEST_CASE("memory that is not there gets no name, and other memory still does; errno stays") {
+TEST_CASE("memory that is not there gets no name, and other memory still does, and errno stays") {
   const std::uintptr_t end = end_of_usable_page();
   munmap(reinterpret_cast<void*>(end), page_size());
   const std::uintptr_t page = end - page_size();
@@ -92,7 +92,7 @@ TEST_CASE("memory that is not there gets no name, and other memory still does; e
   CHECK(contains(mapping_line(page), stacks_name));
 }
 
-TEST_CASE("a descriptor is closed only as long as it stands for the same file; errno stays") {
+TEST_CASE("a descriptor is closed only as long as it stands for the same file, and errno stays") {
   int ends[2];
   REQUIRE(pipe(ends) == 0);
   OwnDescriptor ours;
