@@ -20,6 +20,13 @@ namespace {
 
 constexpr std::string_view prefix = "growstack: ";
 
+constexpr const char* locked_memory_is_used_up =
+    "RLIMIT_MEMLOCK is reached (ulimit -l): raise it; after mlockall(MCL_FUTURE) every reservation "
+    "counts, touched or not";
+constexpr const char* threads_are_used_up =
+    "no more threads: RLIMIT_NPROC (ulimit -u), kernel.threads-max or the pids.max of the control "
+    "group is reached: raise it or use fewer threads";
+
 /// Returns the value of a line "Name:   123 kB" of /proc/self/status in bytes, or 0 if there is no
 /// such line.
 std::uint64_t status_bytes(std::string_view name) {
@@ -147,15 +154,15 @@ std::string reason_of(const std::system_error& error) {
 }
 
 void fail_for_memory(int error, const std::string& what, std::size_t bytes) {
-  fail_naming_limit(error, what, bytes,
-                    "RLIMIT_MEMLOCK is reached (ulimit -l): after mlockall(MCL_FUTURE) every "
-                    "reservation counts, touched or not");
+  fail_naming_limit(error, what, bytes, locked_memory_is_used_up);
 }
 
 void fail_for_thread(int error, const std::string& what, std::size_t bytes) {
+  // A thread needs memory, too: mmap(2) says EAGAIN if that cannot be locked.
+  const char* const call = handler::call_that_failed(error);
+  const bool is_refused_memory = call != nullptr && std::string_view(call) != "pthread_create";
   fail_naming_limit(error, what, bytes,
-                    "no more threads: RLIMIT_NPROC (ulimit -u), kernel.threads-max or the pids.max "
-                    "of the control group is reached");
+                    is_refused_memory ? locked_memory_is_used_up : threads_are_used_up);
 }
 
 int error_of_growth(int error) noexcept {
