@@ -41,8 +41,8 @@ void refuse(std::uintptr_t page) noexcept {
   note_refused_page();
   if (mprotect(reinterpret_cast<void*>(page), page_size(), PROT_NONE) != 0) {
     RawLine line;
-    line << "growstack: a stack could not grow, and its thread could not be told (no memory, or "
-            "vm.max_map_count is reached)";
+    line << "growstack: a stack could not grow, and its thread could not be told (ENOMEM: "
+            "vm.max_map_count or the memory of the control group is reached: raise it)";
     static_cast<void>(line.write_to_stderr());
     abort();  // it would wait for ever
   }
