@@ -156,7 +156,7 @@ EVERY_STRATEGY(
     std::jthread giver([&](const std::stop_token& stop) {
       while (!stop.stop_requested()) {
         std::this_thread::sleep_for(std::chrono::milliseconds(10));
-        if (contains(group.read("memory.oom_control"), "under_oom 1")) {
+        if (std::stoul(group.read("memory.failcnt")) > 0) {
           ++waited;
           std::this_thread::sleep_for(std::chrono::milliseconds(300));
           static_cast<void>(limit_memory(group, 4 * needed));
