@@ -11,30 +11,34 @@
 
 namespace growstack::testing {
 
-/// Uses up all mappings except `left`: every other page of a reservation gets other permissions.
+/// Uses up mappings: every other page of a reservation gets other permissions, which makes two more
+/// mappings of each.
 class AllMappings {
  public:
-  explicit AllMappings(std::size_t left) {
-    const std::size_t most = number_in("/proc/sys/vm/max_map_count");
-    const std::size_t now = mapping_count();
-    const std::size_t page = handler::page_size();
-    size_ = (most + 2) * page;
+  /// Uses up all mappings except `left`.
+  explicit AllMappings(std::size_t left)
+      : AllMappings(Pages{number_in("/proc/sys/vm/max_map_count") - mapping_count() - left}) {}
+
+  /// Uses up as many mappings as the reservation has pages, or all that are left.
+  struct Pages {
+    std::size_t count;
+  };
+  explicit AllMappings(Pages pages) : size_(pages.count * handler::page_size()) {
     memory_ = static_cast<char*>(
         mmap(nullptr, size_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
-    // Each such page makes two more mappings.
-    for (std::size_t pair = 0; now + 1 + 2 * (pair + 1) + left <= most; ++pair) {
-      if (mprotect(memory_ + (2 * pair + 1) * page, page, PROT_READ) != 0) {
-        break;
-      }
+    const std::size_t page = handler::page_size();
+    for (std::size_t at = page; at + page < size_ && mprotect(memory_ + at, page, PROT_READ) == 0;
+         at += 2 * page) {
     }
   }
+
   ~AllMappings() { munmap(memory_, size_); }
   AllMappings(const AllMappings&) = delete;
   AllMappings& operator=(const AllMappings&) = delete;
 
  private:
   char* memory_ = nullptr;
-  std::size_t size_ = 0;
+  std::size_t size_;
 };
 
 }  // namespace growstack::testing

@@ -52,14 +52,22 @@ const NamedShortage stack_size("RLIMIT_STACK",
                                 .error = "RLIMIT_STACK.*raise it \\(ulimit -s\\)",
                                 .report = "the kernel grew it no further \\(RLIMIT_STACK"});
 
+constexpr std::size_t last_mappings = 300;  // more than what is tried needs
+
+std::unique_ptr<AllMappings> most_mappings;
 std::unique_ptr<AllMappings> all_mappings;
 
+// Almost all mappings are used up once, because that takes long, and the last ones each time.
 const NamedShortage map_count(
     "vm.max_map_count",
-    {.begin = [](const Traits&) { all_mappings = std::make_unique<AllMappings>(0); },
+    {.begin =
+         [](const Traits&) {
+           all_mappings = std::make_unique<AllMappings>(AllMappings::Pages{2 * last_mappings});
+         },
      .end = [] { all_mappings.reset(); },
+     .prepare = [] { most_mappings = std::make_unique<AllMappings>(last_mappings); },
      .error = "vm.max_map_count is reached.*sysctl vm.max_map_count",
-     .report = "could not grow \\([a-z]*: ENOMEM: vm.max_map_count"});
+     .report = "could not grow \\([a-z]*: ENOMEM: vm.max_map_count.*raise it"});
 
 // ---- what a process without privileges has: a privileged one is beyond these limits -------------
 
