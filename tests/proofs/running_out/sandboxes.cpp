@@ -5,6 +5,7 @@
 #include "support/forked.hpp"
 #include "support/limits.hpp"
 #include "support/scenario.hpp"
+#include "support/smaps.hpp"
 #include "support/system_call_filter.hpp"
 
 #include <fcntl.h>
@@ -127,6 +128,25 @@ const NamedShortage no_files("chroot", {.begin = enter_empty_root,
                                         .may_leave = is_grown_by_kernel,
                                         .why_not = why_no_root});
 
+// There is no file from which to read how much of a limit is used up.
+const NamedShortage no_files_no_space(
+    "chroot and RLIMIT_AS",
+    {.begin =
+         [](const Traits& of) {
+           const std::size_t size = status_bytes("VmSize");
+           enter_empty_root(of);
+           set_soft_limit(RLIMIT_AS, size + 64 * KiB);
+         },
+     .end =
+         [] {
+           raise_soft_limit(RLIMIT_AS);
+           leave_empty_root();
+         },
+     .error = "ENOMEM: RLIMIT_AS, .*raise it or commit less; /proc, .* cannot be read",
+     .report = "RLIMIT_AS is reached: raise it",
+     .may_leave = is_grown_by_kernel,
+     .why_not = why_no_root});
+
 /// Closes standard input, output and error. What says that a trial failed goes to a copy.
 void close_standard_streams(const Traits&) {
   for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
@@ -206,6 +226,10 @@ EVERY_STRATEGY("under a filter that refuses all that a stack can do without, it 
 
 EVERY_STRATEGY("in a root without any file, /proc and /sys among them, a stack works") {
   check(no_files, Of::traits);
+}
+
+EVERY_STRATEGY("without address space and without /proc a stack works, or says what is missing") {
+  check(no_files_no_space, Of::traits);
 }
 
 EVERY_STRATEGY(
