@@ -76,8 +76,9 @@ std::string limit_hit(int error, std::size_t bytes, const char* meaning_of_eagai
   const handler::WithoutCancellation without_cancellation;  // the destructor of a file closes it
   constexpr std::uint64_t mappings_at_once = 8;             // making one stack takes no more
   std::uint64_t allowed = 0;
-  if (error == ENOMEM && !std::ifstream("/proc/self/status")) {
-    return "RLIMIT_AS, RLIMIT_DATA, RLIMIT_MEMLOCK (ulimit -v, -d, -l), vm.max_map_count or the "
+  if (error != EMFILE && !std::ifstream("/proc/self/status")) {
+    return (error == EAGAIN ? std::string(meaning_of_eagain) + "; or " : std::string()) +
+           "RLIMIT_AS, RLIMIT_DATA, RLIMIT_MEMLOCK (ulimit -v, -d, -l), vm.max_map_count or the "
            "commit limit is reached: raise it or commit less; /proc, which would tell which one, "
            "cannot be read";
   }

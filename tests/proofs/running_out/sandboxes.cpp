@@ -142,7 +142,7 @@ const NamedShortage no_files_no_space(
            raise_soft_limit(RLIMIT_AS);
            leave_empty_root();
          },
-     .error = "ENOMEM: RLIMIT_AS, .*raise it or commit less; /proc, .* cannot be read",
+     .error = "(ENOMEM|EAGAIN): .*RLIMIT_AS, .*raise it or commit less; /proc, .* cannot be read",
      .report = "RLIMIT_AS is reached: raise it",
      .may_leave = is_grown_by_kernel,
      .why_not = why_no_root});
