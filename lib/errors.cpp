@@ -20,6 +20,13 @@ namespace {
 
 constexpr std::string_view prefix = "growstack: ";
 
+constexpr const char* locked_memory_is_used_up =
+    "RLIMIT_MEMLOCK is reached (ulimit -l): raise it; after mlockall(MCL_FUTURE) every reservation "
+    "counts, touched or not";
+constexpr const char* threads_are_used_up =
+    "no more threads: RLIMIT_NPROC (ulimit -u), kernel.threads-max or the pids.max of the control "
+    "group is reached: raise it or use fewer threads";
+
 /// Returns the value of a line "Name:   123 kB" of /proc/self/status in bytes, or 0 if there is no
 /// such line.
 std::uint64_t status_bytes(std::string_view name) {
@@ -69,6 +76,12 @@ std::string limit_hit(int error, std::size_t bytes, const char* meaning_of_eagai
   const handler::WithoutCancellation without_cancellation;  // the destructor of a file closes it
   constexpr std::uint64_t mappings_at_once = 8;             // making one stack takes no more
   std::uint64_t allowed = 0;
+  if (error != EMFILE && !std::ifstream("/proc/self/status")) {
+    return (error == EAGAIN ? std::string(meaning_of_eagain) + "; or " : std::string()) +
+           "RLIMIT_AS, RLIMIT_DATA, RLIMIT_MEMLOCK (ulimit -v, -d, -l), vm.max_map_count or the "
+           "commit limit is reached: raise it or commit less; /proc, which would tell which one, "
+           "cannot be read";
+  }
   if (exceeds(RLIMIT_AS, status_bytes("VmSize:"), bytes, allowed)) {
     return "RLIMIT_AS is reached (" + in_bytes(allowed) +
            "; ulimit -v): raise it or reserve less; address space is taken in multiples of 64 MiB";
@@ -147,15 +160,15 @@ std::string reason_of(const std::system_error& error) {
 }
 
 void fail_for_memory(int error, const std::string& what, std::size_t bytes) {
-  fail_naming_limit(error, what, bytes,
-                    "RLIMIT_MEMLOCK is reached (ulimit -l): after mlockall(MCL_FUTURE) every "
-                    "reservation counts, touched or not");
+  fail_naming_limit(error, what, bytes, locked_memory_is_used_up);
 }
 
 void fail_for_thread(int error, const std::string& what, std::size_t bytes) {
+  // A thread needs memory, too: mmap(2) says EAGAIN if that cannot be locked.
+  const char* const call = handler::call_that_failed(error);
+  const bool is_refused_memory = call != nullptr && std::string_view(call) != "pthread_create";
   fail_naming_limit(error, what, bytes,
-                    "no more threads: RLIMIT_NPROC (ulimit -u), kernel.threads-max or the pids.max "
-                    "of the control group is reached");
+                    is_refused_memory ? locked_memory_is_used_up : threads_are_used_up);
 }
 
 int error_of_growth(int error) noexcept {

@@ -46,8 +46,8 @@ std::uintptr_t lowest_committed(const SlotRecord& slot, const Fault& fault) noex
 /// the kernel gave up.
 const char* end_of(const SlotRecord& slot, const Fault& fault) noexcept {
   return ended_by_kernel(slot, fault)
-             ? "stack overflow: the kernel grew it no further (RLIMIT_STACK is reached or another "
-               "mapping is in the way)"
+             ? "stack overflow: the kernel grew it no further (RLIMIT_STACK or RLIMIT_AS is "
+               "reached: raise it; or another mapping is in the way: take another strategy)"
              : "stack overflow";
 }
 
@@ -84,7 +84,8 @@ const char* meaning_of(int error) noexcept {
     case ENOENT:
       return "the program mapped other memory inside the stack";
     case ENOMEM:
-      return "vm.max_map_count, RLIMIT_DATA, RLIMIT_AS or the overcommit limit is reached";
+      return "vm.max_map_count, RLIMIT_DATA, RLIMIT_AS, the overcommit limit or the memory of the "
+             "control group is reached: raise it, or commit less";
     case ENOSYS:
     case EPERM:
       return "a seccomp filter or a security module refuses the call: allow it, or take another "

@@ -34,15 +34,28 @@ int fill_for(const Range& range, SlotRecord& slot, std::uintptr_t address) noexc
   return grow_here(range, slot, address);
 }
 
+/// Makes a page inaccessible. That takes memory, and what has used it up may give some back: tries
+/// for a second.
+bool forbid(std::uintptr_t page) noexcept {
+  constexpr int most_attempts = 100;
+  for (int attempt = 0; attempt < most_attempts; ++attempt) {
+    if (mprotect(reinterpret_cast<void*>(page), page_size(), PROT_NONE) == 0) {
+      return true;
+    }
+    usleep(10'000);
+  }
+  return false;
+}
+
 /// Tells a thread that its touch cannot be served. It waits in the kernel and can be told by
 /// nothing but another page, one that may not be touched. The touch is then tried again and raises
 /// SIGSEGV.
 void refuse(std::uintptr_t page) noexcept {
   note_refused_page();
-  if (mprotect(reinterpret_cast<void*>(page), page_size(), PROT_NONE) != 0) {
+  if (!forbid(page)) {
     RawLine line;
-    line << "growstack: a stack could not grow, and its thread could not be told (no memory, or "
-            "vm.max_map_count is reached)";
+    line << "growstack: a stack could not grow, and its thread could not be told (ENOMEM: "
+            "vm.max_map_count or the memory of the control group is reached: raise it)";
     static_cast<void>(line.write_to_stderr());
     abort();  // it would wait for ever
   }

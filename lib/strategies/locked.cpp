@@ -44,7 +44,8 @@ class Locked final : public AlwaysCommitted {
     return error == EPERM || error == EAGAIN ? "the kernel locks no more memory for this process: "
                                                "RLIMIT_MEMLOCK is reached (raise it, ulimit -l, or "
                                                "reserve "
-                                               "less), or there is not that much memory"
+                                               "less), or there is not that much memory, "
+                                               "here or in the control group"
                                              : std::string();
   }
 

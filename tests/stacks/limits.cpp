@@ -7,6 +7,7 @@
 #include <growstack/handler/pages.hpp>
 
 #include "support/address_of.hpp"
+#include "support/all_mappings.hpp"
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
 #include "support/forked.hpp"
@@ -134,32 +135,6 @@ EVERY_STRATEGY(
 // ---- vm.max_map_count: mappings -----------------------------------------------------------------
 
 namespace {
-
-/// Uses up all mappings except `left`: every other page of a reservation gets other permissions.
-class AllMappings {
- public:
-  explicit AllMappings(std::size_t left) {
-    const std::size_t most = number_in("/proc/sys/vm/max_map_count");
-    const std::size_t now = mapping_count();
-    const std::size_t page = page_size();
-    size_ = (most + 2) * page;
-    memory_ = static_cast<char*>(
-        mmap(nullptr, size_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
-    // Each such page makes two more mappings.
-    for (std::size_t pair = 0; now + 1 + 2 * (pair + 1) + left <= most; ++pair) {
-      if (mprotect(memory_ + (2 * pair + 1) * page, page, PROT_READ) != 0) {
-        break;
-      }
-    }
-  }
-  ~AllMappings() { munmap(memory_, size_); }
-  AllMappings(const AllMappings&) = delete;
-  AllMappings& operator=(const AllMappings&) = delete;
-
- private:
-  char* memory_ = nullptr;
-  std::size_t size_ = 0;
-};
 
 /// Makes stacks while almost all mappings are used up, until one is refused.
 void make_stacks_until_refused(const Traits& of, const StackOptions& options,

@@ -1,0 +1,269 @@
+#include "proofs/running_out/shortage.hpp"
+
+#include <growstack/growstack.hpp>
+
+#include "proofs/running_out/ways.hpp"
+#include "support/descend.hpp"
+#include "support/limits.hpp"
+#include "support/scenario.hpp"
+#include "support/smaps.hpp"
+
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace growstack::testing {
+namespace {
+
+/// When a shortage begins.
+enum class Moment : std::uint8_t {
+  before_the_first,  ///< before the process has used any stack
+  before_a_later,    ///< before it makes another one
+  while_it_grows,    ///< while code runs on a stack, which has yet to grow
+};
+constexpr std::array<std::string_view, 3> moment_names{"before the first stack",
+                                                       "before a later stack", "while it grows"};
+
+constexpr std::size_t depth = 3 * MiB;
+constexpr std::size_t rounds = 2;
+/// How a trial exits, besides 101 of require(), from best to worst.
+constexpr int exit_of_works = 7;
+constexpr int exit_of_left = 8;
+constexpr int exit_of_error = 9;
+
+std::map<std::string, const NamedShortage*>& shortages() {
+  static std::map<std::string, const NamedShortage*> all;
+  return all;
+}
+
+/// Returns how many mappings there are besides malloc's, which a forked child extends by another.
+std::size_t mappings_of_ours() {
+  std::ifstream maps("/proc/self/maps");
+  std::size_t count = 0;
+  for (std::string line; std::getline(maps, line);) {
+    count += line.ends_with("[heap]") ? 0U : 1U;
+  }
+  return count;
+}
+
+/// What is left behind if something leaks. A process that changed its user cannot read
+/// /proc/self/fd, so it asks for each descriptor.
+struct Holdings {
+  std::size_t mappings = 0;
+  std::size_t descriptors = 0;
+  std::size_t threads = 0;
+
+  static Holdings now() {
+    growstack::trim();
+    Holdings held{.mappings = mappings_of_ours(), .threads = thread_count()};
+    for (int descriptor = 0; descriptor < 1024; ++descriptor) {
+      held.descriptors += fcntl(descriptor, F_GETFD) >= 0 ? 1U : 0U;
+    }
+    return held;
+  }
+};
+
+/// One strategy, used in one way, with a shortage that begins at one moment.
+class Trial {
+ public:
+  Trial(const Traits& of, const Shortage& shortage, const Way& way, Moment moment)
+      : of_(of), shortage_(shortage), way_(way), moment_(moment) {}
+
+  int run() {
+    no_core();
+    raise_soft_limit(RLIMIT_MEMLOCK);
+    if (shortage_.prepare != nullptr) {
+      shortage_.prepare();
+    }
+    if (way_.forked) {
+      require(use() == 0, "a stack of the parent works");
+      go_on_in_child();
+    }
+    if (moment_ != Moment::before_the_first) {
+      require(use() == 0, "a first stack works");
+      require(use() == 0, "and a second one");
+    }
+    for (std::size_t round = 0; round < rounds; ++round) {
+      use_during_shortage();  // what stays of these, stays for good
+    }
+    const Holdings before = Holdings::now();
+    for (std::size_t round = 0; round < rounds; ++round) {
+      use_during_shortage();
+    }
+    look_for_leaks_since(before);
+    if (shortage_.end != nullptr || outcome_ != exit_of_error) {
+      require(use() == 0, "a stack works when what was missing is back");
+    }
+    return outcome_;
+  }
+
+ private:
+  std::size_t use(const std::function<void()>& at_the_top = [] {}) {
+    return way_.use(of_, at_the_top, depth);
+  }
+
+  void begin() {
+    if (!has_begun_) {
+      has_begun_ = true;
+      shortage_.begin(of_);
+    }
+  }
+
+  /// A thread that goes on in a forked child is the only one there, and has no main() to return to.
+  void begin_on_the_stack() {
+    const pid_t before = getpid();
+    begin();
+    if (way_.thread && getpid() != before) {
+      _exit(descend(depth) == 0 ? exit_of_works : 101);
+    }
+  }
+
+  void end() {
+    if (shortage_.end != nullptr && has_begun_) {
+      has_begun_ = false;
+      shortage_.end();
+    }
+  }
+
+  void use_during_shortage() {
+    std::optional<std::size_t> wrong;
+    std::string message;
+    if (moment_ == Moment::while_it_grows) {
+      message = error_of([&] { wrong = use([this] { begin_on_the_stack(); }); });
+    } else {
+      begin();
+      message = error_of([&] { wrong = use(); });
+    }
+    end();
+    require(wrong.value_or(0) == 0, "what was written is read");
+    if (!message.empty()) {
+      std::fprintf(stderr, "%s\n", message.c_str());
+      outcome_ = exit_of_error;
+    }
+  }
+
+  /// What leaks, leaks in each round. (A later round may get further than an earlier one, and then
+  /// leave more for good.)
+  void look_for_leaks_since(const Holdings& before) {
+    require(threads_come_down_to(before.threads + rounds - 1), "no thread is left");
+    const Holdings after = Holdings::now();
+    require(after.descriptors < before.descriptors + rounds, "no descriptor is left");
+    if (after.mappings >= before.mappings + rounds) {
+      require(shortage_.may_leave != nullptr && shortage_.may_leave(of_),
+              "no mapping is left: " + std::to_string(before.mappings) + " before, " +
+                  std::to_string(after.mappings) + " after");
+      outcome_ = std::max(outcome_, exit_of_left);
+    }
+  }
+
+  const Traits& of_;
+  const Shortage& shortage_;
+  const Way& way_;
+  Moment moment_;
+  bool has_begun_ = false;
+  int outcome_ = exit_of_works;
+};
+
+/// Runs the trial that check() has chosen for this process.
+int run_chosen_trial(const Traits& of) {
+  const NamedShortage& named = *shortages().at(std::getenv("GROWSTACK_TEST_SHORTAGE"));
+  const auto way = std::strtoul(std::getenv("GROWSTACK_TEST_WAY"), nullptr, 10);
+  const auto moment = std::strtoul(std::getenv("GROWSTACK_TEST_MOMENT"), nullptr, 10);
+  return Trial(of, named.shortage, ways()[way], static_cast<Moment>(moment)).run();
+}
+const ScenarioOfEach<run_chosen_trial> trial_scenarios("trial");
+
+/// Returns how a trial ended, and checks that it ended in one of the ways that are allowed: in
+/// particular with all the words that it owes.
+Outcome outcome_of(const Ended& ended, const Shortage& shortage) {
+  CAPTURE(ended.err);
+  CHECK_FALSE(ended.timed_out);
+  if (ended.exit_code == exit_of_works || ended.exit_code == exit_of_left) {
+    CHECK(ended.err == "");
+    return ended.exit_code == exit_of_works ? Outcome::works : Outcome::left;
+  }
+  if (ended.exit_code == exit_of_error) {
+    CHECK(matches(ended.err, shortage.error));
+    CHECK(ended.err.starts_with("growstack: "));
+    return Outcome::error;
+  }
+  CHECK_FALSE(contains(ended.err, "NOT FULFILLED"));
+  CHECK((ended.signal == SIGSEGV || ended.signal == SIGBUS));
+  CHECK(matches(ended.err, shortage.report));
+  CHECK(contains(ended.err, "\"running out\""));
+  return Outcome::report;
+}
+
+}  // namespace
+
+NamedShortage::NamedShortage(const char* its_name, const Shortage& what)
+    : name(its_name), shortage(what) {
+  shortages()[name] = this;
+}
+
+void check(const NamedShortage& named, const Traits& of) {
+  const Shortage& shortage = named.shortage;
+  if (shortage.why_not != nullptr) {
+    if (const std::string reason = shortage.why_not(); !reason.empty()) {
+      return skip(reason);
+    }
+  }
+  constexpr std::array<const char*, 4> words{"works", "left", "error", "report"};
+  Outcome worst = Outcome::works;
+  setenv("GROWSTACK_TEST_SHORTAGE", named.name, 1);
+  for (std::size_t way = 0; way < ways().size(); ++way) {
+    if (ways()[way].pools && !of.pools) {
+      continue;
+    }
+    setenv("GROWSTACK_TEST_WAY", std::to_string(way).c_str(), 1);
+    for (std::size_t moment = 0; moment < moment_names.size(); ++moment) {
+      CAPTURE(std::string(ways()[way].name));
+      CAPTURE(std::string(moment_names[moment]));
+      setenv("GROWSTACK_TEST_MOMENT", std::to_string(moment).c_str(), 1);
+      const Ended ended = run_scenario_of("trial", of);
+      const Outcome outcome = outcome_of(ended, shortage);
+      worst = std::max(worst, outcome);
+      std::printf("%s, %s: %s\n", std::string(ways()[way].name).c_str(),
+                  std::string(moment_names[moment]).c_str(),
+                  words[static_cast<std::size_t>(outcome)]);
+      const std::string first_line = ended.err.substr(0, ended.err.find('\n'));
+      if (!first_line.empty()) {
+        std::printf("  %s\n", first_line.c_str());
+      }
+    }
+  }
+  std::printf("OUTCOME: %s\n", words[static_cast<std::size_t>(worst)]);
+}
+
+void go_on_in_child() {
+  const pid_t child = fork();
+  require(child >= 0, "fork works");
+  if (child == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);  // if the test gives up
+    return;
+  }
+  int status = 0;
+  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (WIFEXITED(status)) {
+    _exit(WEXITSTATUS(status));
+  }
+  signal(WTERMSIG(status), SIG_DFL);
+  raise(WTERMSIG(status));
+  _exit(126);
+}
+
+}  // namespace growstack::testing
