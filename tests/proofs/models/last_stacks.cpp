@@ -47,6 +47,14 @@ void look_up() {
   }
 }
 
+/// What the thread ran on before.
+constexpr StackExtent earlier{.low = 1000, .high = 1010};
+
+void look_up_twice() {
+  static_cast<void>(remember_stack(earlier, tellings()));
+  look_up();
+}
+
 void tell() { detail::tell_stack(inner.low, inner.high - inner.low); }
 
 void begin() {
@@ -79,6 +87,10 @@ void explore(::std::vector<::std::function<void()>> threads, ::std::function<voi
 
 TEST_CASE("no thread remembers more than lies above a stack that was told") {
   explore({look_up, tell}, require_nothing_inside);
+}
+
+TEST_CASE("the same, if it remembered another stack before") {
+  explore({look_up_twice, tell}, require_nothing_inside);
 }
 
 TEST_CASE("a stack that is taken back is forgotten, and another one can be told there") {
