@@ -1,0 +1,138 @@
+#include "proofs/failures/every_failure.hpp"
+
+#include "proofs/failures/supervisor.hpp"
+#include "proofs/failures/verdict.hpp"
+
+#include "support/limits.hpp"
+
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <map>
+#include <set>
+#include <vector>
+
+namespace growstack::testing {
+namespace {
+
+struct Tally {
+  std::size_t runs = 0;
+  std::size_t not_met = 0;
+  std::map<Outcome, std::size_t> outcomes;
+  std::vector<std::string> bad;
+};
+
+std::string described(const Call& call, const Failure& failure) {
+  return name_of(call.data) + " #" + std::to_string(call.place.occurrence + 1) + " of \"" +
+         call.thread + "\"" +
+         (call.place.process == 0 ? "" : " in child " + std::to_string(call.place.process)) +
+         " answers " + name_of(failure.answer) + (failure.for_good ? ", and so ever after" : "");
+}
+
+/// Threads may take turns in another way, so that a call does not come: then tries again.
+Run run_until_met(const std::function<void()>& body, const Failure& failure) {
+  constexpr int most_tries = 4;
+  Run run = run_watched(body, &failure);
+  for (int tries = 1; !run.has_failed && !run.is_stopped && tries < most_tries; ++tries) {
+    run = run_watched(body, &failure);
+  }
+  return run;
+}
+
+void try_one(const Call& call, const Failure& failure, const std::function<void()>& body,
+             const Ending& ending, const Run& usual, Tally& tally) {
+  const Run run = run_until_met(body, failure);
+  ++tally.runs;
+  if (!run.has_failed && !run.is_stopped) {
+    ++tally.not_met;
+  }
+  const Verdict verdict = judge(run, usual, std::pair(call, failure), ending);
+  ++tally.outcomes[verdict.outcome];
+  if (verdict.outcome == Outcome::bad) {
+    tally.bad.push_back(described(call, failure) + ": " + verdict.why);
+  }
+}
+
+std::set<Place> places_of(const Run& run) {
+  std::set<Place> places;
+  for (const Call& call : run.calls) {
+    places.insert(call.place);
+  }
+  return places;
+}
+
+void print_row(const std::string& what, const Traits& of, const Run& usual, Tally& tally) {
+  std::printf("| %s | %s | %zu | %zu | %zu | %zu | %zu | %zu | %zu |\n", what.c_str(),
+              std::string(of.name).c_str(), usual.calls.size(), tally.runs,
+              tally.outcomes[Outcome::works], tally.outcomes[Outcome::exception],
+              tally.outcomes[Outcome::bad_alloc], tally.outcomes[Outcome::report],
+              tally.outcomes[Outcome::bad]);
+  std::fflush(stdout);
+}
+
+}  // namespace
+
+void try_every_failure(const std::string& what, WatchedScenario scenario, const Traits& of,
+                       const Ending& ending) {
+  set_soft_limit(RLIMIT_CORE, 0);
+  const std::function<void()> body = [&] { run_in_watched_process(scenario, of); };
+  const Run usual = run_watched(body);
+  const Verdict verdict = judge(usual, usual, {}, ending);
+  CAPTURE(verdict.why);
+  CAPTURE(usual.err);
+  REQUIRE(verdict.outcome != Outcome::bad);
+  REQUIRE(!usual.calls.empty());
+  // Otherwise nothing says what a failing call is compared with.
+  CHECK(places_of(run_watched(body)) == places_of(usual));
+
+  Tally tally;
+  for (const Call& call : usual.calls) {
+    const std::vector<Answer> answers = answers_of(call.data);
+    CAPTURE(name_of(call.data));
+    CHECK_FALSE(answers.empty());
+    for (const Answer& answer : answers) {
+      for (const bool for_good : {false, true}) {
+        if (!for_good || answer.kind == Answer::refusal) {
+          try_one(call, {.place = call.place, .answer = answer, .for_good = for_good}, body, ending,
+                  usual, tally);
+        }
+      }
+    }
+  }
+  print_row(what, of, usual, tally);
+  for (const std::string& each : tally.bad) {
+    std::printf("  BAD %s\n", each.c_str());
+  }
+  CHECK(tally.bad.empty());
+  CHECK(tally.not_met == 0);
+}
+
+std::string obstacle(const Traits& of) {
+  if (of.locks_memory) {
+    raise_soft_limit(RLIMIT_MEMLOCK);
+  }
+  std::array<int, 2> ends{};
+  if (pipe2(ends.data(), O_CLOEXEC) != 0) {
+    return "no pipe";
+  }
+  const pid_t child = fork();
+  if (child == 0) {
+    const Support here = supported(of.strategy);
+    const std::string why = here ? "" : here.reason + ".";
+    const bool is_told = write(ends[1], why.data(), why.size()) >= 0;
+    _exit(is_told ? 0 : 1);
+  }
+  close(ends[1]);
+  std::array<char, 4096> buffer;
+  const ssize_t bytes = read(ends[0], buffer.data(), buffer.size());
+  close(ends[0]);
+  waitpid(child, nullptr, 0);
+  return std::string(buffer.data(), bytes < 0 ? 0 : static_cast<std::size_t>(bytes));
+}
+
+}  // namespace growstack::testing
