@@ -34,6 +34,8 @@ const char* name_of(SystemCall call) noexcept {
       return "close_range";
     case SystemCall::fcntl:
       return "fcntl";
+    case SystemCall::fstat:
+      return "fstat";
     case SystemCall::madvise:
       return "madvise";
     case SystemCall::mlock2:
@@ -50,6 +52,8 @@ const char* name_of(SystemCall call) noexcept {
       return "pipe2";
     case SystemCall::pthread_create:
       return "pthread_create";
+    case SystemCall::pthread_sigmask:
+      return "pthread_sigmask";
     case SystemCall::sigaction:
       return "sigaction";
     case SystemCall::sigaltstack:

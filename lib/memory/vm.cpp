@@ -63,7 +63,7 @@ int take_away(std::uintptr_t begin, std::size_t size, int error) noexcept {
 /// that refuses munlock(2) does no harm to the others.
 int unlock(std::uintptr_t begin, std::size_t size) noexcept {
   const bool is_refused = munlock(pointer(begin), size) != 0;
-  return is_refused && errno != EPERM && errno != ENOSYS ? errno : 0;
+  return is_refused && errno != EPERM && errno != ENOSYS ? failed(SystemCall::munlock) : 0;
 }
 
 }  // namespace

@@ -9,11 +9,12 @@
 
 namespace growstack::handler {
 
-/// Names a system call that may be refused, or pthread_create(3).
+/// Names a system call that may be refused, or a function of pthreads(7) that makes one.
 enum class SystemCall : std::uint8_t {
   none,
   close_range,
   fcntl,
+  fstat,
   madvise,
   mlock2,
   mmap,
@@ -22,6 +23,7 @@ enum class SystemCall : std::uint8_t {
   munmap,
   pipe2,
   pthread_create,
+  pthread_sigmask,
   sigaction,
   sigaltstack,
   uffdio_copy,
