@@ -145,7 +145,14 @@ int commit_uncharged(std::uintptr_t begin, std::size_t size, Pages pages) noexce
 }
 
 int release(std::uintptr_t begin, std::size_t size) noexcept {
-  return size == 0 || munmap(pointer(begin), size) == 0 ? 0 : failed(SystemCall::munmap);
+  if (size == 0 || munmap(pointer(begin), size) == 0) {
+    return 0;
+  }
+  const int error = failed(SystemCall::munmap);
+  // What nobody may unmap is at least neither resident nor charged any more.
+  mmap(pointer(begin), size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+       0);
+  return error;
 }
 
 int set_apart(std::uintptr_t begin, std::size_t size) noexcept {
