@@ -6,12 +6,14 @@
 #include "support/limits.hpp"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 #include <cstdio>
 #include <map>
 #include <set>
@@ -58,6 +60,11 @@ void try_one(const Call& call, const Failure& failure, const std::function<void(
   }
 }
 
+/// Returns whether the kernel may go on to answer so: a filter and a limit do.
+bool lasts(const Answer& answer) {
+  return answer.kind == Answer::refusal && (answer.error == EPERM || answer.error == ENOMEM);
+}
+
 std::set<Place> places_of(const Run& run) {
   std::set<Place> places;
   for (const Call& call : run.calls) {
@@ -67,10 +74,11 @@ std::set<Place> places_of(const Run& run) {
 }
 
 void print_row(const std::string& what, const Traits& of, const Run& usual, Tally& tally) {
-  std::printf("| %s | %s | %zu | %zu | %zu | %zu | %zu | %zu | %zu |\n", what.c_str(),
+  std::printf("| %s | %s | %zu | %zu | %zu | %zu | %zu | %zu | %zu | %zu |\n", what.c_str(),
               std::string(of.name).c_str(), usual.calls.size(), tally.runs,
               tally.outcomes[Outcome::works], tally.outcomes[Outcome::exception],
               tally.outcomes[Outcome::bad_alloc], tally.outcomes[Outcome::report],
+              tally.outcomes[Outcome::libc],
               tally.outcomes[Outcome::bad]);
   std::fflush(stdout);
 }
@@ -80,6 +88,7 @@ void print_row(const std::string& what, const Traits& of, const Run& usual, Tall
 void try_every_failure(const std::string& what, WatchedScenario scenario, const Traits& of,
                        const Ending& ending) {
   set_soft_limit(RLIMIT_CORE, 0);
+  mallopt(M_ARENA_MAX, 1);  // so that no thread maps memory of malloc's own
   const std::function<void()> body = [&] { run_in_watched_process(scenario, of); };
   const Run usual = run_watched(body);
   const Verdict verdict = judge(usual, usual, {}, ending);
@@ -97,7 +106,7 @@ void try_every_failure(const std::string& what, WatchedScenario scenario, const 
     CHECK_FALSE(answers.empty());
     for (const Answer& answer : answers) {
       for (const bool for_good : {false, true}) {
-        if (!for_good || answer.kind == Answer::refusal) {
+        if (!for_good || lasts(answer)) {
           try_one(call, {.place = call.place, .answer = answer, .for_good = for_good}, body, ending,
                   usual, tally);
         }

@@ -2,6 +2,7 @@
 
 #include <growstack/handler/handler.hpp>
 
+#include "errors.hpp"
 #include "memory/account.hpp"
 #include "support/address_of.hpp"
 #include "support/descend.hpp"
@@ -29,7 +30,7 @@ void tell_exception() {
   try {
     throw;
   } catch (const std::system_error& error) {
-    tell(Ask::threw, error.what());
+    tell(Ask::threw, reason_of(error).c_str());
   } catch (const std::bad_alloc&) {
     ask(Ask::bad_alloc);
   } catch (const std::exception& error) {
@@ -108,7 +109,7 @@ void run_in_watched_process(WatchedScenario scenario, const Traits& of) {
 }
 
 StackOptions options_of(const Traits& of) {
-  return {.reserve = 4 * MiB, .strategy = of.strategy, .name = "watched"};
+  return {.reserve = of.locks_memory ? MiB : 4 * MiB, .strategy = of.strategy, .name = "watched"};
 }
 
 void go_deep(Stack& stack, std::size_t depth, const Trial& trial) {

@@ -16,6 +16,7 @@ enum class Outcome : std::uint8_t {
   works,      ///< as if nothing had failed
   exception,  ///< a std::system_error names call, errno and cure
   bad_alloc,  ///< the language's own word for no memory
+  libc,       ///< libc ends the process, and says so: the call was one of its own
   report,     ///< a death by signal, after a line on standard error that names call, errno, cure
   bad
 };
