@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <bit>
 #include <cerrno>
 #include <cinttypes>
 #include <cstdio>
@@ -145,14 +146,13 @@ int commit_uncharged(std::uintptr_t begin, std::size_t size, Pages pages) noexce
 }
 
 int release(std::uintptr_t begin, std::size_t size) noexcept {
-  if (size == 0 || munmap(pointer(begin), size) == 0) {
-    return 0;
+  return size == 0 || munmap(pointer(begin), size) == 0 ? 0 : failed(SystemCall::munmap);
+}
+
+void release_or_uncharge(std::uintptr_t begin, std::size_t size) noexcept {
+  if (release(begin, size) != 0) {
+    static_cast<void>(map_fresh(begin, size, MAP_NORESERVE));
   }
-  const int error = failed(SystemCall::munmap);
-  // What nobody may unmap is at least neither resident nor charged any more.
-  mmap(pointer(begin), size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
-       0);
-  return error;
 }
 
 int set_apart(std::uintptr_t begin, std::size_t size) noexcept {
@@ -251,6 +251,18 @@ std::uintptr_t mapping_start(std::uintptr_t address) noexcept {
     }
   }
   return 0;
+}
+
+std::uintptr_t lowest_without_hole(std::uintptr_t begin, std::uintptr_t end) noexcept {
+  std::uintptr_t lowest = end;
+  // msync(2) does nothing to anonymous memory, and fails with ENOMEM if a page is not mapped.
+  for (std::size_t step = std::bit_floor((end - begin) / page_size()); step > 0; step /= 2) {
+    const std::size_t bytes = step * page_size();
+    while (lowest - begin >= bytes && msync(pointer(lowest - bytes), bytes, MS_ASYNC) == 0) {
+      lowest -= bytes;
+    }
+  }
+  return lowest;
 }
 
 }  // namespace growstack::vm

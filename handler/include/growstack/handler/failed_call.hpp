@@ -15,6 +15,7 @@ enum class SystemCall : std::uint8_t {
   close_range,
   fcntl,
   fstat,
+  getcontext,
   madvise,
   mlock2,
   mmap,
@@ -26,9 +27,11 @@ enum class SystemCall : std::uint8_t {
   pthread_sigmask,
   sigaction,
   sigaltstack,
+  uffdio_api,
   uffdio_copy,
   uffdio_register,
   uffdio_zeropage,
+  userfaultfd,
 };
 
 /// Notes that the call has just failed in the calling thread, and returns errno. The note is
