@@ -24,21 +24,21 @@ void try_every_failure(const std::string& what, WatchedScenario scenario, const 
 }  // namespace growstack::testing
 
 /// Makes a test of a scenario for each strategy for which `condition` is true: one of `traits`.
-#define FAILURES_WHERE(condition, what, scenario, ...)                                    \
-  GROWSTACK_FAILURES(condition, what, scenario, DOCTEST_ANONYMOUS(growstack_failures_), \
-                     __VA_ARGS__)
-#define GROWSTACK_FAILURES(condition, what, scenario, anonymous, ...)                             \
-  static constexpr bool DOCTEST_CAT(                                                              \
-      anonymous, _where)([[maybe_unused]] const growstack::testing::Traits& traits) {             \
-    return condition;                                                                             \
-  }                                                                                               \
-  TEST_CASE_TEMPLATE_DEFINE(what ": whichever system call fails, it works or it is told", Of,     \
-                            DOCTEST_CAT(anonymous, _asked)) {                                     \
-    if (const std::string why = growstack::testing::obstacle(Of::traits); !why.empty()) {         \
-      return growstack::testing::skip(why);                                                       \
-    }                                                                                             \
-    growstack::testing::try_every_failure(what, scenario, Of::traits, growstack::testing::Ending{__VA_ARGS__}); \
-  }                                                                                               \
-  TEST_CASE_TEMPLATE_APPLY(DOCTEST_CAT(anonymous, _asked),                                        \
+#define FAILURES_WHERE(condition, what, scenario, ...) \
+  GROWSTACK_FAILURES(condition, what, scenario, DOCTEST_ANONYMOUS(growstack_failures_), __VA_ARGS__)
+#define GROWSTACK_FAILURES(condition, what, scenario, anonymous, ...)                         \
+  static constexpr bool DOCTEST_CAT(                                                          \
+      anonymous, _where)([[maybe_unused]] const growstack::testing::Traits& traits) {         \
+    return condition;                                                                         \
+  }                                                                                           \
+  TEST_CASE_TEMPLATE_DEFINE(what ": whichever system call fails, it works or it is told", Of, \
+                            DOCTEST_CAT(anonymous, _asked)) {                                 \
+    if (const std::string why = growstack::testing::obstacle(Of::traits); !why.empty()) {     \
+      return growstack::testing::skip(why);                                                   \
+    }                                                                                         \
+    growstack::testing::try_every_failure(what, scenario, Of::traits,                         \
+                                          growstack::testing::Ending{__VA_ARGS__});           \
+  }                                                                                           \
+  TEST_CASE_TEMPLATE_APPLY(DOCTEST_CAT(anonymous, _asked),                                    \
                            growstack::testing::StrategiesWhere<&DOCTEST_CAT(anonymous, _where)>)
 #define FAILURES(what, scenario, ...) FAILURES_WHERE(true, what, scenario, __VA_ARGS__)

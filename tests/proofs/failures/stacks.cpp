@@ -70,10 +70,14 @@ void kept_stacks(const Traits& of, const Trial& trial) {
 }
 
 void ensured_stack(const Traits& of, const Trial& trial) {
-  call(options_of(of), [] { return 1; });
+  StackOptions small = options_of(of);
+  small.reserve = 64 * KiB;
+  Stack stack(small);
   trial.watch([&] {
-    const std::size_t wrong = ensure_stack(options_of(of), 100 * MiB, [] { return descend(300 * KiB); });
-    trial.require(wrong == 0, "the stack that is left is intact");
+    const std::size_t wrong = call(stack, [&] {
+      return ensure_stack(options_of(of), 500 * KiB, [] { return descend(300 * KiB); });
+    });
+    trial.require(wrong == 0, "the next stack is intact");
   });
 }
 
@@ -120,9 +124,7 @@ void uninstall(const Traits& of, const Trial& trial) {
 /// The report is the end of the process.
 void overflow(const Traits& of, const Trial& trial) {
   Stack stack(options_of(of));
-  trial.watch([&] {
-    call(stack, [&] { touch_in_one_jump(address_of(stack.floor()) - 8); });
-  });
+  trial.watch([&] { call(stack, [&] { touch_in_one_jump(address_of(stack.floor()) - 8); }); });
 }
 
 }  // namespace

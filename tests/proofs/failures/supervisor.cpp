@@ -65,8 +65,8 @@ int install_filter() {
   }};
   const sock_fprog filter{.len = program.size(), .filter = program.data()};
   prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-  return static_cast<int>(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
-                                  SECCOMP_FILTER_FLAG_NEW_LISTENER, &filter));
+  return static_cast<int>(
+      syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &filter));
 }
 
 /// A message of one descriptor.
@@ -120,8 +120,8 @@ pid_t process_of(pid_t thread) {
 std::vector<pid_t> threads_of(pid_t process) {
   std::vector<pid_t> threads;
   std::error_code gone;
-  for (const auto& entry : std::filesystem::directory_iterator(
-           "/proc/" + std::to_string(process) + "/task", gone)) {
+  for (const auto& entry :
+       std::filesystem::directory_iterator("/proc/" + std::to_string(process) + "/task", gone)) {
     threads.push_back(static_cast<pid_t>(std::stol(entry.path().filename())));
   }
   std::sort(threads.begin(), threads.end());
@@ -191,8 +191,7 @@ class Supervisor {
     }
     waitpid(child_, &result_.status, 0);
     read_err();
-    result_.took =
-        std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begin);
+    result_.took = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - begin);
     for (Call& call : result_.calls) {
       call.thread = names_[{call.place.process, call.place.thread}];
     }
@@ -272,8 +271,8 @@ class Supervisor {
 
   bool shall_fail(const Place& place) const {
     return failure_ != nullptr &&
-           (place == failure_->place || (failure_->for_good && result_.has_failed &&
-                                         place.number == failure_->place.number));
+           (place == failure_->place ||
+            (failure_->for_good && result_.has_failed && place.number == failure_->place.number));
   }
 
   void fail(const seccomp_notif& asked, const Thread& thread) {

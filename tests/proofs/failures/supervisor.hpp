@@ -45,10 +45,10 @@ struct Failure {
 /// How a run went.
 struct Run {
   std::vector<Call> calls;
-  bool has_failed = false;  ///< the failure came about
-  bool is_stopped = false;  ///< killed, because it did not end
-  bool is_finished = false; ///< all checks were made
-  int status = 0;           ///< as of wait(2)
+  bool has_failed = false;   ///< the failure came about
+  bool is_stopped = false;   ///< killed, because it did not end
+  bool is_finished = false;  ///< all checks were made
+  int status = 0;            ///< as of wait(2)
   std::chrono::milliseconds took{};
   std::string err;
   std::vector<std::string> wrong;
