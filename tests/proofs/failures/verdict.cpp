@@ -60,8 +60,9 @@ std::string missing_in(const std::string& message, const Failed& failed) {
   if (!matches(message, "(" + pattern_of(call) + ")")) {
     missing += "does not name the call; ";
   }
-  // pthread_create(3) has one word for all that is used up.
-  const std::string names = "(" + error + (contains(message, "pthread_create") ? "|EAGAIN)" : ")");
+  // pthread_create(3) has one word for all that is used up, and so has the strategy `locked`.
+  const bool has_one_word = matches(message, "pthread_create|mlock2");
+  const std::string names = "(" + error + (has_one_word ? "|EAGAIN)" : ")");
   if (failure.answer.kind == Answer::refusal && !matches(message, names)) {
     missing += "does not name the errno; ";
   }
