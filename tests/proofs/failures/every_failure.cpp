@@ -120,6 +120,9 @@ void try_every_failure(const std::string& what, WatchedScenario scenario, const 
   const std::map<Place, Candidate> candidates = candidates_of(body, usual);
   for (const auto& [place, candidate] : candidates) {
     const Call& call = candidate.call;
+    if (place.occurrence >= ending.most_alike) {
+      continue;
+    }
     const std::vector<Answer> answers = answers_of(call.data);
     CAPTURE(name_of(call.data));
     CHECK_FALSE(answers.empty());

@@ -3,6 +3,7 @@
 
 #include "proofs/failures/trial.hpp"
 
+#include <climits>
 #include <string>
 
 namespace growstack::testing {
@@ -11,6 +12,8 @@ namespace growstack::testing {
 struct Ending {
   /// Part of the report with which the process dies. Empty: it does not die.
   std::string report;
+  /// How many calls of one number in one thread may fail. The others are left out.
+  unsigned most_alike = UINT_MAX;
 };
 
 /// Tries all of them, prints a row of the table, and checks that there is no bad run.
