@@ -87,7 +87,7 @@ class RecordStore {
   using Map = void* (*)(std::size_t) noexcept;
   explicit constexpr RecordStore(Map map) noexcept : map_(map) {}
 
-  /// Returns null if there is no memory.
+  /// Returns null, with errno, if there is no memory.
   [[nodiscard]] void* take(std::size_t bytes) noexcept {
     bytes = rounded(bytes);
     if (bytes > left_) {
@@ -140,8 +140,8 @@ RecordStore pin_words{map_fork_wiped};
 Range* free_ranges = nullptr;
 std::atomic<std::size_t> ranges_in_use{0};
 
-/// Returns the smallest free range record with room for `slots`, otherwise a new one; null if there
-/// is no memory.
+/// Returns the smallest free range record with room for `slots`, otherwise a new one; null, with
+/// errno, if there is no memory.
 Range* take_range(std::uint32_t slots) noexcept {
   Range** best = nullptr;
   for (Range** link = &free_ranges; *link != nullptr; link = &(*link)->next_free) {
@@ -157,8 +157,8 @@ Range* take_range(std::uint32_t slots) noexcept {
   const std::size_t slot_bytes = slots * sizeof(SlotRecord);
   const std::size_t pin_bytes = slots * sizeof(std::atomic<std::uint32_t>);
   void* const memory = records.take(sizeof(Range));
-  void* const slot_memory = records.take(slot_bytes);
-  void* const pin_memory = pin_words.take(pin_bytes);
+  void* const slot_memory = memory == nullptr ? nullptr : records.take(slot_bytes);
+  void* const pin_memory = slot_memory == nullptr ? nullptr : pin_words.take(pin_bytes);
   if (memory == nullptr || slot_memory == nullptr || pin_memory == nullptr) {
     pin_words.take_back(pin_memory, pin_bytes);
     records.take_back(slot_memory, slot_bytes);
@@ -236,7 +236,7 @@ int add_range(const RangeDescription& description, Range*& range) noexcept {
   }
   Range* const taken = take_range(static_cast<std::uint32_t>(slots));
   if (taken == nullptr) {
-    return ENOMEM;
+    return errno;
   }
   describe(*taken, description, static_cast<std::uint32_t>(slots));
   entries.set(taken);

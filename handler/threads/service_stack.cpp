@@ -50,7 +50,7 @@ int ServiceStack::map(std::size_t bytes) noexcept {
 
 void* ServiceStack::begin() const noexcept { return memory_ + page_size(); }
 
-void ServiceStack::unmap() const noexcept { munmap(memory_, bytes_); }
+void ServiceStack::unmap() const noexcept { unmap_own_memory(memory_, bytes_); }
 
 void ServiceStack::leave_to(pid_t thread) const noexcept {
   LeftStack*& first = fork_wiped()->left_stacks;
@@ -66,7 +66,7 @@ void ServiceStack::take_back_left() noexcept {
       continue;
     }
     *link = left.next;
-    munmap(left.memory, left.bytes);
+    unmap_own_memory(left.memory, left.bytes);
   }
 }
 
