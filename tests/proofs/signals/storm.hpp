@@ -242,14 +242,19 @@ class Storm {
     info.si_pid = getpid();
     info.si_value.sival_ptr = &by_thread_[value];
     const std::lock_guard lock(mutex_);
-    const bool is_sent =
-        target_ != 0 && syscall(SYS_rt_tgsigqueueinfo, getpid(), target_,
-                                detail::signal_of_kind(value % kinds_), &info) == 0;
-    if (is_sent) {
-      by_thread_[value].sent = 1;
-      sent_by_thread_.fetch_add(1);
+    if (target_ == 0) {
+      return false;
     }
-    return is_sent;
+    // Counted before it is sent. Otherwise it could arrive first, and wait() would miss another.
+    sent_by_thread_.fetch_add(1);
+    by_thread_[value].sent = 1;
+    if (syscall(SYS_rt_tgsigqueueinfo, getpid(), target_, detail::signal_of_kind(value % kinds_),
+                &info) == 0) {
+      return true;
+    }
+    by_thread_[value].sent = 0;
+    sent_by_thread_.fetch_sub(1);
+    return false;
   }
 
   void send_by_thread() {
