@@ -9,6 +9,7 @@
 #include "places.hpp"
 #include "storm.hpp"
 #include "support/address_of.hpp"
+#include "support/descend.hpp"
 #include "support/each_strategy.hpp"
 #include "support/scenario.hpp"
 
@@ -323,4 +324,32 @@ EVERY_STRATEGY("the same holds if the handlers run on the growing stack itself")
   CHECK(ended.exit_code == 7);
   CHECK(ended.signal == 0);
   MESSAGE(ended.out);
+}
+
+// ---- across a switch of stacks ------------------------------------------------------------------
+
+namespace {
+
+Stack* stack_of_call = nullptr;
+
+void call_that_changes_control_registers() {
+  call(*stack_of_call, [] {
+    static_cast<void>(descend(200 * KiB));
+    change_control_registers();
+  });
+}
+
+int keeps_registers(const Traits& of) {
+  Stack stack({.reserve = 6 * MiB, .policy = page_by_page, .strategy = of.strategy});
+  stack_of_call = &stack;
+  Kept before{};
+  return kept_by(call_that_changes_control_registers, before) == before ? 7 : 1;
+}
+const ScenarioOfEach<keeps_registers> keeping("what a call keeps");
+
+}  // namespace
+
+EVERY_STRATEGY(
+    "a call keeps what a function must keep for its caller, and what controls arithmetic") {
+  check_touches<Of>("what a call keeps");
 }

@@ -232,3 +232,29 @@ GROWSTACK_SCENARIO("a read that a lost signal interrupts") {
 TEST_CASE("a system call that a lost signal interrupts goes on, or fails, by that signal's flags") {
   check("a read that a lost signal interrupts");
 }
+
+GROWSTACK_SCENARIO("a read among ignored faults") {
+  std::signal(SIGSEGV, SIG_IGN);
+  Stack stack({.reserve = 6 * MiB});
+  int ends[2];
+  static_cast<void>(!pipe(ends));
+  const pid_t reader = gettid();
+  std::thread other([reader, ends] {
+    for (int each = 0; each < 20; ++each) {
+      usleep(1'000);
+      syscall(SYS_tgkill, getpid(), reader, SIGSEGV);
+    }
+    static_cast<void>(!write(ends[1], "x", 1));
+  });
+  const long bytes = call(stack, [&] {
+    char byte = 0;
+    return bare_system_call(SYS_read, ends[0], reinterpret_cast<long>(&byte), 1);
+  });
+  other.join();
+  std::printf("%ld\n", bytes);
+  return bytes == 1 ? 7 : 1;
+}
+
+TEST_CASE("a SIGSEGV that is sent, and that the program ignores, interrupts no system call") {
+  check("a read among ignored faults");
+}

@@ -38,9 +38,16 @@ namespace growstack::testing::machine {
 [[gnu::always_inline]] inline void trap_each_instruction(bool on) {
   constexpr std::uint64_t trap_flag = 0x100;
   std::uint64_t flags = 0;
-  asm volatile("pushfq\n\tpopq %0" : "=r"(flags) : : "memory");
+  // The red zone stays as it is.
+  asm volatile("lea -128(%%rsp), %%rsp\n\tpushfq\n\tpopq %0\n\tlea 128(%%rsp), %%rsp"
+               : "=r"(flags)
+               :
+               : "memory");
   flags = on ? flags | trap_flag : flags & ~trap_flag;
-  asm volatile("pushq %0\n\tpopfq" : : "r"(flags) : "cc", "memory");
+  asm volatile("lea -128(%%rsp), %%rsp\n\tpushq %0\n\tpopfq\n\tlea 128(%%rsp), %%rsp"
+               :
+               : "r"(flags)
+               : "cc", "memory");
 }
 
 /// Its upper 17 bits are not equal, as those of every canonical address are. The processor raises a
