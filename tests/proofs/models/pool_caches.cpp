@@ -187,6 +187,24 @@ TEST_CASE("demand falls while others use stacks: arenas end in which nobody is")
   }
 }
 
+TEST_CASE("the cache of a thread that gave nothing back goes to the pool, whatever it does next") {
+  static std::vector<Tenancy> tenancies;
+  check({[] {
+           make_pool(ledger::closes);
+           tenancies.emplace_back(pool->acquire());
+           interleavings::end_thread();
+         },
+         {[] {
+            use_a_stack();
+            use_a_stack();
+          },
+          [] {
+            ledger::let_time_pass(200'000'000);
+            tenancies.clear();
+          }},
+         [] { end_pool(3); }});
+}
+
 TEST_CASE("no stack stays deeper than it is kept, unless a mark says so") {
   static std::vector<Tenancy> tenancies;
   check({[] {
