@@ -122,7 +122,6 @@ constinit std::array<Destructor, most_keys> destructors{};
 constinit std::size_t keys = 0;
 constinit std::array<std::array<Handler, 3>, most_keys> fork_handlers{};
 constinit std::size_t fork_handler_count = 0;
-constinit std::array<const void*, most_keys> specific_of_main{};
 
 /// The blocks that were freed in this execution. Each has the address of the next one.
 constinit void* quarantine = nullptr;
@@ -322,7 +321,7 @@ int __wrap_pthread_key_create(pthread_key_t* key, Destructor destructor) {
 }
 
 int __wrap_pthread_setspecific(pthread_key_t key, const void* value) {
-  (in_model() ? specific() : specific_of_main)[key] = value;
+  specific()[key] = value;
   return 0;
 }
 

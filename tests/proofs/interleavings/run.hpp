@@ -51,7 +51,8 @@ void release(Address object, std::memory_order order, bool goes_on);
 void fence(std::memory_order order);
 }  // namespace races
 
-/// Thread-specific data of the running thread: what pthread_setspecific(3) set.
+/// Thread-specific data of the running thread of a model, or of main(): what pthread_setspecific(3)
+/// set.
 inline constexpr std::size_t most_keys = 16;
 [[nodiscard]] std::array<const void*, most_keys>& specific() noexcept;
 void run_destructors() noexcept;

@@ -437,7 +437,10 @@ void fork_here(const std::function<void()>& child) {
 bool in_model() noexcept { return !is_aside; }
 bool in_thread() noexcept { return running != nullptr; }
 std::size_t this_thread() noexcept { return search.running_thread; }
-std::array<const void*, most_keys>& specific() noexcept { return running->specific; }
+std::array<const void*, most_keys>& specific() noexcept {
+  static constinit std::array<const void*, most_keys> of_main{};
+  return running == nullptr ? of_main : running->specific;
+}
 
 void fail(const char* what, Address object) {
   std::array<char, 32> where{};

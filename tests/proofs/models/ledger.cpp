@@ -197,10 +197,17 @@ int ledger::grow(const Stack& stack, std::size_t depth) {
     range = &reservation_of(record).range;
   }
   const handler::Step step = range->operations->plan(*range, record, slot.base() - depth);
+  if (step.begin == step.end) {
+    return 0;  // another thread was first
+  }
   const int error = range->operations->commit(*range, record, step);
   if (error == 0) {
-    record.limit.store(step.begin, std::memory_order_release);
-    record.high_water.store(step.begin, std::memory_order_release);
+    std::uintptr_t limit = record.limit.load(std::memory_order_relaxed);
+    while (step.begin < limit &&
+           !record.limit.compare_exchange_weak(limit, step.begin, std::memory_order_release)) {
+    }
+    record.high_water.store(record.limit.load(std::memory_order_relaxed),
+                            std::memory_order_release);
     record.marks.fetch_or(handler::grown_mark, std::memory_order_release);
     record.growth_faults.fetch_add(1, std::memory_order_relaxed);
   }

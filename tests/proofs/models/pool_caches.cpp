@@ -7,42 +7,28 @@
 //     No thread waits for ever, and a release never fails.
 #include <doctest/doctest.h>
 
-#include "interleavings/interleavings.hpp"
-#include "memory/account.hpp"
-#include "models/ledger.hpp"
+#include "models/run_pools.hpp"
+
+#include <sched.h>
 
 #include <array>
 #include <atomic>
 #include <chrono>
-#include <cstdlib>
-#include <iostream>
 #include <memory>
 #include <system_error>
 #include <vector>
 
 using namespace growstack;
-using interleavings::explore;
-using interleavings::Explored;
-using interleavings::Model;
 using interleavings::require;
 using ledger::Tenancy;
 using namespace std::chrono_literals;
 
 namespace {
 
-/// Arenas of few stacks, so that several arenas are soon needed.
-constexpr std::size_t few_in_an_arena = std::size_t{16} << 30;
-constexpr std::size_t initial = std::size_t{8} * 1024;
-
 PoolOptions options_of(Strategy strategy) {
   return {.reserve = few_in_an_arena,
           .guard = 4096,
-          .policy = {.initial_commit = initial,
-                     .factor = 2,
-                     .least_step = 4096,
-                     .largest_step = std::size_t{1} << 20,
-                     .headroom = 0,
-                     .huge_from = 0},
+          .policy = policy_of_models,
           .strategy = strategy,
           .core_depth = 0,
           .retention = 1ms};
@@ -64,12 +50,6 @@ void make_pool(const PoolOptions& options) {
 }
 void make_pool(Strategy strategy) { make_pool(options_of(strategy)); }
 
-void require_nothing_left() {
-  require(ledger::open_stacks() == 0, "the end of a pool leaves a stack behind");
-  require(ledger::reservations() == 0, "the end of a pool leaves address space behind");
-  require(process_account().used() == 0, "the end of a pool leaves a charge behind");
-}
-
 /// What must hold when all stacks are back: then ends the pool.
 void end_pool(std::uint64_t tenancies) {
   const PoolStatistics figures = pool->statistics();
@@ -86,17 +66,6 @@ void end_pool(std::uint64_t tenancies) {
 void learn_to_keep_deep(const char* name = "") {
   for (int tenancy = 0; tenancy < 8; ++tenancy) {
     use_a_deep_stack(name);
-  }
-}
-
-void check(const Model& model) {
-  const Explored explored = explore(model);
-  MESSAGE(explored.executions << " executions, " << explored.redundant << " redundant, "
-                              << explored.steps << " steps");
-  CHECK_MESSAGE(explored.fault.empty(), explored.fault << "\n" << explored.trace);
-  if (!explored.fault.empty()) {
-    std::cout.flush();
-    std::_Exit(1);  // threads of the model are where the fault left them
   }
 }
 
@@ -218,12 +187,36 @@ TEST_CASE("demand falls while others use stacks: arenas end in which nobody is")
   }
 }
 
+TEST_CASE("the cache of a thread that gave nothing back goes to the pool, whatever it does next") {
+  static std::vector<Tenancy> tenancies;
+  check({[] {
+           make_pool(ledger::closes);
+           tenancies.emplace_back(pool->acquire());
+           interleavings::end_thread();
+         },
+         {[] {
+            use_a_stack();
+            use_a_stack();
+          },
+          [] {
+            ledger::let_time_pass(200'000'000);
+            tenancies.clear();
+          }},
+         [] { end_pool(3); }});
+}
+
 TEST_CASE("no stack stays deeper than it is kept, unless a mark says so") {
+  static std::vector<Tenancy> tenancies;
   check({[] {
            make_pool(ledger::closes);
            learn_to_keep_deep();
+           tenancies.emplace_back(pool->acquire());
+           interleavings::end_thread();
          },
-         {[] { use_a_deep_stack(); },
+         {[] {
+            require(ledger::grow(tenancies.front().stack(), 20 * initial) == 0, "no growth");
+            tenancies.clear();
+          },
           [] {
             pool->trim();
             use_a_stack();
@@ -260,17 +253,63 @@ TEST_CASE("the last two stacks of a pool that has ended come back at once: it en
 }
 
 TEST_CASE("a pool ends while a thread ends that has a cache of it") {
-  static std::unique_ptr<Tenancy> out;
+  static std::atomic<bool> is_used;
   check({[] {
            make_pool(ledger::closes);
-           out = std::make_unique<Tenancy>(pool->acquire());
+           is_used = false;
          },
          {[] {
             use_a_stack();
+            is_used.store(true, std::memory_order_release);
             interleavings::end_thread();
           },
-          [] { out.reset(); }},
-         [] { end_pool(2); }});
+          [] {
+            while (!is_used.load(std::memory_order_acquire)) {
+              sched_yield();
+            }
+            pool.reset();
+          }},
+         require_nothing_left});
+}
+
+TEST_CASE("a thread that has a cache of a pool which has ended uses the next pool") {
+  static std::atomic<int> stage;
+  check({[] {
+           make_pool(ledger::closes);
+           stage = 0;
+         },
+         {[] {
+            use_a_stack();
+            stage.store(1, std::memory_order_release);
+            while (stage.load(std::memory_order_acquire) == 1) {
+              sched_yield();
+            }
+            use_a_stack();
+          },
+          [] {
+            while (stage.load(std::memory_order_acquire) == 0) {
+              sched_yield();
+            }
+            pool = std::make_unique<StackPool>(options_of(ledger::closes));
+            stage.store(2, std::memory_order_release);
+          }},
+         [] { end_pool(1); }});
+}
+
+TEST_CASE("what two threads grow at once is charged and credited exactly") {
+  static std::vector<Tenancy> tenancies;
+  constexpr auto grow = [](std::size_t depth) {
+    static_cast<void>(ledger::grow(tenancies.front().stack(), depth));
+  };
+  check({[] {
+           make_pool(ledger::closes);
+           tenancies.emplace_back(pool->acquire());
+         },
+         {[=] { grow(2 * initial); }, [=] { grow(5 * initial); }},
+         [] {
+           tenancies.clear();
+           end_pool(1);
+         }});
 }
 
 TEST_CASE("growth of two stacks never exceeds the budget, and all of it is credited") {
