@@ -1,5 +1,7 @@
 #include "errors.hpp"
 
+#include "memory/proc_text.hpp"
+
 #include <growstack/handler/failed_call.hpp>
 #include <growstack/handler/without_cancellation.hpp>
 
@@ -31,12 +33,7 @@ constexpr const char* threads_are_used_up =
 /// such line.
 std::uint64_t status_bytes(std::string_view name) {
   std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with(name)) {
-      return std::stoull(line.substr(name.size() + 1)) * 1024;
-    }
-  }
-  return 0;
+  return bytes_in_line(status, name);
 }
 
 std::uint64_t mapping_count() {

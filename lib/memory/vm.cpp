@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <cinttypes>
 #include <cstdio>
+#include <cstring>
 #include <memory>
 
 namespace growstack::vm {
@@ -241,12 +242,15 @@ std::uintptr_t mapping_start(std::uintptr_t address) noexcept {
   if (maps == nullptr) {
     return 0;
   }
-  std::array<char, 4352> line;  // a path may have 4,096 bytes
-  while (std::fgets(line.data(), line.size(), maps.get()) != nullptr) {
+  // A line may be of any length: a path has 4,096 bytes or more, and each newline in it is shown as
+  // four. What follows in such a line is a name, which somebody else chose.
+  std::array<char, 4352> piece;
+  for (bool begins_line = true; std::fgets(piece.data(), piece.size(), maps.get()) != nullptr;
+       begins_line = std::strchr(piece.data(), '\n') != nullptr) {
     std::uintptr_t start = 0;
     std::uintptr_t end = 0;
-    if (std::sscanf(line.data(), "%" SCNxPTR "-%" SCNxPTR, &start, &end) == 2 && start <= address &&
-        address < end) {
+    if (begins_line && std::sscanf(piece.data(), "%" SCNxPTR "-%" SCNxPTR, &start, &end) == 2 &&
+        start <= address && address < end) {
       return start;
     }
   }

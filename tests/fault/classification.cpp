@@ -10,6 +10,7 @@
 #include <sys/auxv.h>
 
 #include <csignal>
+#include <cstdint>
 #include <initializer_list>
 
 using namespace growstack::handler;
@@ -101,6 +102,13 @@ TEST_CASE("a touch from another stack is growth only within the largest step bel
   CHECK(outcome(touch(slot.limit - 1, elsewhere)) == Outcome::growth);
   CHECK(outcome(touch(slot.limit - slot.largest_step, elsewhere)) == Outcome::growth);
   CHECK(outcome(touch(slot.limit - slot.largest_step - 1, elsewhere)) == Outcome::foreign);
+}
+
+TEST_CASE("a largest step of any size lets a touch from another stack be growth") {
+  SlotView unbounded = slot;
+  unbounded.largest_step = SIZE_MAX;
+  CHECK(outcome(touch(slot.limit - 1, elsewhere), unbounded) == Outcome::growth);
+  CHECK(outcome(touch(slot.floor, elsewhere), unbounded) == Outcome::growth);
 }
 
 TEST_CASE("a touch of memory that is committed by now is spurious") {

@@ -74,6 +74,19 @@ TEST_CASE("an address that nobody registered has no slot") {
   CHECK_FALSE(is_found(reinterpret_cast<std::uintptr_t>(&no_operations)));
 }
 
+TEST_CASE("the next stack above an address is found, also from within another stack") {
+  const std::size_t slot_size = 64 * KiB;
+  const OwnedRange range = make_range(somewhere, range_alignment, slot_size);
+  publish_slot(*range, 3, slot_size);
+  publish_slot(*range, 4, slot_size);
+  const std::uintptr_t guard = somewhere + 3 * slot_size;
+  CHECK(live_slot_above(guard, 0) == &range->slots[3]);
+  CHECK(live_slot_above(guard + 1, slot_size) == &range->slots[4]);
+  CHECK(live_slot_above(guard + 1, slot_size - 2) == nullptr);
+  retire(*range, 3);
+  retire(*range, 4);
+}
+
 TEST_CASE("every address from a live slot's guard to its last byte is found, and nothing else") {
   const std::size_t slot_size = 64 * KiB;
   const OwnedRange range = make_range(somewhere, range_alignment, slot_size);

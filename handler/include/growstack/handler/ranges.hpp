@@ -114,9 +114,10 @@ class GROWSTACK_EXPORT PinnedSlot {
 [[nodiscard]] GROWSTACK_EXPORT SlotRecord* live_slot(std::uintptr_t address,
                                                      const Operations& of) noexcept;
 
-/// Returns true if `address` is not below the limit of the slot that `inside` lies in, or if there
-/// is no such slot. Costs a few loads, because it pins nothing: the caller must know that the slot
-/// stays. Any thread, signal handlers included.
+/// Returns true if `address` is not below the limit of the live slot that `inside` lies in, or if
+/// `inside` lies in no range. In a range, but in no live slot, it may return either. Costs a few
+/// loads, because it pins nothing: the caller must know that the slot stays. Any thread, signal
+/// handlers included.
 [[nodiscard]] GROWSTACK_EXPORT bool is_committed(std::uintptr_t inside,
                                                  std::uintptr_t address) noexcept;
 
