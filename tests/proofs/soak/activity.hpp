@@ -10,8 +10,8 @@ namespace growstack::soak {
 
 struct Activity {
   std::string_view name;
-  unsigned weight = 1;     ///< how often it is chosen
-  bool at_depth = false;   ///< it may also run at the bottom of another one
+  unsigned weight = 1;    ///< how often it is chosen
+  bool at_depth = false;  ///< it may also run at the bottom of another one
   void (*run)(Worker& worker) = nullptr;
 };
 

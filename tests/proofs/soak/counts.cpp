@@ -12,7 +12,8 @@ std::string Counts::line() const {
       "{} threads, {} operations, {} bytes verified, {} switches of fibers, {} trims, {} pools, "
       "{} refusals; signals with SA_ONSTACK: {} sent, {} received; without: {} sent, {} received, "
       "{} reported lost; of timers: {} sent, {} received; {} forks, {} vforks, {} reports; service "
-      "threads stopped {} times, helpers ended {}; descriptors closed {}, reopened {}, pipes closed "
+      "threads stopped {} times, helpers ended {}; descriptors closed {}, reopened {}, pipes "
+      "closed "
       "{}; handlers swapped {}; uninstalled {} times",
       value(threads), value(operations), value(bytes_verified), value(switches), value(trims),
       value(pools), value(refusals), value(sent_on), value(received_on), value(sent_off),

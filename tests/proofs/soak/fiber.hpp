@@ -20,9 +20,9 @@ class ParkedFiber {
  public:
   template <class Allocator>
   ParkedFiber(const Allocator& allocator, std::uint64_t seed)
-      : random_(seed),
-        fiber_(std::allocator_arg, allocator,
-               [this](boost::context::fiber&& back) { return run(std::move(back)); }) {}
+      : random_(seed), fiber_(std::allocator_arg, allocator, [this](boost::context::fiber&& back) {
+          return run(std::move(back));
+        }) {}
   ParkedFiber(const ParkedFiber&) = delete;
   ParkedFiber& operator=(const ParkedFiber&) = delete;
 

@@ -3,6 +3,7 @@
 #include "proofs/soak/world.hpp"
 
 #include <dirent.h>
+#include <execinfo.h>
 #include <fcntl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -46,15 +47,23 @@ void tell_threads() {
   }
 }
 
+/// Writes the addresses of the frames. addr2line(1) makes names of them.
+void tell_trace() {
+  std::array<void*, 48> frames{};
+  const int count = backtrace(frames.data(), static_cast<int>(frames.size()));
+  backtrace_symbols_fd(frames.data(), count, STDERR_FILENO);
+}
+
 void on_crash(int signal, siginfo_t* info, void*) {
   struct sigaction by_default {};
   by_default.sa_handler = SIG_DFL;
   sigaction(signal, &by_default, nullptr);
-  if (is_child || dying.exchange(true)) {
+  if (is_child || world == nullptr || dying.exchange(true)) {
     return;  // the instruction faults again
   }
   std::fprintf(stderr, "growstack_soak: signal %d, code %d, address %p\n", signal, info->si_code,
                info->si_addr);
+  tell_trace();
   tell_state_of_all();
 }
 
@@ -86,6 +95,7 @@ void wrong(const char* format, ...) {
     pause();  // somebody else dies already
   }
   std::fprintf(stderr, "growstack_soak: WRONG: %s\n", text.data());
+  tell_trace();
   tell_state_of_all();
   std::abort();
 }

@@ -24,12 +24,10 @@ namespace {
 
 constexpr unsigned season_seconds = 5;
 
-void soak(const Settings& settings) {
+void soak(const Settings& settings, Stopper& stopper) {
   World here(settings);
   world = &here;
-  Stopper stopper;
   Random sender(settings.seed + 1);
-  install_last_words();
   install_signal_handlers();
   Disturber disturber(here.workers.back(), stopper);
   const Watchdog watchdog;
@@ -46,6 +44,9 @@ void soak(const Settings& settings) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  // Both before the library is asked for the first time, which may install it and start threads.
+  install_last_words();
+  Stopper stopper;
   Settings settings;
   if (const int code = read_settings(argc, argv, settings); code >= 0) {
     return code;
@@ -54,11 +55,12 @@ int main(int argc, char** argv) {
   setrlimit(RLIMIT_CORE, &no_core);
   fmt::print("seed {}, {} workers\n", settings.seed, settings.threads);
   std::fflush(stdout);
-  soak(settings);
+  soak(settings, stopper);
   const growstack::handler::Counters counters = growstack::handler::counters();
   fmt::print(
-      "{} seconds, seed {}: {} growth faults ({} by the helper, {} that it left), {} spurious, {}\n",
-      settings.seconds, settings.seed, counters.growth, counters.by_helper,
-      counters.helper_missing, counters.spurious, counts.line() + "; 0 lost, 0 hangs");
+      "{} seconds, seed {}: {} growth faults ({} by the helper, {} that it left), {} spurious, "
+      "{}\n",
+      settings.seconds, settings.seed, counters.growth, counters.by_helper, counters.helper_missing,
+      counters.spurious, counts.line() + "; 0 lost, 0 hangs");
   return 0;
 }

@@ -21,9 +21,8 @@ class Random {
   }
   /// Returns a number of a random number of bits: as often from 4 to 8 as from 4,000 to 8,000.
   std::size_t log_uniform(std::size_t least, std::size_t most) {
-    const auto bits = static_cast<int>(
-        between(static_cast<std::size_t>(std::bit_width(least)),
-                static_cast<std::size_t>(std::bit_width(most))));
+    const auto bits = static_cast<int>(between(static_cast<std::size_t>(std::bit_width(least)),
+                                               static_cast<std::size_t>(std::bit_width(most))));
     const std::size_t top = std::size_t{1} << (bits - 1);
     const std::size_t number = top + below(top);
     return number < least ? least : number > most ? most : number;

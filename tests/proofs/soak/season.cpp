@@ -47,8 +47,7 @@ void live_in_threads(Worker& worker) {
     counts.threads.fetch_add(1, std::memory_order_relaxed);
     StackOptions options = some_options(worker.random);
     options.reserve = 64 * testing::MiB;
-    const bool has_own_stack =
-        worker.random.one_in(3) && options.strategy != Strategy::locked;
+    const bool has_own_stack = worker.random.one_in(3) && options.strategy != Strategy::locked;
     worker.note("begins a thread; its own stack grows:", has_own_stack ? 1 : 0,
                 static_cast<std::size_t>(options.strategy));
     if (has_own_stack) {
@@ -75,6 +74,8 @@ void end_what_is_left(Worker& worker) {
   }
   while (world->pools.take(worker.random)) {
   }
+  while (world->allocators.take(worker.random)) {
+  }
   set_this_worker(nullptr);
 }
 
@@ -94,7 +95,6 @@ void expect_nothing_lives() {
 
 void live_a_season(Disturber& disturber, Random& sender, std::chrono::seconds length) {
   world->season_ends = false;
-  ++world->season;
   {
     std::vector<std::jthread> threads;
     for (unsigned index = 0; index < world->settings.threads; ++index) {

@@ -4,9 +4,9 @@
 #include "support/limits.hpp"
 #include "support/sanitized.hpp"
 
-#include <CLI/CLI.hpp>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <array>

@@ -23,18 +23,24 @@ bool lives(std::uint32_t number) {
   return number != 0 && living[number % most_tenants].load(std::memory_order_relaxed) == number;
 }
 
-/// Returns the tenant whose words a page carries, or 0. Four words that lie far apart must agree,
-/// because a single one may be what a register held.
-[[gnu::noinline]] GROWSTACK_RAW_STACK std::uint32_t owner_of_page(std::uintptr_t begin) {
+/// Whose words a page carries.
+struct Owner {
+  std::uint32_t number = 0;  ///< 0: nobody's
+  std::uintptr_t base = 0;   ///< where the owner's stack ends, if the page is a part of it
+};
+
+/// Four words that lie far apart must agree, because a single one may be what a register held.
+[[gnu::noinline]] GROWSTACK_RAW_STACK Owner owner_of_page(std::uintptr_t begin) {
   const auto* const words = reinterpret_cast<const volatile std::uint64_t*>(begin);
   constexpr std::array<std::size_t, 4> places{40, 170, 300, 470};
   const std::uint64_t first = words[places[0]];
   for (const std::size_t place : places) {
     if (words[place] != first - (place - places[0])) {
-      return 0;
+      return {};
     }
   }
-  return static_cast<std::uint32_t>(first >> 32U);
+  return {.number = static_cast<std::uint32_t>(first >> 32U),
+          .base = begin + 8 * (places[0] + (first & 0xFFFF'FFFFU))};
 }
 
 [[gnu::noinline]] GROWSTACK_RAW_STACK std::uintptr_t first_wrong(const Tenant& tenant,
@@ -83,13 +89,18 @@ Tenant::~Tenant() { living[number_ % most_tenants].store(0); }
 
 void Tenant::look(std::uintptr_t begin, std::uintptr_t end) const {
   for (std::uintptr_t at = (begin + page - 1) / page * page; at + page <= end; at += page) {
-    const std::uint32_t owner = owner_of_page(at);
-    if (owner != 0 && owner != number_ && lives(owner)) {
-      wrong("a page of tenant %u shows words of tenant %u, who lives: %#lx", number_, owner, at);
+    const Owner owner = owner_of_page(at);
+    if (owner.number == 0 || owner.number == number_) {
+      continue;
     }
-    if (owner != 0 && owner != number_ && fresh_) {
-      wrong("a page of tenant %u was given back, and has words of tenant %u: %#lx", number_, owner,
+    // On the same stack it is what a tenant that runs further up wrote when it was deeper.
+    if (lives(owner.number) && owner.base != base_) {
+      wrong("a page of tenant %u shows words of tenant %u, who lives: %#lx", number_, owner.number,
             at);
+    }
+    if (fresh_) {
+      wrong("a page of tenant %u was given back, and has words of tenant %u: %#lx", number_,
+            owner.number, at);
     }
   }
 }
@@ -103,8 +114,10 @@ GROWSTACK_RAW_STACK void Tenant::fill(std::uintptr_t begin, std::uintptr_t end) 
 void Tenant::verify(std::uintptr_t begin, std::uintptr_t end) const {
   if (const std::uintptr_t at = first_wrong(*this, begin, end); at != 0) {
     const auto found = *reinterpret_cast<const volatile std::uint64_t*>(at);
-    wrong("tenant %u lost a word at %#lx: it shall be %016lx, and is %016lx; the room is %#lx to %#lx",
-          number_, at, word_at(at), std::uint64_t{found}, begin, end);
+    wrong(
+        "tenant %u lost a word at %#lx: it shall be %016lx, and is %016lx; the room is %#lx to "
+        "%#lx",
+        number_, at, word_at(at), std::uint64_t{found}, begin, end);
   }
   counts.bytes_verified.fetch_add(end - begin, std::memory_order_relaxed);
 }

@@ -74,9 +74,9 @@ class Tenant {
 struct Descent {
   Tenant& tenant;
   Random& random;
-  std::uintptr_t deepest = 0;     ///< no frame begins below it
+  std::uintptr_t deepest = 0;  ///< no frame begins below it
   std::size_t largest_frame = 0;
-  bool looks_first = false;       ///< reads memory before it writes there
+  bool looks_first = false;  ///< reads memory before it writes there
   /// Runs at the end, in the lowest frame.
   const std::function<void()>& at_the_bottom;
 };

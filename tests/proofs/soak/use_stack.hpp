@@ -15,8 +15,7 @@ namespace growstack::soak {
 
 /// What is left at the end of each stack: for signal handlers, for the library, for what runs in
 /// the lowest frame.
-inline constexpr std::size_t margin =
-    testing::sanitized ? 256 * testing::KiB : 64 * testing::KiB;
+inline constexpr std::size_t margin = testing::sanitized ? 256 * testing::KiB : 64 * testing::KiB;
 
 StackOptions some_options(Random& random);
 /// Never of a strategy that has no pools.

@@ -10,8 +10,8 @@ World* world = nullptr;
 OwnedStack::OwnedStack(Stack stack, std::shared_ptr<PoolHouse> house, Territory& territory)
     : stack_(std::move(stack)),
       house_(std::move(house)),
-      place_(territory, testing::address_of(stack_->floor()),
-             testing::address_of(stack_->base())) {}
+      place_(territory, testing::address_of(stack_->floor()), testing::address_of(stack_->base())) {
+}
 
 OwnedStack::~OwnedStack() {
   place_.leave();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <growstack/stack.hpp>
+#include <growstack/stack_allocator.hpp>
 #include <growstack/stack_pool.hpp>
 
 #include "proofs/soak/gate.hpp"
@@ -79,13 +80,13 @@ struct World {
   ~World();
 
   const Settings settings;
-  std::deque<Worker> workers;   ///< the last ones are no targets of signals
+  std::deque<Worker> workers;  ///< the last ones are no targets of signals
   Gate gate;
   Territory territory;
   Shelf<std::unique_ptr<OwnedStack>> stacks;
   Shelf<std::unique_ptr<ParkedFiber>> fibers;
   Shelf<std::shared_ptr<PoolHouse>> pools;
-  unsigned season = 0;
+  Shelf<pooled_stack_allocator> allocators;
   std::atomic<bool> season_ends{false};
 };
 

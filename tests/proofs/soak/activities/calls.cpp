@@ -40,8 +40,9 @@ std::unique_ptr<OwnedStack> stack_of_a_pool(Random& random) {
     return nullptr;
   }
   try {
-    Stack stack = random.one_in(2) ? house->pool->acquire()
-                                   : house->pool->acquire("name " + std::to_string(random.below(9)));
+    Stack stack = random.one_in(2)
+                      ? house->pool->acquire()
+                      : house->pool->acquire("name " + std::to_string(random.below(9)));
     return std::make_unique<OwnedStack>(std::move(stack), house, world->territory);
   } catch (const std::system_error& error) {
     if (error.code() != std::errc::resource_unavailable_try_again) {
@@ -139,7 +140,8 @@ namespace {
 
 void recurse_anywhere(Worker& worker) {
   const Tenant tenant(0);
-  recurse(worker, tenant, worker.random.log_uniform(8, testing::under_thread_sanitizer ? 500 : 3000));
+  recurse(worker, tenant,
+          worker.random.log_uniform(8, testing::under_thread_sanitizer ? 500 : 3000));
 }
 
 }  // namespace growstack::soak

@@ -42,7 +42,7 @@ int end_of(pid_t child) {
 /// whole.
 pid_t fork_in_order() {
   const std::scoped_lock lock(world->territory.mutex, world->fibers.mutex, world->stacks.mutex,
-                              world->pools.mutex);
+                              world->pools.mutex, world->allocators.mutex);
   const pid_t child = fork();
   if (child < 0) {
     wrong("fork: %d", errno);

@@ -8,7 +8,9 @@
 #include "proofs/soak/use_stack.hpp"
 #include "proofs/soak/world.hpp"
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 
 namespace growstack::soak {
 namespace {
@@ -23,30 +25,19 @@ std::unique_ptr<ParkedFiber> new_fiber(Random& random) {
     return std::make_unique<ParkedFiber>(stack_allocator(options), seed);
   }
   // A pool lives as long as its last allocator, so each fiber may be the last one of its pool.
-  static std::mutex mutex;
-  static std::vector<pooled_stack_allocator> allocators;
-  static unsigned season = 0;
+  constexpr std::size_t most_allocators = 4;
   std::optional<pooled_stack_allocator> chosen;
-  {
-    const std::lock_guard lock(mutex);
-    if (season != world->season) {
-      season = world->season;
-      allocators.clear();
-    }
-    constexpr std::size_t most = 4;
-    if (allocators.size() == most && random.one_in(64)) {
-      allocators.erase(allocators.begin());
-    }
-    if (allocators.size() == most) {
-      chosen = random.one_of(allocators);
-    }
+  if (world->allocators.size() >= most_allocators) {
+    chosen = world->allocators.take(random);
   }
   if (!chosen) {
     PoolOptions options = some_pool_options(random);
     options.most_stacks = SIZE_MAX;
     chosen.emplace(options);
-    const std::lock_guard lock(mutex);
-    allocators.push_back(*chosen);
+    counts.pools.fetch_add(1, std::memory_order_relaxed);
+  }
+  if (!random.one_in(64)) {
+    world->allocators.put(*chosen);
   }
   return std::make_unique<ParkedFiber>(*chosen, seed);
 }

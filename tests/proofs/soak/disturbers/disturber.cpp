@@ -52,9 +52,8 @@ void Disturber::disturb_a_service_thread() {
   }
   const std::size_t microseconds = random.log_uniform(10, 400'000);
   worker_.note(name.data(), microseconds);
-  counts.helper_stops.fetch_add(
-      stopper_.stop(thread, static_cast<unsigned>(microseconds)) ? 1 : 0,
-      std::memory_order_relaxed);
+  counts.helper_stops.fetch_add(stopper_.stop(thread, static_cast<unsigned>(microseconds)) ? 1 : 0,
+                                std::memory_order_relaxed);
 }
 
 void Disturber::disturb_descriptors() {

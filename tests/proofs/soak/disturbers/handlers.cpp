@@ -1,32 +1,38 @@
 #include "proofs/soak/disturbers/handlers.hpp"
 
+#include <growstack/handler/handler.hpp>
+
 #include "proofs/soak/counts.hpp"
 
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <csignal>
 
 namespace growstack::soak {
 namespace {
 
-/// The actions below ours, by signal. Written before ours is installed.
-std::array<struct sigaction, 65> below{};
+using Handler = void (*)(int, siginfo_t*, void*);
+
+/// The handlers below ours, by signal.
+std::array<std::atomic<Handler>, 65> below{};
 
 void call_the_one_below(int signal, siginfo_t* info, void* context) {
-  const struct sigaction& action = below[static_cast<std::size_t>(signal)];
-  action.sa_sigaction(signal, info, context);
+  below[static_cast<std::size_t>(signal)].load()(signal, info, context);
 }
 
 }  // namespace
 
 void swap_a_handler(Random& random) {
   const int signal = random.one_in(2) ? SIGSEGV : SIGBUS;
-  struct sigaction& before = below[static_cast<std::size_t>(signal)];
-  sigaction(signal, nullptr, &before);
-  if ((before.sa_flags & SA_SIGINFO) == 0 || before.sa_sigaction == call_the_one_below) {
-    return;  // nobody is below yet
+  // Otherwise the library may be about to be installed, and would be taken away again.
+  if (!handler::installed(signal)) {
+    return;
   }
+  struct sigaction before {};
+  sigaction(signal, nullptr, &before);
+  below[static_cast<std::size_t>(signal)] = before.sa_sigaction;
   struct sigaction over {};
   over.sa_sigaction = call_the_one_below;
   over.sa_flags = SA_SIGINFO | SA_ONSTACK;

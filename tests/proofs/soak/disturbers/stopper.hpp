@@ -17,7 +17,9 @@ class Stopper {
   Stopper& operator=(const Stopper&) = delete;
 
   /// Stops the thread for so long, then lets it go on. Returns false if that was not possible.
-  [[nodiscard]] bool stop(pid_t thread, unsigned microseconds) { return ask(thread, microseconds, 0); }
+  [[nodiscard]] bool stop(pid_t thread, unsigned microseconds) {
+    return ask(thread, microseconds, 0);
+  }
   /// Ends the thread in the system call in which it is. Returns false if it was in none.
   [[nodiscard]] bool end(pid_t thread) { return ask(thread, 0, 1); }
   /// Returns the descriptor that belongs to it.
