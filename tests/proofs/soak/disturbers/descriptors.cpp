@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdlib>
+#include <map>
 #include <string_view>
 
 namespace growstack::soak {
@@ -76,12 +77,23 @@ void Descriptors::close_and_reopen(Random& random) {
 }
 
 void Descriptors::close_the_pipe() {
+  std::map<ino_t, std::vector<int>> ends;
   for (const int number : others()) {
     struct stat state {};
     if (fstat(number, &state) == 0 && S_ISFIFO(state.st_mode)) {
-      close(number);
+      ends[state.st_ino].push_back(number);
+    }
+  }
+  for (const auto& [pipe, numbers] : ends) {
+    // While it is being made, both ends are open here.
+    if (numbers.size() == 1 && seen_.contains(pipe)) {
+      close(numbers.front());
       counts.pipes_closed.fetch_add(1, std::memory_order_relaxed);
     }
+  }
+  seen_.clear();
+  for (const auto& [pipe, numbers] : ends) {
+    seen_.insert(pipe);
   }
 }
 

@@ -4,6 +4,9 @@
 
 #include "proofs/soak/random.hpp"
 
+#include <sys/types.h>
+
+#include <set>
 #include <vector>
 
 namespace growstack::soak {
@@ -16,7 +19,8 @@ class Descriptors {
   /// Closes all that are not the soak's own, and opens some files at the same numbers. Nobody may
   /// be using a descriptor.
   void close_and_reopen(Random& random);
-  /// Closes the pipe to the helper, while others use it.
+  /// Closes the pipe to the helper, while others use it. Not one that is being made: whoever makes
+  /// a stack would get an error.
   void close_the_pipe();
   /// Says so if somebody has written to one of the files; closes them.
   void verify_and_forget();
@@ -28,6 +32,7 @@ class Descriptors {
 
   std::vector<int> own_;
   std::vector<int> reopened_;
+  std::set<ino_t> seen_;  ///< the pipes that were open at the last look
 };
 
 }  // namespace growstack::soak

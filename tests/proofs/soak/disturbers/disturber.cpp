@@ -45,15 +45,19 @@ void Disturber::disturb_a_service_thread() {
   if (thread == 0) {
     return;
   }
-  if (name == "stack-helper" && random.one_in(3)) {
-    worker_.note("ends the helper", static_cast<std::size_t>(thread));
-    counts.helper_kills.fetch_add(stopper_.end(thread) ? 1 : 0, std::memory_order_relaxed);
+  const bool is_helper = name == "stack-helper";
+  const bool in_commit = is_helper && random.one_in(2);
+  if (is_helper && random.one_in(3)) {
+    worker_.note("ends the helper", static_cast<std::size_t>(thread), in_commit ? 1 : 0);
+    const bool done = stopper_.have(thread, in_commit ? Fate::ended_in_commit : Fate::ended);
+    counts.helper_kills.fetch_add(done ? 1 : 0, std::memory_order_relaxed);
     return;
   }
   const std::size_t microseconds = random.log_uniform(10, 400'000);
-  worker_.note(name.data(), microseconds);
-  counts.helper_stops.fetch_add(stopper_.stop(thread, static_cast<unsigned>(microseconds)) ? 1 : 0,
-                                std::memory_order_relaxed);
+  worker_.note(name.data(), microseconds, in_commit ? 1 : 0);
+  const bool done = stopper_.have(thread, in_commit ? Fate::stopped_in_commit : Fate::stopped,
+                                  static_cast<unsigned>(microseconds));
+  counts.helper_stops.fetch_add(done ? 1 : 0, std::memory_order_relaxed);
 }
 
 void Disturber::disturb_descriptors() {

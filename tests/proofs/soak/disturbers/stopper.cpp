@@ -23,37 +23,73 @@ namespace {
 
 struct Order {
   pid_t thread;
+  Fate fate;
   unsigned microseconds;
-  int ends;
 };
+
+bool is_stopped(pid_t thread, int flags) {
+  int status = 0;
+  return waitpid(thread, &status, __WALL | flags) == thread && WIFSTOPPED(status);
+}
+
+bool interrupt(pid_t thread) {
+  return ptrace(PTRACE_INTERRUPT, thread, nullptr, nullptr) == 0 && is_stopped(thread, 0);
+}
+
+/// Lets a stopped thread go on to its next call of mprotect(2), and stops it there.
+bool bring_to_commit(pid_t thread) {
+  constexpr int patience = 1000;  // times 200 us
+  bool stopped = true;
+  for (int looks = 0; looks < patience; ++looks) {
+    if (stopped) {
+      user_regs_struct registers{};
+      ptrace(PTRACE_GETREGS, thread, nullptr, &registers);
+      const bool enters = static_cast<long long>(registers.rax) == -ENOSYS;
+      if (enters && registers.orig_rax == SYS_mprotect) {
+        return true;
+      }
+      ptrace(PTRACE_SYSCALL, thread, nullptr, nullptr);
+    }
+    usleep(200);
+    stopped = is_stopped(thread, WNOHANG);
+  }
+  static_cast<void>(stopped || interrupt(thread));
+  return false;
+}
 
 /// Has a stopped thread make the system call exit(2) when it goes on. It must be in a system call,
 /// because only there is it known that the instruction before is one.
-bool make_it_exit(pid_t thread) {
+bool make_it_exit(pid_t thread, bool enters_a_call) {
   user_regs_struct registers{};
   if (ptrace(PTRACE_GETREGS, thread, nullptr, &registers) != 0 ||
       static_cast<long long>(registers.orig_rax) < 0) {
     return false;
   }
-  constexpr unsigned long long size_of_instruction = 2;
-  registers.rip -= size_of_instruction;
-  registers.orig_rax = ~0ULL;  // or the kernel restarts the one that was interrupted
-  registers.rax = SYS_exit;
+  if (enters_a_call) {
+    registers.orig_rax = SYS_exit;
+  } else {
+    constexpr unsigned long long size_of_instruction = 2;
+    registers.rip -= size_of_instruction;
+    registers.orig_rax = ~0ULL;  // or the kernel restarts the one that was interrupted
+    registers.rax = SYS_exit;
+  }
   registers.rdi = 0;
   return ptrace(PTRACE_SETREGS, thread, nullptr, &registers) == 0;
 }
 
 bool obey(const Order& order) {
-  if (ptrace(PTRACE_SEIZE, order.thread, nullptr, nullptr) != 0) {
+  const bool in_commit =
+      order.fate == Fate::stopped_in_commit || order.fate == Fate::ended_in_commit;
+  const bool ends = order.fate == Fate::ended || order.fate == Fate::ended_in_commit;
+  if (ptrace(PTRACE_SEIZE, order.thread, nullptr, PTRACE_O_TRACESYSGOOD) != 0 ||
+      !interrupt(order.thread)) {
     return false;
   }
-  int status = 0;
-  if (ptrace(PTRACE_INTERRUPT, order.thread, nullptr, nullptr) != 0 ||
-      waitpid(order.thread, &status, __WALL) != order.thread || !WIFSTOPPED(status)) {
-    return false;
+  bool done = !in_commit || bring_to_commit(order.thread);
+  if (done) {
+    usleep(order.microseconds);
+    done = !ends || make_it_exit(order.thread, in_commit);
   }
-  usleep(order.microseconds);
-  const bool done = order.ends == 0 || make_it_exit(order.thread);
   return ptrace(PTRACE_DETACH, order.thread, nullptr, nullptr) == 0 && done;
 }
 
@@ -89,8 +125,8 @@ Stopper::~Stopper() {
   waitpid(process_, nullptr, 0);
 }
 
-bool Stopper::ask(pid_t thread, unsigned microseconds, int ends) {
-  const Order order{thread, microseconds, ends};
+bool Stopper::have(pid_t thread, Fate fate, unsigned microseconds) {
+  const Order order{thread, fate, microseconds};
   int done = 0;
   return send(socket_, &order, sizeof order, 0) == sizeof order &&
          recv(socket_, &done, sizeof done, 0) == sizeof done && done != 0;

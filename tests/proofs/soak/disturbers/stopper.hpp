@@ -8,6 +8,14 @@
 
 namespace growstack::soak {
 
+/// What happens to a thread.
+enum class Fate {
+  stopped,            ///< it stops for a while, wherever it is
+  stopped_in_commit,  ///< it stops when it is about to call mprotect(2), which it does late
+  ended,              ///< it ends, in the system call in which it is
+  ended_in_commit,    ///< it ends instead of its next mprotect(2)
+};
+
 class Stopper {
  public:
   /// Forks. Before the first thread is started.
@@ -16,18 +24,10 @@ class Stopper {
   Stopper(const Stopper&) = delete;
   Stopper& operator=(const Stopper&) = delete;
 
-  /// Stops the thread for so long, then lets it go on. Returns false if that was not possible.
-  [[nodiscard]] bool stop(pid_t thread, unsigned microseconds) {
-    return ask(thread, microseconds, 0);
-  }
-  /// Ends the thread in the system call in which it is. Returns false if it was in none.
-  [[nodiscard]] bool end(pid_t thread) { return ask(thread, 0, 1); }
-  /// Returns the descriptor that belongs to it.
-  [[nodiscard]] int descriptor() const { return socket_; }
+  /// Returns true if that happened: a thread may be in no system call, or commit nothing for 0.2 s.
+  [[nodiscard]] bool have(pid_t thread, Fate fate, unsigned microseconds = 0);
 
  private:
-  bool ask(pid_t thread, unsigned microseconds, int ends);
-
   int socket_ = -1;
   pid_t process_ = -1;
 };
