@@ -102,14 +102,14 @@ std::vector<std::string> files_of(const std::string& list, const std::string& fu
                                   const std::string& folder) {
   std::vector<std::string> files;
   for (const std::smatch& match :
-       matches_of(list, std::regex("\\n" + function + R"((_model)?\(([a-z_/]+)([^)]*))"))) {
+       matches_of(list, std::regex("\\n" + function + R"((_[a-z]+)?\(([a-z_/]+)([^)]*))"))) {
     const std::string keywords = match[3].str();
     const std::vector<std::smatch> sources = matches_of(keywords, std::regex(R"(([a-z_/]+)\.cpp)"));
     for (const std::smatch& source : sources) {
       files.push_back(folder + source[1].str());
     }
     if (sources.empty()) {
-      files.push_back(folder + (match[1].matched ? "models/" : "") + match[2].str());
+      files.push_back(folder + (match[1] == "_model" ? "models/" : "") + match[2].str());
     }
   }
   return files;
