@@ -28,7 +28,8 @@ include(doctest)  # doctest_discover_tests
 function(growstack_test path)
   cmake_path(GET path FILENAME name)
   cmake_parse_arguments(PARSE_ARGV 1 test
-    "ONE_PROCESS;ALONE;OWN_MAIN" "TIMEOUT" "SOURCES;LINK;DEFINE;WARNINGS;NEEDS;NOT_UNDER;WHERE;AGAIN")
+    "ONE_PROCESS;ALONE;OWN_MAIN" "TIMEOUT"
+    "SOURCES;LINK;DEFINE;WARNINGS;NEEDS;NOT_UNDER;WHERE;AGAIN")
   if(test_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "growstack_test(${path}) does not know ${test_UNPARSED_ARGUMENTS}")
   endif()
