@@ -44,7 +44,7 @@ std::string_view write_what_fits(int descriptor, std::string_view text) noexcept
     const long written = syscall(SYS_write, descriptor, text.data(), text.size());
     if (written > 0) {
       text.remove_prefix(static_cast<std::size_t>(written));
-    } else if (written < 0 && errno == EAGAIN) {
+    } else if (written < 0 && (errno == EAGAIN || errno == EINTR)) {
       constexpr timespec pause{.tv_sec = 0, .tv_nsec = 10'000'000};
       syscall(SYS_nanosleep, &pause, nullptr);
       ++refusals;
