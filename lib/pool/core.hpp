@@ -120,6 +120,7 @@ class PoolCore final : public RegisteredPool {
   // They take the lock:
   [[nodiscard]] OpenSlot acquire_slowly(std::string_view name);
   [[nodiscard]] OpenSlot acquire_with_lock(ThreadCache* cache, std::string_view name);
+  void end_unusable(OpenSlot slot) noexcept;
   void release_slowly(OpenSlot slot, const Ended& ended) noexcept;
   [[nodiscard]] ThreadCache* make_cache_here();
 

@@ -139,6 +139,11 @@ void OpenStacks::put(OpenSlot slot) noexcept {
   count_idle(idle, 1);
 }
 
+void OpenStacks::close(OpenSlot slot) noexcept {
+  arenas_.close(slot.arena(), slot.index());
+  --open_;
+}
+
 // ---- giving memory back -------------------------------------------------------------------------
 
 void OpenStacks::cool(std::size_t most) noexcept {

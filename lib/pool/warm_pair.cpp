@@ -143,7 +143,8 @@ void PoolCore::release_with_care(OpenSlot slot) noexcept {
     return;  // the process ends: see ~Stack
   }
   if ((marked & low_end_mark) != 0 && slot.implementation().permit_all(slot.record()) != 0) {
-    return;  // nobody could use it: it stays out
+    end_unusable(slot);
+    return;
   }
   const Ended ended = end_marked(slot, marked);
   ThreadCache* const cache = cache_here(identity_);

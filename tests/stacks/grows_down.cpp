@@ -416,3 +416,17 @@ TEST_CASE("the name of a file does not pass for a mapping, wherever a long line 
     std::filesystem::remove_all(folder);
   }
 }
+
+TEST_CASE("all that the kernel grew is unmapped also where no file of /proc can be opened") {
+  Stack stack({.reserve = 4 * MiB, .strategy = Strategy::grows_down});
+  call(stack, [] { descend(3 * MiB); });
+  const std::uintptr_t deep = address_of(stack.base()) - 2 * MiB;
+  unsigned char there = 0;
+  REQUIRE(mincore(reinterpret_cast<void*>(deep), page_size(), &there) == 0);
+  {
+    const SoftLimit no_descriptor(RLIMIT_NOFILE, 0);
+    REQUIRE(no_descriptor.is_set());
+    const Stack ended = std::move(stack);
+  }
+  CHECK(mincore(reinterpret_cast<void*>(deep), page_size(), &there) != 0);
+}

@@ -107,7 +107,9 @@ void print_row(const std::string& what, const Traits& of, std::size_t calls, Tal
 void try_every_failure(const std::string& what, WatchedScenario scenario, const Traits& of,
                        const Ending& ending) {
   set_soft_limit(RLIMIT_CORE, 0);
-  mallopt(M_ARENA_MAX, 1);  // so that no thread maps memory of malloc's own
+  // So that malloc maps no memory of its own, which only malloc could give back.
+  mallopt(M_ARENA_MAX, 1);
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
   const std::function<void()> body = [&] { run_in_watched_process(scenario, of); };
   const Run usual = run_watched(body);
   const Verdict verdict = judge(usual, usual, {}, ending);

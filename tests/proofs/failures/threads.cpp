@@ -41,6 +41,7 @@ void detached_thread(const Traits& of, const Trial& trial) {
     Thread next(options_of(of), [] { descend(100 * KiB); });
     next.join();
   });
+  Thread(options_of(of), [] {}).join();
 }
 
 /// A thread of somebody else's, attached by hand. What it throws is told by it.

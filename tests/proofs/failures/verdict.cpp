@@ -6,7 +6,9 @@
 
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <csignal>
 #include <cstdint>
 #include <cstring>
@@ -73,9 +75,9 @@ std::string missing_in(const std::string& message, const Failed& failed) {
 }
 
 /// Returns what a process left that ended by itself. Empty: nothing.
-/// What could not be given back is no leak: a descriptor that may not be closed, or address space
-/// that may not be unmapped (but it must not be charged any more). malloc takes 1 MiB or more if
-/// the break does not move.
+/// What could not be given back is no leak: a descriptor that may not be closed, address space that
+/// may not be unmapped (but it must not be charged any more), or the alternate stack of a thread
+/// that may not take it out of use. malloc takes 1 MiB or more if the break does not move.
 std::string left_by(const Run& run, const Run& usual, const Failed& failed) {
   Census allowed = usual.census;
   const long number = failed ? failed->first.place.number : 0;
@@ -86,6 +88,10 @@ std::string left_by(const Run& run, const Run& usual, const Failed& failed) {
     constexpr std::size_t room_of_table = std::size_t{64} << 10;
     allowed.mapped = SIZE_MAX;
     allowed.writable += room_of_table;
+  } else if (number == SYS_sigaltstack) {
+    constexpr std::size_t alternate_stack = std::size_t{68} << 10;
+    allowed.mapped += alternate_stack;
+    allowed.writable += alternate_stack;
   } else if (number == SYS_brk) {
     constexpr std::size_t room_of_malloc = std::size_t{4} << 20;
     allowed.mapped += room_of_malloc;
@@ -111,12 +117,22 @@ bool is_libc_s(const std::string& err) {
          contains(err, "Fatal glibc error: rseq registration failed");
 }
 
+/// Standard error takes nothing: then nobody can be told.
+bool cannot_be_told(const Call& call, const Failure& failure) {
+  return call.place.number == SYS_write && call.data.args[0] == STDERR_FILENO &&
+         failure.answer.kind == Answer::refusal && failure.answer.error != EINTR &&
+         failure.answer.error != EAGAIN;
+}
+
 /// The exit code with which libc ends a process that it cannot give the context back to which
 /// uc_link names.
 constexpr int end_of_context = 255;
 
 Verdict judge_death(const Run& run, const Failed& failed, const Ending& ending) {
   if (!ending.report.empty() && contains(run.err, ending.report)) {
+    return {.outcome = Outcome::report, .why = {}};
+  }
+  if (failed && cannot_be_told(failed->first, failed->second)) {
     return {.outcome = Outcome::report, .why = {}};
   }
   if (is_libc_s(run.err)) {
@@ -150,7 +166,8 @@ Verdict judge(const Run& run, const Run& usual, const Failed& failed, const Endi
       WEXITSTATUS(run.status) == end_of_context) {
     return {.outcome = Outcome::libc, .why = {}};
   }
-  if (!run.is_finished || WEXITSTATUS(run.status) != 0 || !ending.report.empty()) {
+  const bool has_end = !ending.report.empty() && !run.threw && !run.threw_bad_alloc;
+  if (!run.is_finished || WEXITSTATUS(run.status) != 0 || has_end) {
     return bad("is not finished: " + end_of(run));
   }
   if (const std::string left = left_by(run, usual, failed); !left.empty()) {
