@@ -190,7 +190,7 @@ bool commit_by_helper(const Range& range, SlotRecord& slot, Step step) noexcept 
   }
   Reply& reply = *claimed;
   const std::uint32_t sequence = sequence_of(reply.word.load(std::memory_order_relaxed)) + 1;
-  reply.slot.store(&slot, std::memory_order_relaxed);
+  reply.slot.store(&slot, std::memory_order_release);
   // The helper's claim acquires what is released here. The pipe orders the two as well, but the
   // language does not know that.
   reply.word.store(reply_word(sequence, ReplyState::pending), std::memory_order_release);
@@ -218,7 +218,9 @@ bool is_left_to_helper(const SlotRecord& slot) noexcept {
   bool is_left = false;
   for (Reply& reply : shared->replies) {
     const std::uint64_t word = reply.word.load(std::memory_order_acquire);
-    if (state_of(word) != ReplyState::left || reply.slot.load(std::memory_order_relaxed) != &slot) {
+    // Acquired, too: if the reply is about another slot by now, the last request has ended, and what
+    // its helper committed happens before what the caller does with the slot.
+    if (state_of(word) != ReplyState::left || reply.slot.load(std::memory_order_acquire) != &slot) {
       continue;
     }
     if (is_alive(*shared, helper_of(word))) {
