@@ -65,7 +65,7 @@ bool is_alive(const ForkWiped& shared, std::uint32_t helper) noexcept {
 
 /// Has later faults look for no helper, unless another one has started meanwhile.
 void forget_helper(ForkWiped& shared, std::uint32_t dead) noexcept {
-  shared.helper_runs.compare_exchange_strong(dead, 0, std::memory_order_acq_rel);
+  shared.helper_runs.compare_exchange_strong(dead, 0, std::memory_order_relaxed);
 }
 
 /// If the kernel refuses, it goes on to choose the processor.
@@ -149,9 +149,9 @@ ReplyState wait_for(ForkWiped& shared, Reply& reply, std::uint32_t sequence, std
     const ReplyState ending = is_claimed && alive ? ReplyState::left : ReplyState::returned;
     const bool may_be_left = ending == ReplyState::left;
     // Counted before the slot is unpinned, so that nobody who retires it misses the request.
-    shared.requests_left.fetch_add(may_be_left ? 1 : 0, std::memory_order_seq_cst);
+    shared.requests_left.fetch_add(may_be_left ? 1 : 0, std::memory_order_relaxed);
     if (reply.word.compare_exchange_strong(word, reply_word(sequence, ending, helper),
-                                           std::memory_order_acq_rel)) {
+                                           std::memory_order_relaxed)) {
       return ending;
     }
     shared.requests_left.fetch_sub(may_be_left ? 1 : 0, std::memory_order_relaxed);
@@ -212,7 +212,7 @@ bool commit_by_helper(const Range& range, SlotRecord& slot, Step step) noexcept 
 
 bool is_left_to_helper(const SlotRecord& slot) noexcept {
   ForkWiped* const shared = fork_wiped();
-  if (shared == nullptr || shared->requests_left.load(std::memory_order_seq_cst) == 0) {
+  if (shared == nullptr || shared->requests_left.load(std::memory_order_acquire) == 0) {
     return false;
   }
   bool is_left = false;
