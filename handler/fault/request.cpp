@@ -218,8 +218,8 @@ bool is_left_to_helper(const SlotRecord& slot) noexcept {
   bool is_left = false;
   for (Reply& reply : shared->replies) {
     const std::uint64_t word = reply.word.load(std::memory_order_acquire);
-    // Acquired, too: if the reply is about another slot by now, the last request has ended, and what
-    // its helper committed happens before what the caller does with the slot.
+    // Acquired, too: if the reply is about another slot by now, its last request has ended, and
+    // what was committed for that one happens before what the caller does with the slot.
     if (state_of(word) != ReplyState::left || reply.slot.load(std::memory_order_acquire) != &slot) {
       continue;
     }
