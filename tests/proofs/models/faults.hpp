@@ -263,6 +263,8 @@ inline void set_up_faults() {
   for (Pipe& pipe : pipes) {
     new (&pipe) Pipe;
   }
+  pipes[0].reader = 1;
+  pipes[1].reader = 2;
   sent = {};
   sent_count = {};
   new (&table_memory) handler::TableEntry[4]{};
