@@ -24,6 +24,8 @@ constexpr std::array all{
     Activity{"pools", 20, true, change_pools},
     Activity{"trims", 40, true, trim_something},
     Activity{"looks", 20, true, look_around},
+    Activity{"visits", 200, true, visit_a_stack},
+    Activity{"mappings", 20, false, map_something},
     Activity{"regions", 30, true, use_a_region},
     Activity{"refusals", 20, true, ask_for_too_much},
     Activity{"signals", 60, true, send_signals},

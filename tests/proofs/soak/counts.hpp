@@ -15,6 +15,8 @@ struct Counts {
   Count bytes_verified{0};
   Count switches{0};  ///< fibers that were resumed
   Count trims{0};
+  Count visits{0};    ///< touches of stacks by threads that ran elsewhere
+  Count mappings{0};  ///< of the program's own
   Count pools{0};     ///< that were made
   Count refusals{0};  ///< that were asked for, and came
   Count sent_on{0};   ///< signals whose handler has SA_ONSTACK

@@ -72,6 +72,8 @@ void end_what_is_left(Worker& worker) {
   }
   while (world->stacks.take(worker.random)) {
   }
+  while (world->mappings.take(worker.random)) {
+  }
   while (world->pools.take(worker.random)) {
   }
   while (world->allocators.take(worker.random)) {

@@ -11,9 +11,17 @@ OwnedStack::OwnedStack(Stack stack, std::shared_ptr<PoolHouse> house, Territory&
     : stack_(std::move(stack)),
       house_(std::move(house)),
       place_(territory, testing::address_of(stack_->floor()), testing::address_of(stack_->base())) {
+  if (may_be_visited()) {
+    const std::unique_lock lock(world->visits.mutex);
+    world->visits.stacks.push_back(this);
+  }
 }
 
 OwnedStack::~OwnedStack() {
+  {
+    const std::unique_lock lock(world->visits.mutex);
+    std::erase(world->visits.stacks, this);
+  }
   place_.leave();
   if (house_ != nullptr) {
     // The pool may have ended already, but must not end meanwhile.

@@ -9,6 +9,7 @@
 #include "proofs/soak/settings.hpp"
 #include "proofs/soak/territory.hpp"
 #include "proofs/soak/worker.hpp"
+#include "support/units.hpp"
 
 #include <atomic>
 #include <deque>
@@ -62,17 +63,43 @@ class OwnedStack {
  public:
   OwnedStack(Stack stack, std::shared_ptr<PoolHouse> house, Territory& territory);
   ~OwnedStack();
-  OwnedStack(OwnedStack&&) noexcept = default;
-  OwnedStack& operator=(OwnedStack&&) = delete;
+  OwnedStack(const OwnedStack&) = delete;
+  OwnedStack& operator=(const OwnedStack&) = delete;
 
   Stack& stack() { return *stack_; }
+  /// Returns false if a touch may be so far from the limit that it is no growth.
+  [[nodiscard]] bool may_be_visited() const { return stack_->reserved() <= 8 * testing::MiB; }
   /// Nobody has left anything there.
   bool fresh = false;
 
  private:
-  std::optional<Stack> stack_;  ///< empty: moved-from
+  std::optional<Stack> stack_;  ///< empty while it is being ended
   std::shared_ptr<PoolHouse> house_;
   Place place_;
+};
+
+/// The stacks that may be touched by any thread. Whoever ends one takes it out before.
+struct Visits {
+  std::shared_mutex mutex;
+  std::vector<OwnedStack*> stacks;
+};
+
+/// Memory that nobody may use, and whose protection nobody may change: says so at its end.
+class ForbiddenMemory {
+ public:
+  explicit ForbiddenMemory(std::size_t bytes);
+  ~ForbiddenMemory();
+  ForbiddenMemory(ForbiddenMemory&& other) noexcept
+      : begin_(std::exchange(other.begin_, 0)), bytes_(other.bytes_) {}
+  ForbiddenMemory& operator=(ForbiddenMemory&& other) noexcept {
+    std::swap(begin_, other.begin_);
+    std::swap(bytes_, other.bytes_);
+    return *this;
+  }
+
+ private:
+  std::uintptr_t begin_ = 0;  ///< 0: moved-from
+  std::size_t bytes_;
 };
 
 struct World {
@@ -87,6 +114,8 @@ struct World {
   Shelf<std::unique_ptr<ParkedFiber>> fibers;
   Shelf<std::shared_ptr<PoolHouse>> pools;
   Shelf<pooled_stack_allocator> allocators;
+  Shelf<ForbiddenMemory> mappings;
+  Visits visits;
   std::atomic<bool> season_ends{false};
 };
 

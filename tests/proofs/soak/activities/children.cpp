@@ -42,7 +42,8 @@ int end_of(pid_t child) {
 /// whole.
 pid_t fork_in_order() {
   const std::scoped_lock lock(world->territory.mutex, world->fibers.mutex, world->stacks.mutex,
-                              world->pools.mutex, world->allocators.mutex);
+                              world->pools.mutex, world->allocators.mutex, world->mappings.mutex,
+                              world->visits.mutex);
   const pid_t child = fork();
   if (child < 0) {
     wrong("fork: %d", errno);

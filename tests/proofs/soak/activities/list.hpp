@@ -14,6 +14,8 @@ void attach_anew(Worker& worker);
 void change_pools(Worker& worker);    // activities/pools.cpp
 void trim_something(Worker& worker);  // activities/trims.cpp
 void look_around(Worker& worker);
+void visit_a_stack(Worker& worker);  // activities/visits.cpp
+void map_something(Worker& worker);
 void use_a_region(Worker& worker);      // activities/regions.cpp
 void ask_for_too_much(Worker& worker);  // activities/refusals.cpp
 void send_signals(Worker& worker);      // activities/signals.cpp
