@@ -5,6 +5,8 @@
 
 #include <growstack/handler/handler.hpp>
 
+#include "machine/machine.hpp"
+
 #include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
@@ -73,18 +75,13 @@ inline std::atomic<std::uint64_t> storm_received{0};
 
 inline int signal_of_kind(std::size_t kind) { return SIGRTMIN + 1 + static_cast<int>(kind); }
 
-inline std::uintptr_t interrupted_stack_pointer(const void* context) {
-  const auto& registers = *static_cast<const ucontext_t*>(context);
-  return static_cast<std::uintptr_t>(registers.uc_mcontext.gregs[REG_RSP]);
-}
-
 inline void on_storm(int signal, siginfo_t* info, void* context) {
   const int errno_before = errno;
   const SignalKind& kind = storm_kinds[static_cast<std::size_t>(signal - signal_of_kind(0))];
   static_cast<Expected*>(info->si_value.sival_ptr)
       ->received.fetch_add(1, std::memory_order_relaxed);
   if (kind.also != nullptr) {
-    kind.also(interrupted_stack_pointer(context));
+    kind.also(handler::ThisMachine::stack_pointer(*static_cast<const ucontext_t*>(context)));
   }
   storm_received.fetch_add(1, std::memory_order_release);
   errno = errno_before;
@@ -267,8 +264,8 @@ class Storm {
       if (!there_is_room) {
         std::this_thread::yield();
       }
-      for (auto pause = chance() % 256; pause != 0; --pause) {
-        __builtin_ia32_pause();
+      for (auto pause = chance() % 1024; pause != 0; --pause) {
+        std::atomic_signal_fence(std::memory_order_seq_cst);  // so that the loop stays
       }
     }
   }
