@@ -98,7 +98,12 @@ class GrowsDown final : public Implementation {
 
   [[nodiscard]] int close(const handler::SlotRecord& slot, const Layout&) const noexcept override {
     const std::uintptr_t start = mapping_start(slot);
-    return vm::release(start, slot.base.load(std::memory_order_relaxed) - start);
+    const std::size_t size = slot.base.load(std::memory_order_relaxed) - start;
+    const int error = vm::release(start, size);
+    if (error != 0) {  // at least it costs no memory any more
+      static_cast<void>(vm::decommit(start, size, vm::Pages::small));
+    }
+    return error;
   }
 
   [[nodiscard]] std::uintptr_t limit(const handler::SlotRecord& slot,

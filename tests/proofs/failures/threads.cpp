@@ -34,10 +34,9 @@ void detached_thread(const Traits& of, const Trial& trial) {
     Thread thread(options_of(of), [] {
       descend(100 * KiB);
       ended = true;
-      ended.notify_one();
     });
     thread.detach();
-    ended.wait(false);
+    trial.wait_for(ended);
     Thread next(options_of(of), [] { descend(100 * KiB); });
     next.join();
   });

@@ -87,6 +87,13 @@ void Trial::require_guard(const Stack& stack, const Traits& of) const {
   require(ask(Ask::guarded, floor - StackOptions{}.guard, floor) == 1, "the stack has its guard");
 }
 
+void Trial::wait_for(const std::atomic<bool>& flag) const {
+  while (!flag) {
+    ask(Ask::spare);
+    usleep(200);
+  }
+}
+
 int Trial::status_of(pid_t child) const {
   int status = 0;
   do {

@@ -8,6 +8,7 @@
 
 #include <sys/types.h>
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -42,6 +43,9 @@ class Trial {
 
   /// Says so unless every page of the guard is one.
   void require_guard(const Stack& stack, const Traits& of) const;
+
+  /// Waits for another thread, by calls of the test's own, none of which fails.
+  void wait_for(const std::atomic<bool>& flag) const;
 
   /// Waits for a child. Its end is the test's own business: no call of this fails.
   [[nodiscard]] int status_of(pid_t child) const;
