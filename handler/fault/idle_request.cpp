@@ -35,10 +35,11 @@ bool have_idle_given_back(std::uint32_t before) noexcept {
   if (shared == nullptr || shared->symbolizer_joinable.load(std::memory_order_acquire) == 0) {
     return false;
   }
-  // In this order: a look says that it goes on before it says that no other one is due.
-  const bool is_any_kept = shared->next_look.load(std::memory_order_seq_cst) != 0;
+  // A look says that it goes on before it says that no other one is due, and before it ends it says
+  // when the next one is due. So nothing is kept only if no look went on before and after.
   const std::uint32_t looks = shared->looks.load(std::memory_order_seq_cst);
-  if (!is_any_kept && looks % 2 == 0) {
+  const bool is_any_kept = shared->next_look.load(std::memory_order_seq_cst) != 0;
+  if (!is_any_kept && looks % 2 == 0 && shared->looks.load(std::memory_order_seq_cst) == looks) {
     return looks != before;
   }
   const std::uint32_t mine = shared->idle_wanted.fetch_add(1, std::memory_order_acq_rel) + 1;

@@ -102,7 +102,7 @@ void Helper::run(int read_end) noexcept {
   serve_requests(read_end);
   // Unless another one has taken over meanwhile.
   std::uint32_t expected = id_of_this_thread();
-  fork_wiped()->helper_runs.compare_exchange_strong(expected, 0, std::memory_order_acq_rel);
+  fork_wiped()->helper_runs.compare_exchange_strong(expected, 0, std::memory_order_relaxed);
 }
 
 bool Helper::ask_to_end() noexcept {

@@ -96,19 +96,20 @@ std::vector<std::string> files_in_the_index() {
   return files;
 }
 
-/// The files in the calls of a CMake function, in their order. They lie in `folder`.
+/// The files in the calls of a CMake function, in their order. They lie in `folder`; those of the
+/// function <function>_model in its folder models/.
 std::vector<std::string> files_of(const std::string& list, const std::string& function,
                                   const std::string& folder) {
   std::vector<std::string> files;
   for (const std::smatch& match :
-       matches_of(list, std::regex("\\n" + function + R"(\(([a-z_/]+)([^)]*))"))) {
-    const std::string keywords = match[2].str();
+       matches_of(list, std::regex("\\n" + function + R"((_model)?\(([a-z_/]+)([^)]*))"))) {
+    const std::string keywords = match[3].str();
     const std::vector<std::smatch> sources = matches_of(keywords, std::regex(R"(([a-z_/]+)\.cpp)"));
     for (const std::smatch& source : sources) {
       files.push_back(folder + source[1].str());
     }
     if (sources.empty()) {
-      files.push_back(folder + match[1].str());
+      files.push_back(folder + (match[1].matched ? "models/" : "") + match[2].str());
     }
   }
   return files;

@@ -227,6 +227,11 @@ inline void name_all() {
   explorer::name(&wiped().helper_id, "helper_id");
   explorer::name(&wiped().helper_processor, "helper_processor");
   explorer::name(&wiped().requests_left, "requests_left");
+  explorer::name(&wiped().symbol_state, "symbol_state");
+  explorer::name(&wiped().next_look, "next_look");
+  explorer::name(&wiped().looks, "looks");
+  explorer::name(&wiped().idle_wanted, "idle_wanted");
+  explorer::name(&wiped().idle_served, "idle_served");
   for (::std::size_t index = 0; index < ForkWiped::reply_count; ++index) {
     Reply& reply = wiped().replies[index];
     const auto named = [&](const void* member, const char* what) {
@@ -258,6 +263,8 @@ inline void set_up_faults() {
   for (Pipe& pipe : pipes) {
     new (&pipe) Pipe;
   }
+  pipes[0].reader = 1;
+  pipes[1].reader = 2;
   sent = {};
   sent_count = {};
   new (&table_memory) handler::TableEntry[4]{};

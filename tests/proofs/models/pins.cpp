@@ -95,6 +95,27 @@ TEST_CASE("a thread that was told of a new tenant finds that tenant") {
       ends);
 }
 
+TEST_CASE("an address outside of what a tenant has of its slot finds nothing") {
+  run({[] {
+        for (const std::uintptr_t outside : {in_slot(0), in_slot(1) - 1, in_slot(2)}) {
+          explorer::require(!look_up(outside).any, "an address finds the stack of another");
+          explorer::require(live_slot(outside) == nullptr, "an address finds the slot of another");
+        }
+        explorer::require(look_up(in_slot(0) + 4096).tenant == 3, "its own address finds nothing");
+      }},
+      {[] {
+         set_up_faults();
+         retire(range_memory, 1);
+         SlotDescription smaller = description_of(0);
+         smaller.guard += 4096;
+         smaller.base -= 4096;
+         retire(range_memory, 0);
+         tenants[0] = 3;
+         publish(range_memory, 0, smaller);
+       },
+       check_pins});
+}
+
 TEST_CASE("a slot is found without a pin, and its name and bounds are those of a tenant") {
   run({[] {
          if (const SlotRecord* const slot = live_slot(in_slot(0))) {
