@@ -278,7 +278,9 @@ int __wrap_pthread_mutex_unlock(pthread_mutex_t* mutex) {
   step({.kind = Kind::unlock, .object = address_of(mutex), .code = address_of(GROWSTACK_CODE)});
   races::check_exists(address_of(mutex));
   races::release(address_of(mutex), std::memory_order_release, false);
-  leave_mutex(address_of(mutex));
+  if (!leave_mutex(address_of(mutex))) {
+    fail("a mutex is unlocked by a thread that has not locked it", address_of(mutex));
+  }
   return 0;
 }
 

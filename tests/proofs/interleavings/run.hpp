@@ -32,7 +32,8 @@ std::size_t choose(std::size_t count);
 void wait_for_change() noexcept;
 /// Returns false if another thread has the mutex.
 bool take_mutex(Address mutex) noexcept;
-void leave_mutex(Address mutex) noexcept;
+/// Returns false if this thread does not have it.
+bool leave_mutex(Address mutex) noexcept;
 [[noreturn]] void fail(const char* what, Address object);
 
 /// The running thread's number.

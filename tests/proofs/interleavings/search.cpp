@@ -481,6 +481,13 @@ void wait_for_change() noexcept { running->waits = true; }
 bool take_mutex(Address mutex) noexcept {
   return search.owners.emplace(mutex, search.running_thread).second;
 }
-void leave_mutex(Address mutex) noexcept { search.owners.erase(mutex); }
+bool leave_mutex(Address mutex) noexcept {
+  const auto owner = search.owners.find(mutex);
+  const bool is_mine = owner != search.owners.end() && owner->second == search.running_thread;
+  if (is_mine) {
+    search.owners.erase(owner);
+  }
+  return is_mine;
+}
 
 }  // namespace growstack::interleavings

@@ -111,9 +111,15 @@ TEST_CASE("a forked child calls on stacks of its own, and those of its parent go
          },
          {[] { call(usual); },
           [] {
+            call(usual);
             interleavings::fork_here([] {
               is_child = true;
-              call(usual);
+              const std::size_t before = ledger::reservations_so_far();
+              {
+                const Tenancy tenancy(kept_stack(usual));
+                require(ledger::is_from_after(tenancy.stack(), before),
+                        "a child runs on a stack of its parent's pool");
+              }
               give_kept_pools_back();
             });
           }},

@@ -33,6 +33,7 @@ struct Line {
 struct Reservation {
   std::uintptr_t begin = 0;
   std::size_t size = 0;
+  std::size_t number = 0;  ///< how many were made before
   bool is_registered = false;
   handler::Range range{};
   std::vector<handler::SlotRecord> slots{};
@@ -46,6 +47,7 @@ constexpr std::uintptr_t first_address = std::uintptr_t{1} << 50;
 struct Book {
   std::list<Reservation> reservations;
   std::uintptr_t next_address = first_address;
+  std::size_t made = 0;
   std::size_t open = 0;
   std::size_t most_open = SIZE_MAX;
   std::uint64_t now = 1'000'000'000;  ///< nanoseconds
@@ -245,6 +247,16 @@ bool is_in_pool(OpenSlot slot) {
 
 }  // namespace
 
+bool ledger::is_from_after(const Stack& stack, std::size_t reservations_so_far) {
+  const Aside aside;
+  return reservation_of(StackAccess::slot(stack).record()).number >= reservations_so_far;
+}
+
+std::size_t ledger::reservations_so_far() {
+  const Aside aside;
+  return book.made;
+}
+
 std::size_t ledger::committed() {
   const Aside aside;
   std::size_t bytes = 0;
@@ -312,6 +324,7 @@ int vm::reserve(std::size_t size, std::size_t alignment, Pages /*pages*/,
   book.reservations.emplace_back();
   book.reservations.back().begin = begin;
   book.reservations.back().size = size;
+  book.reservations.back().number = book.made++;
   return 0;
 }
 

@@ -34,6 +34,9 @@ int grow(const Stack& stack, std::size_t depth);
 /// Stacks that live now, and reservations of address space that exist now.
 [[nodiscard]] std::size_t open_stacks();
 [[nodiscard]] std::size_t reservations();
+/// Returns whether a stack lies in address space that was reserved after so many reservations.
+[[nodiscard]] bool is_from_after(const Stack& stack, std::size_t reservations_so_far);
+[[nodiscard]] std::size_t reservations_so_far();
 /// Bytes that the stacks which live now have committed.
 [[nodiscard]] std::size_t committed();
 
