@@ -97,6 +97,7 @@ int Monitor::prepare(int userfault) noexcept {
     return error;
   }
   bell_.store(address, std::memory_order_relaxed);
+  is_to_end_.store(false, std::memory_order_relaxed);
   return 0;
 }
 
@@ -117,15 +118,25 @@ void Monitor::run(int userfault) noexcept {
           page == bell_.load(std::memory_order_relaxed)) {
         static_cast<void>(map_page_of_zeros(userfault, page, page_size()));
         wake_waiters(userfault, page);
-        return;
+        if (is_to_end_.load(std::memory_order_acquire)) {
+          return;
+        }
+        continue;
       }
       answer(userfault, address);
     }
   }
 }
 
-/// Returns when the monitor has heard the bell.
+/// Returns when the monitor has heard the bell. The page may be there, and locked, because the bell
+/// has rung before: then it could not ring again.
 bool Monitor::ask_to_end() noexcept {
+  is_to_end_.store(true, std::memory_order_release);
+  void* const page = reinterpret_cast<void*>(bell_.load(std::memory_order_relaxed));
+  munlock(page, page_size());
+  if (madvise(page, page_size(), MADV_DONTNEED) != 0) {
+    return false;
+  }
   static_cast<void>(*reinterpret_cast<volatile char*>(bell_.load(std::memory_order_relaxed)));
   remove_bell();
   return true;

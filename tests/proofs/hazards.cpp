@@ -53,7 +53,8 @@ void check_needs_signal(const std::string& what, const Traits& of) {
   if (of.grows_by == 0) {
     CHECK(ended.exit_code == 7);
   } else {
-    CHECK(ended.signal == of.grows_by);
+    CHECK(
+        (ended.signal == of.grows_by || ended.signal == SIGSEGV));  // no room for a SIGBUS's frame
   }
   std::printf("OUTCOME: %s\n", of.grows_by == 0 ? "works" : "killed");
 }

@@ -257,6 +257,18 @@ TEST_OF_USERFAULT(
   CHECK(ended.exit_code == 7);
 }
 
+GROWSTACK_SCENARIO("all memory locked") {
+  raise_soft_limit(RLIMIT_MEMLOCK);
+  Stack stack({.reserve = 256 * KiB, .strategy = Strategy::userfault});
+  if (mlockall(MCL_CURRENT) != 0 || munlockall() != 0) {
+    return 1;
+  }
+  return call(stack, [] { return descend(200 * KiB); }) == 0 && stack.trim() == std::error_code() &&
+                 call(stack, [] { return descend(200 * KiB); }) == 0
+             ? 7
+             : 2;
+}
+
 GROWSTACK_SCENARIO("monitor put away") {
   {
     Stack stack(options);
@@ -267,6 +279,15 @@ GROWSTACK_SCENARIO("monitor put away") {
     return 1;
   }
   return call(options, [] { return descend(4 * MiB); }) == 0 ? 7 : 2;
+}
+
+TEST_OF_USERFAULT("a program that locks all its memory, that of the monitor too, does not end it") {
+  const Ended ended = run_scenario("all memory locked", std::chrono::seconds(20));
+  if (ended.exit_code == 1) {
+    return skip("RLIMIT_MEMLOCK is too low to lock all memory");
+  }
+  CHECK_FALSE(ended.timed_out);
+  CHECK(ended.exit_code == 7);
 }
 
 TEST_OF_USERFAULT("uninstall ends the monitor, and the next stack starts it anew") {

@@ -67,7 +67,8 @@ const NamedShortage map_count(
      .end = [] { all_mappings.reset(); },
      .prepare = [] { most_mappings = std::make_unique<AllMappings>(last_mappings); },
      .error = "vm.max_map_count is reached.*sysctl vm.max_map_count",
-     .report = "could not grow \\([a-z]*: ENOMEM: vm.max_map_count.*raise it"});
+     .report = "could not grow \\([a-z]*: ENOMEM: vm.max_map_count.*raise it",
+     .concerns_malloc = true});
 
 // ---- what a process without privileges has: a privileged one is beyond these limits -------------
 

@@ -28,6 +28,8 @@ struct Shortage {
   const char* error;
   /// What the line before a death must say, as a regular expression.
   const char* report = "^$";
+  /// Whether malloc(3) has too little of it, too: then std::bad_alloc is an error as well.
+  bool concerns_malloc = false;
   /// Returns whether stacks of this strategy may leave their memory behind. May be null.
   bool (*may_leave)(const Traits& of) = nullptr;
   /// Returns why it cannot be tried here. Empty if it can. May be null.
