@@ -4,6 +4,7 @@
 #include <linux/membarrier.h>
 
 #include <cerrno>
+#include <ctime>
 
 namespace modelled {
 namespace {
@@ -20,6 +21,9 @@ long futex(const Arguments& arguments) {
     return 1;
   }
   explorer::require(arguments[1] == FUTEX_WAIT_PRIVATE, "a futex call that is not modelled");
+  if (arguments[3] != 0) {
+    patience[explorer::this_thread()] = reinterpret_cast<const timespec*>(arguments[3])->tv_sec;
+  }
   unsigned& fired = timeouts_fired[explorer::this_thread()];
   const bool may_time_out = arguments[3] != 0 && fired < most_timeouts &&
                             (timeouts_of >> explorer::this_thread() & 1U) != 0;

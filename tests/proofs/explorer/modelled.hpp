@@ -60,6 +60,9 @@ inline unsigned timeouts_of = ~0U;
 inline unsigned most_timeouts = ~0U;
 /// How many of each thread did in this execution. set_up() sets it to 0.
 inline ::std::array<unsigned, 8> timeouts_fired{};
+/// How many seconds each thread wanted to wait at most, the last time that it waited with a
+/// timeout.
+inline ::std::array<long, 8> patience{};
 
 /// Whether the kernel has membarrier(2).
 inline bool has_membarrier = true;

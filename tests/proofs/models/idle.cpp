@@ -7,7 +7,9 @@
 // - If something was kept before the fault, the faulting thread is told that it was given back, and
 //   it has been.
 // - If nothing was kept, the faulting thread does not wait.
-// - What is kept is looked after: as long as it is there, the time of the next look is set.
+// - What is kept is looked after: as long as it is there, the time of the next look is set, and
+//   the symbolizer does not sleep longer.
+// - That is also so if the keeper takes no lock, but keeps by sequentially consistent operations.
 #include "models/faults.hpp"
 #include "models/run.hpp"
 
@@ -127,6 +129,26 @@ void set_up_idle() {
   set_idle_keeper(keeper);
 }
 
+constexpr std::uint64_t symbolizer_of_two = 1;
+
+/// As keep(), give_all_back() and give_due_back(), by a keeper without a lock.
+explorer::Atomic<int> held;
+void hold() {
+  held.store(1);
+  static_cast<void>(look_after_idle(1s));
+}
+void give_all_held_back() noexcept { held.store(0); }
+std::chrono::milliseconds give_due_held_back() noexcept {
+  held.exchange(0);
+  return 0s;
+}
+constexpr IdleKeeper keeper_without_lock{give_all_held_back, give_due_held_back};
+
+void check_held() {
+  explorer::require(held == 0 || wiped().next_look.load(std::memory_order_relaxed) != 0,
+                    "something is held, and nobody will look after it");
+}
+
 void check_looks() {
   explorer::require(kept == 0 || wiped().next_look.load(std::memory_order_relaxed) != 0,
                     "something is kept, and nobody will look after it");
@@ -150,6 +172,26 @@ TEST_CASE("the symbolizer looks when a look is due, and something is kept again 
                                               timeouts_of = 2;
                                             },
                                             check_looks});
+}
+
+TEST_CASE("the symbolizer does not sleep longer than until the next look") {
+  run({keep, symbolize}, {set_up_idle, [] {
+                            check_looks();
+                            constexpr long hours_24 = 24 * 3600;
+                            explorer::require(
+                                kept == 0 || patience[symbolizer_of_two] < hours_24,
+                                "the symbolizer sleeps longer than until the next look");
+                          }});
+}
+
+TEST_CASE("a keeper without a lock begins to keep something while a look is due") {
+  run({hold, symbolize}, {[] {
+                            set_up_idle();
+                            timeouts_of = 2;
+                            set_idle_keeper(keeper_without_lock);
+                            wiped().next_look.store(1'000'000'000'000, std::memory_order_relaxed);
+                          },
+                          check_held});
 }
 
 /// Something is kept, and others know.
