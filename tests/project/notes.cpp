@@ -101,10 +101,13 @@ std::vector<std::string> files_in_the_index() {
 std::vector<std::string> files_of(const std::string& list, const std::string& function,
                                   const std::string& folder) {
   std::vector<std::string> files;
-  for (const std::smatch& match :
-       matches_of(list, std::regex("\\n" + function + R"((_[a-z]+)?\(([a-z_/]+)([^)]*))"))) {
+  for (const std::smatch& match : matches_of(
+           list, std::regex("\\n" + function + R"((_model|_interleaved)?\(([a-z_/]+)([^)]*))"))) {
     const std::string keywords = match[3].str();
-    const std::vector<std::smatch> sources = matches_of(keywords, std::regex(R"(([a-z_/]+)\.cpp)"));
+    // What follows WITH has no tests.
+    const std::string with_tests = keywords.substr(0, keywords.find("WITH"));
+    const std::vector<std::smatch> sources =
+        matches_of(with_tests, std::regex(R"(([a-z_/]+)\.cpp)"));
     for (const std::smatch& source : sources) {
       files.push_back(folder + source[1].str());
     }

@@ -340,6 +340,10 @@ int vm::release(std::uintptr_t begin, std::size_t size) noexcept {
   return 0;
 }
 
+void vm::release_or_uncharge(std::uintptr_t begin, std::size_t size) noexcept {
+  static_cast<void>(release(begin, size));
+}
+
 int vm::commit(std::uintptr_t /*begin*/, std::size_t /*size*/) noexcept { return 0; }
 
 int vm::discard(std::uintptr_t begin, std::size_t size) noexcept {
