@@ -281,15 +281,11 @@ void publish(Range& range, std::uint32_t index, const SlotDescription& descripti
   slot.generation.fetch_add(1, std::memory_order_release);
 }
 
-void retire(Range& range, std::uint32_t index) noexcept {
-  // Sequentially consistent with PinnedSlot: either it sees the generation that we leave, or we see
-  // its pin.
-  SlotRecord& slot = range.slots[index];
-  slot.generation.fetch_add(1, std::memory_order_seq_cst);
-  const auto is_in_use = [&] {
-    return range.pins[index].load(std::memory_order_seq_cst) != 0 || is_left_to_helper(slot);
-  };
-  for (unsigned attempt = 0; is_in_use(); ++attempt) {
+namespace {
+
+template <class Condition>
+void wait_while(const Condition& condition) noexcept {
+  for (unsigned attempt = 0; condition(); ++attempt) {
     if (attempt < 100) {
       sched_yield();
     } else {
@@ -299,6 +295,26 @@ void retire(Range& range, std::uint32_t index) noexcept {
       syscall(SYS_nanosleep, &pause, nullptr);
     }
   }
+}
+
+}  // namespace
+
+void retire(Range& range, std::uint32_t index) noexcept {
+  // Sequentially consistent with PinnedSlot: either it sees the generation that we leave, or we see
+  // its pin.
+  SlotRecord& slot = range.slots[index];
+  slot.generation.fetch_add(1, std::memory_order_seq_cst);
+  wait_while([&] {
+    return range.pins[index].load(std::memory_order_seq_cst) != 0 || is_left_to_helper(slot);
+  });
+}
+
+void wait_for_faults(const SlotRecord& slot) noexcept {
+  const std::uintptr_t inside = slot.guard.load(std::memory_order_relaxed);
+  const Range& range =
+      *table.load(std::memory_order_acquire)[inside >> range_shift].load(std::memory_order_acquire);
+  const std::atomic<std::uint32_t>& pins = range.pins[&slot - range.slots];
+  wait_while([&] { return pins.load(std::memory_order_seq_cst) != 0; });
 }
 
 }  // namespace growstack::handler

@@ -9,17 +9,21 @@
 #include <growstack/handler/userfault.hpp>
 
 #include "machine/machine.hpp"
+#include "strategies/limit_raised.hpp"
 #include "support/one_slot.hpp"
 #include "support/scenario.hpp"
 
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <csetjmp>
 #include <csignal>
 #include <string>
+#include <thread>
 
 using namespace growstack::handler;
 using namespace growstack::testing;
@@ -396,4 +400,54 @@ TEST_CASE(
     }
     CHECK(ended.exit_code == 7);
   }
+}
+
+// ---- a trim while another thread grows the stack ------------------------------------------------
+
+namespace {
+
+std::atomic<bool> has_committed{false};
+std::atomic<bool> may_go_on{false};
+
+constexpr Operations slow_operations{.plan = to_the_limit,
+                                     .commit =
+                                         [](const Range&, const SlotRecord&, Step step) noexcept {
+                                           const int error = make_writable(step);
+                                           has_committed = true;
+                                           while (!may_go_on) {
+                                             syscall(SYS_sched_yield);
+                                           }
+                                           return error;
+                                         },
+                                     .on_overflow = operations.on_overflow};
+
+}  // namespace
+
+GROWSTACK_SCENARIO("a growth during a trim") {
+  const OneSlot slot(slow_operations, Committer::handler, 4);
+  const std::uintptr_t keep_from = slot.limit() + 2 * page_size();
+  std::thread other;
+  std::thread later;
+  const int error = growstack::with_limit_raised(slot.slot(), keep_from, [&] {
+    other = std::thread([&] {
+      require(attach_thread() == 0, "attach");
+      slot.touch(5);  // below all that is taken
+    });
+    while (!has_committed) {
+      usleep(1000);
+    }
+    later = std::thread([] {
+      usleep(20'000);
+      may_go_on = true;
+    });
+    void* const taken = reinterpret_cast<void*>(keep_from - 2 * page_size());
+    return mprotect(taken, 2 * page_size(), PROT_NONE);
+  });
+  other.join();
+  later.join();
+  return error == 0 && slot.limit() == keep_from ? 7 : 1;
+}
+
+TEST_CASE("a limit does not claim what a trim took while another thread grew the stack") {
+  CHECK(run_scenario("a growth during a trim").exit_code == 7);
 }

@@ -62,6 +62,10 @@ GROWSTACK_EXPORT void set_name(SlotRecord& slot, std::string_view name) noexcept
 /// handler.
 GROWSTACK_EXPORT void retire(Range& range, std::uint32_t index) noexcept;
 
+/// Waits until each thread is done that is working on a fault in this live slot. Others may begin
+/// meanwhile. For the slot's owner; not from a signal handler.
+GROWSTACK_EXPORT void wait_for_faults(const SlotRecord& slot) noexcept;
+
 // ---- for faults: any thread, signal handlers included -------------------------------------------
 
 /// Says whether a slot must be pinned. A pin that is left behind keeps its slot from being retired
