@@ -88,21 +88,26 @@ const NamedShortage locked_memory(
                            },
                        .error = "RLIMIT_MEMLOCK.*(raise it \\(ulimit -l|ulimit -l\\): raise it)"});
 
-void* touched_later = nullptr;
+// malloc turns each refusal into ENOMEM, so for the heap something must be locked already.
+void* locked_before = nullptr;
 
 const NamedShortage locked_future(
     "RLIMIT_MEMLOCK, mlockall",
     {.begin =
-         [](const Traits&) {
+         [](const Traits& of) {
            require(mlockall(MCL_FUTURE) == 0, "mlockall works");
-           touched_later = mmap(nullptr, 4 * KiB, PROT_READ | PROT_WRITE,
-                                MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);  // the first to be locked
+           if (!of.own_address_space) {
+             locked_before =
+                 mmap(nullptr, 4 * KiB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+           }
            set_soft_limit(RLIMIT_MEMLOCK, status_bytes("VmLck") + 16 * KiB);
          },
      .end =
          [] {
            munlockall();
-           munmap(touched_later, 4 * KiB);
+           if (locked_before != nullptr) {
+             munmap(locked_before, 4 * KiB);
+           }
            raise_soft_limit(RLIMIT_MEMLOCK);
          },
      .prepare =
