@@ -62,6 +62,8 @@ void start_before(std::uint64_t helper) {
 
 /// Whether thread 2 takes over as the helper, and goes on for ever.
 bool second_helper_runs = false;
+/// Whether the helper has ended in the end.
+bool helper_ends = false;
 /// Whether no thread may have to commit by itself.
 bool helper_does_all = false;
 
@@ -105,6 +107,8 @@ void check_all() {
     explorer::require(wiped().helper_runs.load(std::memory_order_relaxed) == first_thread_id + 2,
                       "a helper that runs is forgotten");
   }
+  explorer::require(!helper_ends || wiped().helper_runs.load(std::memory_order_relaxed) == 0,
+                    "a helper that has ended is not forgotten");
   // A helper that died may have been about to end a request that was left.
   for (std::uint64_t thread = 0; thread < most_model_threads; ++thread) {
     if (explorer::has_died(thread)) {
@@ -123,7 +127,7 @@ void run_with(std::vector<std::function<void()>> threads, std::function<void()> 
   run(std::move(threads), {[begin = std::move(begin)] {
                              timeouts_of = all;
                              pipe_may_be_full = helper_may_be_refused = helper_does_all = false;
-                             second_helper_runs = false;
+                             second_helper_runs = helper_ends = false;
                              set_up_faults();
                              begin();
                            },
@@ -219,7 +223,22 @@ TEST_CASE("a helper that died before a fault is forgotten by then") {
 TEST_CASE("the helper is asked to end while threads fault") {
   run_with({[] { fault(0, 0); }, go_on_helping,
             [] { explorer::require(the_helper.ask_to_end(), "nobody to ask"); }},
-           [] { start_before(1); });
+           [] {
+             helper_ends = true;
+             start_before(1);
+           });
+}
+
+TEST_CASE("a helper is asked to end, and another one that has started is not forgotten") {
+  run_with({[] { fault(0, 0); }, go_on_helping,
+            [] {
+              explorer::require(the_helper.ask_to_end(), "nobody to ask");
+              take_over();
+            }},
+           [] {
+             second_helper_runs = true;
+             start_before(1);
+           });
 }
 
 TEST_CASE("another helper takes over from one that may be dead, and is not forgotten") {
