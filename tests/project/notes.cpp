@@ -124,6 +124,10 @@ std::vector<std::string> files_of_the_build() {
   const std::vector<std::string> proofs =
       files_of(text_of(folder / "proofs" / "CMakeLists.txt"), "growstack_proof", "proofs/");
   files.insert(files.end(), proofs.begin(), proofs.end());
+  const std::vector<std::string> inputs =
+      files_of(text_of(folder / "proofs" / "inputs" / "CMakeLists.txt"), "growstack_input",
+               "proofs/inputs/");
+  files.insert(files.end(), inputs.begin(), inputs.end());
   // What the claims share is no file of tests.
   std::erase_if(files, [](const std::string& file) {
     return file == "claims/claim" || file == "claims/look";
