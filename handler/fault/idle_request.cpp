@@ -42,7 +42,8 @@ bool have_idle_given_back(std::uint32_t before) noexcept {
   if (!is_any_kept && looks % 2 == 0 && shared->looks.load(std::memory_order_seq_cst) == looks) {
     return looks != before;
   }
-  const std::uint32_t mine = shared->idle_wanted.fetch_add(1, std::memory_order_relaxed) + 1;  // the wake-up orders
+  // Relaxed, because the wake-up orders.
+  const std::uint32_t mine = shared->idle_wanted.fetch_add(1, std::memory_order_relaxed) + 1;
   wake_parked_thread(shared->symbol_state);
   const auto is_served = [&](std::uint32_t served) {
     return static_cast<std::int32_t>(served - mine) >= 0;
