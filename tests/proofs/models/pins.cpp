@@ -170,6 +170,27 @@ TEST_CASE("a thread looks for a range that is added, given a tenant and removed"
       ends);
 }
 
+TEST_CASE("a range is not added where one is, and can be added again once it was removed") {
+  run({[] {
+        Range* const first = add(added_begin, range_alignment);
+        Range* second = nullptr;
+        explorer::require(add_range({.begin = added_begin,
+                                     .size = range_alignment,
+                                     .first_slot = 0,
+                                     .slot_size = range_alignment,
+                                     .operations = &operations,
+                                     .committer = Committer::handler,
+                                     .owner = nullptr,
+                                     .kind = "model"},
+                                    second) == EEXIST,
+                          "two ranges have one address");
+        remove_range(*first);
+        explorer::require(!in_some_slot(added_begin), "an address of a removed range finds it");
+        remove_range(*add(added_begin, range_alignment));
+      }},
+      ends);
+}
+
 TEST_CASE("two threads add and remove ranges, and never get one record") {
   const auto adds = [](std::uintptr_t begin) {
     Range* const range = add(begin, range_alignment);
