@@ -163,7 +163,9 @@ int judge(const Traits& of, Place place, const Received& got, bool all_are_here)
 }
 
 int storm_in(Place place, const Traits& of) {
-  const std::uint64_t signals = signals_of_a_strategy() / std::size(every_place);
+  const auto places = std::count_if(std::begin(every_place), std::end(every_place),
+                                    [&](Place each) { return exists(each, of); });
+  const std::uint64_t signals = signals_of_a_strategy() / static_cast<std::uint64_t>(places);
   const StackOptions options{
       .reserve = 6 * MiB, .policy = from_one_page, .strategy = of.strategy, .name = "storm"};
   const auto descend_there = place == Place::thread         ? descend_in_threads
@@ -180,8 +182,11 @@ int storm_there(const Traits& of) {
   // Handlers nest on it.
   static_cast<void>(handler::set_alternate_stack_size(1 * MiB));
   if (place == Place::forked_child) {
-    const Stack before_fork({.strategy = of.strategy});
-    return end_of_child([&] { return storm_in(place, of); });
+    const Stack before_fork({.reserve = 6 * MiB, .strategy = of.strategy});
+    return end_of_child([&] {
+      alarm(static_cast<unsigned>(patience.count()));
+      return storm_in(place, of);
+    });
   }
   return storm_in(place, of);
 }
