@@ -67,7 +67,9 @@ const NamedShortage map_count(
      .end = [] { all_mappings.reset(); },
      .prepare = [] { most_mappings = std::make_unique<AllMappings>(last_mappings); },
      .error = "vm.max_map_count is reached.*sysctl vm.max_map_count",
-     .report = "could not grow \\([a-z]*: ENOMEM: vm.max_map_count.*raise it",
+     // The kernel grows a stack without a new mapping, but one of those may lie where it grows.
+     .report = "could not grow \\([a-z]*: ENOMEM: vm.max_map_count.*raise it|"
+               "another mapping is in the way: take another strategy",
      .concerns_malloc = true});
 
 // ---- what a process without privileges has: a privileged one is beyond these limits -------------

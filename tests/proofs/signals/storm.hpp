@@ -167,8 +167,9 @@ class Storm {
 
  private:
   static constexpr std::size_t timers_of_a_kind = 2;
-  /// So many may be on their way. The frames of so many handlers fit on an alternate stack.
-  static constexpr std::uint64_t most_on_their_way = 32;
+  /// So many may be on their way. The frames of so many handlers fit on an alternate stack of
+  /// 64 KiB, one inside the other: a frame has some 3.5 KiB.
+  static constexpr std::uint64_t most_on_their_way = 12;
   static constexpr std::size_t most_by_thread = 500'000;
 
   static Received result_of(const detail::Expected& one, std::size_t kind) {
