@@ -1,18 +1,14 @@
-// The request of a faulting thread to the helper: fault/request.cpp against
-// threads/helper.cpp, in every interleaving, with helpers that die before any
-// of their writes and waits that end before any answer.
+// The request of a faulting thread to the helper: fault/request.cpp against threads/helper.cpp, in
+// every interleaving, with helpers that die before any of their writes and waits that end before
+// any answer.
 //
 // What holds in every execution:
-// - Every faulting thread resumes, and the memory that it asked for is
-// committed by then.
-// - No commit reaches memory of another tenant, also if the helper or its
-// answer is late, and no
+// - Every faulting thread resumes, and the memory that it asked for is committed by then.
+// - No commit reaches memory of another tenant, also if the helper or its answer is late, and no
 //   commit has a data race with the change of tenants.
-// - Two threads never have one reply at the same time. Otherwise one would take
-// the answer to the
+// - Two threads never have one reply at the same time. Otherwise one would take the answer to the
 //   other's request for its own, and memory would be missing.
-// - Nobody who retires a slot waits for ever. A reply is free again when nobody
-// uses it.
+// - Nobody who retires a slot waits for ever. A reply is free again when nobody uses it.
 #include "models/faults.hpp"
 #include "models/run.hpp"
 

@@ -61,6 +61,7 @@ int main(int argc, char** argv) {
       "{} seconds, seed {}: {} growth faults ({} by the helper, {} that it left), {} spurious, "
       "{}\n",
       settings.seconds, settings.seed, counters.growth, counters.by_helper, counters.helper_missing,
-      counters.spurious, counts.line() + "; 0 lost, 0 hangs");
+      counters.spurious,
+      counts.line() + "; 0 bytes lost, 0 signals lost without a report, 0 hangs");
   return 0;
 }
