@@ -94,9 +94,11 @@ void lower_limit(SlotRecord& slot, Step step) noexcept {
            !word.compare_exchange_weak(seen, step.begin, std::memory_order_release)) {
     }
   };
-  // A limit above the end of the step was raised by a trim, which took away what lies between. The
-  // limit must not claim that.
-  lower(slot.limit, step.end);
+  // A limit above the end of the step was raised by a trim, which took away what lies between. A
+  // trim that goes on may take away all of the step. The limit must not claim that.
+  if ((slot.marks.load(std::memory_order_acquire) & trimming_mark) == 0) {
+    lower(slot.limit, step.end);
+  }
   lower(slot.high_water, UINTPTR_MAX);
   slot.marks.fetch_or(grown_mark, std::memory_order_release);
 }

@@ -153,8 +153,9 @@ Resolution fill_again(const PinnedSlot& pinned, std::uintptr_t address) noexcept
 }
 
 /// Resumes, unless the memory is committed by us and forbidden by the program: its own guard page.
-Resolution try_again(std::uintptr_t address) noexcept {
-  if (!is_writable(address)) {
+/// Memory that a trim has taken away meanwhile lies below the limit by now.
+Resolution try_again(const SlotRecord& slot, std::uintptr_t address) noexcept {
+  if (!is_writable(address) && slot.limit.load(std::memory_order_acquire) <= address) {
     return foreign();
   }
   tally.spurious.add_one();
@@ -231,7 +232,7 @@ Resolution resolve(const Fault& fault, bool is_sent) noexcept {
       }
       return grow_to(pinned, signal_frame_address(fault, slot), vfork_child);
     case Outcome::spurious:
-      return try_again(fault.address);
+      return try_again(pinned.slot(), fault.address);
     case Outcome::discarded:
       return fill_again(pinned, fault.address);
     case Outcome::overflow:

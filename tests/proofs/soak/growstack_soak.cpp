@@ -24,12 +24,11 @@ namespace {
 
 constexpr unsigned season_seconds = 5;
 
-void soak(const Settings& settings, Stopper& stopper) {
+void soak(const Settings& settings, Disturber& disturber) {
   World here(settings);
   world = &here;
   Random sender(settings.seed + 1);
   install_signal_handlers();
-  Disturber disturber(here.workers.back(), stopper);
   const Watchdog watchdog;
   const auto begin = std::chrono::steady_clock::now();
   const auto left = [&] {
@@ -46,7 +45,7 @@ void soak(const Settings& settings, Stopper& stopper) {
 int main(int argc, char** argv) {
   // Both before the library is asked for the first time, which may install it and start threads.
   install_last_words();
-  Stopper stopper;
+  Disturber disturber;
   Settings settings;
   if (const int code = read_settings(argc, argv, settings); code >= 0) {
     return code;
@@ -55,7 +54,7 @@ int main(int argc, char** argv) {
   setrlimit(RLIMIT_CORE, &no_core);
   fmt::print("seed {}, {} workers\n", settings.seed, settings.threads);
   std::fflush(stdout);
-  soak(settings, stopper);
+  soak(settings, disturber);
   const growstack::handler::Counters counters = growstack::handler::counters();
   fmt::print(
       "{} seconds, seed {}: {} growth faults ({} by the helper, {} that it left), {} spurious, "

@@ -1,5 +1,9 @@
 #include "proofs/soak/last_words.hpp"
 
+#include <growstack/stack.hpp>
+
+#include "machine/machine.hpp"
+
 #include "proofs/soak/world.hpp"
 
 #include <dirent.h>
@@ -54,17 +58,35 @@ void tell_trace() {
   backtrace_symbols_fd(frames.data(), count, STDERR_FILENO);
 }
 
-void on_crash(int signal, siginfo_t* info, void*) {
-  struct sigaction by_default {};
-  by_default.sa_handler = SIG_DFL;
-  sigaction(signal, &by_default, nullptr);
-  if (is_child || world == nullptr || dying.exchange(true)) {
+/// Writes where an address lies in a stack of the library.
+void tell_stack_at(const char* what, const void* address) {
+  if (const auto bounds = stack_bounds(address)) {
+    std::fprintf(stderr, "%s lies in the stack with base %p, limit %p, floor %p, guard %p\n", what,
+                 bounds->base, bounds->limit, bounds->floor, bounds->guard);
+  }
+}
+
+void on_crash(int signal, siginfo_t* info, void* context) {
+  if (is_child || world == nullptr) {
+    struct sigaction by_default {};
+    by_default.sa_handler = SIG_DFL;
+    sigaction(signal, &by_default, nullptr);
     return;  // the instruction faults again
+  }
+  if (dying.exchange(true)) {
+    pause();  // somebody else dies already
   }
   std::fprintf(stderr, "growstack_soak: signal %d, code %d, address %p\n", signal, info->si_code,
                info->si_addr);
+  tell_stack_at("it", info->si_addr);
+  const auto& registers = *static_cast<const ucontext_t*>(context);
+  const std::uintptr_t pointer = handler::ThisMachine::stack_pointer(registers);
+  std::fprintf(stderr, "the stack pointer is %#lx; the page was %s\n", pointer,
+               handler::ThisMachine::page_present(registers) ? "there" : "not there");
+  tell_stack_at("the stack pointer", reinterpret_cast<const void*>(pointer));
   tell_trace();
   tell_state_of_all();
+  std::abort();
 }
 
 }  // namespace

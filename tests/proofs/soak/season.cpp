@@ -102,7 +102,7 @@ void live_a_season(Disturber& disturber, Random& sender, std::chrono::seconds le
     for (unsigned index = 0; index < world->settings.threads; ++index) {
       threads.emplace_back([index] { live_in_threads(world->workers[index]); });
     }
-    threads.emplace_back([&] { disturber.disturb(); });
+    threads.emplace_back([&] { disturber.disturb(world->workers.back()); });
     if (world->settings.with("signals")) {
       threads.emplace_back([&] { send_until_season_ends(sender); });
     }

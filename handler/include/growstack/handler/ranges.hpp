@@ -142,8 +142,8 @@ class GROWSTACK_EXPORT PinnedSlot {
                                                    std::uintptr_t address) noexcept;
 
 /// Lowers `limit` and the high-water mark to where `step` begins, after a commit of `step`. Leaves
-/// them alone if they are there already, and `limit` also if a trim has raised it meanwhile. Any
-/// thread, signal handlers included.
+/// them alone if they are there already, and `limit` also if a trim has raised it meanwhile, or
+/// goes on (`trimming_mark`). Any thread, signal handlers included.
 GROWSTACK_EXPORT void lower_limit(SlotRecord& slot, Step step) noexcept;
 
 }  // namespace growstack::handler

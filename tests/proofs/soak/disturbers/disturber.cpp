@@ -13,15 +13,15 @@
 
 namespace growstack::soak {
 
-void Disturber::disturb() {
-  Random& random = worker_.random;
+void Disturber::disturb(Worker& worker) {
+  Random& random = worker.random;
   const Settings& settings = world->settings;
   while (!world->season_ends) {
     usleep(static_cast<useconds_t>(random.log_uniform(500, 60'000)));
-    worker_.note("disturbs");
+    worker.note("disturbs");
     switch (random.below(4)) {
       case 0:
-        disturb_descriptors();
+        disturb_descriptors(worker);
         break;
       case 1:
         if (settings.with("handlers")) {
@@ -30,14 +30,14 @@ void Disturber::disturb() {
         break;
       default:
         if (settings.with("helper")) {
-          disturb_a_service_thread();
+          disturb_a_service_thread(worker);
         }
     }
   }
 }
 
-void Disturber::disturb_a_service_thread() {
-  Random& random = worker_.random;
+void Disturber::disturb_a_service_thread(Worker& worker) {
+  Random& random = worker.random;
   constexpr std::array<std::string_view, 4> names{"stack-helper", "stack-helper", "stack-symbols",
                                                   "stack-monitor"};
   const std::string_view name = random.one_of(names);
@@ -48,29 +48,29 @@ void Disturber::disturb_a_service_thread() {
   const bool is_helper = name == "stack-helper";
   const bool in_commit = is_helper && random.one_in(2);
   if (is_helper && random.one_in(3)) {
-    worker_.note("ends the helper", static_cast<std::size_t>(thread), in_commit ? 1 : 0);
+    worker.note("ends the helper", static_cast<std::size_t>(thread), in_commit ? 1 : 0);
     const bool done = stopper_.have(thread, in_commit ? Fate::ended_in_commit : Fate::ended);
     counts.helper_kills.fetch_add(done ? 1 : 0, std::memory_order_relaxed);
     return;
   }
   const std::size_t microseconds = random.log_uniform(10, 400'000);
-  worker_.note(name.data(), microseconds, in_commit ? 1 : 0);
+  worker.note(name.data(), microseconds, in_commit ? 1 : 0);
   const bool done = stopper_.have(thread, in_commit ? Fate::stopped_in_commit : Fate::stopped,
                                   static_cast<unsigned>(microseconds));
   counts.helper_stops.fetch_add(done ? 1 : 0, std::memory_order_relaxed);
 }
 
-void Disturber::disturb_descriptors() {
+void Disturber::disturb_descriptors(Worker& worker) {
   if (!world->settings.with("descriptors")) {
     return;
   }
-  if (worker_.random.one_in(2)) {
-    worker_.note("closes the pipe");
+  if (worker.random.one_in(2)) {
+    worker.note("closes the pipe");
     return descriptors_.close_the_pipe();
   }
-  worker_.note("closes descriptors");
+  worker.note("closes descriptors");
   world->gate.close();
-  descriptors_.close_and_reopen(worker_.random);
+  descriptors_.close_and_reopen(worker.random);
   world->gate.open();
 }
 

@@ -10,19 +10,19 @@ namespace growstack::soak {
 
 class Disturber {
  public:
-  Disturber(Worker& worker, Stopper& stopper) : worker_(worker), stopper_(stopper) {}
+  /// Before the library is used: what is open now is the soak's own, and the stopper forks.
+  Disturber() = default;
 
-  /// Until the season ends.
-  void disturb();
+  /// Until the season ends, and as the worker chooses.
+  void disturb(Worker& worker);
   /// When nothing lives any more, and the library was uninstalled.
   void expect_nothing_is_left();
 
  private:
-  void disturb_a_service_thread();
-  void disturb_descriptors();
+  void disturb_a_service_thread(Worker& worker);
+  void disturb_descriptors(Worker& worker);
 
-  Worker& worker_;
-  Stopper& stopper_;
+  Stopper stopper_;
   Descriptors descriptors_;
 };
 
