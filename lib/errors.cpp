@@ -134,9 +134,8 @@ std::string no_limit_hit(int error) {
                                     const char* meaning_of_eagain) {
   const std::string refusal = refusal_of(error);  // before other calls of this thread fail
   const bool has_limit = error == ENOMEM || error == EAGAIN || error == EMFILE;
-  fail(error,
-       what + ": " + refusal + ": " +
-           (has_limit ? limit_hit(error, bytes, meaning_of_eagain) : no_limit_hit(error)));
+  fail(error, what + ": " + refusal + ": " +
+                  (has_limit ? limit_hit(error, bytes, meaning_of_eagain) : no_limit_hit(error)));
 }
 
 }  // namespace
