@@ -12,6 +12,12 @@
 #include <string_view>
 
 namespace growstack::soak {
+namespace {
+
+/// The main thread, and what a sanitizer has started before.
+const std::size_t first_threads = testing::thread_count();
+
+}  // namespace
 
 void Disturber::disturb(Worker& worker) {
   Random& random = worker.random;
@@ -77,6 +83,10 @@ void Disturber::disturb_descriptors(Worker& worker) {
 void Disturber::expect_nothing_is_left() {
   descriptors_.verify_and_forget();
   descriptors_.expect_none_is_left();
+  const std::size_t with_watchdog = first_threads + 1;
+  if (!testing::threads_come_down_to(with_watchdog)) {
+    wrong("%zu threads are left, and not %zu", testing::thread_count(), with_watchdog);
+  }
 }
 
 }  // namespace growstack::soak
