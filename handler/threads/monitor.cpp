@@ -97,7 +97,7 @@ int Monitor::prepare(int userfault) noexcept {
     return error;
   }
   bell_.store(address, std::memory_order_relaxed);
-  is_to_end_.store(false, std::memory_order_relaxed);
+  message_.store(Message::nothing, std::memory_order_relaxed);
   return 0;
 }
 
@@ -116,9 +116,13 @@ void Monitor::run(int userfault) noexcept {
       }
       if (const std::uintptr_t page = page_down(address);
           page == bell_.load(std::memory_order_relaxed)) {
+        // Before the page is there, because who rang goes on then and looks whether it was heard.
+        Message expected = Message::is_to_end;
+        const bool ends = message_.compare_exchange_strong(expected, Message::was_heard,
+                                                           std::memory_order_acq_rel);
         static_cast<void>(map_page_of_zeros(userfault, page, page_size()));
         wake_waiters(userfault, page);
-        if (is_to_end_.load(std::memory_order_acquire)) {
+        if (ends) {
           return;
         }
         continue;
@@ -128,16 +132,21 @@ void Monitor::run(int userfault) noexcept {
   }
 }
 
-/// Returns when the monitor has heard the bell. The page may be there, and locked, because the bell
-/// has rung before: then it could not ring again.
+/// Returns when the monitor has heard that it is to end. The page may be there, and locked, because
+/// somebody else has rung: then it could not ring again. It is taken away only while the monitor
+/// stays whoever rings. Otherwise the monitor could have ended already, and nobody would fill it.
 bool Monitor::ask_to_end() noexcept {
-  is_to_end_.store(true, std::memory_order_release);
   void* const page = reinterpret_cast<void*>(bell_.load(std::memory_order_relaxed));
-  munlock(page, page_size());
-  if (madvise(page, page_size(), MADV_DONTNEED) != 0) {
-    return false;
-  }
-  static_cast<void>(*reinterpret_cast<volatile char*>(bell_.load(std::memory_order_relaxed)));
+  Message expected{};
+  do {
+    munlock(page, page_size());
+    if (madvise(page, page_size(), MADV_DONTNEED) != 0) {
+      return false;
+    }
+    message_.store(Message::is_to_end, std::memory_order_release);
+    static_cast<void>(*static_cast<volatile char*>(page));
+    expected = Message::is_to_end;
+  } while (message_.compare_exchange_strong(expected, Message::nothing, std::memory_order_acq_rel));
   remove_bell();
   return true;
 }

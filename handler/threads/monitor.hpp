@@ -23,9 +23,10 @@ class Monitor final : public ServiceThread {
   /// The bell: a page whose touch wakes the monitor, to see whether it is to end. A descriptor
   /// would not do, because the program might close it and open it anew.
   std::atomic<std::uintptr_t> bell_{0};
-  /// Whether the monitor is to end when the bell rings. The kernel rings it, too, for a program
-  /// that locks or reads all memory.
-  std::atomic<bool> is_to_end_{false};
+  /// What the bell says. The kernel rings it, too, for a program that locks or reads all memory:
+  /// only one that hears `is_to_end` makes the monitor end.
+  enum class Message : std::uint8_t { nothing, is_to_end, was_heard };
+  std::atomic<Message> message_{Message::nothing};
 };
 
 extern Monitor the_monitor;

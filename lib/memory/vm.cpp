@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <array>
-#include <bit>
 #include <cerrno>
 #include <cinttypes>
 #include <cstdio>
@@ -257,14 +256,13 @@ std::uintptr_t mapping_start(std::uintptr_t address) noexcept {
   return 0;
 }
 
-std::uintptr_t lowest_without_hole(std::uintptr_t begin, std::uintptr_t end) noexcept {
+std::uintptr_t lowest_of_growing(std::uintptr_t begin, std::uintptr_t end) noexcept {
   std::uintptr_t lowest = end;
-  // msync(2) does nothing to anonymous memory, and fails with ENOMEM if a page is not mapped.
-  for (std::size_t step = std::bit_floor((end - begin) / page_size()); step > 0; step /= 2) {
-    const std::size_t bytes = step * page_size();
-    while (lowest - begin >= bytes && msync(pointer(lowest - bytes), bytes, MS_ASYNC) == 0) {
-      lowest -= bytes;
-    }
+  // With PROT_GROWSDOWN, mprotect(2) goes down to the start of such a mapping, and fails with
+  // EINVAL for a page of any other one, and with ENOMEM where nothing is mapped.
+  while (lowest - begin >= page_size() && mprotect(pointer(lowest - page_size()), page_size(),
+                                                   PROT_READ | PROT_WRITE | PROT_GROWSDOWN) == 0) {
+    lowest -= page_size();
   }
   return lowest;
 }

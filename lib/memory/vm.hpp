@@ -135,8 +135,8 @@ class MarkerList {
 /// none or the file cannot be read. Not from a signal handler.
 [[nodiscard]] std::uintptr_t mapping_start(std::uintptr_t address) noexcept;
 
-/// Returns the lowest address from which on all is mapped up to `end`, but none below `begin`. Asks
-/// the kernel, without a descriptor.
-[[nodiscard]] std::uintptr_t lowest_without_hole(std::uintptr_t begin, std::uintptr_t end) noexcept;
+/// Returns the lowest address, but none below `begin`, from which on all memory up to `end` is of a
+/// mapping that grows down. Makes it readable and writable. Asks the kernel, without a descriptor.
+[[nodiscard]] std::uintptr_t lowest_of_growing(std::uintptr_t begin, std::uintptr_t end) noexcept;
 
 }  // namespace growstack::vm

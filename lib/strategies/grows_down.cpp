@@ -31,14 +31,19 @@ constexpr StrategyDescription grows_down{
     .charge = DataCharge::nothing};
 
 /// Returns where the mapping starts now, but no address below the stack's floor. If /proc/self/maps
-/// cannot be read (no descriptor is left), returns where the memory starts that reaches up to the
-/// slot's limit without a hole. The kernel lets no such mapping grow to within 1 MiB of another
-/// one, so all of it is ours.
+/// cannot be read (no descriptor is left), returns the slot's limit, which is where the mapping
+/// started at first or after a trim: only memory above that is known to be ours.
 std::uintptr_t mapping_start(const handler::SlotRecord& slot) noexcept {
-  const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
   const std::uintptr_t start = vm::mapping_start(slot.base.load(std::memory_order_relaxed) - 1);
-  return start == 0 ? vm::lowest_without_hole(floor, slot.limit.load(std::memory_order_relaxed))
-                    : std::max(start, floor);
+  return start == 0 ? slot.limit.load(std::memory_order_relaxed)
+                    : std::max(start, slot.floor.load(std::memory_order_relaxed));
+}
+
+/// Returns where the mapping of a stack that ends starts, also if /proc/self/maps cannot be read.
+/// Memory of others may touch it from below: the kernel keeps its gap to accessible memory only.
+/// What is forbidden in the stack becomes accessible.
+std::uintptr_t start_at_the_end(const handler::SlotRecord& slot) noexcept {
+  return vm::lowest_of_growing(slot.floor.load(std::memory_order_relaxed), mapping_start(slot));
 }
 
 class GrowsDown final : public Implementation {
@@ -97,7 +102,7 @@ class GrowsDown final : public Implementation {
   }
 
   [[nodiscard]] int close(const handler::SlotRecord& slot, const Layout&) const noexcept override {
-    const std::uintptr_t start = mapping_start(slot);
+    const std::uintptr_t start = start_at_the_end(slot);
     const std::size_t size = slot.base.load(std::memory_order_relaxed) - start;
     const int error = vm::release(start, size);
     if (error != 0) {  // at least it costs no memory any more

@@ -10,8 +10,15 @@
 
 #include <array>
 #include <string_view>
+#include <vector>
 
 namespace growstack::soak {
+namespace {
+
+/// The main thread, and what a sanitizer has started before.
+const std::size_t first_threads = testing::thread_count();
+
+}  // namespace
 
 void Disturber::disturb(Worker& worker) {
   Random& random = worker.random;
@@ -41,10 +48,11 @@ void Disturber::disturb_a_service_thread(Worker& worker) {
   constexpr std::array<std::string_view, 4> names{"stack-helper", "stack-helper", "stack-symbols",
                                                   "stack-monitor"};
   const std::string_view name = random.one_of(names);
-  const pid_t thread = thread_named(name);
-  if (thread == 0) {
+  const std::vector<pid_t> threads = threads_named(name);
+  if (threads.empty()) {
     return;
   }
+  const pid_t thread = random.one_of(threads);
   const bool is_helper = name == "stack-helper";
   const bool in_commit = is_helper && random.one_in(2);
   if (is_helper && random.one_in(3)) {
@@ -77,6 +85,11 @@ void Disturber::disturb_descriptors(Worker& worker) {
 void Disturber::expect_nothing_is_left() {
   descriptors_.verify_and_forget();
   descriptors_.expect_none_is_left();
+  // A monitor stays whose userfaultfd was closed: it served what was watched before.
+  const std::size_t expected = first_threads + 1 + threads_named("stack-monitor").size();
+  if (!testing::threads_come_down_to(expected)) {
+    wrong("%zu threads are left, and not %zu", testing::thread_count(), expected);
+  }
 }
 
 }  // namespace growstack::soak

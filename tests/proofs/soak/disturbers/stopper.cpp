@@ -132,8 +132,8 @@ bool Stopper::have(pid_t thread, Fate fate, unsigned microseconds) {
          recv(socket_, &done, sizeof done, 0) == sizeof done && done != 0;
 }
 
-pid_t thread_named(std::string_view name) {
-  pid_t found = 0;
+std::vector<pid_t> threads_named(std::string_view name) {
+  std::vector<pid_t> found;
   DIR* const tasks = opendir("/proc/self/task");
   while (const dirent* const task = tasks == nullptr ? nullptr : readdir(tasks)) {
     const std::string path = std::string("/proc/self/task/") + task->d_name + "/comm";
@@ -143,7 +143,7 @@ pid_t thread_named(std::string_view name) {
       const ssize_t bytes = read(file, text.data(), text.size());
       close(file);
       if (bytes > 0 && std::string_view(text.data(), static_cast<std::size_t>(bytes) - 1) == name) {
-        found = static_cast<pid_t>(std::strtol(task->d_name, nullptr, 10));
+        found.push_back(static_cast<pid_t>(std::strtol(task->d_name, nullptr, 10)));
       }
     }
   }

@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <string_view>
+#include <vector>
 
 namespace growstack::soak {
 
@@ -32,7 +33,7 @@ class Stopper {
   pid_t process_ = -1;
 };
 
-/// Returns the id of the thread that has this name, or 0.
-[[nodiscard]] pid_t thread_named(std::string_view name);
+/// Returns the ids of the threads that have this name.
+[[nodiscard]] std::vector<pid_t> threads_named(std::string_view name);
 
 }  // namespace growstack::soak
