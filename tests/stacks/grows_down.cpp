@@ -430,3 +430,23 @@ TEST_CASE("all that the kernel grew is unmapped also where no file of /proc can 
   }
   CHECK(mincore(reinterpret_cast<void*>(deep), page_size(), &there) != 0);
 }
+
+TEST_CASE("memory of others that touches such a stack stays where no file of /proc can be opened") {
+  Stack stack({.reserve = 4 * MiB, .strategy = Strategy::grows_down});
+  call(stack, [] { descend(1 * MiB); });
+  const std::uintptr_t start = address_of(stack.limit());
+  // The kernel keeps its gap to accessible memory only, so others may come this close.
+  void* const others = reinterpret_cast<void*>(start - 64 * KiB);
+  REQUIRE(mmap(others, 64 * KiB, PROT_NONE,
+               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_NORESERVE, -1, 0) == others);
+  {
+    const SoftLimit no_descriptor(RLIMIT_NOFILE, 0);
+    REQUIRE(no_descriptor.is_set());
+    static_cast<void>(stack.trim());
+    const Stack ended = std::move(stack);
+  }
+  unsigned char there = 0;
+  CHECK(mincore(others, page_size(), &there) == 0);
+  CHECK(mincore(reinterpret_cast<void*>(start), page_size(), &there) != 0);
+  CHECK(munmap(others, 64 * KiB) == 0);
+}

@@ -19,6 +19,7 @@
 
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -396,6 +397,47 @@ EVERY_POOL("nothing is left of a stack of a pool if the handler is lost while th
           Stack stack = pool.acquire();
           require(grows(stack), "a stack works");
         }) == all_is_well);
+}
+
+// ---- the monitor's bell ------------------------------------------------------------------------
+
+namespace {
+
+/// Uninstalls the handler while somebody else reads the page that serves as the monitor's bell,
+/// as soon as the library begins to ring it. Returns 7 if that comes to an end.
+int end_of_child_with_a_reader_of_the_bell() {
+  return end_of_child([] {
+    bool is_watched = false;
+    const auto read_the_bell = [&](const seccomp_data& asked) {
+      if (is_watched) {
+        char byte = 0;
+        const iovec mine{.iov_base = &byte, .iov_len = 1};
+        const iovec bell{.iov_base = reinterpret_cast<void*>(asked.args[0]), .iov_len = 1};
+        static_cast<void>(process_vm_readv(getpid(), &mine, 1, &bell, 1, 0));
+      }
+      return Answer{};
+    };
+    supervise({{SYS_munlock}}, read_the_bell, [&] {
+      { const Stack first({.reserve = MiB, .strategy = Strategy::userfault}); }
+      growstack::trim();
+      is_watched = true;
+      require(handler::uninstall() == 0, "the handler is uninstalled");
+      is_watched = false;
+      Stack next({.reserve = MiB, .strategy = Strategy::userfault});
+      require(grows(next), "the next stack works");
+      _exit(all_is_well);
+    });
+    return 0;
+  });
+}
+
+}  // namespace
+
+ONE_STRATEGY(Strategy::userfault, "the monitor ends also if others touch its bell meanwhile") {
+  if (sanitized) {
+    return skip("a sanitizer makes system calls of its own");
+  }
+  CHECK(end_of_child_with_a_reader_of_the_bell() == all_is_well);
 }
 
 // ---- what was given back is not touched again ---------------------------------------------------
