@@ -20,11 +20,11 @@ class Monitor final : public ServiceThread {
   bool ask_to_end() noexcept override;
   void remove_bell() noexcept;
 
-  /// The bell: a page whose touch wakes the monitor, to see whether it is to end. A descriptor would
-  /// not do, because the program might close it and open it anew.
+  /// The bell: a page whose touch wakes the monitor, to see whether it is to end. A descriptor
+  /// would not do, because the program might close it and open it anew.
   std::atomic<std::uintptr_t> bell_{0};
-  /// Whether the monitor is to end when the bell rings. The kernel rings it, too, for a program that
-  /// locks or reads all memory.
+  /// Whether the monitor is to end when the bell rings. The kernel rings it, too, for a program
+  /// that locks or reads all memory.
   std::atomic<bool> is_to_end_{false};
 };
 
