@@ -1,5 +1,7 @@
 #include "errors.hpp"
 
+#include "memory/proc_text.hpp"
+
 #include <growstack/handler/failed_call.hpp>
 #include <growstack/handler/without_cancellation.hpp>
 
@@ -31,12 +33,7 @@ constexpr const char* threads_are_used_up =
 /// such line.
 std::uint64_t status_bytes(std::string_view name) {
   std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with(name)) {
-      return std::stoull(line.substr(name.size() + 1)) * 1024;
-    }
-  }
-  return 0;
+  return bytes_in_line(status, name);
 }
 
 std::uint64_t mapping_count() {
@@ -117,10 +114,20 @@ std::string limit_hit(int error, std::size_t bytes, const char* meaning_of_eagai
 
 /// Returns what an errno means that no limit explains.
 std::string no_limit_hit(int error) {
-  return error == EPERM || error == ENOSYS || error == EACCES
-             ? ": a seccomp filter or a security module refuses the call: allow it, or take "
-               "another strategy"
-             : "";
+  switch (error) {
+    case EPERM:
+    case ENOSYS:
+    case EACCES:
+      return "a seccomp filter or a security module refuses the call: allow it, or take another "
+             "strategy";
+    case EBADF:
+      return "the program closed a descriptor of this library: let it close only its own";
+    case EINVAL:
+      return "this kernel does not know what it is asked for (Linux 5.9 does): take another "
+             "strategy";
+    default:
+      return "the kernel failed: try again, or take another strategy";
+  }
 }
 
 [[noreturn]] void fail_naming_limit(int error, const std::string& what, std::size_t bytes,
@@ -128,8 +135,8 @@ std::string no_limit_hit(int error) {
   const std::string refusal = refusal_of(error);  // before other calls of this thread fail
   const bool has_limit = error == ENOMEM || error == EAGAIN || error == EMFILE;
   fail(error,
-       what + ": " + refusal +
-           (has_limit ? ": " + limit_hit(error, bytes, meaning_of_eagain) : no_limit_hit(error)));
+       what + ": " + refusal + ": " +
+           (has_limit ? limit_hit(error, bytes, meaning_of_eagain) : no_limit_hit(error)));
 }
 
 }  // namespace

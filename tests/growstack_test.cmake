@@ -22,12 +22,14 @@ include(doctest)  # doctest_discover_tests
 #   OWN_MAIN               has a main() of its own, so it is one ctest test, which runs the program
 #   ONE_PROCESS            runs all cases in one process if there is a sanitizer, because there are
 #                          many of them and each process takes a second to start
+#   TIMEOUT <seconds>      lets each case run that long, and not two minutes
 #   ALONE                  runs no other test at the same time
 #   AGAIN <way>...         runs all cases a second time: see growstack_again_<way> below
 function(growstack_test path)
   cmake_path(GET path FILENAME name)
   cmake_parse_arguments(PARSE_ARGV 1 test
-    "ONE_PROCESS;ALONE;OWN_MAIN" "" "SOURCES;LINK;DEFINE;WARNINGS;NEEDS;NOT_UNDER;WHERE;AGAIN")
+    "ONE_PROCESS;ALONE;OWN_MAIN" "TIMEOUT"
+    "SOURCES;LINK;DEFINE;WARNINGS;NEEDS;NOT_UNDER;WHERE;AGAIN")
   if(test_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "growstack_test(${path}) does not know ${test_UNPARSED_ARGUMENTS}")
   endif()
@@ -47,6 +49,9 @@ function(growstack_test path)
         SKIP_REGULAR_EXPRESSION "SKIPPED: " LABELS ${name})
       return()
     endif()
+  endif()
+  if(NOT test_TIMEOUT)
+    set(test_TIMEOUT 120)
   endif()
   if(NOT test_SOURCES)
     set(test_SOURCES ${path}.cpp)
@@ -123,7 +128,7 @@ endfunction()
 # case.
 function(growstack_discover name prefix label alone)
   doctest_discover_tests(${name} TEST_PREFIX "${prefix}" EXTRA_ARGS ${ARGN} PROPERTIES
-    TIMEOUT 120
+    TIMEOUT ${test_TIMEOUT}  # of growstack_test(), which calls this
     RUN_SERIAL ${alone}
     # No second variable: CMake would take what follows a semicolon for further properties.
     ENVIRONMENT "${growstack_sanitizer_options}"

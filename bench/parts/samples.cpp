@@ -19,14 +19,36 @@ double percentile(std::vector<double> samples, double part) {
 
 double median(const std::vector<double>& samples) { return percentile(samples, 0.5); }
 
+namespace {
+
+/// Returns nothing unless both took part in all rounds.
+std::vector<double> ratios(const std::vector<double>& times, const std::vector<double>& base) {
+  if (times.size() != base.size()) {
+    return {};
+  }
+  std::vector<double> all(times.size());
+  std::transform(times.begin(), times.end(), base.begin(), all.begin(), std::divides<>());
+  return all;
+}
+
+}  // namespace
+
 std::optional<double> median_ratio(const std::vector<double>& times,
                                    const std::vector<double>& base) {
-  if (times.empty() || times.size() != base.size()) {
+  const std::vector<double> all = ratios(times, base);
+  return all.empty() ? std::nullopt : std::optional(median(all));
+}
+
+std::optional<std::pair<double, double>> median_ratio_interval(const std::vector<double>& times,
+                                                               const std::vector<double>& base) {
+  const std::vector<double> all = ratios(times, base);
+  if (all.empty()) {
     return std::nullopt;
   }
-  std::vector<double> ratios(times.size());
-  std::transform(times.begin(), times.end(), base.begin(), ratios.begin(), std::divides<>());
-  return median(ratios);
+  // The number of samples below the median is binomial: so many of its standard deviations.
+  const double part = 0.98 / std::sqrt(static_cast<double>(all.size()));
+  return std::pair(percentile(all, std::max(0.0, 0.5 - part)),
+                   percentile(all, std::min(1.0, 0.5 + part)));
 }
 
 double from_one(double ratio) { return std::abs(std::log(ratio)); }

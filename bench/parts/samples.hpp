@@ -3,6 +3,7 @@
 #pragma once
 
 #include <optional>
+#include <utility>
 #include <vector>
 
 namespace growstack::bench {
@@ -16,6 +17,11 @@ namespace growstack::bench {
 /// slower for both. Returns nothing unless both took part in all rounds.
 [[nodiscard]] std::optional<double> median_ratio(const std::vector<double>& times,
                                                  const std::vector<double>& base);
+
+/// Returns the bounds between which the median of the ratios lies with a confidence of 95 %,
+/// however they are distributed. Returns nothing unless both took part in all rounds.
+[[nodiscard]] std::optional<std::pair<double, double>> median_ratio_interval(
+    const std::vector<double>& times, const std::vector<double>& base);
 
 /// Returns how far a ratio is from 1 in either direction: twice as much is as far as half.
 [[nodiscard]] double from_one(double ratio);

@@ -34,6 +34,10 @@ const char* name_of(SystemCall call) noexcept {
       return "close_range";
     case SystemCall::fcntl:
       return "fcntl";
+    case SystemCall::fstat:
+      return "fstat";
+    case SystemCall::getcontext:
+      return "getcontext";
     case SystemCall::madvise:
       return "madvise";
     case SystemCall::mlock2:
@@ -50,16 +54,22 @@ const char* name_of(SystemCall call) noexcept {
       return "pipe2";
     case SystemCall::pthread_create:
       return "pthread_create";
+    case SystemCall::pthread_sigmask:
+      return "pthread_sigmask";
     case SystemCall::sigaction:
       return "sigaction";
     case SystemCall::sigaltstack:
       return "sigaltstack";
+    case SystemCall::uffdio_api:
+      return "ioctl(UFFDIO_API)";
     case SystemCall::uffdio_copy:
       return "ioctl(UFFDIO_COPY)";
     case SystemCall::uffdio_register:
       return "ioctl(UFFDIO_REGISTER)";
     case SystemCall::uffdio_zeropage:
       return "ioctl(UFFDIO_ZEROPAGE)";
+    case SystemCall::userfaultfd:
+      return "userfaultfd";
   }
   return nullptr;
 }
@@ -110,6 +120,8 @@ const char* errno_name(int error) noexcept {
       return "EEXIST";
     case EFAULT:
       return "EFAULT";
+    case EINTR:
+      return "EINTR";
     case EINVAL:
       return "EINVAL";
     case EIO:
@@ -130,6 +142,10 @@ const char* errno_name(int error) noexcept {
       return "ENOSYS";
     case ENOTSUP:
       return "ENOTSUP";
+    case ENOTTY:
+      return "ENOTTY";
+    case EOVERFLOW:
+      return "EOVERFLOW";
     case EPERM:
       return "EPERM";
     case ESRCH:

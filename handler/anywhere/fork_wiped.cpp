@@ -24,9 +24,8 @@ void* map_fork_wiped(std::size_t bytes) noexcept {
     return nullptr;
   }
   if (madvise(memory, bytes, MADV_WIPEONFORK) != 0) {
-    const int error = failed(SystemCall::madvise);
-    munmap(memory, bytes);
-    errno = error;
+    failed(SystemCall::madvise);
+    unmap_own_memory(memory, bytes);
     return nullptr;
   }
   name_memory(reinterpret_cast<std::uintptr_t>(memory), bytes, records_name);

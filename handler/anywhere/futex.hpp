@@ -23,8 +23,14 @@ inline bool futex_wait(const std::atomic<std::uint32_t>& word, std::uint32_t exp
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(patience);
   const timespec timeout{.tv_sec = static_cast<time_t>(seconds.count()),
                          .tv_nsec = static_cast<long>((patience - seconds).count())};
-  return syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, expected, &timeout, nullptr, 0) != 0 &&
-         errno == ETIMEDOUT;
+  if (syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, expected, &timeout, nullptr, 0) == 0) {
+    return false;
+  }
+  if (errno == EPERM || errno == ENOSYS) {  // a filter forbids it: then whoever waits looks again
+    constexpr timespec pause{.tv_sec = 0, .tv_nsec = 1'000'000};
+    syscall(SYS_nanosleep, &pause, nullptr);
+  }
+  return errno == ETIMEDOUT;
 }
 
 /// Returns the lower half of a word of 64 bits, which can be a futex.

@@ -1,5 +1,7 @@
 #include "anywhere/own_descriptor.hpp"
 
+#include <growstack/handler/failed_call.hpp>
+
 #include "anywhere/keep_errno.hpp"
 
 #include <fcntl.h>
@@ -42,7 +44,7 @@ bool find(int descriptor, File& file) noexcept {
 int OwnDescriptor::set(int descriptor) noexcept {
   File file;
   if (!find(descriptor, file)) {
-    return errno;
+    return failed(SystemCall::fstat);
   }
   device_.store(file.device, std::memory_order_relaxed);
   inode_.store(file.inode, std::memory_order_relaxed);

@@ -20,11 +20,17 @@ void* map_own_memory(std::size_t bytes, std::size_t guard) noexcept {
   auto* const usable = static_cast<std::byte*>(memory) + guard;
   if (mprotect(usable, bytes - guard, PROT_READ | PROT_WRITE) != 0) {
     failed(SystemCall::mprotect);
-    const KeepErrno keep_errno;
-    munmap(memory, bytes);
+    unmap_own_memory(memory, bytes);
     return nullptr;
   }
   return memory;
+}
+
+void unmap_own_memory(void* memory, std::size_t bytes) noexcept {
+  const KeepErrno keep_errno;
+  if (munmap(memory, bytes) != 0) {
+    mmap(memory, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  }
 }
 
 }  // namespace growstack::handler

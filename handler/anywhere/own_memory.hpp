@@ -10,4 +10,8 @@ namespace growstack::handler {
 /// sizes are whole pages. Returns null with errno if there is no memory.
 [[nodiscard]] void* map_own_memory(std::size_t bytes, std::size_t guard = 0) noexcept;
 
+/// Unmaps memory of map_own_memory(). What a filter does not let us unmap is at least neither
+/// resident nor charged any more. Keeps errno.
+void unmap_own_memory(void* memory, std::size_t bytes) noexcept;
+
 }  // namespace growstack::handler

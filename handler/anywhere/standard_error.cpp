@@ -42,14 +42,14 @@ int reopen_if_needed() noexcept {
 /// Returns the rest of the text that was not written.
 std::string_view write_what_fits(int descriptor, std::string_view text) noexcept {
   // Of a terminal that has room for less than a line's end (EAGAIN), or of a kernel that has no
-  // page for a pipe, because the control group has used up its memory (ENOMEM).
+  // page for a pipe, because the control group has used up its memory (ENOMEM). Or a signal came.
   constexpr int most_refusals = 100;
   int refusals = 0;
   while (!text.empty() && refusals < most_refusals && wait_for_room(descriptor)) {
     const long written = syscall(SYS_write, descriptor, text.data(), text.size());
     if (written > 0) {
       text.remove_prefix(static_cast<std::size_t>(written));
-    } else if (written < 0 && (errno == EAGAIN || errno == ENOMEM)) {
+    } else if (written < 0 && (errno == EAGAIN || errno == ENOMEM || errno == EINTR)) {
       constexpr timespec pause{.tv_sec = 0, .tv_nsec = 10'000'000};
       syscall(SYS_nanosleep, &pause, nullptr);
       ++refusals;

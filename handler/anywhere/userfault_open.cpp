@@ -1,5 +1,7 @@
 #include "anywhere/userfault_open.hpp"
 
+#include <growstack/handler/failed_call.hpp>
+
 #include "anywhere/own_descriptor.hpp"
 
 #include <fcntl.h>
@@ -73,15 +75,21 @@ int open_for_monitor() noexcept {
 }  // namespace
 
 int open_userfault(UserfaultKind kind) noexcept {
-  const int descriptor = above_standard_streams(kind == UserfaultKind::signal ? open_for_signals()
-                                                                              : open_for_monitor());
+  const int opened = kind == UserfaultKind::signal ? open_for_signals() : open_for_monitor();
+  if (opened < 0) {
+    failed(SystemCall::userfaultfd);
+    return -1;
+  }
+  const int descriptor = above_standard_streams(opened);
   if (descriptor < 0) {
+    failed(SystemCall::fcntl);
     return -1;
   }
   uffdio_api api{};
   api.api = UFFD_API;
   api.features = kind == UserfaultKind::signal ? UFFD_FEATURE_SIGBUS : 0;
   if (ioctl(descriptor, UFFDIO_API, &api) != 0) {
+    failed(SystemCall::uffdio_api);
     close_quietly(descriptor);
     return -1;
   }

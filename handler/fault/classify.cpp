@@ -102,7 +102,7 @@ Outcome classify(const Fault& fault, const SlotView& slot, std::size_t frame_byt
     const bool is_forbidden = fault.page_present && stack_pointer >= slot.floor;
     return touches_own_frame && !is_forbidden ? Outcome::overflow : Outcome::foreign;
   }
-  const bool near_the_limit = fault.address + slot.largest_step >= slot.limit;
+  const bool near_the_limit = slot.limit - fault.address <= slot.largest_step;  // any size fits
   return touches_own_frame || (!runs_here && near_the_limit) ? Outcome::growth : Outcome::foreign;
 }
 

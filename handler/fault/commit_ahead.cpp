@@ -26,9 +26,6 @@ int commit_ahead(std::uintptr_t inside, std::uintptr_t address) noexcept {
     return 0;
   }
   const SlotView slot = view(found.slot());
-  if (address >= slot.limit) {
-    return 0;
-  }
   if (address < slot.floor) {
     return ENOMEM;
   }

@@ -72,7 +72,7 @@ int prepare_filling() noexcept {
   if (zeros.load(std::memory_order_relaxed) == 0) {
     void* const memory = mmap(nullptr, zeros_size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
-      return errno;
+      return failed(SystemCall::mmap);
     }
     name_memory(reinterpret_cast<std::uintptr_t>(memory), zeros_size, records_name);
     zeros.store(reinterpret_cast<std::uintptr_t>(memory), std::memory_order_relaxed);

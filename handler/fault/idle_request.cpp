@@ -11,7 +11,7 @@ namespace growstack::handler {
 using namespace std::chrono_literals;
 
 void wake_parked_thread(std::atomic<std::uint32_t>& state) noexcept {
-  std::uint32_t seen = state.load(std::memory_order_acquire);
+  std::uint32_t seen = state.load(std::memory_order_relaxed);
   // A thread that has a trace to print looks afterwards.
   while (symbol_state_of(seen) != SymbolState::requested &&
          symbol_state_of(seen) != SymbolState::ending) {
@@ -35,13 +35,15 @@ bool have_idle_given_back(std::uint32_t before) noexcept {
   if (shared == nullptr || shared->symbolizer_joinable.load(std::memory_order_acquire) == 0) {
     return false;
   }
-  // In this order: a look says that it goes on before it says that no other one is due.
-  const bool is_any_kept = shared->next_look.load(std::memory_order_seq_cst) != 0;
+  // A look says that it goes on before it says that no other one is due, and before it ends it says
+  // when the next one is due. So nothing is kept only if no look went on before and after.
   const std::uint32_t looks = shared->looks.load(std::memory_order_seq_cst);
-  if (!is_any_kept && looks % 2 == 0) {
+  const bool is_any_kept = shared->next_look.load(std::memory_order_seq_cst) != 0;
+  if (!is_any_kept && looks % 2 == 0 && shared->looks.load(std::memory_order_seq_cst) == looks) {
     return looks != before;
   }
-  const std::uint32_t mine = shared->idle_wanted.fetch_add(1, std::memory_order_acq_rel) + 1;
+  // Relaxed, because the wake-up orders.
+  const std::uint32_t mine = shared->idle_wanted.fetch_add(1, std::memory_order_relaxed) + 1;
   wake_parked_thread(shared->symbol_state);
   const auto is_served = [&](std::uint32_t served) {
     return static_cast<std::int32_t>(served - mine) >= 0;

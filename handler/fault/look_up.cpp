@@ -122,7 +122,9 @@ SlotRecord* live_slot_above(std::uintptr_t address, std::size_t reach) noexcept 
     SlotRecord* const slot = in_slots ? record_at(*range, at) : nullptr;
     if (slot != nullptr && is_live(slot->generation.load(std::memory_order_seq_cst))) {
       const std::uintptr_t guard = slot->guard.load(std::memory_order_relaxed);
-      return guard >= address && guard - address <= reach ? slot : nullptr;
+      if (guard >= address) {  // otherwise the address lies in this one
+        return guard - address <= reach ? slot : nullptr;
+      }
     }
   }
   return nullptr;

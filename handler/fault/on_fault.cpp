@@ -45,6 +45,7 @@
 #include "fault/on_fault.hpp"
 
 #include <growstack/handler/classify.hpp>
+#include <growstack/handler/failed_call.hpp>
 #include <growstack/handler/is_readable.hpp>
 #include <growstack/handler/machine.hpp>
 #include <growstack/handler/pages.hpp>
@@ -132,8 +133,8 @@ Resolution give_up(const PinnedSlot& pinned, int error) noexcept {
 /// would take back what it holds.
 Resolution grow_to(const PinnedSlot& pinned, std::uintptr_t address, bool vfork_child) noexcept {
   const int error = (vfork_child ? grow_here : grow)(pinned.range(), pinned.slot(), address);
-  if (error == EACCES && !is_readable(address)) {
-    return foreign();  // the program forbade this page
+  if (error == EACCES && call_that_failed(error) == nullptr && !is_readable(address)) {
+    return foreign();  // the program forbade this page; the kernel refused nothing
   }
   return error == 0 ? Resolution{} : give_up(pinned, error);
 }

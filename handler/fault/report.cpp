@@ -75,7 +75,8 @@ void name_the_budget(RawLine& line) noexcept {
 const char* meaning_of(int error) noexcept {
   switch (error) {
     case EACCES:
-      return "the program forbade or mapped memory inside the stack";
+      return "the program forbade or mapped memory inside the stack, or a security module refuses "
+             "the call";
     case EAGAIN:
       return "RLIMIT_MEMLOCK is reached: raise it, or do without mlockall";
     case EBADF:

@@ -65,7 +65,7 @@ bool is_alive(const ForkWiped& shared, std::uint32_t helper) noexcept {
 
 /// Has later faults look for no helper, unless another one has started meanwhile.
 void forget_helper(ForkWiped& shared, std::uint32_t dead) noexcept {
-  shared.helper_runs.compare_exchange_strong(dead, 0, std::memory_order_acq_rel);
+  shared.helper_runs.compare_exchange_strong(dead, 0, std::memory_order_relaxed);
 }
 
 /// If the kernel refuses, it goes on to choose the processor.
@@ -149,9 +149,9 @@ ReplyState wait_for(ForkWiped& shared, Reply& reply, std::uint32_t sequence, std
     const ReplyState ending = is_claimed && alive ? ReplyState::left : ReplyState::returned;
     const bool may_be_left = ending == ReplyState::left;
     // Counted before the slot is unpinned, so that nobody who retires it misses the request.
-    shared.requests_left.fetch_add(may_be_left ? 1 : 0, std::memory_order_seq_cst);
+    shared.requests_left.fetch_add(may_be_left ? 1 : 0, std::memory_order_relaxed);
     if (reply.word.compare_exchange_strong(word, reply_word(sequence, ending, helper),
-                                           std::memory_order_acq_rel)) {
+                                           std::memory_order_relaxed)) {
       return ending;
     }
     shared.requests_left.fetch_sub(may_be_left ? 1 : 0, std::memory_order_relaxed);
@@ -190,7 +190,7 @@ bool commit_by_helper(const Range& range, SlotRecord& slot, Step step) noexcept 
   }
   Reply& reply = *claimed;
   const std::uint32_t sequence = sequence_of(reply.word.load(std::memory_order_relaxed)) + 1;
-  reply.slot.store(&slot, std::memory_order_relaxed);
+  reply.slot.store(&slot, std::memory_order_release);
   // The helper's claim acquires what is released here. The pipe orders the two as well, but the
   // language does not know that.
   reply.word.store(reply_word(sequence, ReplyState::pending), std::memory_order_release);
@@ -212,13 +212,15 @@ bool commit_by_helper(const Range& range, SlotRecord& slot, Step step) noexcept 
 
 bool is_left_to_helper(const SlotRecord& slot) noexcept {
   ForkWiped* const shared = fork_wiped();
-  if (shared == nullptr || shared->requests_left.load(std::memory_order_seq_cst) == 0) {
+  if (shared == nullptr || shared->requests_left.load(std::memory_order_acquire) == 0) {
     return false;
   }
   bool is_left = false;
   for (Reply& reply : shared->replies) {
     const std::uint64_t word = reply.word.load(std::memory_order_acquire);
-    if (state_of(word) != ReplyState::left || reply.slot.load(std::memory_order_relaxed) != &slot) {
+    // Acquired, too: if the reply is about another slot by now, its last request has ended, and
+    // what was committed for that one happens before what the caller does with the slot.
+    if (state_of(word) != ReplyState::left || reply.slot.load(std::memory_order_acquire) != &slot) {
       continue;
     }
     if (is_alive(*shared, helper_of(word))) {

@@ -23,6 +23,9 @@ void AddressSet::add(AddressInterval added) {
 }
 
 void AddressSet::remove(AddressInterval removed) noexcept {
+  if (removed.begin == removed.end) {
+    return;  // in the middle of an interval, it would split that
+  }
   for (auto each = all_.begin(); each != all_.end();) {
     if (each->end <= removed.begin || each->begin >= removed.end) {
       ++each;

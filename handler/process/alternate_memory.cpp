@@ -14,6 +14,8 @@
 #include <growstack/handler/name_memory.hpp>
 #include <growstack/handler/pages.hpp>
 
+#include "anywhere/own_memory.hpp"
+
 #include <sys/mman.h>
 
 #include <atomic>
@@ -38,7 +40,7 @@ std::size_t wanted_bytes() noexcept {
   return page_up(wanted_size.load(std::memory_order_relaxed)) + page_size();
 }
 
-void unmap(AlternateMemory memory) noexcept { munmap(memory.begin, memory.size); }
+void unmap(AlternateMemory memory) noexcept { unmap_own_memory(memory.begin, memory.size); }
 
 // ---- what is kept -------------------------------------------------------------------------------
 

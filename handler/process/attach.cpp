@@ -4,6 +4,7 @@
 // Each thread has its own; a new thread inherits none. We reserve 64 KiB, because handlers of
 // others run on it as well: those that we forward to, and every SA_ONSTACK handler of the program.
 // Only the pages that were touched cost memory.
+#include <growstack/handler/failed_call.hpp>
 #include <growstack/handler/handler.hpp>
 #include <growstack/handler/init_order.hpp>
 #include <growstack/handler/pages.hpp>
@@ -279,7 +280,12 @@ int unblock_faults() noexcept {
   if (watches(SIGBUS)) {
     sigaddset(&faults, SIGBUS);
   }
-  return pthread_sigmask(SIG_UNBLOCK, &faults, nullptr);
+  const int error = pthread_sigmask(SIG_UNBLOCK, &faults, nullptr);
+  if (error == 0) {
+    return 0;
+  }
+  errno = error;
+  return failed(SystemCall::pthread_sigmask);
 }
 
 }  // namespace

@@ -119,17 +119,29 @@ int enter_chain(int signal) noexcept {
   if (const int error = change_action(signal, nullptr, &now); error != 0) {
     return error;
   }
-  if (reaches_ours(signal, now)) {
-    return 0;
+  for (int step = 0; step < most_steps && !reaches_ours(signal, now); ++step) {
+    // Before ours is in force, because a fault may come at once.
+    const int level = level_over(signal, now);
+    const struct sigaction ours = our_action(level, now);
+    if (const KeepHandler* const component = keep_component();
+        component != nullptr && component->first(signal) == nullptr) {
+      return component->keep(signal, &ours, in_vfork_child);
+    }
+    struct sigaction replaced {};
+    if (const int error = change_action(signal, &ours, &replaced); error != 0) {
+      return error;
+    }
+    if (is_same_handler(replaced, now)) {
+      return 0;
+    }
+    // Another thread was quicker. If it put ours back, that one stays; otherwise ours goes over the
+    // new one as well.
+    now = replaced;
+    if (reaches_ours(signal, now)) {
+      return change_action(signal, &now, nullptr);
+    }
   }
-  // Before ours is in force, because a fault may come at once.
-  const int level = level_over(signal, now);
-  const struct sigaction ours = our_action(level, now);
-  if (const KeepHandler* const component = keep_component();
-      component != nullptr && component->first(signal) == nullptr) {
-    return component->keep(signal, &ours, in_vfork_child);
-  }
-  return change_action(signal, &ours, nullptr);
+  return 0;
 }
 
 int leave_chain(int signal) noexcept {

@@ -87,7 +87,7 @@ class RecordStore {
   using Map = void* (*)(std::size_t) noexcept;
   explicit constexpr RecordStore(Map map) noexcept : map_(map) {}
 
-  /// Returns null if there is no memory.
+  /// Returns null, with errno, if there is no memory.
   [[nodiscard]] void* take(std::size_t bytes) noexcept {
     bytes = rounded(bytes);
     if (bytes > left_) {
@@ -140,8 +140,8 @@ RecordStore pin_words{map_fork_wiped};
 Range* free_ranges = nullptr;
 std::atomic<std::size_t> ranges_in_use{0};
 
-/// Returns the smallest free range record with room for `slots`, otherwise a new one; null if there
-/// is no memory.
+/// Returns the smallest free range record with room for `slots`, otherwise a new one; null, with
+/// errno, if there is no memory.
 Range* take_range(std::uint32_t slots) noexcept {
   Range** best = nullptr;
   for (Range** link = &free_ranges; *link != nullptr; link = &(*link)->next_free) {
@@ -157,8 +157,8 @@ Range* take_range(std::uint32_t slots) noexcept {
   const std::size_t slot_bytes = slots * sizeof(SlotRecord);
   const std::size_t pin_bytes = slots * sizeof(std::atomic<std::uint32_t>);
   void* const memory = records.take(sizeof(Range));
-  void* const slot_memory = records.take(slot_bytes);
-  void* const pin_memory = pin_words.take(pin_bytes);
+  void* const slot_memory = memory == nullptr ? nullptr : records.take(slot_bytes);
+  void* const pin_memory = slot_memory == nullptr ? nullptr : pin_words.take(pin_bytes);
   if (memory == nullptr || slot_memory == nullptr || pin_memory == nullptr) {
     pin_words.take_back(pin_memory, pin_bytes);
     records.take_back(slot_memory, slot_bytes);
@@ -236,7 +236,7 @@ int add_range(const RangeDescription& description, Range*& range) noexcept {
   }
   Range* const taken = take_range(static_cast<std::uint32_t>(slots));
   if (taken == nullptr) {
-    return ENOMEM;
+    return errno;
   }
   describe(*taken, description, static_cast<std::uint32_t>(slots));
   entries.set(taken);
@@ -281,15 +281,11 @@ void publish(Range& range, std::uint32_t index, const SlotDescription& descripti
   slot.generation.fetch_add(1, std::memory_order_release);
 }
 
-void retire(Range& range, std::uint32_t index) noexcept {
-  // Sequentially consistent with PinnedSlot: either it sees the generation that we leave, or we see
-  // its pin.
-  SlotRecord& slot = range.slots[index];
-  slot.generation.fetch_add(1, std::memory_order_seq_cst);
-  const auto is_in_use = [&] {
-    return range.pins[index].load(std::memory_order_seq_cst) != 0 || is_left_to_helper(slot);
-  };
-  for (unsigned attempt = 0; is_in_use(); ++attempt) {
+namespace {
+
+template <class Condition>
+void wait_while(const Condition& condition) noexcept {
+  for (unsigned attempt = 0; condition(); ++attempt) {
     if (attempt < 100) {
       sched_yield();
     } else {
@@ -299,6 +295,26 @@ void retire(Range& range, std::uint32_t index) noexcept {
       syscall(SYS_nanosleep, &pause, nullptr);
     }
   }
+}
+
+}  // namespace
+
+void retire(Range& range, std::uint32_t index) noexcept {
+  // Sequentially consistent with PinnedSlot: either it sees the generation that we leave, or we see
+  // its pin.
+  SlotRecord& slot = range.slots[index];
+  slot.generation.fetch_add(1, std::memory_order_seq_cst);
+  wait_while([&] {
+    return range.pins[index].load(std::memory_order_seq_cst) != 0 || is_left_to_helper(slot);
+  });
+}
+
+void wait_for_faults(const SlotRecord& slot) noexcept {
+  const std::uintptr_t inside = slot.guard.load(std::memory_order_relaxed);
+  const Range& range =
+      *table.load(std::memory_order_acquire)[inside >> range_shift].load(std::memory_order_acquire);
+  const std::atomic<std::uint32_t>& pins = range.pins[&slot - range.slots];
+  wait_while([&] { return pins.load(std::memory_order_seq_cst) != 0; });
 }
 
 }  // namespace growstack::handler

@@ -33,7 +33,7 @@ void serve(const Request& request, std::uint32_t self) noexcept {
   const int error = request.range->operations->commit(*request.range, *request.slot, request.step);
   expected = word(ReplyState::claimed);
   const ReplyState answer = error == 0 ? ReplyState::done : ReplyState::returned;
-  if (reply.word.compare_exchange_strong(expected, word(answer), std::memory_order_acq_rel)) {
+  if (reply.word.compare_exchange_strong(expected, word(answer), std::memory_order_release)) {
     futex_wake(lower_half(reply.word));
   } else {
     end_left_request(reply, word(ReplyState::left));
@@ -102,7 +102,7 @@ void Helper::run(int read_end) noexcept {
   serve_requests(read_end);
   // Unless another one has taken over meanwhile.
   std::uint32_t expected = id_of_this_thread();
-  fork_wiped()->helper_runs.compare_exchange_strong(expected, 0, std::memory_order_acq_rel);
+  fork_wiped()->helper_runs.compare_exchange_strong(expected, 0, std::memory_order_relaxed);
 }
 
 bool Helper::ask_to_end() noexcept {

@@ -39,7 +39,7 @@ std::int64_t now() noexcept {
 
 /// Serves faults that were refused memory, if there are any. Under the lock.
 void give_back_for_faults(ForkWiped& shared) noexcept {
-  const std::uint32_t wanted = shared.idle_wanted.load(std::memory_order_acquire);
+  const std::uint32_t wanted = shared.idle_wanted.load(std::memory_order_relaxed);
   if (wanted == shared.idle_served.load(std::memory_order_relaxed)) {
     return;
   }
@@ -82,7 +82,7 @@ std::chrono::nanoseconds look_at_idle() noexcept {
   ForkWiped& shared = *fork_wiped();
   std::atomic<std::int64_t>& next_look = shared.next_look;
   const std::int64_t due = next_look.load(std::memory_order_seq_cst);
-  const bool is_asked = shared.idle_wanted.load(std::memory_order_acquire) !=
+  const bool is_asked = shared.idle_wanted.load(std::memory_order_relaxed) !=
                         shared.idle_served.load(std::memory_order_relaxed);
   if (due == 0 && !is_asked) {
     return for_ever;

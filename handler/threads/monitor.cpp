@@ -80,7 +80,7 @@ constinit Monitor the_monitor;
 void Monitor::remove_bell() noexcept {
   const std::uintptr_t page = bell_.exchange(0, std::memory_order_relaxed);
   if (page != 0) {
-    munmap(reinterpret_cast<void*>(page), page_size());
+    unmap_own_memory(reinterpret_cast<void*>(page), page_size());
   }
 }
 
@@ -93,7 +93,7 @@ int Monitor::prepare(int userfault) noexcept {
   const auto address = reinterpret_cast<std::uintptr_t>(page);
   name_memory(address, page_size(), records_name);
   if (const int error = register_missing(userfault, address, page_size()); error != 0) {
-    munmap(page, page_size());
+    unmap_own_memory(page, page_size());
     return error;
   }
   bell_.store(address, std::memory_order_relaxed);

@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <new>
@@ -17,7 +18,7 @@
 namespace growstack::handler {
 
 /// A stack that was left to its thread. The note lies at the far end of that stack, because it must
-/// last as long, and the thread does not get there.
+/// last as long, and the thread does not get there. Before it lies what note_return() writes.
 struct LeftStack {
   pid_t thread;
   std::byte* memory;
@@ -26,6 +27,11 @@ struct LeftStack {
 };
 
 namespace {
+
+/// Not 0 once the thread of the stack that begins here has returned. Memory that is new is 0.
+std::atomic<std::uint64_t>& returned(void* begin) noexcept {
+  return *static_cast<std::atomic<std::uint64_t>*>(begin);
+}
 
 /// Returns true in doubt. The id may belong to a new thread of this process by now: then the stack
 /// stays until that one has ended.
@@ -50,12 +56,17 @@ int ServiceStack::map(std::size_t bytes) noexcept {
 
 void* ServiceStack::begin() const noexcept { return memory_ + page_size(); }
 
-void ServiceStack::unmap() const noexcept { munmap(memory_, bytes_); }
+void ServiceStack::unmap() const noexcept { unmap_own_memory(memory_, bytes_); }
+
+void ServiceStack::note_return(void* begin) noexcept {
+  returned(begin).store(1, std::memory_order_relaxed);
+}
 
 void ServiceStack::leave_to(pid_t thread) const noexcept {
   LeftStack*& first = fork_wiped()->left_stacks;
+  void* const place = &returned(begin()) + 1;
   first =
-      new (begin()) LeftStack{.thread = thread, .memory = memory_, .bytes = bytes_, .next = first};
+      new (place) LeftStack{.thread = thread, .memory = memory_, .bytes = bytes_, .next = first};
 }
 
 void ServiceStack::take_back_left() noexcept {
@@ -66,7 +77,9 @@ void ServiceStack::take_back_left() noexcept {
       continue;
     }
     *link = left.next;
-    munmap(left.memory, left.bytes);
+    if (returned(left.memory + page_size()).load(std::memory_order_relaxed) != 0) {
+      unmap_own_memory(left.memory, left.bytes);
+    }
   }
 }
 

@@ -25,8 +25,13 @@ class ServiceStack {
   /// Gives the memory back. No thread uses it: it has been joined, or was not created.
   void unmap() const noexcept;
 
+  /// Notes on the stack that begins here that its thread has done all its work, as the last thing
+  /// that the thread does.
+  static void note_return(void* begin) noexcept;
+
   /// Leaves the memory to a detached thread, until the kernel does not know its id any more. 0, the
-  /// id of a thread that has not begun yet, leaves it for ever.
+  /// id of a thread that has not begun yet, leaves it for ever. So does a thread that never
+  /// returns, because somebody else ends it: the C library goes on to count it among its threads.
   void leave_to(pid_t thread) const noexcept;
 
   /// Gives back the memory of those threads that have ended meanwhile.

@@ -141,6 +141,7 @@ void* ServiceThread::body(void* self) noexcept {
   pthread_setname_np(pthread_self(), thread.name_);
   schedule_as_usual();
   const int descriptor = thread.descriptor_;
+  void* const end_of_stack = thread.stack_.begin();
   const int error = descriptor == no_descriptor ? 0 : keep_descriptor_only(descriptor);
   if (error == 0) {
     thread.settle();
@@ -154,6 +155,7 @@ void* ServiceThread::body(void* self) noexcept {
       // Not close(2), because ThreadSanitizer believes that all threads share one table.
       close_quietly(descriptor);
     }
+    ServiceStack::note_return(end_of_stack);
   }
   return nullptr;
 }
@@ -195,6 +197,11 @@ void ServiceThread::abandon() noexcept {
 }
 
 void ServiceThread::leave() noexcept {
+  // Somebody may have ended it. The C library finds that out only of a thread that is joined.
+  if (pthread_tryjoin_np(thread_, nullptr) == 0) {
+    stack_.unmap();
+    return;
+  }
   pthread_detach(thread_);
   stack_.leave_to(id_.load(std::memory_order_relaxed));
 }

@@ -113,11 +113,11 @@ void memory_resource::do_deallocate(void* pointer, std::size_t bytes, std::size_
   }
 }
 
-/// Commits down to the block. Memory is then ready as far as it is committed, but no further than
-/// as much again as is in use: if all of a reserve is committed, AddressSanitizer need not be told
-/// about all of it at once.
+/// Commits down to the block, which alignment may have taken below the floor. Memory is then ready
+/// as far as it is committed, but no further than as much again as is in use: if all of a reserve
+/// is committed, AddressSanitizer need not be told about all of it at once.
 void memory_resource::make_ready(std::uintptr_t block) {
-  if (block < floor_ || handler::commit_ahead(floor_, block) != 0) {
+  if (handler::commit_ahead(floor_, block) != 0) {
     throw std::bad_alloc();
   }
   const OpenSlot slot = StackAccess::slot(stack_);

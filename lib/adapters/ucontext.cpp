@@ -6,6 +6,7 @@
 #include "stacks/make_ready.hpp"
 #include "stacks/stack_access.hpp"
 
+#include <growstack/handler/failed_call.hpp>
 #include <growstack/handler/machine.hpp>
 
 #include <cerrno>
@@ -41,7 +42,8 @@ void make_context(ucontext_t& context, const Stack& stack, void (*function)(void
                   ucontext_t* successor) {
   make_ready(StackAccess::slot(stack));
   if (getcontext(&context) != 0) {
-    fail(errno, "cannot get the thread's context");
+    fail_for_memory(handler::failed(handler::SystemCall::getcontext),
+                    "cannot get the thread's context", 0);
   }
   StackAccess::slot(stack).record().marks.fetch_or(entered_mark, std::memory_order_relaxed);
   context.uc_stack = {.ss_sp = stack.floor(), .ss_flags = 0, .ss_size = stack.reserved()};

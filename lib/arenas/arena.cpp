@@ -65,7 +65,7 @@ Arena::~Arena() {
     handler::remove_range(*range_);
     implementation().forget(held_, left_);
     forget_stacks(begin_, size_);
-    static_cast<void>(vm::release(held_, left_));
+    vm::release_or_uncharge(held_, left_);
   }
 }
 
@@ -124,7 +124,7 @@ std::size_t Arena::reserve_where_no_range_is() {
     if (error == 0) {
       return excess;
     }
-    static_cast<void>(vm::release(begin_, wanted));
+    vm::release_or_uncharge(begin_, wanted);
     if (error != EEXIST || excess >= most_excess) {
       fail_for_memory(error, named("cannot register " + in_bytes(size_) + " of address space"), 0);
     }
@@ -172,7 +172,7 @@ void Arena::start() {
     start_handler(implementation());
   } catch (...) {
     handler::remove_range(*range_);
-    static_cast<void>(vm::release(held_, left_));
+    vm::release_or_uncharge(held_, left_);
     throw;
   }
 }
@@ -277,8 +277,9 @@ bool Arena::has_few_used() const noexcept {
 
 bool Arena::is_worth_keeping() const noexcept {
   const StrategyDescription& strategy = kind_.description();
-  return strategy.own_address_space && strategy.keeps_reservation && has_few_used() &&
-         free_.size() == fresh_ && !each_use_begins_with_one_page() &&
+  // A slot whose address space went with its stack is not free any more: see close().
+  return strategy.own_address_space && has_few_used() && free_.size() == fresh_ &&
+         !each_use_begins_with_one_page() &&
          // Slots of some strategies may be written to also between two stacks.
          (strategy.charge != DataCharge::at_once || !untouched_memory_counts());
 }

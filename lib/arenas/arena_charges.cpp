@@ -30,13 +30,14 @@ bool Arena::charge_down_to(handler::SlotRecord& slot, std::uintptr_t limit) noex
   const std::size_t wanted = bytes_from(growstack::bounds_of(slot), limit);
   std::size_t charged = slot.charged_bytes.load(std::memory_order_relaxed);
   while (charged < wanted) {
-    if (!account_.charge(wanted - charged)) {
+    const std::size_t more = wanted - charged;
+    if (!account_.charge(more)) {
       return false;
     }
     if (slot.charged_bytes.compare_exchange_strong(charged, wanted, std::memory_order_relaxed)) {
       return true;
     }
-    account_.credit(wanted - charged);
+    account_.credit(more);  // not what is missing now: another thread has changed `charged`
   }
   return true;
 }

@@ -15,13 +15,18 @@ std::uintptr_t OpenSlot::high_water() const noexcept {
   return implementation().high_water(record(), arena().layout());
 }
 
-int OpenSlot::trim(std::uintptr_t keep_from) const noexcept {
+int OpenSlot::give_back_below(std::uintptr_t keep_from) const noexcept {
   if (!implementation().description().trims) {
     return ENOTSUP;
   }
   const int error = implementation().trim(record(), arena().layout(), keep_from);
   arena().settle(record());
-  if ((record_->marks.load(std::memory_order_relaxed) & look_mark) == 0 &&
+  return error;
+}
+
+int OpenSlot::trim(std::uintptr_t keep_from) const noexcept {
+  const int error = give_back_below(keep_from);
+  if (error != ENOTSUP && (record_->marks.load(std::memory_order_relaxed) & look_mark) == 0 &&
       arena().pool != nullptr) {
     record_->marks.fetch_or(look_mark, std::memory_order_relaxed);
   }
@@ -34,10 +39,9 @@ std::size_t OpenSlot::idle_depth() const noexcept {
 }
 
 int OpenSlot::flatten(std::size_t depth) const noexcept {
-  const int error = trim(base() - depth);
+  const int error = give_back_below(base() - depth);
   record_->high_water.store(record_->limit.load(std::memory_order_relaxed),
                             std::memory_order_relaxed);
-  record_->marks.fetch_and(~look_mark, std::memory_order_relaxed);
   return error;
 }
 

@@ -128,6 +128,8 @@ class OpenSlot {
   [[nodiscard]] int flatten_for_good(std::size_t depth) const noexcept;
 
  private:
+  [[nodiscard]] int give_back_below(std::uintptr_t keep_from) const noexcept;
+
   handler::SlotRecord* record_ = nullptr;
 };
 

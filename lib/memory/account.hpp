@@ -34,7 +34,7 @@ class Account {
     std::size_t used = used_.load(std::memory_order_relaxed);
     do {
       const std::size_t budget = budget_.load(std::memory_order_relaxed);
-      if (used > budget || bytes > budget - used) {
+      if (bytes > budget - std::min(budget, used)) {
         return false;
       }
     } while (!used_.compare_exchange_weak(used, used + bytes, std::memory_order_relaxed));

@@ -49,7 +49,8 @@ struct LastStacks {
   }
 };
 
-/// The size of LastStacks::told, so that nobody takes the lock for nothing.
+/// The size of LastStacks::told, so that nobody takes the lock for nothing. Who sees a telling sees
+/// the size of then, because `all_tellings` publishes it.
 constinit std::atomic<std::size_t> told_count{0};
 constinit std::atomic<std::uint64_t> all_tellings{0};
 
@@ -121,14 +122,14 @@ bool is_listed() noexcept {
   return this_thread.state == Rememberer::State::listed;
 }
 
-/// Under the lock. Sequentially consistent with remember_stack(): see there. A thread may be about
-/// to remember another stack, so that `low` and `size` do not belong together. Then it looks at
-/// tellings() later than this, or has left the stack in question long ago.
+/// Under the lock. Sequentially consistent with remember_stack(): see there. `size` publishes
+/// `low`. A thread may be about to remember another stack, so that the two do not belong together.
+/// Then it looks at tellings() later than this, or has left the stack in question long ago.
 void forget(const LastStacks& all, StackExtent ended) noexcept {
   for (const Rememberer* thread = all.first; thread != nullptr; thread = thread->next) {
     detail::LastStack& last = *thread->last;
     const std::size_t size = last.size.load(std::memory_order_seq_cst);
-    const std::uintptr_t low = last.low.load(std::memory_order_seq_cst);
+    const std::uintptr_t low = last.low.load(std::memory_order_relaxed);
     if (low < ended.high && ended.low < low + size) {
       last.size.store(0, std::memory_order_relaxed);
     }
@@ -140,17 +141,18 @@ void forget(const LastStacks& all, StackExtent ended) noexcept {
 std::uint64_t tellings() noexcept { return all_tellings.load(std::memory_order_seq_cst); }
 
 bool remember_stack(StackExtent stack, std::uint64_t looked_up_at) noexcept {
-  if (is_listed()) {
-    detail::LastStack& last = detail::last_stack;
-    last.size.store(0, std::memory_order_relaxed);
-    last.low.store(stack.low, std::memory_order_release);
+  const bool remembers = is_listed();
+  detail::LastStack& last = detail::last_stack;
+  if (remembers) {
+    last.low.store(stack.low, std::memory_order_relaxed);
     // Either who tells a stack sees this, or we see that he has told it.
     last.size.store(stack.high - stack.low, std::memory_order_seq_cst);
-    if (tellings() != looked_up_at) {
-      last.size.store(0, std::memory_order_relaxed);
-    }
   }
-  return tellings() == looked_up_at;
+  const bool is_right = tellings() == looked_up_at;
+  if (remembers && !is_right) {
+    last.size.store(0, std::memory_order_relaxed);
+  }
+  return is_right;
 }
 
 void forget_stacks(std::uintptr_t begin, std::size_t size) noexcept {
@@ -162,7 +164,7 @@ void forget_stacks(std::uintptr_t begin, std::size_t size) noexcept {
 // ---- told stacks --------------------------------------------------------------------------------
 
 std::optional<StackExtent> told_stack_at(std::uintptr_t address) noexcept {
-  if (told_count.load(std::memory_order_acquire) == 0) {
+  if (told_count.load(std::memory_order_relaxed) == 0) {
     return std::nullopt;
   }
   LastStacks& all = *the_last_stacks;
@@ -176,7 +178,7 @@ std::optional<StackExtent> told_stack_at(std::uintptr_t address) noexcept {
 }
 
 StackExtent without_told_stacks(StackExtent stack, std::uintptr_t address) noexcept {
-  if (told_count.load(std::memory_order_acquire) == 0) {
+  if (told_count.load(std::memory_order_relaxed) == 0) {
     return stack;
   }
   LastStacks& all = *the_last_stacks;
@@ -204,7 +206,7 @@ void detail::tell_stack(std::uintptr_t low, std::size_t size) {
     fail(EEXIST, "a KnownStack overlaps another one, which exists still");
   }
   all.told.emplace_hint(next, low, stack.high);
-  told_count.store(all.told.size(), std::memory_order_seq_cst);
+  told_count.store(all.told.size(), std::memory_order_relaxed);
   all_tellings.fetch_add(1, std::memory_order_seq_cst);
   forget(all, stack);
 }
@@ -215,7 +217,7 @@ void detail::take_stack_back(std::uintptr_t low) noexcept {
   const auto told = all.told.find(low);
   forget(all, {.low = told->first, .high = told->second});
   all.told.erase(told);
-  told_count.store(all.told.size(), std::memory_order_seq_cst);
+  told_count.store(all.told.size(), std::memory_order_relaxed);
 }
 
 }  // namespace growstack

@@ -9,9 +9,11 @@
 #include <unistd.h>
 
 #include <array>
+#include <bit>
 #include <cerrno>
 #include <cinttypes>
 #include <cstdio>
+#include <cstring>
 #include <memory>
 
 namespace growstack::vm {
@@ -63,7 +65,7 @@ int take_away(std::uintptr_t begin, std::size_t size, int error) noexcept {
 /// that refuses munlock(2) does no harm to the others.
 int unlock(std::uintptr_t begin, std::size_t size) noexcept {
   const bool is_refused = munlock(pointer(begin), size) != 0;
-  return is_refused && errno != EPERM && errno != ENOSYS ? errno : 0;
+  return is_refused && errno != EPERM && errno != ENOSYS ? failed(SystemCall::munlock) : 0;
 }
 
 }  // namespace
@@ -146,6 +148,12 @@ int commit_uncharged(std::uintptr_t begin, std::size_t size, Pages pages) noexce
 
 int release(std::uintptr_t begin, std::size_t size) noexcept {
   return size == 0 || munmap(pointer(begin), size) == 0 ? 0 : failed(SystemCall::munmap);
+}
+
+void release_or_uncharge(std::uintptr_t begin, std::size_t size) noexcept {
+  if (release(begin, size) != 0) {
+    static_cast<void>(map_fresh(begin, size, MAP_NORESERVE));
+  }
 }
 
 int set_apart(std::uintptr_t begin, std::size_t size) noexcept {
@@ -234,16 +242,31 @@ std::uintptr_t mapping_start(std::uintptr_t address) noexcept {
   if (maps == nullptr) {
     return 0;
   }
-  std::array<char, 4352> line;  // a path may have 4,096 bytes
-  while (std::fgets(line.data(), line.size(), maps.get()) != nullptr) {
+  // A line may be of any length: a path has 4,096 bytes or more, and each newline in it is shown as
+  // four. What follows in such a line is a name, which somebody else chose.
+  std::array<char, 4352> piece;
+  for (bool begins_line = true; std::fgets(piece.data(), piece.size(), maps.get()) != nullptr;
+       begins_line = std::strchr(piece.data(), '\n') != nullptr) {
     std::uintptr_t start = 0;
     std::uintptr_t end = 0;
-    if (std::sscanf(line.data(), "%" SCNxPTR "-%" SCNxPTR, &start, &end) == 2 && start <= address &&
-        address < end) {
+    if (begins_line && std::sscanf(piece.data(), "%" SCNxPTR "-%" SCNxPTR, &start, &end) == 2 &&
+        start <= address && address < end) {
       return start;
     }
   }
   return 0;
+}
+
+std::uintptr_t lowest_without_hole(std::uintptr_t begin, std::uintptr_t end) noexcept {
+  std::uintptr_t lowest = end;
+  // msync(2) does nothing to anonymous memory, and fails with ENOMEM if a page is not mapped.
+  for (std::size_t step = std::bit_floor((end - begin) / page_size()); step > 0; step /= 2) {
+    const std::size_t bytes = step * page_size();
+    while (lowest - begin >= bytes && msync(pointer(lowest - bytes), bytes, MS_ASYNC) == 0) {
+      lowest -= bytes;
+    }
+  }
+  return lowest;
 }
 
 }  // namespace growstack::vm

@@ -75,6 +75,10 @@ enum class Pages : std::uint8_t {
 /// Moves any state to None.
 [[nodiscard]] int release(std::uintptr_t begin, std::size_t size) noexcept;
 
+/// Does the same for what nobody will use again. If a filter forbids that, the address space stays,
+/// but it is neither resident nor charged any more.
+void release_or_uncharge(std::uintptr_t begin, std::size_t size) noexcept;
+
 /// Keeps memory Reserved, and prepares that commit() makes it Committed without a charge
 /// (MAP_NORESERVE). For strategies that let the kernel decide what is needed. The memory is never
 /// locked, because after mlockall(MCL_FUTURE) all of it would become resident at once.
@@ -130,5 +134,9 @@ class MarkerList {
 /// Returns where the mapping that contains `address` starts (/proc/self/maps), or 0 if there is
 /// none or the file cannot be read. Not from a signal handler.
 [[nodiscard]] std::uintptr_t mapping_start(std::uintptr_t address) noexcept;
+
+/// Returns the lowest address from which on all is mapped up to `end`, but none below `begin`. Asks
+/// the kernel, without a descriptor.
+[[nodiscard]] std::uintptr_t lowest_without_hole(std::uintptr_t begin, std::uintptr_t end) noexcept;
 
 }  // namespace growstack::vm

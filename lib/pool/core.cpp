@@ -196,6 +196,15 @@ OpenSlot PoolCore::take_for(ThreadCache* cache, std::size_t number) {
   return taken[0];  // the lowest one
 }
 
+/// Ends a stack in which something is forbidden that cannot be permitted any more.
+void PoolCore::end_unusable(OpenSlot slot) noexcept {
+  Lock lock(mutex_);
+  stacks_->close(slot);
+  if (abandoned_) {
+    end_if_nobody_is_out(lock);
+  }
+}
+
 void PoolCore::release_slowly(OpenSlot slot, const Ended& ended) noexcept {
   ThreadCache* cache = nullptr;
   try {

@@ -100,7 +100,8 @@ class PoolCore final : public RegisteredPool {
   // In warm_pair.cpp, without the lock:
   void release_with_care(OpenSlot slot) noexcept;
   [[nodiscard]] Ended end_marked(OpenSlot slot, std::uint32_t marked) noexcept;
-  void flatten_grown(OpenSlot slot, std::size_t depth, std::size_t kept) noexcept;
+  void flatten_grown(OpenSlot slot, std::size_t depth, std::size_t kept,
+                     std::uint32_t marked) noexcept;
   void make_sample(OpenSlot slot) noexcept;
   static void name_it(OpenSlot slot, std::size_t number, std::string_view name) noexcept;
   static void count(NameTally& tally, const Ended& ended) noexcept;
@@ -119,6 +120,7 @@ class PoolCore final : public RegisteredPool {
   // They take the lock:
   [[nodiscard]] OpenSlot acquire_slowly(std::string_view name);
   [[nodiscard]] OpenSlot acquire_with_lock(ThreadCache* cache, std::string_view name);
+  void end_unusable(OpenSlot slot) noexcept;
   void release_slowly(OpenSlot slot, const Ended& ended) noexcept;
   [[nodiscard]] ThreadCache* make_cache_here();
 

@@ -139,6 +139,11 @@ void OpenStacks::put(OpenSlot slot) noexcept {
   count_idle(idle, 1);
 }
 
+void OpenStacks::close(OpenSlot slot) noexcept {
+  arenas_.close(slot.arena(), slot.index());
+  --open_;
+}
+
 // ---- giving memory back -------------------------------------------------------------------------
 
 void OpenStacks::cool(std::size_t most) noexcept {
@@ -244,7 +249,7 @@ bool OpenStacks::flatten(Arena& arena, std::uint32_t index) noexcept {
   }
   const bool is_idle = arena.warm.contains(index) || arena.deep.contains(index);
   if (!is_idle && slot.base() - slot.record().limit.load(std::memory_order_relaxed) > kept) {
-    slot.record().marks.fetch_or(look_mark, std::memory_order_relaxed);
+    slot.record().marks.fetch_or(look_mark, std::memory_order_release);  // see end_marked()
   }
   return is_idle && slot.idle_depth() > kept && slot.flatten_for_good(kept) == 0;
 }

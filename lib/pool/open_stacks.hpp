@@ -76,6 +76,9 @@ class OpenStacks {
   /// Moves a stack that was out into the pool. It is deep or warm, as its name says.
   void put(OpenSlot slot) noexcept;
 
+  /// Ends a stack that was out.
+  void close(OpenSlot slot) noexcept;
+
   /// Gives the memory of up to `most` deep and warm stacks back, the highest first.
   void cool(std::size_t most) noexcept;
 

@@ -143,7 +143,8 @@ void PoolCore::release_with_care(OpenSlot slot) noexcept {
     return;  // the process ends: see ~Stack
   }
   if ((marked & low_end_mark) != 0 && slot.implementation().permit_all(slot.record()) != 0) {
-    return;  // nobody could use it: it stays out
+    end_unusable(slot);
+    return;
   }
   const Ended ended = end_marked(slot, marked);
   ThreadCache* const cache = cache_here(identity_);
@@ -183,6 +184,9 @@ PoolCore::Ended PoolCore::end_marked(OpenSlot slot, std::uint32_t marked) noexce
     forget_contents(slot);
     return ended;
   }
+  // Taken off before it is known how deep to keep the stack. Another thread that publishes another
+  // depth marks the stack after that: either we see the depth, or the mark stays.
+  marked = record.marks.fetch_and(name_mask | grows_unseen_mark, std::memory_order_acquire);
   const std::size_t kept = depths_.kept().of(ended.number);
   if ((marked & (handler::grown_mark | grows_unseen_mark | sampled_mark | look_mark)) != 0) {
     ended.depth = std::max(slot.base() - slot.high_water(), vm::page_size());
@@ -192,23 +196,23 @@ PoolCore::Ended PoolCore::end_marked(OpenSlot slot, std::uint32_t marked) noexce
         ended.was_sample ||
         (ended.depth > kept && (marked & (handler::grown_mark | grows_unseen_mark)) != 0);
     sanitizers::forget_stack_contents(slot.base() - ended.depth, ended.depth);
-    flatten_grown(slot, ended.depth, account_.has_plenty() ? kept : options_.policy.initial_commit);
+    flatten_grown(slot, ended.depth, account_.has_plenty() ? kept : options_.policy.initial_commit,
+                  marked);
   }
-  record.marks.fetch_and(name_mask | grows_unseen_mark, std::memory_order_relaxed);
   return ended;
 }
 
 /// Makes the stack of a tenancy that went `depth` bytes deep ready for the next one.
-void PoolCore::flatten_grown(OpenSlot slot, std::size_t depth, std::size_t kept) noexcept {
+void PoolCore::flatten_grown(OpenSlot slot, std::size_t depth, std::size_t kept,
+                             std::uint32_t marked) noexcept {
   handler::SlotRecord& record = slot.record();
-  const std::uint32_t marks = record.marks.load(std::memory_order_relaxed);
   if (depth <= kept) {
     record.high_water.store(record.limit.load(std::memory_order_relaxed),
                             std::memory_order_relaxed);
   } else {
-    const bool for_good = (marks & look_mark) != 0;
+    const bool for_good = (marked & look_mark) != 0;
     const int error = for_good ? slot.flatten_for_good(kept) : slot.flatten(kept);
-    if (error == 0 && (marks & grows_unseen_mark) == 0) {
+    if (error == 0 && (marked & grows_unseen_mark) == 0) {
       trims_.fetch_add(1, std::memory_order_relaxed);
     }
   }

@@ -2,9 +2,11 @@
 // for.
 #pragma once
 
+#include <growstack/handler/failed_call.hpp>
 #include <growstack/handler/handler.hpp>
 #include <growstack/handler/machine.hpp>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -21,10 +23,15 @@ class AttachedStart {
  public:
   using Function = Result (*)(void*);
 
-  /// Returns null if there is no memory.
+  /// Returns null, with errno, if there is no memory.
   static std::unique_ptr<AttachedStart> make(Function start, void* argument) noexcept {
     std::unique_ptr<AttachedStart> made(new (std::nothrow) AttachedStart(start, argument));
-    return made != nullptr && made->memory_.reserve() == 0 ? std::move(made) : nullptr;
+    const int error = made == nullptr ? ENOMEM : made->memory_.reserve();
+    if (error != 0) {
+      made.reset();
+      errno = error;
+    }
+    return made;
   }
 
   /// The start routine for pthread_create(3). Its argument is an AttachedStart, which it takes
@@ -32,11 +39,7 @@ class AttachedStart {
   static Result run(void* made) {
     std::unique_ptr<AttachedStart> self(static_cast<AttachedStart*>(made));
     if (const int error = handler::attach_thread(self->memory_); error != 0) {
-      // Otherwise the process would die without a report at the first growth.
-      static_cast<void>(std::fprintf(stderr,
-                                     "growstack: cannot set up an alternate signal stack: %s\n",
-                                     std::strerror(error)));
-      std::abort();
+      die_without_alternate_stack(error);
     }
     Call call{self->start_, self->argument_};
     self.reset();  // now, because the thread may end by pthread_exit
@@ -45,6 +48,19 @@ class AttachedStart {
   }
 
  private:
+  /// Otherwise the process would die without a report at the first growth.
+  [[noreturn]] static void die_without_alternate_stack(int error) {
+    const char* const call = handler::call_that_failed(error);
+    const char* const name = handler::errno_name(error);
+    static_cast<void>(std::fprintf(
+        stderr,
+        "growstack: cannot set up an alternate signal stack: %s%s%s: the kernel or a filter "
+        "refuses what each thread on a growable stack needs: allow the call\n",
+        call == nullptr ? "" : call, call == nullptr ? "" : ": ",
+        name == nullptr ? std::strerror(error) : name));
+    std::abort();
+  }
+
   struct Call {
     Function start;
     void* argument;

@@ -243,7 +243,7 @@ int create_thread(pthread_t* thread, const Stack& stack, const pthread_attr_t* a
   watch_low_end(stack);
   auto made = AttachedStart<void*>::make(start, argument);
   if (made == nullptr) {
-    return EAGAIN;
+    return errno;
   }
   handler::commit_for_c_library();
   const int error = pthread_create(thread, &with_stack, &AttachedStart<void*>::run, made.get());

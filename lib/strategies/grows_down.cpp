@@ -31,12 +31,14 @@ constexpr StrategyDescription grows_down{
     .charge = DataCharge::nothing};
 
 /// Returns where the mapping starts now, but no address below the stack's floor. If /proc/self/maps
-/// cannot be read (no descriptor is left), returns the slot's limit, which is where the mapping
-/// started at first or after a trim: only memory above that is known to be ours.
+/// cannot be read (no descriptor is left), returns where the memory starts that reaches up to the
+/// slot's limit without a hole. The kernel lets no such mapping grow to within 1 MiB of another
+/// one, so all of it is ours.
 std::uintptr_t mapping_start(const handler::SlotRecord& slot) noexcept {
+  const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
   const std::uintptr_t start = vm::mapping_start(slot.base.load(std::memory_order_relaxed) - 1);
-  return start == 0 ? slot.limit.load(std::memory_order_relaxed)
-                    : std::max(start, slot.floor.load(std::memory_order_relaxed));
+  return start == 0 ? vm::lowest_without_hole(floor, slot.limit.load(std::memory_order_relaxed))
+                    : std::max(start, floor);
 }
 
 class GrowsDown final : public Implementation {
@@ -45,7 +47,9 @@ class GrowsDown final : public Implementation {
 
   void check(const StackOptions& options) const override {
     rlimit stack_limit{};
-    getrlimit(RLIMIT_STACK, &stack_limit);
+    if (getrlimit(RLIMIT_STACK, &stack_limit) != 0) {
+      return;  // a filter forbids the question, and the kernel knows the answer
+    }
     if (stack_limit.rlim_cur != RLIM_INFINITY && options.reserve > stack_limit.rlim_cur) {
       fail(ENOMEM, "grows_down: the kernel grows a MAP_GROWSDOWN mapping up to RLIMIT_STACK, now " +
                        in_bytes(stack_limit.rlim_cur) + ", and " + in_bytes(options.reserve) +
@@ -94,7 +98,12 @@ class GrowsDown final : public Implementation {
 
   [[nodiscard]] int close(const handler::SlotRecord& slot, const Layout&) const noexcept override {
     const std::uintptr_t start = mapping_start(slot);
-    return vm::release(start, slot.base.load(std::memory_order_relaxed) - start);
+    const std::size_t size = slot.base.load(std::memory_order_relaxed) - start;
+    const int error = vm::release(start, size);
+    if (error != 0) {  // at least it costs no memory any more
+      static_cast<void>(vm::decommit(start, size, vm::Pages::small));
+    }
+    return error;
   }
 
   [[nodiscard]] std::uintptr_t limit(const handler::SlotRecord& slot,

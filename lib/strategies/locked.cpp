@@ -32,10 +32,12 @@ class Locked final : public AlwaysCommitted {
     getrlimit(RLIMIT_MEMLOCK, &allowed);
     // A process with CAP_IPC_LOCK may exceed the limit, and only mlock itself knows whether this
     // process may. For a process that may not, the message here is better than the kernel's errno.
-    if (allowed.rlim_cur != RLIM_INFINITY && options.reserve > allowed.rlim_cur &&
-        !may_lock(options.reserve)) {
-      fail(ENOMEM, "locked: " + in_bytes(options.reserve) +
-                       " are to be locked, and RLIMIT_MEMLOCK is " + in_bytes(allowed.rlim_cur) +
+    if (allowed.rlim_cur == RLIM_INFINITY || options.reserve <= allowed.rlim_cur) {
+      return;
+    }
+    if (const int error = try_to_lock(options.reserve); error != 0) {
+      fail(ENOMEM, "locked: " + in_bytes(options.reserve) + " are to be locked: " +
+                       refusal_of(error) + ": RLIMIT_MEMLOCK is " + in_bytes(allowed.rlim_cur) +
                        ": raise it (ulimit -l), reserve less, or give the program CAP_IPC_LOCK");
     }
   }
@@ -69,15 +71,16 @@ class Locked final : public AlwaysCommitted {
  private:
   /// Asks the kernel by locking address space that costs nothing: a lock with MLOCK_ONFAULT counts
   /// like any other lock, and touches no page.
-  static bool may_lock(std::size_t bytes) noexcept {
+  static int try_to_lock(std::size_t bytes) noexcept {
     void* const probe =
         mmap(nullptr, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (probe == MAP_FAILED) {
-      return false;
+      return handler::failed(handler::SystemCall::mmap);
     }
-    const bool may = mlock2(probe, bytes, MLOCK_ONFAULT) == 0;
-    munmap(probe, bytes);
-    return may;
+    const auto begin = reinterpret_cast<std::uintptr_t>(probe);
+    const int error = vm::lock(begin, bytes, true);
+    vm::release_or_uncharge(begin, bytes);
+    return error;
   }
 };
 

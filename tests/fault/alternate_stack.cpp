@@ -21,6 +21,7 @@
 #include <cerrno>
 #include <climits>
 #include <csignal>
+#include <cstdint>
 #include <cstdio>
 #include <cstring>
 #include <thread>
@@ -229,7 +230,9 @@ class ForeignStack {
     const stack_t stack{.ss_sp = memory_, .ss_flags = 0, .ss_size = size};
     sigaltstack(&stack, nullptr);
   }
+  [[nodiscard]] void* begin() const { return memory_; }
   void unmap() const { munmap(memory_, size); }
+  void forbid() const { mprotect(memory_, size, PROT_NONE); }
 
  private:
   static constexpr std::size_t size = 64 * KiB;
@@ -243,11 +246,19 @@ GROWSTACK_SCENARIO("a registered stack that is gone") {
   return call(StackOptions{.reserve = 64 * MiB}, [] { return recurse(20'000); }) == 20'000 ? 7 : 1;
 }
 
+GROWSTACK_SCENARIO("a registered stack that may not be touched") {
+  const ForeignStack forbidden;
+  forbidden.forbid();
+  require(handler::attach_thread() == 0, "attach_thread");
+  return current_alternate_stack().ss_sp != forbidden.begin() ? 7 : 1;
+}
+
 TEST_CASE("an alternate stack that is registered and unmapped is not relied on") {
   if (sanitized) {
     return skip("a sanitizer unmaps the alternate stack that it finds when the thread ends");
   }
   CHECK(run_scenario("a registered stack that is gone").exit_code == 7);
+  CHECK(run_scenario("a registered stack that may not be touched").exit_code == 7);
 }
 
 namespace {
@@ -341,6 +352,9 @@ namespace {
 
 void run_away(int) { recurse(100'000); }
 
+/// Not known to the compiler, which would otherwise do as it likes.
+volatile std::uintptr_t address_of_nothing = 0;
+
 void check_reported_end(const Ended& ended) {
   CHECK(ended.signal == SIGSEGV);
   CHECK_FALSE(ended.timed_out);
@@ -379,4 +393,36 @@ TEST_CASE("a signal handler that overflows the alternate stack ends the process,
   }
   check_reported_end(run_scenario("a handler that runs away"));
   check_reported_end(run_scenario("a forwarded handler that runs away"));
+}
+
+GROWSTACK_SCENARIO("a handler that dereferences a null pointer") {
+  no_core();
+  struct sigaction action {};
+  action.sa_handler = [](int) { *reinterpret_cast<volatile int*>(address_of_nothing) = 1; };
+  action.sa_flags = SA_ONSTACK;
+  sigaction(SIGUSR1, &action, nullptr);
+  call(StackOptions{.reserve = MiB}, [] { raise(SIGUSR1); });
+  return 1;
+}
+
+GROWSTACK_SCENARIO("ordinary code touches the guard of the alternate stack") {
+  no_core();
+  call(StackOptions{.reserve = MiB}, [] {});
+  stack_t stack{};
+  sigaltstack(nullptr, &stack);
+  *(static_cast<volatile char*>(stack.ss_sp) - 8) = 1;
+  return 1;
+}
+
+TEST_CASE("a crash on the alternate stack, or beside it, is not reported as its overflow") {
+  if (sanitized) {
+    return skip("a sanitizer reports such an access itself");
+  }
+  for (const char* const scenario : {"a handler that dereferences a null pointer",
+                                     "ordinary code touches the guard of the alternate stack"}) {
+    CAPTURE(std::string(scenario));
+    const Ended ended = run_scenario(scenario);
+    CHECK(ended.signal == SIGSEGV);
+    CHECK(ended.err.empty());
+  }
 }

@@ -4,7 +4,9 @@
 
 #include <growstack/growstack.hpp>
 #include <growstack/handler/pages.hpp>
+#include <growstack/handler/ranges.hpp>
 
+#include "support/injected_error.hpp"
 #include "support/limits.hpp"
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
@@ -354,6 +356,34 @@ GROWSTACK_SCENARIO("reuse after a failed decommit") {
 TEST_CASE(
     "a stack whose memory could not be given back leaves no hole in the guard of the next one") {
   CHECK(run_scenario("reuse after a failed decommit").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("nothing can be given back") {
+  const StackOptions options{.reserve = 4 * MiB, .strategy = Strategy::in_handler};
+  trim();
+  {
+    const Stack neighbour(options);
+    auto lost = std::make_unique<Stack>(options);
+    const void* const base = lost->base();
+    InjectedError::in_a_thread([&](InjectedError& injected) {
+      injected.refuse(SYS_mmap, ENOMEM);
+      injected.refuse(SYS_mprotect, ENOMEM);
+      lost.reset();
+    });
+    const Stack next(options);
+    require(next.base() != base, "no stack begins where the memory of another one is left");
+  }
+  return handler::range_count() == 0 ? 7 : 1;
+}
+
+TEST_CASE(
+    "where the memory of a stack could not be given back no other one begins, and its arena is not "
+    "kept") {
+  const Ended ended = run_scenario("nothing can be given back");
+  if (ended.exit_code == no_filters) {
+    return skip("seccomp filters are not available");
+  }
+  CHECK(ended.exit_code == 7);
 }
 
 // ---- reports that nobody reads ------------------------------------------------------------------

@@ -7,7 +7,10 @@
 
 #include "support/units.hpp"
 
+#include <sys/auxv.h>
+
 #include <csignal>
+#include <cstdint>
 #include <initializer_list>
 
 using namespace growstack::handler;
@@ -99,6 +102,13 @@ TEST_CASE("a touch from another stack is growth only within the largest step bel
   CHECK(outcome(touch(slot.limit - 1, elsewhere)) == Outcome::growth);
   CHECK(outcome(touch(slot.limit - slot.largest_step, elsewhere)) == Outcome::growth);
   CHECK(outcome(touch(slot.limit - slot.largest_step - 1, elsewhere)) == Outcome::foreign);
+}
+
+TEST_CASE("a largest step of any size lets a touch from another stack be growth") {
+  SlotView unbounded = slot;
+  unbounded.largest_step = SIZE_MAX;
+  CHECK(outcome(touch(slot.limit - 1, elsewhere), unbounded) == Outcome::growth);
+  CHECK(outcome(touch(slot.floor, elsewhere), unbounded) == Outcome::growth);
 }
 
 TEST_CASE("a touch of memory that is committed by now is spurious") {
@@ -197,6 +207,38 @@ TEST_CASE(
   CHECK(outcome(touch(slot.limit + 8, slot.limit), by_kernel) == Outcome::foreign);
 }
 
+TEST_CASE(
+    "a signal that the memory of a slot does not raise is about a mapping that the program made "
+    "there") {
+  SlotView by_bus_error = slot;
+  by_bus_error.growth = Growth::by_bus_error;
+  Fault segv = touch(slot.limit - 8, slot.limit - 8);
+  Fault bus = segv;
+  bus.signal = SIGBUS;
+  bus.code = BUS_ADRERR;
+  CHECK(outcome(bus, slot) == Outcome::foreign);
+  CHECK(outcome(segv, by_bus_error) == Outcome::foreign);
+  CHECK(outcome(bus, by_bus_error) == Outcome::growth);
+  segv.address = slot.floor - 8;
+  segv.stack_pointer = slot.floor;
+  bus.address = segv.address;
+  bus.stack_pointer = segv.stack_pointer;
+  CHECK(outcome(segv, by_bus_error) == Outcome::overflow);  // a guard may be other memory
+  CHECK(outcome(bus, by_bus_error) == Outcome::overflow);
+  CHECK(outcome(bus, slot) == Outcome::foreign);
+}
+
+TEST_CASE(
+    "a page below the floor that is there is the program's, unless the stack pointer is below the "
+    "floor, too") {
+  Fault fault = touch(slot.floor - 8, slot.floor);
+  fault.page_present = true;
+  CHECK(outcome(fault) == Outcome::foreign);
+  fault.stack_pointer = slot.floor - 16;
+  CHECK(outcome(fault) == Outcome::overflow);
+}
+
 TEST_CASE("the kernel needs more than the red zone to deliver a signal") {
   CHECK(signal_frame_bytes() > red_zone_bytes() + 1024);
+  CHECK(signal_frame_bytes() >= red_zone_bytes() + getauxval(AT_MINSIGSTKSZ));
 }

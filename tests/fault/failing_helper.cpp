@@ -248,6 +248,20 @@ TEST_CASE("a helper that dies after its claim leaves no pin, and another one can
   CHECK(run_scenario("the helper dies after its claim").exit_code == 7);
 }
 
+GROWSTACK_SCENARIO("the C library's threads after a helper died") {
+  const OneSlot slot(operations, Committer::helper);
+  wanted = HelperDoes::die;
+  static_cast<void>(helper_serves(slot));
+  wanted = HelperDoes::its_work;
+  require(start_helper() == 0, "another helper");
+  alarm(20);
+  return setgid(getgid()) == 0 && helper_serves(slot) ? 7 : 1;  // it tells every thread
+}
+
+TEST_CASE("a helper that died does not stay among the threads that the C library counts") {
+  CHECK(run_scenario("the C library's threads after a helper died").exit_code == 7);
+}
+
 namespace {
 
 /// Ends the helper, and has faults believe that it runs, as if it had been killed between two

@@ -9,17 +9,21 @@
 #include <growstack/handler/userfault.hpp>
 
 #include "machine/machine.hpp"
+#include "strategies/limit_raised.hpp"
 #include "support/one_slot.hpp"
 #include "support/scenario.hpp"
 
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <csetjmp>
 #include <csignal>
 #include <string>
+#include <thread>
 
 using namespace growstack::handler;
 using namespace growstack::testing;
@@ -197,6 +201,72 @@ TEST_CASE("while on_overflow runs the slot is not pinned, so that it may leave b
   }
 }
 
+// ---- without a fault ----------------------------------------------------------------------------
+
+namespace {
+
+/// What commit_ahead() was found to do while it commits.
+struct {
+  bool signals_are_blocked = false;
+  bool faults_are_blocked = true;
+  bool slot_is_pinned = true;
+} during;
+
+constexpr Operations looks_around{
+    .plan =
+        [](const Range& range, const SlotRecord& slot, std::uintptr_t address) noexcept {
+          ++asked.plans;
+          return to_the_limit(range, slot, address);
+        },
+    .commit =
+        [](const Range&, const SlotRecord&, Step step) noexcept {
+          sigset_t now;
+          pthread_sigmask(SIG_BLOCK, nullptr, &now);
+          during = {.signals_are_blocked = sigismember(&now, SIGUSR1) == 1,
+                    .faults_are_blocked =
+                        sigismember(&now, SIGSEGV) == 1 || sigismember(&now, SIGBUS) == 1,
+                    .slot_is_pinned = the_slot->pins() != 0};
+          const int error = make_writable(step);
+          errno = EXDEV;
+          return error;
+        },
+    .on_overflow = [](const SlotRecord&, const Fault&, void*,
+                      int) noexcept { return Disposition::forward; },
+};
+
+}  // namespace
+
+TEST_CASE(
+    "commit_ahead keeps errno, blocks the signals of the program but not those of faults, and pins "
+    "nothing") {
+  const OneSlot slot(looks_around, Committer::handler);
+  the_slot = &slot;
+  errno = ERANGE;
+  CHECK(commit_ahead(slot.slot().base - 1, slot.limit() - 8) == 0);
+  CHECK(errno == ERANGE);
+  CHECK(during.signals_are_blocked);
+  CHECK_FALSE(during.faults_are_blocked);
+  CHECK_FALSE(during.slot_is_pinned);
+}
+
+TEST_CASE("a fault keeps errno, whatever the commit does with it") {
+  for (const Committer committer : committers) {
+    const OneSlot slot(looks_around, committer);
+    the_slot = &slot;
+    errno = ERANGE;
+    slot.touch(3);
+    CHECK(errno == ERANGE);
+  }
+}
+
+TEST_CASE("commit_ahead asks no plan for memory below the floor") {
+  asked = {};
+  const OneSlot slot(looks_around, Committer::handler);
+  the_slot = &slot;
+  CHECK(commit_ahead(slot.slot().base - 1, slot.slot().floor - 1) == ENOMEM);
+  CHECK(asked.plans == 0);
+}
+
 // ---- steps that are refused ---------------------------------------------------------------------
 
 namespace {
@@ -330,4 +400,54 @@ TEST_CASE(
     }
     CHECK(ended.exit_code == 7);
   }
+}
+
+// ---- a trim while another thread grows the stack ------------------------------------------------
+
+namespace {
+
+std::atomic<bool> has_committed{false};
+std::atomic<bool> may_go_on{false};
+
+constexpr Operations slow_operations{.plan = to_the_limit,
+                                     .commit =
+                                         [](const Range&, const SlotRecord&, Step step) noexcept {
+                                           const int error = make_writable(step);
+                                           has_committed = true;
+                                           while (!may_go_on) {
+                                             syscall(SYS_sched_yield);
+                                           }
+                                           return error;
+                                         },
+                                     .on_overflow = operations.on_overflow};
+
+}  // namespace
+
+GROWSTACK_SCENARIO("a growth during a trim") {
+  const OneSlot slot(slow_operations, Committer::handler, 4);
+  const std::uintptr_t keep_from = slot.limit() + 2 * page_size();
+  std::thread other;
+  std::thread later;
+  const int error = growstack::with_limit_raised(slot.slot(), keep_from, [&] {
+    other = std::thread([&] {
+      require(attach_thread() == 0, "attach");
+      slot.touch(5);  // below all that is taken
+    });
+    while (!has_committed) {
+      usleep(1000);
+    }
+    later = std::thread([] {
+      usleep(20'000);
+      may_go_on = true;
+    });
+    void* const taken = reinterpret_cast<void*>(keep_from - 2 * page_size());
+    return mprotect(taken, 2 * page_size(), PROT_NONE);
+  });
+  other.join();
+  later.join();
+  return error == 0 && slot.limit() == keep_from ? 7 : 1;
+}
+
+TEST_CASE("a limit does not claim what a trim took while another thread grew the stack") {
+  CHECK(run_scenario("a growth during a trim").exit_code == 7);
 }

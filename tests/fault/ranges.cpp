@@ -74,6 +74,19 @@ TEST_CASE("an address that nobody registered has no slot") {
   CHECK_FALSE(is_found(reinterpret_cast<std::uintptr_t>(&no_operations)));
 }
 
+TEST_CASE("the next stack above an address is found, also from within another stack") {
+  const std::size_t slot_size = 64 * KiB;
+  const OwnedRange range = make_range(somewhere, range_alignment, slot_size);
+  publish_slot(*range, 3, slot_size);
+  publish_slot(*range, 4, slot_size);
+  const std::uintptr_t guard = somewhere + 3 * slot_size;
+  CHECK(live_slot_above(guard, 0) == &range->slots[3]);
+  CHECK(live_slot_above(guard + 1, slot_size) == &range->slots[4]);
+  CHECK(live_slot_above(guard + 1, slot_size - 2) == nullptr);
+  retire(*range, 3);
+  retire(*range, 4);
+}
+
 TEST_CASE("every address from a live slot's guard to its last byte is found, and nothing else") {
   const std::size_t slot_size = 64 * KiB;
   const OwnedRange range = make_range(somewhere, range_alignment, slot_size);
@@ -92,6 +105,70 @@ TEST_CASE("every address from a live slot's guard to its last byte is found, and
   CHECK_FALSE(in_vacant_slot(*range, somewhere - 1));
   retire(*range, 3);
   CHECK_FALSE(is_found(guard));
+}
+
+TEST_CASE("a stack that does not fill its slot is found from its guard to its last byte only") {
+  const std::size_t slot_size = 64 * KiB;
+  const OwnedRange range = make_range(somewhere, range_alignment, slot_size);
+  const std::uintptr_t guard = somewhere + slot_size + 8 * KiB;
+  const std::uintptr_t base = guard + 32 * KiB;
+  publish(*range, 1,
+          {.base = base,
+           .floor = guard + page_size(),
+           .guard = guard,
+           .limit = base - page_size(),
+           .name = "test"});
+  CHECK(is_found(guard));
+  CHECK(is_found(base - 1));
+  CHECK_FALSE(is_found(guard - 1));
+  CHECK_FALSE(is_found(base));
+  CHECK_FALSE(in_vacant_slot(*range, base - 1));
+  retire(*range, 1);
+}
+
+TEST_CASE(
+    "a look at a slot without a stack leaves no pin, and a pin that a fork took is not missed") {
+  const std::size_t slot_size = 64 * KiB;
+  const OwnedRange range = make_range(somewhere, range_alignment, slot_size);
+  publish_slot(*range, 3, slot_size);
+  CHECK_FALSE(is_found(somewhere));
+  CHECK(range->pins[0] == 0);
+  {
+    const PinnedSlot pinned(somewhere + 3 * slot_size);
+    CHECK(range->pins[3] == 1);
+    range->pins[3] = 0;  // as in a child
+  }
+  CHECK(range->pins[3] == 0);
+  retire(*range, 3);
+}
+
+TEST_CASE("a new tenant finds neither counters nor marks of the one before") {
+  const std::size_t slot_size = 64 * KiB;
+  const OwnedRange range = make_range(somewhere, range_alignment, slot_size);
+  SlotRecord& slot = range->slots[3];
+  publish_slot(*range, 3, slot_size);
+  slot.growth_faults = 1;
+  slot.remote_growth_faults = 1;
+  slot.unseen_growth = 1;
+  slot.marks = 1;
+  slot.high_water = slot.floor.load();
+  retire(*range, 3);
+  publish_slot(*range, 3, slot_size);
+  CHECK(slot.growth_faults == 0);
+  CHECK(slot.remote_growth_faults == 0);
+  CHECK(slot.unseen_growth == 0);
+  CHECK(slot.marks == 0);
+  CHECK(slot.high_water == slot.limit);
+  retire(*range, 3);
+}
+
+TEST_CASE(
+    "a range that was removed leaves its addresses, and its records to a range that they fit") {
+  Range* const small = make_range(somewhere, range_alignment, range_alignment).get();
+  const OwnedRange large = make_range(somewhere, range_alignment, 64 * KiB);
+  CHECK(large.get() != small);
+  CHECK(large->capacity >= range_alignment / (64 * KiB));
+  CHECK(make_range(somewhere + range_alignment, range_alignment, range_alignment).get() == small);
 }
 
 TEST_CASE("an owner finds only the slots of ranges that have its own operations") {

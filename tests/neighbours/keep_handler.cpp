@@ -609,6 +609,52 @@ TEST_CASE("handlers of two libraries, each of which calls the one before it, are
   CHECK(end == 7);
 }
 
+TEST_CASE("a SIGSEGV that waits when the handler is uninstalled waits on, now in the kernel") {
+  const int end = end_of_child([] {
+    { const Stack stack(small_stack(Strategy::in_handler)); }
+    struct sigaction action {};
+    action.sa_handler = [](int) { _exit(7); };
+    sigaction(SIGSEGV, &action, nullptr);
+    block(SIGSEGV);
+    raise(SIGSEGV);
+    if (handler::uninstall() != 0) {
+      return 1;
+    }
+    sigset_t waiting{};
+    sigpending(&waiting);
+    if (sigismember(&waiting, SIGSEGV) != 1) {
+      return 2;
+    }
+    unblock(SIGSEGV);
+    return 3;
+  });
+  CHECK(end == 7);
+}
+
+TEST_CASE("a signal that becomes kept later still has the program's whole mask") {
+  const int end = end_of_child([] {
+    if (!supported(Strategy::userfault_signal).works) {
+      return 77;
+    }
+    if (handler::uninstall() != 0) {
+      return 2;
+    }
+    struct sigaction action {};
+    action.sa_handler = [](int) {};
+    sigaddset(&action.sa_mask, SIGSEGV);
+    sigaction(SIGBUS, &action, nullptr);
+    const Stack stack(small_stack(Strategy::in_handler));        // keeps SIGSEGV
+    const Stack other(small_stack(Strategy::userfault_signal));  // and SIGBUS
+    struct sigaction seen {};
+    sigaction(SIGBUS, nullptr, &seen);
+    return handler::is_kept(SIGBUS) && sigismember(&seen.sa_mask, SIGSEGV) == 1 ? 7 : 1;
+  });
+  if (end == 77) {
+    return skip("userfault_signal does not work here");
+  }
+  CHECK(end == 7);
+}
+
 TEST_CASE("actions that threads set at the same time are each returned as the old one just once") {
   const int end = end_of_child([] {
     const Stack stack(small_stack(Strategy::in_handler));

@@ -28,6 +28,10 @@ TEST_CASE("an account can be charged up to the last byte of its budget, and no f
   CHECK(account.left() == 0);
   CHECK(!account.charge(1));
   CHECK(account.charge(0));
+  account.set_budget(50);
+  CHECK(account.charge(0));
+  CHECK(!account.charge(1));
+  account.set_budget(100);
   account.credit(100);
   CHECK(account.used() == 0);
   CHECK(account.left() == 100);

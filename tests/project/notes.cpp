@@ -96,19 +96,23 @@ std::vector<std::string> files_in_the_index() {
   return files;
 }
 
-/// The files in the calls of a CMake function, in their order. They lie in `folder`.
+/// The files in the calls of a CMake function, in their order. They lie in `folder`; those of the
+/// function <function>_model in its folder models/.
 std::vector<std::string> files_of(const std::string& list, const std::string& function,
                                   const std::string& folder) {
   std::vector<std::string> files;
-  for (const std::smatch& match :
-       matches_of(list, std::regex("\\n" + function + R"(\(([a-z_/]+)([^)]*))"))) {
-    const std::string keywords = match[2].str();
-    const std::vector<std::smatch> sources = matches_of(keywords, std::regex(R"(([a-z_/]+)\.cpp)"));
+  for (const std::smatch& match : matches_of(
+           list, std::regex("\\n" + function + R"((_model|_interleaved)?\(([a-z_/]+)([^)]*))"))) {
+    const std::string keywords = match[3].str();
+    // What follows WITH has no tests.
+    const std::string with_tests = keywords.substr(0, keywords.find("WITH"));
+    const std::vector<std::smatch> sources =
+        matches_of(with_tests, std::regex(R"(([a-z_/]+)\.cpp)"));
     for (const std::smatch& source : sources) {
       files.push_back(folder + source[1].str());
     }
     if (sources.empty()) {
-      files.push_back(folder + match[1].str());
+      files.push_back(folder + (match[1] == "_model" ? "models/" : "") + match[2].str());
     }
   }
   return files;
@@ -124,6 +128,10 @@ std::vector<std::string> files_of_the_build() {
   const std::vector<std::string> proofs =
       files_of(text_of(folder / "proofs" / "CMakeLists.txt"), "growstack_proof", "proofs/");
   files.insert(files.end(), proofs.begin(), proofs.end());
+  const std::vector<std::string> inputs =
+      files_of(text_of(folder / "proofs" / "inputs" / "CMakeLists.txt"), "growstack_input",
+               "proofs/inputs/");
+  files.insert(files.end(), inputs.begin(), inputs.end());
   // What the claims share is no file of tests.
   std::erase_if(files, [](const std::string& file) {
     return file == "claims/claim" || file == "claims/look";

@@ -16,6 +16,9 @@
 #include "support/supervised.hpp"
 #include "support/units.hpp"
 
+#include "memory/vm.hpp"
+
+#include <fcntl.h>
 #include <malloc.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -24,6 +27,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <functional>
 #include <memory>
 #include <string>
@@ -367,4 +373,60 @@ TEST_CASE("two stacks beside each other keep their distance and their contents")
   CHECK(wrong == 0);
   CHECK(first.committed() <= 4 * MiB);
   CHECK(second.committed() <= 4 * MiB);
+}
+
+namespace {
+
+/// A file whose name is shown as more than 4,352 letters in /proc/self/maps, because each newline
+/// takes four. Most of it looks like the beginning of a line, wherever a reader cuts it.
+std::filesystem::path file_that_looks_like_mappings(std::filesystem::path folder) {
+  const std::string newlines(250, '\n');
+  std::string mappings;
+  while (mappings.size() < 240) {
+    mappings += "1-7fffffffffff";
+  }
+  folder /= newlines;
+  folder /= newlines;
+  for (int times = 0; times < 10; ++times) {
+    folder /= mappings;
+  }
+  std::filesystem::create_directories(folder);
+  std::ofstream(folder / "file") << std::string(page_size(), 'x');
+  return folder / "file";
+}
+
+}  // namespace
+
+TEST_CASE("the name of a file does not pass for a mapping, wherever a long line is cut") {
+  const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+  const std::uintptr_t begin = growstack::vm::mapping_start(here);
+  REQUIRE(begin != 0);
+  for (std::size_t shift = 1; shift <= 14; ++shift) {
+    std::string folder = "/tmp/growstack-XXXXXX";
+    REQUIRE(mkdtemp(folder.data()) != nullptr);
+    const auto path =
+        file_that_looks_like_mappings(std::filesystem::path(folder) / std::string(shift, 'a'));
+    const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    REQUIRE(file >= 0);
+    void* const mapped = mmap(nullptr, page_size(), PROT_READ, MAP_PRIVATE, file, 0);
+    REQUIRE(mapped != MAP_FAILED);
+    CHECK(growstack::vm::mapping_start(here) == begin);
+    munmap(mapped, page_size());
+    close(file);
+    std::filesystem::remove_all(folder);
+  }
+}
+
+TEST_CASE("all that the kernel grew is unmapped also where no file of /proc can be opened") {
+  Stack stack({.reserve = 4 * MiB, .strategy = Strategy::grows_down});
+  call(stack, [] { descend(3 * MiB); });
+  const std::uintptr_t deep = address_of(stack.base()) - 2 * MiB;
+  unsigned char there = 0;
+  REQUIRE(mincore(reinterpret_cast<void*>(deep), page_size(), &there) == 0);
+  {
+    const SoftLimit no_descriptor(RLIMIT_NOFILE, 0);
+    REQUIRE(no_descriptor.is_set());
+    const Stack ended = std::move(stack);
+  }
+  CHECK(mincore(reinterpret_cast<void*>(deep), page_size(), &there) != 0);
 }

@@ -241,6 +241,21 @@ ONE_FAILURE(
   }
 }
 
+// ---- threads ------------------------------------------------------------------------------------
+
+ONE_STRATEGY(Strategy::in_handler,
+             "whichever system call of a Thread fails once, trim() leaves nothing of its stack") {
+  if (sanitized) {
+    return skip("a sanitizer makes system calls of its own");
+  }
+  const StackOptions options{.reserve = MiB, .strategy = Strategy::in_handler};
+  CHECK(fails_in_turn([&](OneFailure& failure) {
+          failure.during([&] { Thread(options, [] {}).join(); });
+          growstack::trim();
+          require_nothing_left();
+        }) > 0);
+}
+
 // ---- pools --------------------------------------------------------------------------------------
 
 namespace {

@@ -57,6 +57,8 @@ TEST_CASE("a context grows where its maker blocks every signal") {
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   make_context(visits.there, stack, &Visits::run, &visits, &visits.here);
+  CHECK(sigismember(&visits.there.uc_sigmask, SIGSEGV) == 0);
+  CHECK(sigismember(&visits.there.uc_sigmask, SIGBUS) == 0);  // also while no stack needs it
   sigset_t now;
   pthread_sigmask(SIG_SETMASK, nullptr, &now);
   swapcontext(&visits.here, &visits.there);

@@ -64,8 +64,8 @@ using LinesOf = Lines (*)(const std::vector<std::string>& strategies);
 [[nodiscard]] Outcomes ask_lines(const Measurement& self, const Session& session,
                                  const std::vector<Subject>& subjects, LinesOf lines_of);
 /// Measures, in a child. Answers {"name", "figure"} or {"name", "refusal"} for each line, with
-/// "beside" and "ratio" if it is compared, "at_most" and "aim" (in words, with its mark) if it has
-/// one, and "noise" if others are compared with it.
+/// "beside", "ratio" and "interval" (in words) if it is compared, "at_most" and "aim" (in words,
+/// with its mark) if it has one, and "noise" if others are compared with it.
 [[nodiscard]] nlohmann::json measure_lines(Lines lines, const nlohmann::json& request,
                                            Progress& progress);
 /// Makes a line's rows: its figure, its ratio, its noise.

@@ -98,6 +98,9 @@ nlohmann::json result_of(const Line& line, const Lines& all) {
   const auto beside = samples_of(line.beside, all, line.nanoseconds.size());
   const auto ratio = ratio_of(line, beside);
   set(result, "ratio", ratio);
+  if (const auto interval = bench::median_ratio_interval(line.nanoseconds, beside)) {
+    result["interval"] = fmt::format("{:.3f} to {:.3f}", interval->first, interval->second);
+  }
   if (ratio) {
     result["beside"] = bench::percentile(beside, part_of(line));
   }

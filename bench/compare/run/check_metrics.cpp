@@ -54,6 +54,11 @@ void expect_first_peers(ResultFile& file) {
   file.expect("glibc_thread", "thread_ns thread_attached_ns plain_call_ns");
 }
 
+/// The group others.
+constexpr const char* works_of_others = "fault_ns system_call_ns read_ns mapping_ns signal_ns";
+constexpr const char* ratios_of_others =
+    "fault_ratio system_call_ratio read_ratio mapping_ratio signal_ratio";
+
 void expect_strategy(ResultFile& file, const StrategyDescription& strategy) {
   const std::string subject(strategy.name);
   expect_stack(file, subject);
@@ -75,6 +80,8 @@ void expect_strategy(ResultFile& file, const StrategyDescription& strategy) {
   if (strategy.pools() && strategy.event != GrowthEvent::none) {
     expect_fibers_of_every_depth(file, subject);
     expect_first_uses(file, subject);
+    file.expect(subject, works_of_others, "others_");
+    file.expect(subject, ratios_of_others, "others_");
     file.expect(subject,
                 "mix_shallow_ns mix_fresh_ns mix_named_ns mix_resident_ratio "
                 "shallow_resident_bytes after_deep_resident_bytes handoff_ns");
@@ -109,6 +116,7 @@ void check(ResultFile& file) {
   expect_after_calls(file, "automatic");
   expect_after_calls(file, "pipe_helper");
   expect_first_peers(file);
+  file.expect("glibc_thread", works_of_others, "others_");
   file.expect("glibc_thread", "real_large_regex_ok real_large_json_ok");
   file.expect("boost_pooled_fixedsize", "spawn_noise");
   expect_growth(file, "split_stack");

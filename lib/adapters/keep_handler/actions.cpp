@@ -12,7 +12,7 @@
 namespace growstack::keep {
 
 constinit std::atomic<std::uint64_t> kept{0};
-constinit std::atomic<unsigned> times_given_back{0};
+constinit std::atomic<std::uint64_t> times_given_back{0};
 constinit std::atomic<std::uint64_t> changes{1};
 constinit std::atomic<bool (*)()> in_vfork_child{nullptr};
 
@@ -230,11 +230,12 @@ int keep(int signal, const struct sigaction* first, bool (*is_vfork_child)()) no
   if (libc.sigaction.get()(signal, nullptr, &before) != 0) {
     return errno;
   }
+  SignalState& state = states[signal];
+  set_word(before.sa_mask, word(before.sa_mask) | state.removed.load(std::memory_order_relaxed));
   const std::optional<Store::Index> index = store.store(from_kernel(before));
   if (!index) {
     return ENOMEM;
   }
-  SignalState& state = states[signal];
   state.current.store(*index, std::memory_order_release);
   state.first.store(first->sa_sigaction, std::memory_order_relaxed);
   in_vfork_child.store(is_vfork_child, std::memory_order_relaxed);
@@ -245,6 +246,7 @@ int keep(int signal, const struct sigaction* first, bool (*is_vfork_child)()) no
     kept.fetch_and(~bit(signal), std::memory_order_acq_rel);
     return error;
   }
+  state.removed.store(0, std::memory_order_relaxed);
   struct sigaction reported {};
   if (libc.sigaction.get()(signal, nullptr, &reported) == 0) {
     flags_of_libc.store(reported.sa_flags & ~first->sa_flags, std::memory_order_relaxed);
@@ -258,10 +260,12 @@ int keep(int signal, const struct sigaction* first, bool (*is_vfork_child)()) no
 int give_back(int signal) noexcept {
   SignalState& state = states[signal];
   kept.fetch_and(~bit(signal), std::memory_order_acq_rel);
+  // Without those that are kept still: from here on its action is one of the others.
   const struct sigaction action = program_action(signal);
-  const int error = set_in_kernel(signal, action);
+  const std::uint64_t kept_still = kept.load(std::memory_order_relaxed);
+  const int error = change_other_action(signal, &action, nullptr, kept_still) == 0 ? 0 : errno;
   if (error == 0) {
-    times_given_back.fetch_add(1, std::memory_order_relaxed);
+    times_given_back.fetch_add(one_time_more(signal), std::memory_order_relaxed);
     state.first.store(nullptr, std::memory_order_relaxed);
     put_back_into_other_actions(bit(signal));
     give_back_blocked(signal);

@@ -35,11 +35,10 @@ constexpr stack_t disabled{.ss_sp = nullptr, .ss_flags = SS_DISABLE, .ss_size = 
 
 /// Returns what the kernel would report if it had the program's stack in place of ours.
 stack_t as_program_sees_it(bool is_running_on_it) noexcept {
-  if (!is_enabled(here.programs)) {
-    return disabled;
-  }
-  stack_t seen = here.programs;
-  seen.ss_flags = (is_running_on_it ? SS_ONSTACK : 0) | (seen.ss_flags & auto_disarm);
+  const int kept_flag = here.programs.ss_flags & auto_disarm;
+  const bool enabled = is_enabled(here.programs);
+  stack_t seen = enabled ? here.programs : disabled;
+  seen.ss_flags = kept_flag | (!enabled ? SS_DISABLE : is_running_on_it ? SS_ONSTACK : 0);
   return seen;
 }
 

@@ -36,9 +36,21 @@ inline sigset_t without(sigset_t set, std::uint64_t bits) noexcept {
 /// thread that reads a stale value does as it did before install().
 extern constinit std::atomic<std::uint64_t> kept;
 
-/// How often a signal was given back. What a thread has noted of its mask before that may be wrong:
-/// its calls have reached the kernel since.
-extern constinit std::atomic<unsigned> times_given_back;
+/// How often SIGSEGV (lower half) and SIGBUS (upper half) were given back. What a thread has noted
+/// of its mask before that may be wrong for that signal: its calls have reached the kernel since.
+extern constinit std::atomic<std::uint64_t> times_given_back;
+
+/// What is added to `times_given_back` when the signal is given back.
+constexpr std::uint64_t one_time_more(int signal) noexcept {
+  return std::uint64_t{1} << (signal == SIGBUS ? 32U : 0U);
+}
+
+/// Returns the signals that were given back between two values of `times_given_back`.
+constexpr std::uint64_t given_back_between(std::uint64_t before, std::uint64_t now) noexcept {
+  const std::uint64_t differs = before ^ now;
+  return (static_cast<std::uint32_t>(differs) != 0 ? bit(SIGSEGV) : 0) |
+         (differs >> 32U != 0 ? bit(SIGBUS) : 0);
+}
 
 /// See KeepHandler::changes. Any thread raises it.
 extern constinit std::atomic<std::uint64_t> changes;

@@ -43,8 +43,8 @@ int queue_of(const siginfo_t& info) noexcept { return info.si_code == SI_TKILL ?
 
 struct ThreadMask {
   std::atomic<std::uint64_t> blocked{0};
-  std::uint64_t unblocked = 0;  ///< by unblock()
-  unsigned given_back = 0;      ///< `times_given_back` then
+  std::uint64_t unblocked = 0;   ///< by unblock()
+  std::uint64_t given_back = 0;  ///< `times_given_back` then
   HeldSignal held_segv[queues];
   HeldSignal held_bus[queues];
   /// Handlers that run inside of each other. Of those that do not fit, the mask is not known.
@@ -130,15 +130,14 @@ void drop_held(int signal) noexcept {
 
 int unblock() noexcept {
   const std::uint64_t signals = kept.load(std::memory_order_relaxed);
-  const unsigned given_back = times_given_back.load(std::memory_order_relaxed);
+  const std::uint64_t given_back = times_given_back.load(std::memory_order_relaxed);
   if (here.unblocked == signals && here.given_back == given_back) {
     return 0;
   }
   sigset_t before{};
   libc.pthread_sigmask.get()(SIG_BLOCK, nullptr, &before);
-  if (here.given_back != given_back) {
-    here.blocked.store(0, std::memory_order_relaxed);
-  }
+  here.blocked.fetch_and(~given_back_between(here.given_back, given_back),
+                         std::memory_order_relaxed);
   // Blocked since before the signal was kept: the program's view is that it still is. Noted first,
   // because one that waits arrives at once.
   here.blocked.fetch_or(word(before) & signals, std::memory_order_relaxed);
@@ -162,6 +161,9 @@ void give_back_blocked(int signal) noexcept {
     sigset_t set{};
     set_word(set, bit(signal));
     libc.pthread_sigmask.get()(SIG_BLOCK, &set, nullptr);
+  }
+  for (HeldSignal& held : held_of(signal)) {
+    deliver(held);
   }
 }
 

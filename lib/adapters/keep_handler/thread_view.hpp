@@ -19,8 +19,8 @@ std::uint64_t blocked(std::uintptr_t stack_pointer) noexcept;
 /// function returns.
 void set_blocked(std::uint64_t signals) noexcept;
 
-/// Has the kernel block the signal in this thread if the program blocks it, because it is no longer
-/// kept.
+/// Has the kernel block the signal in this thread if the program blocks it, and hold what waits,
+/// because it is no longer kept.
 void give_back_blocked(int signal) noexcept;
 
 /// Returns the signals that were sent and wait until the program unblocks them.

@@ -11,11 +11,12 @@ namespace growstack {
 /// Says how far a stack grows at a fault. All sizes are in bytes; the library rounds them up to
 /// whole pages.
 ///
-/// With the defaults a fresh stack of depth d has at most (64 KiB + 4 d) committed, and at most
-/// (64 KiB + 2 d) resident. Resident is what was touched, in pages of 4 KiB and, deeper than
-/// `huge_from`, of 2 MiB. userfault and userfault_signal fill what they commit: with them, both are
-/// at most (64 KiB + 2 d). A stack that had other tenants (StackPool, call() and Thread with
-/// options) may have more, namely what it kept of them (PoolOptions::warm_size).
+/// With the defaults a fresh stack of depth d has at most (64 KiB + 4 d) committed, rounded up to
+/// whole huge pages if that is more than `huge_from`, and at most (64 KiB + 2 d) resident. Resident
+/// is what was touched, in pages of 4 KiB and, deeper than `huge_from`, of 2 MiB. userfault and
+/// userfault_signal fill what they commit: with them, both are at most (64 KiB + 2 d). A stack that
+/// had other tenants (StackPool, call() and Thread with options) may have more, namely what it kept
+/// of them (PoolOptions::warm_size).
 struct GrowthPolicy {
   /// Bytes that are committed when the stack is made. One page of them is resident once something
   /// runs there.
@@ -82,7 +83,8 @@ constexpr GrowthPolicy GrowthPolicy::pooled() noexcept {
 /// Returns the new limit for a touch at `address`, which lies in [floor, limit). The new limit is
 /// page aligned, at most `address`, and never below `floor`. If it is deeper than `huge_from`, its
 /// distance from base - huge_from is a multiple of 2 MiB, unless it is the floor. `page` is the
-/// page size. Pure; any thread, signal handlers included.
+/// page size, of which base, floor, limit and huge_from are multiples. Pure; any thread, signal
+/// handlers included.
 [[nodiscard]] GROWSTACK_EXPORT std::uintptr_t grown_limit(const GrowthPolicy& policy,
                                                           std::uintptr_t base, std::uintptr_t floor,
                                                           std::uintptr_t limit,

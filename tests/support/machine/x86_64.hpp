@@ -34,6 +34,22 @@ namespace growstack::testing::machine {
       : "r12", "rcx", "r11", "memory");
 }
 
+/// Has the processor raise SIGTRAP after each instruction from now on, or no more.
+[[gnu::always_inline]] inline void trap_each_instruction(bool on) {
+  constexpr std::uint64_t trap_flag = 0x100;
+  std::uint64_t flags = 0;
+  // The red zone stays as it is.
+  asm volatile("lea -128(%%rsp), %%rsp\n\tpushfq\n\tpopq %0\n\tlea 128(%%rsp), %%rsp"
+               : "=r"(flags)
+               :
+               : "memory");
+  flags = on ? flags | trap_flag : flags & ~trap_flag;
+  asm volatile("lea -128(%%rsp), %%rsp\n\tpushq %0\n\tpopfq\n\tlea 128(%%rsp), %%rsp"
+               :
+               : "r"(flags)
+               : "cc", "memory");
+}
+
 /// Its upper 17 bits are not equal, as those of every canonical address are. The processor raises a
 /// general protection fault, which has no address.
 inline constexpr std::uintptr_t bad_address = std::uintptr_t{0x8000} << 48U;

@@ -9,11 +9,13 @@
 
 namespace growstack::handler {
 
-/// Names a system call that may be refused, or pthread_create(3).
+/// Names a system call that may be refused, or a function of pthreads(7) that makes one.
 enum class SystemCall : std::uint8_t {
   none,
   close_range,
   fcntl,
+  fstat,
+  getcontext,
   madvise,
   mlock2,
   mmap,
@@ -22,11 +24,14 @@ enum class SystemCall : std::uint8_t {
   munmap,
   pipe2,
   pthread_create,
+  pthread_sigmask,
   sigaction,
   sigaltstack,
+  uffdio_api,
   uffdio_copy,
   uffdio_register,
   uffdio_zeropage,
+  userfaultfd,
 };
 
 /// Notes that the call has just failed in the calling thread, and returns errno. The note is

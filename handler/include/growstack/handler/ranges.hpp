@@ -62,6 +62,10 @@ GROWSTACK_EXPORT void set_name(SlotRecord& slot, std::string_view name) noexcept
 /// handler.
 GROWSTACK_EXPORT void retire(Range& range, std::uint32_t index) noexcept;
 
+/// Waits until each thread is done that is working on a fault in this live slot. Others may begin
+/// meanwhile. For the slot's owner; not from a signal handler.
+GROWSTACK_EXPORT void wait_for_faults(const SlotRecord& slot) noexcept;
+
 // ---- for faults: any thread, signal handlers included -------------------------------------------
 
 /// Says whether a slot must be pinned. A pin that is left behind keeps its slot from being retired
@@ -114,9 +118,10 @@ class GROWSTACK_EXPORT PinnedSlot {
 [[nodiscard]] GROWSTACK_EXPORT SlotRecord* live_slot(std::uintptr_t address,
                                                      const Operations& of) noexcept;
 
-/// Returns true if `address` is not below the limit of the slot that `inside` lies in, or if there
-/// is no such slot. Costs a few loads, because it pins nothing: the caller must know that the slot
-/// stays. Any thread, signal handlers included.
+/// Returns true if `address` is not below the limit of the live slot that `inside` lies in, or if
+/// `inside` lies in no range. In a range, but in no live slot, it may return either. Costs a few
+/// loads, because it pins nothing: the caller must know that the slot stays. Any thread, signal
+/// handlers included.
 [[nodiscard]] GROWSTACK_EXPORT bool is_committed(std::uintptr_t inside,
                                                  std::uintptr_t address) noexcept;
 

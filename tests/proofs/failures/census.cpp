@@ -1,0 +1,105 @@
+#include "proofs/failures/census.hpp"
+
+#include <dirent.h>
+
+#include <cinttypes>
+#include <cstdint>
+#include <cstdio>
+#include <fstream>
+#include <memory>
+#include <set>
+#include <sstream>
+
+namespace growstack::testing {
+namespace {
+
+std::string folder_of(pid_t process) { return "/proc/" + std::to_string(process); }
+
+std::size_t entries(const std::string& folder) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> open(opendir(folder.c_str()), &closedir);
+  std::size_t count = 0;
+  while (open != nullptr) {
+    const dirent* const entry = readdir(open.get());
+    if (entry == nullptr) {
+      break;
+    }
+    count += entry->d_name[0] == '.' ? 0 : 1;
+  }
+  return count;
+}
+
+/// Adds what a line of /proc/pid/maps tells.
+void add_mapping(const std::string& line, Census& census) {
+  std::uintptr_t begin = 0;
+  std::uintptr_t end = 0;
+  char permissions[5] = "";
+  unsigned long inode = 0;
+  int name_at = 0;
+  if (std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR " %4s %*s %*s %lu %n", &begin, &end,
+                  permissions, &inode, &name_at) < 4) {
+    return;
+  }
+  const std::string name = line.substr(static_cast<std::size_t>(name_at));
+  const bool is_anonymous = inode == 0 && (name.empty() || name.starts_with("[anon:"));
+  if (!is_anonymous) {
+    return;
+  }
+  ++census.mappings;
+  census.mapped += end - begin;
+  census.writable += permissions[1] == 'w' ? end - begin : 0;
+  std::ostringstream said;
+  said << "    " << std::hex << begin << std::dec << " " << (end - begin) / 1024 << " KiB "
+       << permissions << " " << name << "\n";
+  census.maps += said.str();
+}
+
+std::set<std::string> lines_of(const std::string& text) {
+  std::istringstream lines(text);
+  std::set<std::string> all;
+  for (std::string line; std::getline(lines, line);) {
+    all.insert(line);
+  }
+  return all;
+}
+
+}  // namespace
+
+Census census_of(pid_t process) {
+  const std::string folder = folder_of(process);
+  Census census;
+  std::ifstream maps(folder + "/maps");
+  for (std::string line; std::getline(maps, line);) {
+    add_mapping(line, census);
+  }
+  census.descriptors = entries(folder + "/fd");
+  census.threads = entries(folder + "/task");
+  std::ifstream children(folder + "/task/" + std::to_string(process) + "/children");
+  for (std::string child; children >> child;) {
+    ++census.children;
+  }
+  return census;
+}
+
+std::string excess(const Census& over, const Census& usual) {
+  std::ostringstream said;
+  const auto compare = [&](const char* what, std::size_t has, std::size_t had) {
+    if (has > had) {
+      said << (has - had) << " more " << what << "; ";
+    }
+  };
+  compare("bytes mapped", over.mapped, usual.mapped);
+  compare("bytes writable", over.writable, usual.writable);
+  compare("descriptors", over.descriptors, usual.descriptors);
+  compare("threads", over.threads, usual.threads);
+  compare("children", over.children, usual.children);
+  if (over.mapped > usual.mapped || over.writable > usual.writable) {
+    said << "\n";
+    const std::set<std::string> known = lines_of(usual.maps);
+    for (const std::string& line : lines_of(over.maps)) {
+      said << (known.contains(line) ? "" : line + "\n");
+    }
+  }
+  return said.str();
+}
+
+}  // namespace growstack::testing
