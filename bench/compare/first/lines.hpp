@@ -40,6 +40,9 @@ struct Line : Timed {
   /// True: the figures are those of the fastest tenths of the rounds, and not the medians. For
   /// threads: whenever something else has a processor, two threads share the other one.
   bool in_fastest_rounds = false;
+  /// True: a difference means nothing unless it is larger than the interval of the ratio, too. For
+  /// aims that ought to be reached exactly.
+  bool mark_by_interval = false;
 };
 
 using Lines = std::vector<Line>;

@@ -4,6 +4,7 @@
 #include "parts/samples.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 namespace growstack::compare {
@@ -98,7 +99,10 @@ nlohmann::json result_of(const Line& line, const Lines& all) {
   const auto beside = samples_of(line.beside, all, line.nanoseconds.size());
   const auto ratio = ratio_of(line, beside);
   set(result, "ratio", ratio);
+  double noise = largest_noise(line.beside, all);
   if (const auto interval = bench::median_ratio_interval(line.nanoseconds, beside)) {
+    const bool contains_aim = interval->first <= line.at_most && line.at_most <= interval->second;
+    noise = line.mark_by_interval && contains_aim ? HUGE_VAL : noise;
     result["interval"] = fmt::format("{:.3f} to {:.3f}", interval->first, interval->second);
   }
   if (ratio) {
@@ -106,8 +110,7 @@ nlohmann::json result_of(const Line& line, const Lines& all) {
   }
   if (ratio && line.at_most != 0) {
     result["at_most"] = line.at_most;
-    result["aim"] = fmt::format("{:.2f} {:1}", line.at_most,
-                                mark_of(*ratio, line.at_most, largest_noise(line.beside, all)));
+    result["aim"] = fmt::format("{:.2f} {:1}", line.at_most, mark_of(*ratio, line.at_most, noise));
   }
   return result;
 }

@@ -18,7 +18,7 @@
 namespace growstack::compare {
 namespace {
 
-constexpr std::size_t live_stacks = 1'000;
+constexpr std::size_t live_stacks = 200;
 
 [[gnu::noinline]] void grow() {
   char space[96 * 1024];
@@ -57,6 +57,17 @@ void serve(Work work, int requests, int answers) {
   }
 }
 
+/// Closes all descriptors but the standard ones and these two. Otherwise this process would keep
+/// the pipes of others open, which then could not tell that the one at the other end has gone.
+Ends keep_only(Ends ends) {
+  constexpr int first = STDERR_FILENO + 1;
+  const int read = fcntl(ends.read, F_DUPFD, first + 2);
+  const int write = fcntl(ends.write, F_DUPFD, first + 2);
+  const bool kept = read >= 0 && write >= 0 && dup2(read, first) == first &&
+                    dup2(write, first + 1) == first + 1 && close_range(first + 2, ~0U, 0) == 0;
+  return kept ? Ends{.read = first, .write = first + 1} : Ends{};
+}
+
 /// Another thread does the work. This one makes the stacks, which live as long.
 [[noreturn]] void be_program(Work work, const std::optional<std::string>& strategy, int requests,
                              int answers) {
@@ -78,9 +89,8 @@ Program::Program(Work work, const std::optional<std::string>& strategy) {
   process_ = fork();
   bench::require(process_ >= 0, "fork");
   if (process_ == 0) {
-    close(requests.write);
-    close(answers.read);
-    be_program(work, strategy, requests.read, answers.write);
+    const Ends own = keep_only({.read = requests.read, .write = answers.write});
+    be_program(work, strategy, own.read, own.write);
   }
   close(requests.read);
   close(answers.write);

@@ -14,7 +14,7 @@ using Work = double (*)(unsigned times);
 class Program {
  public:
   /// Starts it. With a strategy, growstack is active there: its handler is installed, its threads
-  /// run, and a thousand stacks of this strategy live, each of which has grown. Without one, a
+  /// run, and 200 stacks of this strategy live, each of which has grown. Without one, a
   /// second thread waits all the time, as one of growstack's would. Throws std::system_error.
   Program(Work work, const std::optional<std::string>& strategy);
   ~Program();
