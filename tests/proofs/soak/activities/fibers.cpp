@@ -33,6 +33,7 @@ std::unique_ptr<ParkedFiber> new_fiber(Random& random) {
   if (!chosen) {
     PoolOptions options = some_pool_options(random);
     options.most_stacks = SIZE_MAX;
+    options.budget = SIZE_MAX;
     chosen.emplace(options);
     counts.pools.fetch_add(1, std::memory_order_relaxed);
   }
