@@ -37,9 +37,9 @@ bool have_idle_given_back(std::uint32_t before) noexcept {
   }
   // A look says that it goes on before it says that no other one is due, and before it ends it says
   // when the next one is due. So nothing is kept only if no look went on before and after.
-  const std::uint32_t looks = shared->looks.load(std::memory_order_seq_cst);
-  const bool is_any_kept = shared->next_look.load(std::memory_order_seq_cst) != 0;
-  if (!is_any_kept && looks % 2 == 0 && shared->looks.load(std::memory_order_seq_cst) == looks) {
+  const std::uint32_t looks = shared->looks.load(std::memory_order_acquire);
+  const bool is_any_kept = shared->next_look.load(std::memory_order_acquire) != 0;
+  if (!is_any_kept && looks % 2 == 0 && shared->looks.load(std::memory_order_relaxed) == looks) {
     return looks != before;
   }
   // Relaxed, because the wake-up orders.

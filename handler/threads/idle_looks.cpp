@@ -69,7 +69,7 @@ void set_next_look(std::chrono::nanoseconds delay) noexcept {
   ForkWiped& shared = *fork_wiped();
   std::int64_t never = 0;
   if (shared.next_look.compare_exchange_strong(never, now() + delay.count(),
-                                               std::memory_order_seq_cst)) {
+                                               std::memory_order_relaxed)) {
     wake_parked_thread(shared.symbol_state);
   }
 }
@@ -81,7 +81,7 @@ std::chrono::nanoseconds look_at_idle() noexcept {
   constexpr auto until_lock_is_free = 20ms;
   ForkWiped& shared = *fork_wiped();
   std::atomic<std::int64_t>& next_look = shared.next_look;
-  const std::int64_t due = next_look.load(std::memory_order_seq_cst);
+  const std::int64_t due = next_look.load(std::memory_order_relaxed);
   const bool is_asked = shared.idle_wanted.load(std::memory_order_relaxed) !=
                         shared.idle_served.load(std::memory_order_relaxed);
   if (due == 0 && !is_asked) {
@@ -94,15 +94,15 @@ std::chrono::nanoseconds look_at_idle() noexcept {
   if (!lock) {
     return until_lock_is_free;
   }
-  shared.looks.fetch_add(1, std::memory_order_seq_cst);
+  shared.looks.fetch_add(1, std::memory_order_relaxed);  // seen by who sees the next store
   give_back_for_faults(shared);
   next_look.store(0, std::memory_order_seq_cst);
   const IdleKeeper* const keeper = idle_keeper();
   const std::chrono::nanoseconds delay = keeper == nullptr ? 0ns : keeper->give_due_back();
   if (std::int64_t never = 0; delay != 0ns) {
-    next_look.compare_exchange_strong(never, now() + delay.count(), std::memory_order_seq_cst);
+    next_look.compare_exchange_strong(never, now() + delay.count(), std::memory_order_relaxed);
   }
-  shared.looks.fetch_add(1, std::memory_order_seq_cst);
+  shared.looks.fetch_add(1, std::memory_order_release);
   return delay;  // if 0, looks again whether somebody set it meanwhile
 }
 

@@ -73,8 +73,8 @@ void may_wait_for_ever();
 /// membarrier(2): all threads pass a fence.
 void barrier_everywhere();
 
-/// From here on the thread may end before any of its writes, without a trace of what is in its
-/// stack: as one that is killed.
+/// From here on the thread may end before any of its writes, and while it waits, without a trace of
+/// what is in its stack: as one that is killed.
 void may_die();
 /// Ends the thread that way, now.
 [[noreturn]] void die();

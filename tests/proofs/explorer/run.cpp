@@ -111,6 +111,7 @@ std::uint64_t wait_until(Object object, std::memory_order order,
   if (may_be_constant(object)) {
     current->found_written(object);
   }
+  die_perhaps();  // while it waits
   Step step{.kind = Kind::read, .object = object, .order = order};
   step.is_wanted = &is_wanted;
   return current->perform(step).value;
