@@ -49,6 +49,8 @@ void try_errors(Input& input) {
   constexpr std::array calls{"",
                              "close_range",
                              "fcntl",
+                             "fstat",
+                             "getcontext",
                              "madvise",
                              "mlock2",
                              "mmap",
@@ -57,11 +59,14 @@ void try_errors(Input& input) {
                              "munmap",
                              "pipe2",
                              "pthread_create",
+                             "pthread_sigmask",
                              "sigaction",
                              "sigaltstack",
+                             "ioctl(UFFDIO_API)",
                              "ioctl(UFFDIO_COPY)",
                              "ioctl(UFFDIO_REGISTER)",
-                             "ioctl(UFFDIO_ZEROPAGE)"};
+                             "ioctl(UFFDIO_ZEROPAGE)",
+                             "userfaultfd"};
   const int error = static_cast<int>(input.from(0, 140));
   const std::size_t call = input.from(0, calls.size() - 1);
   errno = error;
