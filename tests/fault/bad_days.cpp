@@ -359,18 +359,18 @@ TEST_CASE(
 }
 
 GROWSTACK_SCENARIO("nothing can be given back") {
-  const StackOptions options{.reserve = 4 * MiB, .strategy = Strategy::in_handler};
+  const StackOptions of_4_mib{.reserve = 4 * MiB, .strategy = Strategy::in_handler};
   trim();
   {
-    const Stack neighbour(options);
-    auto lost = std::make_unique<Stack>(options);
+    const Stack neighbour(of_4_mib);
+    auto lost = std::make_unique<Stack>(of_4_mib);
     const void* const base = lost->base();
     InjectedError::in_a_thread([&](InjectedError& injected) {
       injected.refuse(SYS_mmap, ENOMEM);
       injected.refuse(SYS_mprotect, ENOMEM);
       lost.reset();
     });
-    const Stack next(options);
+    const Stack next(of_4_mib);
     require(next.base() != base, "no stack begins where the memory of another one is left");
   }
   return handler::range_count() == 0 ? 7 : 1;

@@ -164,7 +164,11 @@ TEST_CASE("a new tenant finds neither counters nor marks of the one before") {
 
 TEST_CASE(
     "a range that was removed leaves its addresses, and its records to a range that they fit") {
-  Range* const small = make_range(somewhere, range_alignment, range_alignment).get();
+  const void* small = nullptr;
+  {
+    const OwnedRange removed = make_range(somewhere, range_alignment, range_alignment);
+    small = removed.get();
+  }
   const OwnedRange large = make_range(somewhere, range_alignment, 64 * KiB);
   CHECK(large.get() != small);
   CHECK(large->capacity >= range_alignment / (64 * KiB));
