@@ -29,7 +29,8 @@ void* map_own_memory(std::size_t bytes, std::size_t guard) noexcept {
 void unmap_own_memory(void* memory, std::size_t bytes) noexcept {
   const KeepErrno keep_errno;
   if (munmap(memory, bytes) != 0) {
-    mmap(memory, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    constexpr int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+    static_cast<void>(mmap(memory, bytes, PROT_NONE, flags, -1, 0));
   }
 }
 
