@@ -116,6 +116,18 @@ TEST_CASE("an address outside of what a tenant has of its slot finds nothing") {
        check_pins});
 }
 
+TEST_CASE("an address that only the last tenant had does not find the next one") {
+  run({[] { explorer::require(look_up(in_slot(0)).tenant != 3, "the bounds of another tenant"); },
+       [] {
+         move_out(0);
+         tenants[0] = 3;
+         SlotDescription smaller = description_of(0);
+         smaller.guard += 4096;
+         publish(range_memory, 0, smaller);
+       }},
+      ends);
+}
+
 TEST_CASE("a slot is found without a pin, and its name and bounds are those of a tenant") {
   run({[] {
          if (const SlotRecord* const slot = live_slot(in_slot(0))) {
