@@ -50,6 +50,7 @@ void leave_out_what_sanitizers_forbid(Settings& settings) {
       leave_out(settings, part, "ThreadSanitizer keeps one signal of a kind, and drops the others");
     }
     leave_out(settings, "helper", "ThreadSanitizer is not told of a thread that ends");
+    leave_out(settings, "descriptors", "ThreadSanitizer takes a closed descriptor for a data race");
     leave_out(settings, "handlers", "ThreadSanitizer stands in front of every handler");
   }
   if (testing::sanitized) {
