@@ -56,8 +56,12 @@ std::uintptr_t next_slot_above(std::uintptr_t address) noexcept {
   if (address < first) {
     return first;
   }
-  const std::uintptr_t next = first + (std::size_t{slot_index(*range, address)} + 1) *
-                                          range->slot_size.load(std::memory_order_relaxed);
+  const std::uint32_t index = slot_index(*range, address);
+  if (index >= range->slot_count.load(std::memory_order_relaxed)) {
+    return next_block;  // behind the last slot; another range may begin there
+  }
+  const std::uintptr_t next =
+      first + (std::size_t{index} + 1) * range->slot_size.load(std::memory_order_relaxed);
   return next > address ? next : next_block;  // a record that is changing hands gives any number
 }
 
