@@ -243,9 +243,9 @@ TEST_CASE("no execution is seen twice") {
        [](Litmus& m) { m.r[2] = m.x.fetch_add(1, acq_rel), m.r[3] = m.y.fetch_add(1, acq_rel); },
        [](Litmus& m) { m.r[4] = m.y.fetch_add(1, acq_rel), m.r[5] = m.x.load(relaxed); }},
       6);
-  for (const auto& [outcome, count] : explored.outcomes) {
-    CAPTURE(outcome);
-    CHECK(count == 1);
+  for (const auto& each : explored.outcomes) {
+    CAPTURE(each.first);
+    CHECK(each.second == 1);
   }
   CHECK(explored.executions == explored.outcomes.size());
 }

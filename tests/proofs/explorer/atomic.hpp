@@ -73,6 +73,22 @@ class AtomicMembers {
   using Operations = AtomicOperations<T>;
   using Order = std::memory_order;
   static constexpr Order strongest = std::memory_order_seq_cst;
+  template <class D>
+  static T sum(T found, D more) noexcept {
+    if constexpr (std::is_pointer_v<T>) {
+      return found + more;
+    } else {
+      return static_cast<T>(found + static_cast<T>(more));
+    }
+  }
+  template <class D>
+  static T difference(T found, D less) noexcept {
+    if constexpr (std::is_pointer_v<T>) {
+      return found - less;
+    } else {
+      return static_cast<T>(found - static_cast<T>(less));
+    }
+  }
   [[nodiscard]] const T* at() const noexcept { return static_cast<const Self*>(this)->place(); }
 
  public:
@@ -109,11 +125,11 @@ class AtomicMembers {
 
   template <class D>
   T fetch_add(D more, Order order = strongest) const noexcept {
-    return Operations::update(at(), order, [&](T found) { return static_cast<T>(found + more); });
+    return Operations::update(at(), order, [&](T found) { return sum(found, more); });
   }
   template <class D>
   T fetch_sub(D less, Order order = strongest) const noexcept {
-    return Operations::update(at(), order, [&](T found) { return static_cast<T>(found - less); });
+    return Operations::update(at(), order, [&](T found) { return difference(found, less); });
   }
   T fetch_or(T bits, Order order = strongest) const noexcept {
     return Operations::update(at(), order, [&](T found) { return static_cast<T>(found | bits); });
@@ -124,17 +140,17 @@ class AtomicMembers {
   T fetch_xor(T bits, Order order = strongest) const noexcept {
     return Operations::update(at(), order, [&](T found) { return static_cast<T>(found ^ bits); });
   }
-  T operator++() const noexcept { return static_cast<T>(fetch_add(1) + 1); }
+  T operator++() const noexcept { return sum(fetch_add(1), 1); }
   T operator++(int) const noexcept { return fetch_add(1); }
-  T operator--() const noexcept { return static_cast<T>(fetch_sub(1) - 1); }
+  T operator--() const noexcept { return difference(fetch_sub(1), 1); }
   T operator--(int) const noexcept { return fetch_sub(1); }
   template <class D>
   T operator+=(D more) const noexcept {
-    return static_cast<T>(fetch_add(more) + more);
+    return sum(fetch_add(more), more);
   }
   template <class D>
   T operator-=(D less) const noexcept {
-    return static_cast<T>(fetch_sub(less) - less);
+    return difference(fetch_sub(less), less);
   }
   T operator|=(T bits) const noexcept { return static_cast<T>(fetch_or(bits) | bits); }
   T operator&=(T bits) const noexcept { return static_cast<T>(fetch_and(bits) & bits); }

@@ -141,7 +141,7 @@ using Events = std::bitset<most_events>;
 /// writes it: the partial order `psc` of sequentially consistent events has no cycle.
 class Order {
  public:
-  explicit Order(const Graph& graph) : graph_(graph) {
+  explicit Order(const Graph& graph) {
     for (std::size_t thread = 0; thread < most_threads; ++thread) {
       first_[thread] = all_.size();
       for (std::size_t index = 0; index < graph.threads[thread].size(); ++index) {
@@ -305,7 +305,6 @@ class Order {
   }
 
   enum class State : std::uint8_t { unseen, open, done };
-  const Graph& graph_;
   std::vector<Node> all_{};
   std::array<std::size_t, most_threads + 1> first_{};
   std::vector<std::size_t> nodes_{};  ///< the sequentially consistent ones

@@ -49,6 +49,9 @@ inline int mprotect(void* /*begin*/, ::std::size_t /*bytes*/, int /*protection*/
 #define sigpending answer_sigpending
 
 // A model looks at what these classes keep to themselves.
+#ifdef __clang__
+#pragma clang diagnostic ignored "-Wkeyword-macro"  // for all of the program
+#endif
 #define private public
 #include "threads/helper.hpp"
 #undef private
