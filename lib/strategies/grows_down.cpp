@@ -10,6 +10,7 @@
 #include "strategies/implementation.hpp"
 
 #include <growstack/handler/failed_call.hpp>
+#include <growstack/handler/handler.hpp>
 #include <growstack/handler/name_memory.hpp>
 
 #include <sys/mman.h>
@@ -77,6 +78,10 @@ class GrowsDown final : public Implementation {
                     : handler::failed(handler::SystemCall::madvise);
     // The kernel keeps the name as the mapping grows.
     handler::name_memory(limit, initial_commit, handler::stacks_name);
+    // The alternate signal stack of the next thread, which may be the one that runs here. A mapping
+    // that is made later may land in the hole. Without memory, that one will be refused as well.
+    handler::AlternateStackMemory made_before_the_hole;
+    static_cast<void>(made_before_the_hole.reserve());
     if (error == 0) {
       error = vm::release(bounds.floor, limit - bounds.floor);  // the hole to grow into
     }

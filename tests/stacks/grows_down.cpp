@@ -346,6 +346,45 @@ TEST_CASE("a mapping that others put into the hole ends the growth, by SIGSEGV")
   CHECK(ended.err.find("committed 65536,") == std::string::npos);
 }
 
+namespace {
+
+/// Maps pieces as large as an alternate signal stack wherever the kernel likes, until it would like
+/// the hole below this stack.
+void fill_what_lies_above_the_hole(const Stack& stack) {
+  const std::size_t size = growstack::handler::alternate_stack_size() + page_size();
+  for (int pieces = 0; pieces < 100'000; ++pieces) {
+    void* const piece =
+        mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    require(piece != MAP_FAILED, "mmap");
+    if (address_of(stack.floor()) <= address_of(piece) &&
+        address_of(piece) < address_of(stack.base())) {
+      munmap(piece, size);
+      return;
+    }
+  }
+  require(false, "the kernel chooses the hole at last");
+}
+
+}  // namespace
+
+GROWSTACK_SCENARIO("a thread beside an attractive hole") {
+  Stack stack({.reserve = 6 * MiB, .strategy = Strategy::grows_down});
+  fill_what_lies_above_the_hole(stack);
+  std::size_t wrong = 1;
+  growstack::Thread(std::move(stack), [&] { wrong = descend(4 * MiB); }).join();
+  return wrong == 0 ? 7 : 1;
+}
+
+TEST_CASE(
+    "the alternate signal stack of a thread does not land in the hole of the thread's stack") {
+  if (sanitized) {
+    return skip("the memory that a sanitizer maps for threads lands in the hole");
+  }
+  const Ended ended = run_scenario("a thread beside an attractive hole");
+  CHECK(ended.exit_code == 7);
+  CHECK(ended.err == "");
+}
+
 TEST_CASE("the high-water mark remembers a depth that was trimmed away") {
   Stack stack({.reserve = 6 * MiB, .strategy = Strategy::grows_down});
   call(stack, [] { descend(3 * MiB); });
