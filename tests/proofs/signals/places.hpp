@@ -6,6 +6,8 @@
 #include "support/each_strategy.hpp"
 #include "support/forked.hpp"
 
+#include <unistd.h>
+
 #include <cstdio>
 #include <functional>
 #include <future>
@@ -63,7 +65,7 @@ inline constexpr GrowthPolicy page_by_page{.initial_commit = std::size_t{64} * 1
 inline int run_in(Place place, const Traits& of, const GrowthPolicy& policy,
                   const std::function<int(Stack&)>& body, int rounds = 1) {
   const StackOptions options{
-      .reserve = 6 * MiB, .policy = policy, .strategy = of.strategy, .name = "proof"};
+      .reserve = 2 * MiB, .policy = policy, .strategy = of.strategy, .name = "proof"};
   const auto in_rounds = [&](Stack& stack) {
     int result = 0;
     for (int round = 0; round < rounds && result == 0; ++round) {
@@ -89,13 +91,14 @@ inline int run_in(Place place, const Traits& of, const GrowthPolicy& policy,
       return result;
     }
     case Place::pooled_stack: {
-      StackPool pool({.reserve = 6 * MiB, .policy = policy, .strategy = of.strategy});
+      StackPool pool({.reserve = 2 * MiB, .policy = policy, .strategy = of.strategy});
       Stack stack = pool.acquire("proof");
       return in_rounds(stack);
     }
     case Place::forked_child: {
       Stack stack(options);
       return end_of_child([&] {
+        alarm(100);  // on a busy machine
         const int result = in_rounds(stack);
         std::fflush(stdout);
         return result;

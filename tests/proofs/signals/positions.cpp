@@ -16,6 +16,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
@@ -28,6 +29,7 @@ using namespace growstack::testing;
 namespace {
 
 constexpr std::size_t page = 4 * KiB;
+constexpr std::chrono::seconds patience(110);  // on a busy machine
 
 volatile std::uintptr_t frame_of_signal = 0;
 volatile sig_atomic_t arrived = 0;
@@ -191,7 +193,7 @@ int each_instruction(const Traits& of) {
     const std::uint32_t growths_before = stack.counters().growth_faults;
     std::minstd_rand chance;
     const std::uintptr_t from = of.limit_moves ? address_of(stack.limit()) : GROWSTACK_HERE;
-    const std::uintptr_t lowest = std::min(from, GROWSTACK_HERE) - 24 * KiB;
+    const std::uintptr_t lowest = std::min(from, GROWSTACK_HERE) - 12 * KiB;
     machine::trap_each_instruction(true);
     const std::size_t wrong = descend_in_steps(lowest, chance);
     machine::trap_each_instruction(false);
@@ -232,7 +234,7 @@ constexpr std::array<const char*, 4> places{"instructions in a call", "instructi
 EVERY_STRATEGY(
     "between any two instructions of a growing function a signal arrives, or is counted as lost") {
   for (const char* const each : places) {
-    const Ended ended = run_scenario_of(each, Of::traits);
+    const Ended ended = run_scenario_of(each, Of::traits, patience);
     MESSAGE(ended.out);
     CHECK(ended.exit_code == 7);
     CHECK((ended.err == "" || ended.err.starts_with("growstack: a signal was lost")));
@@ -242,7 +244,8 @@ EVERY_STRATEGY(
 EVERY_STRATEGY(
     "between any two instructions of a growing function a signal with SA_ONSTACK arrives") {
   for (const char* const each : places) {
-    const Ended ended = run_scenario_of(std::string(each) + " with SA_ONSTACK", Of::traits);
+    const Ended ended =
+        run_scenario_of(std::string(each) + " with SA_ONSTACK", Of::traits, patience);
     MESSAGE(ended.out);
     CHECK(ended.exit_code == 7);
     CHECK(ended.err == "");

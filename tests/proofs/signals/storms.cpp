@@ -237,12 +237,14 @@ namespace {
 
 /// Descends while the alternate stack is now the library's, now the program's.
 int change_alternate_stacks(const Traits& of) {
-  Stack stack({.reserve = 6 * MiB, .policy = from_one_page, .strategy = of.strategy});
-  const stack_t ours = current_alternate_stack();
+  static_cast<void>(handler::set_alternate_stack_size(1 * MiB));  // handlers nest on it
   std::vector<std::byte> memory(1 * MiB);
   const stack_t own{.ss_sp = memory.data(), .ss_flags = 0, .ss_size = memory.size()};
   constexpr std::array proper{kinds[0], kinds[1]};
   Storm storm(proper);
+  // Last, so that no other mapping lands in the hole below a stack that the kernel grows.
+  Stack stack({.reserve = 6 * MiB, .policy = from_one_page, .strategy = of.strategy});
+  const stack_t ours = current_alternate_stack();
   storm.aim_here();
   Descents descents(storm);
   bool all_are_here = true;
@@ -264,7 +266,8 @@ const ScenarioOfEach<change_alternate_stacks> changing("changing alternate stack
 volatile sig_atomic_t expirations = 0;
 
 /// Descends while interval timers raise SIGPROF and SIGALRM all the time. Such signals are not
-/// queued, so only one at a time can be counted: one is sent when the last one is accounted for.
+/// queued: one that comes while the last one is pending makes no difference. So they are not
+/// counted.
 int profile(const Traits& of) {
   Stack stack({.reserve = 6 * MiB, .policy = from_one_page, .strategy = of.strategy});
   struct sigaction action {};
@@ -291,6 +294,48 @@ int profile(const Traits& of) {
 }
 const ScenarioOfEach<profile> profiling("profiling");
 
+std::atomic<std::uint32_t> arrived{0};
+
+/// Descends while another thread sends one of two signals that are not queued, each when the last
+/// one has arrived or was counted as lost.
+int one_at_a_time(const Traits& of) {
+  constexpr std::uint32_t signals = 400;
+  struct sigaction action {};
+  action.sa_handler = [](int) { ++arrived; };
+  sigaction(SIGUSR1, &action, nullptr);
+  action.sa_flags = SA_ONSTACK;
+  sigaction(SIGUSR2, &action, nullptr);
+  const auto ended = [] { return arrived + handler::counters().lost_signal_frame; };
+  const pid_t target = gettid();
+  std::atomic<bool> is_over = false;
+  std::thread sender([&] {
+    const auto deadline = std::chrono::steady_clock::now() + patience / 2;
+    for (std::uint32_t sent = 0; sent < signals; ++sent) {
+      syscall(SYS_tgkill, getpid(), target, sent % 2 == 0 ? SIGUSR1 : SIGUSR2);
+      while (ended() <= sent && std::chrono::steady_clock::now() < deadline) {
+        std::this_thread::yield();
+      }
+    }
+    is_over = true;
+  });
+  Stack stack({.reserve = 6 * MiB, .policy = from_one_page, .strategy = of.strategy});
+  std::minstd_rand chance;
+  bool trimmed = true;
+  while (!is_over) {
+    call(stack,
+         [&] { damaged += descend_in_steps(GROWSTACK_HERE - depth_by_chance(chance), chance); });
+    trimmed = (!of.trims || !stack.trim()) && trimmed;
+  }
+  sender.join();
+  const std::uint64_t lost = handler::counters().lost_signal_frame;
+  std::printf("%s: %u sent, %u received, %d lost\n", of.name.data(), signals, arrived.load(),
+              static_cast<int>(lost));
+  const bool is_right = trimmed && damaged == 0 && arrived + lost == signals &&
+                        arrived >= signals / 2 && (lost == 0 || refuses_kernel(Place::call, of));
+  return !is_right ? 1 : lost == 0 ? 7 : 8;
+}
+const ScenarioOfEach<one_at_a_time> one_by_one("one at a time");
+
 }  // namespace
 
 EVERY_STRATEGY("no signal is lost while the program changes its alternate stack") {
@@ -303,4 +348,8 @@ EVERY_STRATEGY("frames stay whole while interval timers raise SIGPROF and SIGALR
   const Ended ended = run_scenario_of("profiling", Of::traits, patience);
   CHECK(ended.exit_code == 7);
   CHECK((ended.err == "" || ended.err.starts_with("growstack: a signal was lost")));
+}
+
+EVERY_STRATEGY("a signal that is not queued arrives, or is counted as lost, before the next one") {
+  check(run_scenario_of("one at a time", Of::traits, patience));
 }
