@@ -115,8 +115,14 @@ class GuardMarkers final : public Implementation {
     const std::uintptr_t limit = first_limit(bounds, options);
     const bool is_in_window = limit > window_end(bounds, layout);  // which is all markers
     const std::uintptr_t marked = lowest_marker(bounds, layout, limit);
-    const int error = is_in_window ? 0 : vm::install_markers(marked, limit - marked);
-    return error == 0 ? vm::remove_markers(limit, bounds.base - limit) : error;
+    int error = is_in_window ? 0 : vm::install_markers(marked, limit - marked);
+    if (error == 0) {
+      error = vm::remove_markers(limit, bounds.base - limit);
+      if (error != 0 && !is_in_window) {
+        static_cast<void>(vm::remove_markers(marked, limit - marked));
+      }
+    }
+    return error;
   }
 
   [[nodiscard]] int open_in_row(const Bounds& lowest, std::uint32_t count, const Layout& layout,
