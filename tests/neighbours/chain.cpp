@@ -11,9 +11,11 @@
 #include "support/each_strategy.hpp"
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
+#include "support/supervised.hpp"
 #include "support/units.hpp"
 
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <csetjmp>
@@ -21,8 +23,10 @@
 #include <cstddef>
 #include <cstdio>
 #include <cstring>
+#include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 
 using namespace growstack;
 using namespace growstack::testing;
@@ -316,8 +320,66 @@ TEST_CASE("uninstall puts back what stood over ours, and says that it may call o
   CHECK(run_scenario("uninstall under a handler").exit_code == 7);
 }
 
-// ---- what nobody looks at
-// ------------------------------------------------------------------------
+// ---- handlers that another thread installs meanwhile --------------------------------------------
+
+namespace {
+
+/// Makes a stack, and calls `meanwhile` in another thread right before the kernel gets our handler.
+void make_stack_while(const std::function<void()>& meanwhile) {
+  bool has_been = false;
+  supervise(
+      {{.number = SYS_rt_sigaction, .argument = SIGSEGV}},
+      [&](const seccomp_data& asked) {
+        if (asked.args[1] != 0 && !std::exchange(has_been, true)) {
+          meanwhile();
+        }
+        return Answer{};
+      },
+      [] { const Stack stack(roomy); });
+  require(has_been, "our handler is installed");
+}
+
+}  // namespace
+
+GROWSTACK_SCENARIO("a handler of another thread") {
+  make_stack_while([] { install_both(exit_22); });
+  Stack stack(roomy);
+  require(grows(stack), "a stack grows");
+  call(stack, [] { crash(); });
+  return 1;
+}
+
+TEST_CASE("a handler that another thread installs while ours goes over the old one gets a crash") {
+  const Ended ended = run_scenario("a handler of another thread");
+  if (ended.exit_code == no_filters) {
+    return skip("seccomp filters are not available");
+  }
+  CAPTURE(ended.err);
+  CHECK(ended.exit_code == 22);
+}
+
+GROWSTACK_SCENARIO("another thread puts ours back") {
+  no_core();
+  Stack stack(roomy);
+  struct sigaction ours {};
+  sigaction(SIGSEGV, nullptr, &ours);
+  install_both(exit_22);
+  make_stack_while([&] { sigaction(SIGSEGV, &ours, nullptr); });
+  require(grows(stack), "a stack grows");
+  call(stack, [] { crash(); });
+  return 1;
+}
+
+TEST_CASE("a handler from which another thread goes back to ours meanwhile gets no crash") {
+  const Ended ended = run_scenario("another thread puts ours back");
+  if (ended.exit_code == no_filters) {
+    return skip("seccomp filters are not available");
+  }
+  CAPTURE(ended.err);
+  CHECK(ended.signal == SIGSEGV);
+}
+
+// ---- what nobody looks at -----------------------------------------------------------------------
 
 namespace {
 
