@@ -12,11 +12,15 @@
 #include "anywhere/keep_errno.hpp"
 #include "anywhere/own_descriptor.hpp"
 #include "anywhere/raw_line.hpp"
+#include "anywhere/standard_error.hpp"
 #include "support/address_of.hpp"
+#include "support/injected_error.hpp"
 #include "support/scenario.hpp"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -117,6 +121,28 @@ TEST_CASE("who is woken early is told so, and who waited in vain, too") {
   CHECK(futex_wait(word, 1, 1ms));
 }
 
+GROWSTACK_SCENARIO("to wait is forbidden") {
+  using namespace std::chrono_literals;
+  std::chrono::nanoseconds waited{};
+  InjectedError::in_a_thread([&](InjectedError& injected) {
+    const std::atomic<std::uint32_t> word{1};
+    injected.refuse(SYS_futex, EPERM);
+    const auto begin = std::chrono::steady_clock::now();
+    static_cast<void>(futex_wait(word, 1, 1h));
+    waited = std::chrono::steady_clock::now() - begin;
+  });
+  return waited >= 1ms ? 7 : 1;
+}
+
+TEST_CASE(
+    "who may not wait pauses before it looks again, so that it leaves the processor to others") {
+  const Ended ended = run_scenario("to wait is forbidden");
+  if (ended.exit_code == no_filters) {
+    return skip("seccomp filters are not available");
+  }
+  CHECK(ended.exit_code == 7);
+}
+
 TEST_CASE("a failed call is named to the thread that made it, with its errno, and to nobody else") {
   errno = EPERM;
   CHECK(failed(SystemCall::madvise) == EPERM);
@@ -138,4 +164,25 @@ TEST_CASE("a line that is too long is cut, and ends as a line") {
   const Ended ended = run_scenario("a line that is too long");
   CHECK(ended.exit_code == 7);
   CHECK(ended.err == std::string(511, 'x') + "\n");
+}
+
+GROWSTACK_SCENARIO("a thread without standard error") {
+  const int file = memfd_create("errors", 0);
+  if (file < 0 || dup2(file, STDERR_FILENO) < 0 || write(file, "before\n", 7) != 7) {
+    return 1;
+  }
+  bool is_written = false;
+  std::thread([&] {
+    require(unshare(CLONE_FILES) == 0 && close(STDERR_FILENO) == 0, "a table of its own");
+    is_written = write_to_standard_error("after\n");
+  }).join();
+  char text[32] = "";
+  return is_written && pread(file, text, sizeof text - 1, 0) == 13 &&
+                 std::string(text) == "before\nafter\n"
+             ? 7
+             : 2;
+}
+
+TEST_CASE("what a thread without standard error writes there comes after what a file has already") {
+  CHECK(run_scenario("a thread without standard error").exit_code == 7);
 }

@@ -3,9 +3,11 @@
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
+#include <growstack/handler/is_readable.hpp>
 #include <growstack/handler/pages.hpp>
 #include <growstack/handler/ranges.hpp>
 
+#include "support/address_of.hpp"
 #include "support/injected_error.hpp"
 #include "support/limits.hpp"
 #include "support/recursion.hpp"
@@ -380,6 +382,36 @@ TEST_CASE(
     "where the memory of a stack could not be given back no other one begins, and its arena is not "
     "kept") {
   const Ended ended = run_scenario("nothing can be given back");
+  if (ended.exit_code == no_filters) {
+    return skip("seccomp filters are not available");
+  }
+  CHECK(ended.exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("neither the stack nor its arena can be given back") {
+  trim();
+  std::uintptr_t lost = 0;
+  {
+    const StackOptions of_4_mib{.reserve = 4 * MiB, .strategy = Strategy::in_handler};
+    auto neighbour = std::make_unique<Stack>(of_4_mib);
+    auto stack = std::make_unique<Stack>(of_4_mib);
+    lost = address_of(stack->base()) - 1;
+    InjectedError::in_a_thread([&](InjectedError& injected) {
+      injected.refuse(SYS_mmap, ENOMEM);
+      injected.refuse(SYS_mprotect, ENOMEM);
+      stack.reset();
+    });
+    require(handler::is_readable(lost), "its memory is left");
+    InjectedError::in_a_thread([&](InjectedError& injected) {
+      injected.refuse(SYS_munmap, EPERM);
+      neighbour.reset();
+    });
+  }
+  return handler::range_count() == 0 && !handler::is_readable(lost) ? 7 : 1;
+}
+
+TEST_CASE("an arena that ends leaves no memory, also if a filter refuses to unmap it") {
+  const Ended ended = run_scenario("neither the stack nor its arena can be given back");
   if (ended.exit_code == no_filters) {
     return skip("seccomp filters are not available");
   }

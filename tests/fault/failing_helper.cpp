@@ -262,6 +262,34 @@ TEST_CASE("a helper that died does not stay among the threads that the C library
   CHECK(run_scenario("the C library's threads after a helper died").exit_code == 7);
 }
 
+GROWSTACK_SCENARIO("the C library's threads after a helper died that was left alone") {
+  alarm(20);
+  {
+    const OneSlot slot(operations, Committer::helper);
+    wanted = HelperDoes::wait_and_die;
+    static_cast<void>(helper_serves(slot));
+    // The program closes its pipe, and the next helper takes its place.
+    request_pipe.close();
+    require(start_helper() == 0 && exists(helper_id), "the first helper is left alone");
+    helper_may_go_on = true;
+    helper_may_go_on.notify_all();
+    while (exists(helper_id)) {
+      usleep(1000);
+    }
+    wanted = HelperDoes::its_work;
+    request_pipe.close();
+    require(start_helper() == 0 && helper_serves(slot), "the third one");
+  }
+  return uninstall() == 0 ? 7 : 1;
+}
+
+TEST_CASE(
+    "the stack of a helper that died after it was left alone stays, because the C library counts "
+    "it among its threads") {
+  CHECK(run_scenario("the C library's threads after a helper died that was left alone").exit_code ==
+        7);
+}
+
 namespace {
 
 /// Ends the helper, and has faults believe that it runs, as if it had been killed between two

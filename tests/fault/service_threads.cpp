@@ -6,6 +6,7 @@
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
 #include "support/forked.hpp"
+#include "support/injected_error.hpp"
 #include "support/limits.hpp"
 #include "support/recursion.hpp"
 #include "support/sanitized.hpp"
@@ -123,6 +124,32 @@ TEST_CASE("helpers whose pipe the program closes end, and give their stacks back
     return skip("ThreadSanitizer maps memory of its own for each thread");
   }
   CHECK(run_scenario("helpers that are left alone").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("threads that end where munmap is refused") {
+  InjectedError::in_a_thread([](InjectedError&) {});  // libc keeps its stack for the next one
+  const std::size_t before = status_bytes("VmData");
+  { const Stack stack({.reserve = MiB, .strategy = Strategy::pipe_helper}); }
+  trim();
+  require(status_bytes("VmData") > before + 8 * MiB, "the stacks of two threads are writable");
+  int error = EPERM;
+  InjectedError::in_a_thread([&](InjectedError& injected) {
+    injected.refuse(SYS_munmap, EPERM);
+    error = handler::uninstall();
+  });
+  return error == 0 && status_bytes("VmData") < before + MiB ? 7 : 1;
+}
+
+TEST_CASE("a thread that ends leaves no memory, also if a filter refuses to unmap it") {
+  if (sanitized) {
+    return skip("a sanitizer has memory of its own");
+  }
+  const Ended ended = run_scenario("threads that end where munmap is refused");
+  if (was_impossible(ended)) {
+    return;
+  }
+  CAPTURE(ended.err);
+  CHECK(ended.exit_code == 7);
 }
 
 // ---- without any thread -------------------------------------------------------------------------
