@@ -443,6 +443,25 @@ TEST_CASE(
   CHECK(run_scenario("report into a closed pipe").exit_code == 7);
 }
 
+GROWSTACK_SCENARIO("report into a closed pipe, and a handler") {
+  struct sigaction action {};
+  action.sa_handler = [](int) { _exit(22); };
+  action.sa_flags = SA_ONSTACK;
+  sigaction(SIGSEGV, &action, nullptr);
+  int ends[2];
+  if (pipe(ends) != 0 || dup2(ends[1], STDERR_FILENO) < 0) {
+    return 1;
+  }
+  close(ends[0]);
+  std::thread([] { call(doomed, [] { recurse(std::size_t{1} << 30); }); }).join();
+  return 2;
+}
+
+TEST_CASE(
+    "a report that nobody reads leaves no SIGPIPE for the program's handler of the overflow") {
+  CHECK(run_scenario("report into a closed pipe, and a handler").exit_code == 22);
+}
+
 GROWSTACK_SCENARIO("report into a full pipe") {
   int ends[2];
   if (pipe2(ends, O_NONBLOCK) != 0) {

@@ -724,3 +724,19 @@ GROWSTACK_SCENARIO("sent where no signal can be queued") {
 TEST_CASE("a SIGSEGV that is sent kills although a filter forbids to send it again") {
   check_silent_crash(run_scenario("sent where no signal can be queued"));
 }
+
+// ---- broken memory ------------------------------------------------------------------------------
+
+GROWSTACK_SCENARIO("a word about broken memory") {
+  signal(SIGBUS, SIG_IGN);
+  require(handler::install(SIGBUS) == 0, "install");
+  siginfo_t word{};
+  word.si_signo = SIGBUS;
+  word.si_code = BUS_MCEERR_AO;
+  require(syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), SIGBUS, &word) == 0, "a signal");
+  return 7;
+}
+
+TEST_CASE("who ignores SIGBUS survives a word about broken memory that nobody has touched") {
+  CHECK(run_scenario("a word about broken memory").exit_code == 7);
+}

@@ -3,6 +3,7 @@
 
 #include <growstack/growstack.hpp>
 
+#include "support/address_of.hpp"
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
 #include "support/forked.hpp"
@@ -22,6 +23,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <optional>
 #include <string>
@@ -104,6 +107,24 @@ EVERY_STRATEGY(
   }
 }
 
+GROWSTACK_SCENARIO("small pages") {
+  const Stack stack({.reserve = MiB, .strategy = Strategy::pipe_helper});
+  int of_service_threads = 0;
+  for (const Mapping& mapping : mappings()) {
+    if (mapping.size() == 8 * MiB && mapping.protection == "rw-p" && mapping.has_flag("nh")) {
+      ++of_service_threads;
+    }
+  }
+  return of_service_threads == 2 ? 7 : 1;
+}
+
+TEST_CASE("the stacks of our threads take small pages, however the system is set") {
+  if (madvise(nullptr, 0, MADV_NOHUGEPAGE) != 0) {
+    return skip("the kernel has no huge pages");
+  }
+  CHECK(run_scenario("small pages").exit_code == 7);
+}
+
 GROWSTACK_SCENARIO("helpers that are left alone") {
   const auto lose_the_helper = [] {
     close_range(3, ~0U, 0);
@@ -148,6 +169,33 @@ TEST_CASE("a thread that ends leaves no memory, also if a filter refuses to unma
   if (was_impossible(ended)) {
     return;
   }
+  CAPTURE(ended.err);
+  CHECK(ended.exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("threads started near a limit") {
+  const StackOptions near{.reserve = MiB,
+                          .policy = {.initial_commit = 64 * KiB, .headroom = 0},
+                          .strategy = Strategy::in_handler};
+  for (std::size_t distance = 0; distance < 8 * KiB; distance += 128) {
+    handler::set_symbolizer(false);
+    Stack stack(near);
+    const std::uintptr_t limit = address_of(stack.limit());
+    call(stack, [&] {
+      at_stack_pointer(limit + distance, [&] {
+        handler::set_symbolizer(true);
+        const Stack starts_it(near);
+      });
+    });
+  }
+  return 7;
+}
+
+TEST_CASE("our threads can be started from a growable stack, at every distance from its limit") {
+  if (sanitized) {
+    return skip("a sanitizer enlarges frames");
+  }
+  const Ended ended = run_scenario("threads started near a limit");
   CAPTURE(ended.err);
   CHECK(ended.exit_code == 7);
 }

@@ -288,6 +288,37 @@ TEST_CASE("more handlers than we have levels may stand over ours, and the last g
   CHECK(run_scenario("one handler after the other").exit_code == 30 + 19);
 }
 
+namespace {
+
+void (*handler_of_kernel())(int, siginfo_t*, void*) {
+  struct sigaction now {};
+  sigaction(SIGSEGV, nullptr, &now);
+  return now.sa_sigaction;
+}
+
+}  // namespace
+
+GROWSTACK_SCENARIO("installed several times") {
+  Stack stack(roomy);
+  const Handler first = handler_of_kernel();
+  require(handler::install() == 0 && handler_of_kernel() == first, "ours is not put over ours");
+  install_both(exit_22);
+  require(grows(stack), "over another handler");
+  const Handler second = handler_of_kernel();
+  for (int times = 0; times < 3; ++times) {
+    install_both(exit_22);
+    require(grows(stack) && handler_of_kernel() == second, "one level for the same handler");
+  }
+  return second != first ? 7 : 1;
+}
+
+TEST_CASE(
+    "neither ours nor the same handler of another takes a second level, of which there are few") {
+  const Ended ended = run_scenario("installed several times");
+  CAPTURE(ended.err);
+  CHECK(ended.exit_code == 7);
+}
+
 GROWSTACK_SCENARIO("nothing put back") {
   Stack stack(roomy);
   for (int round = 0; round < 3; ++round) {
@@ -365,6 +396,7 @@ GROWSTACK_SCENARIO("another thread puts ours back") {
   sigaction(SIGSEGV, nullptr, &ours);
   install_both(exit_22);
   make_stack_while([&] { sigaction(SIGSEGV, &ours, nullptr); });
+  require(handler_of_kernel() == ours.sa_sigaction, "what the other thread set stays");
   require(grows(stack), "a stack grows");
   call(stack, [] { crash(); });
   return 1;

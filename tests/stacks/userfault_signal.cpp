@@ -5,6 +5,7 @@
 #include <growstack/growstack.hpp>
 #include <growstack/handler/pages.hpp>
 
+#include "support/address_of.hpp"
 #include "support/bare_system_call.hpp"
 #include "support/closed_descriptors.hpp"
 #include "support/descend.hpp"
@@ -27,6 +28,7 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstdint>
 #include <cstdio>
 #include <string>
 #include <thread>
@@ -380,4 +382,25 @@ TEST_OF_USERFAULT_SIGNAL("userfault_signal needs no privilege") {
     return skip("privileges cannot be given up here");
   }
   CHECK(ended.exit_code == 7);
+}
+
+// ---- what is filled -----------------------------------------------------------------------------
+
+TEST_OF_USERFAULT_SIGNAL("a step is filled also if it lies in two mappings") {
+  CHECK(end_of_child([] {
+          Stack stack(options);
+          const std::uintptr_t base = address_of(stack.base());
+          void* const middle = reinterpret_cast<void*>(base - 2 * MiB);
+          require(madvise(middle, MiB, MADV_DONTDUMP) == 0, "a mapping apart");
+          call(stack, [base] { touch_in_one_jump(base - 2 * MiB - 64 * KiB); });
+          return address_of(stack.limit()) <= base - 2 * MiB - 64 * KiB ? 7 : 1;
+        }) == 7);
+}
+
+TEST_OF_USERFAULT_SIGNAL("a touch far below takes memory for one step, and not for all above it") {
+  Stack stack({.reserve = 64 * MiB, .strategy = Strategy::userfault_signal});
+  const std::uintptr_t base = address_of(stack.base());
+  call(stack, [base] { touch_in_one_jump(base - 40 * MiB); });
+  CHECK(address_of(stack.limit()) <= base - 40 * MiB);
+  CHECK(stack.resident() < 16 * MiB);
 }
