@@ -384,6 +384,17 @@ TEST_OF_USERFAULT_SIGNAL("userfault_signal needs no privilege") {
   CHECK(ended.exit_code == 7);
 }
 
+TEST_OF_USERFAULT_SIGNAL("a forked child still sees a stack of its parent's grow") {
+  if (under_thread_sanitizer) {
+    return skip("ThreadSanitizer does not know threads after a fork");
+  }
+  Stack stack(options);
+  CHECK(end_of_child([&] {
+          call(stack, [] { descend(4 * MiB); });
+          return stack.counters().growth_faults > 0 ? 7 : 1;
+        }) == 7);
+}
+
 // ---- what is filled -----------------------------------------------------------------------------
 
 TEST_OF_USERFAULT_SIGNAL("a step is filled also if it lies in two mappings") {
