@@ -119,7 +119,11 @@ int enter_chain(int signal) noexcept {
   if (const int error = change_action(signal, nullptr, &now); error != 0) {
     return error;
   }
-  for (int step = 0; step < most_steps && !reaches_ours(signal, now); ++step) {
+  if (reaches_ours(signal, now)) {
+    return 0;
+  }
+  struct sigaction expected = now;  // what the kernel has unless another thread is quicker
+  for (int step = 0; step < most_steps; ++step) {
     // Before ours is in force, because a fault may come at once.
     const int level = level_over(signal, now);
     const struct sigaction ours = our_action(level, now);
@@ -131,15 +135,16 @@ int enter_chain(int signal) noexcept {
     if (const int error = change_action(signal, &ours, &replaced); error != 0) {
       return error;
     }
-    if (is_same_handler(replaced, now)) {
+    if (is_same_handler(replaced, expected)) {
       return 0;
     }
-    // Another thread was quicker. If it put ours back, that one stays; otherwise ours goes over the
-    // new one as well.
-    now = replaced;
-    if (reaches_ours(signal, now)) {
-      return change_action(signal, &now, nullptr);
+    // Another thread was quicker. If it put ours back, that one stays. Otherwise a level over the
+    // new one takes the place of ours, from which nothing leads to it.
+    if (reaches_ours(signal, replaced)) {
+      return change_action(signal, &replaced, nullptr);
     }
+    now = replaced;
+    expected = ours;
   }
   return 0;
 }

@@ -87,6 +87,11 @@ class RecordStore {
   using Map = void* (*)(std::size_t) noexcept;
   explicit constexpr RecordStore(Map map) noexcept : map_(map) {}
 
+  static constexpr std::size_t rounded(std::size_t bytes) noexcept {
+    constexpr std::size_t alignment = alignof(SlotRecord);
+    return (bytes + alignment - 1) & ~(alignment - 1);
+  }
+
   /// Returns null, with errno, if there is no memory.
   [[nodiscard]] void* take(std::size_t bytes) noexcept {
     bytes = rounded(bytes);
@@ -115,11 +120,6 @@ class RecordStore {
   }
 
  private:
-  static constexpr std::size_t rounded(std::size_t bytes) noexcept {
-    constexpr std::size_t alignment = alignof(SlotRecord);
-    return (bytes + alignment - 1) & ~(alignment - 1);
-  }
-
   static constexpr std::size_t least_chunk = std::size_t{256} * 1024;
   Map map_;
   std::byte* next_ = nullptr;
@@ -154,20 +154,20 @@ Range* take_range(std::uint32_t slots) noexcept {
     *best = range->next_free;
     return range;
   }
-  const std::size_t slot_bytes = slots * sizeof(SlotRecord);
-  const std::size_t pin_bytes = slots * sizeof(std::atomic<std::uint32_t>);
-  void* const memory = records.take(sizeof(Range));
-  void* const slot_memory = memory == nullptr ? nullptr : records.take(slot_bytes);
-  void* const pin_memory = slot_memory == nullptr ? nullptr : pin_words.take(pin_bytes);
-  if (memory == nullptr || slot_memory == nullptr || pin_memory == nullptr) {
-    pin_words.take_back(pin_memory, pin_bytes);
-    records.take_back(slot_memory, slot_bytes);
-    records.take_back(memory, sizeof(Range));
+  // The range and its slots in one piece, so that all of it can be taken back.
+  constexpr std::size_t before_slots = RecordStore::rounded(sizeof(Range));
+  const std::size_t bytes = before_slots + slots * sizeof(SlotRecord);
+  auto* const memory = static_cast<std::byte*>(records.take(bytes));
+  void* const pins =
+      memory == nullptr ? nullptr : pin_words.take(slots * sizeof(std::atomic<std::uint32_t>));
+  if (pins == nullptr) {
+    records.take_back(memory, bytes);
     return nullptr;
   }
   auto* const range = new (memory) Range;
-  range->slots = static_cast<SlotRecord*>(slot_memory);
-  range->pins = static_cast<std::atomic<std::uint32_t>*>(pin_memory);
+  void* const behind = memory + before_slots;
+  range->slots = static_cast<SlotRecord*>(behind);
+  range->pins = static_cast<std::atomic<std::uint32_t>*>(pins);
   range->capacity = slots;
   return range;
 }

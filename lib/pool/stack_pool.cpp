@@ -20,9 +20,8 @@ std::size_t HighWaterDistribution::within(double part) const noexcept {
   if (all == 0) {
     return 0;
   }
-  // Not converted to an integer, because 2^64 is none. Written so that "not a number" counts as 0.
-  const double sought = part > 0.0 ? std::min(part, 1.0) : 0.0;
-  const double wanted = std::max(1.0, std::ceil(sought * static_cast<double>(all)));
+  // Not converted to an integer, because 2^64 is none. In this order, "not a number" counts as 0.
+  const double wanted = std::max(1.0, std::ceil(std::min(part, 1.0) * static_cast<double>(all)));
   std::uint64_t so_far = 0;
   std::size_t exponent = 0;
   while (exponent + 1 < stacks.size() && static_cast<double>(so_far += stacks[exponent]) < wanted) {

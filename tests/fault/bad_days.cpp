@@ -3,9 +3,11 @@
 #include <doctest/doctest.h>
 
 #include <growstack/growstack.hpp>
+#include <growstack/handler/is_readable.hpp>
 #include <growstack/handler/pages.hpp>
 #include <growstack/handler/ranges.hpp>
 
+#include "support/address_of.hpp"
 #include "support/injected_error.hpp"
 #include "support/limits.hpp"
 #include "support/recursion.hpp"
@@ -386,6 +388,36 @@ TEST_CASE(
   CHECK(ended.exit_code == 7);
 }
 
+GROWSTACK_SCENARIO("neither the stack nor its arena can be given back") {
+  trim();
+  std::uintptr_t lost = 0;
+  {
+    const StackOptions of_4_mib{.reserve = 4 * MiB, .strategy = Strategy::in_handler};
+    auto neighbour = std::make_unique<Stack>(of_4_mib);
+    auto stack = std::make_unique<Stack>(of_4_mib);
+    lost = address_of(stack->base()) - 1;
+    InjectedError::in_a_thread([&](InjectedError& injected) {
+      injected.refuse(SYS_mmap, ENOMEM);
+      injected.refuse(SYS_mprotect, ENOMEM);
+      stack.reset();
+    });
+    require(handler::is_readable(lost), "its memory is left");
+    InjectedError::in_a_thread([&](InjectedError& injected) {
+      injected.refuse(SYS_munmap, EPERM);
+      neighbour.reset();
+    });
+  }
+  return handler::range_count() == 0 && !handler::is_readable(lost) ? 7 : 1;
+}
+
+TEST_CASE("an arena that ends leaves no memory, also if a filter refuses to unmap it") {
+  const Ended ended = run_scenario("neither the stack nor its arena can be given back");
+  if (ended.exit_code == no_filters) {
+    return skip("seccomp filters are not available");
+  }
+  CHECK(ended.exit_code == 7);
+}
+
 // ---- reports that nobody reads ------------------------------------------------------------------
 
 GROWSTACK_SCENARIO("report into a closed pipe") {
@@ -409,6 +441,25 @@ TEST_CASE(
     "if standard error is a pipe that nobody reads any more, the process dies of SIGSEGV and not "
     "of SIGPIPE") {
   CHECK(run_scenario("report into a closed pipe").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("report into a closed pipe, and a handler") {
+  struct sigaction action {};
+  action.sa_handler = [](int) { _exit(22); };
+  action.sa_flags = SA_ONSTACK;
+  sigaction(SIGSEGV, &action, nullptr);
+  int ends[2];
+  if (pipe(ends) != 0 || dup2(ends[1], STDERR_FILENO) < 0) {
+    return 1;
+  }
+  close(ends[0]);
+  std::thread([] { call(doomed, [] { recurse(std::size_t{1} << 30); }); }).join();
+  return 2;
+}
+
+TEST_CASE(
+    "a report that nobody reads leaves no SIGPIPE for the program's handler of the overflow") {
+  CHECK(run_scenario("report into a closed pipe, and a handler").exit_code == 22);
 }
 
 GROWSTACK_SCENARIO("report into a full pipe") {

@@ -13,6 +13,8 @@
 #include "support/forked.hpp"
 #include "support/one_slot.hpp"
 #include "support/scenario.hpp"
+#include "support/smaps.hpp"
+#include "support/supervised.hpp"
 #include "support/system_call_filter.hpp"
 
 #include <pthread.h>
@@ -262,6 +264,53 @@ TEST_CASE("a helper that died does not stay among the threads that the C library
   CHECK(run_scenario("the C library's threads after a helper died").exit_code == 7);
 }
 
+GROWSTACK_SCENARIO("helpers that are left alone end later") {
+  alarm(60);
+  const OneSlot slot(operations, Committer::helper);
+  const std::size_t mappings = mapping_count();
+  const std::size_t threads = thread_count();
+  for (int times = 0; times < 30; ++times) {
+    const int write_end = dup(request_pipe.number());
+    request_pipe.close();
+    require(start_helper() == 0 && thread_count() > threads, "the helper before it stays");
+    close(write_end);
+    require(threads_come_down_to(threads), "the helper before it ends");
+  }
+  return mapping_count() < mappings + 10 ? 7 : 1;
+}
+
+TEST_CASE("the stack of a helper that ended after it was left alone is given back") {
+  CHECK(run_scenario("helpers that are left alone end later").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("the C library's threads after a helper died that was left alone") {
+  alarm(20);
+  {
+    const OneSlot slot(operations, Committer::helper);
+    wanted = HelperDoes::wait_and_die;
+    static_cast<void>(helper_serves(slot));
+    // The program closes its pipe, and the next helper takes its place.
+    request_pipe.close();
+    require(start_helper() == 0 && exists(helper_id), "the first helper is left alone");
+    helper_may_go_on = true;
+    helper_may_go_on.notify_all();
+    while (exists(helper_id)) {
+      usleep(1000);
+    }
+    wanted = HelperDoes::its_work;
+    request_pipe.close();
+    require(start_helper() == 0 && helper_serves(slot), "the third one");
+  }
+  return uninstall() == 0 ? 7 : 1;
+}
+
+TEST_CASE(
+    "the stack of a helper that died after it was left alone stays, because the C library counts "
+    "it among its threads") {
+  CHECK(run_scenario("the C library's threads after a helper died that was left alone").exit_code ==
+        7);
+}
+
 namespace {
 
 /// Ends the helper, and has faults believe that it runs, as if it had been killed between two
@@ -313,6 +362,35 @@ GROWSTACK_SCENARIO("uninstalled after the helper was killed") {
 
 TEST_CASE("uninstall survives a helper that was killed") {
   CHECK(run_scenario("uninstalled after the helper was killed").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("the helper ends while it is asked to end") {
+  alarm(20);
+  {
+    const OneSlot slot(operations, Committer::helper);
+    require(helper_serves(slot), "a helper");
+  }
+  int error = EPERM;
+  supervise(
+      {{.number = SYS_write, .argument = static_cast<std::uint32_t>(request_pipe.number())}},
+      [](const seccomp_data&) {
+        require(send(Request{}) == 0, "send");
+        while (exists(helper_id)) {
+          usleep(1000);
+        }
+        return Answer{};
+      },
+      [&] { error = uninstall(); });
+  return error == 0 ? 7 : 1;
+}
+
+TEST_CASE("uninstall survives a helper that ends right before it is asked to") {
+  const Ended ended = run_scenario("the helper ends while it is asked to end");
+  if (ended.exit_code == no_filters) {
+    return skip("seccomp filters are not available");
+  }
+  CHECK(ended.signal == 0);
+  CHECK(ended.exit_code == 7);
 }
 
 GROWSTACK_SCENARIO("a SIGPIPE of the program's is pending") {

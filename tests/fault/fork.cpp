@@ -24,6 +24,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -45,6 +46,14 @@ int empty_file() {
 }
 
 }  // namespace
+
+TEST_CASE("a child that is forked on a stack runs there, and cannot trim what it uses") {
+  Stack stack(options);
+  const int end = call(stack, [&] {
+    return end_of_child([&] { return stack.trim() == std::errc::device_or_resource_busy ? 7 : 1; });
+  });
+  CHECK(end == 7);
+}
 
 GROWSTACK_SCENARIO("a child grows a stack of its parent's") {
   Stack stack(options);

@@ -724,3 +724,38 @@ GROWSTACK_SCENARIO("sent where no signal can be queued") {
 TEST_CASE("a SIGSEGV that is sent kills although a filter forbids to send it again") {
   check_silent_crash(run_scenario("sent where no signal can be queued"));
 }
+
+// ---- broken memory ------------------------------------------------------------------------------
+
+namespace {
+
+/// Sends what the kernel sends to a process of which a page is broken that nobody has touched.
+void send_word_about_broken_memory() {
+  siginfo_t word{};
+  word.si_signo = SIGBUS;
+  word.si_code = BUS_MCEERR_AO;
+  require(syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), SIGBUS, &word) == 0, "a signal");
+}
+
+}  // namespace
+
+GROWSTACK_SCENARIO("a word about broken memory, ignored") {
+  signal(SIGBUS, SIG_IGN);
+  require(handler::install(SIGBUS) == 0, "install");
+  send_word_about_broken_memory();
+  send_word_about_broken_memory();
+  return 7;
+}
+GROWSTACK_SCENARIO("a word about broken memory") {
+  no_core();
+  require(handler::install(SIGBUS) == 0, "install");
+  send_word_about_broken_memory();
+  return 1;
+}
+
+TEST_CASE(
+    "a word about broken memory that nobody has touched is no fault: it can be ignored, and kills "
+    "who does not") {
+  CHECK(run_scenario("a word about broken memory, ignored").exit_code == 7);
+  CHECK(run_scenario("a word about broken memory").signal == SIGBUS);
+}

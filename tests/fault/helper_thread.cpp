@@ -3,6 +3,7 @@
 
 #include <growstack/growstack.hpp>
 
+#include "anywhere/processors.hpp"
 #include "support/forked.hpp"
 #include "support/injected_error.hpp"
 #include "support/limits.hpp"
@@ -26,6 +27,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <set>
 #include <string>
@@ -519,5 +521,38 @@ TEST_CASE("the helper does not follow a thread that leaves those processors") {
   sched_setaffinity(0, sizeof one, &one);
   const Ended ended = run_scenario("faults outside of taskset");
   sched_setaffinity(0, sizeof all, &all);
+  CHECK(ended.exit_code == 7);
+}
+
+// ---- processors of the start --------------------------------------------------------------------
+
+namespace {
+
+/// Runs before main, as objects of a program do that choose a processor.
+struct ChoosesProcessorBeforeMain {
+  ChoosesProcessorBeforeMain() {
+    if (std::getenv("GROWSTACK_TEST_ONE_PROCESSOR") != nullptr) {
+      cpu_set_t one;
+      CPU_ZERO(&one);
+      CPU_SET(sched_getcpu(), &one);
+      sched_setaffinity(0, sizeof one, &one);
+    }
+  }
+};
+const ChoosesProcessorBeforeMain chooses_processor_before_main;
+
+}  // namespace
+
+GROWSTACK_SCENARIO("processors at the start") {
+  return CPU_COUNT(&handler::processors_at_start()) > 1 ? 7 : 1;
+}
+
+TEST_CASE("our threads may use the processors that the process had before the program chose some") {
+  if (std::thread::hardware_concurrency() < 2) {
+    return skip("needs two processors");
+  }
+  setenv("GROWSTACK_TEST_ONE_PROCESSOR", "1", 1);
+  const Ended ended = run_scenario("processors at the start");
+  unsetenv("GROWSTACK_TEST_ONE_PROCESSOR");
   CHECK(ended.exit_code == 7);
 }

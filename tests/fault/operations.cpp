@@ -160,6 +160,22 @@ TEST_CASE("a plan that declines because another thread was first ends the fault"
   }
 }
 
+TEST_CASE("a plan that declines once is asked again, because the limit may be back where it was") {
+  for (const Committer committer : committers) {
+    asked = {
+        .plan = [](const Range& range, const SlotRecord& slot, std::uintptr_t address) noexcept {
+          return asked.plans == 1 ? Step{} : to_the_limit(range, slot, address);
+        }};
+    const OneSlot slot(operations, committer);
+    the_slot = &slot;
+    const std::uintptr_t before = slot.limit();
+    slot.touch(3);
+    CHECK(slot.limit() == before - 3 * page_size());
+    CHECK(asked.plans == 2);
+    CHECK(asked.overflows == 0);
+  }
+}
+
 TEST_CASE("a plan that declines is asked again if the limit has changed") {
   for (const Committer committer : committers) {
     asked = {

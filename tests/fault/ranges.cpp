@@ -7,15 +7,21 @@
 #include <growstack/handler/ranges.hpp>
 
 #include "support/forked.hpp"
+#include "support/injected_error.hpp"
 #include "support/limits.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
 #include "support/smaps.hpp"
 #include "support/units.hpp"
 
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <initializer_list>
 #include <memory>
 #include <string>
@@ -64,6 +70,38 @@ void publish_slot(Range& range, std::uint32_t index, std::size_t slot_size,
 bool is_found(std::uintptr_t address) { return static_cast<bool>(PinnedSlot(address)); }
 
 }  // namespace
+
+GROWSTACK_SCENARIO("no memory for pins") {
+  bool is_refused = true;
+  std::size_t more = 0;
+  InjectedError::in_a_thread([&](InjectedError& injected) {
+    injected.refuse_argument(SYS_madvise, 2, MADV_WIPEONFORK, ENOMEM);
+    const auto attempt = [&] {
+      Range* range = nullptr;
+      const int error = add_range(
+          {.begin = somewhere, .size = GiB, .slot_size = page_size(), .operations = &no_operations},
+          range);
+      is_refused = is_refused && error == ENOMEM;
+    };
+    attempt();
+    const std::size_t before = status_bytes("VmData");
+    attempt();
+    attempt();
+    more = status_bytes("VmData") - before;
+  });
+  return is_refused && more < MiB ? 7 : 1;
+}
+
+TEST_CASE("a range that is refused for want of memory takes none, however often it is tried") {
+  if (sanitized) {
+    return skip("a sanitizer has memory of its own");
+  }
+  const Ended ended = run_scenario("no memory for pins");
+  if (ended.exit_code == no_filters) {
+    return skip("seccomp filters are not available");
+  }
+  CHECK(ended.exit_code == 7);
+}
 
 TEST_CASE("a slot record is two cache lines") { CHECK(sizeof(SlotRecord) == 128); }
 

@@ -3,9 +3,11 @@
 
 #include <growstack/growstack.hpp>
 
+#include "support/address_of.hpp"
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
 #include "support/forked.hpp"
+#include "support/injected_error.hpp"
 #include "support/limits.hpp"
 #include "support/recursion.hpp"
 #include "support/sanitized.hpp"
@@ -21,6 +23,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstddef>
+#include <cstdint>
 #include <cstdio>
 #include <optional>
 #include <string>
@@ -103,6 +107,27 @@ EVERY_STRATEGY(
   }
 }
 
+GROWSTACK_SCENARIO("small pages") {
+  const Stack stack({.reserve = MiB, .strategy = Strategy::pipe_helper});
+  int of_service_threads = 0;
+  for (const Mapping& mapping : mappings()) {
+    if (mapping.size() == 8 * MiB && mapping.protection == "rw-p" && mapping.has_flag("nh")) {
+      ++of_service_threads;
+    }
+  }
+  return of_service_threads == 2 ? 7 : 1;
+}
+
+TEST_CASE("the stacks of our threads take small pages, however the system is set") {
+  if (sanitized) {
+    return skip("a sanitizer has memory of its own");
+  }
+  if (madvise(nullptr, 0, MADV_NOHUGEPAGE) != 0) {
+    return skip("the kernel has no huge pages");
+  }
+  CHECK(run_scenario("small pages").exit_code == 7);
+}
+
 GROWSTACK_SCENARIO("helpers that are left alone") {
   const auto lose_the_helper = [] {
     close_range(3, ~0U, 0);
@@ -123,6 +148,59 @@ TEST_CASE("helpers whose pipe the program closes end, and give their stacks back
     return skip("ThreadSanitizer maps memory of its own for each thread");
   }
   CHECK(run_scenario("helpers that are left alone").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("threads that end where munmap is refused") {
+  InjectedError::in_a_thread([](InjectedError&) {});  // libc keeps its stack for the next one
+  const std::size_t before = status_bytes("VmData");
+  { const Stack stack({.reserve = MiB, .strategy = Strategy::pipe_helper}); }
+  trim();
+  require(status_bytes("VmData") > before + 8 * MiB, "the stacks of two threads are writable");
+  int error = EPERM;
+  InjectedError::in_a_thread([&](InjectedError& injected) {
+    injected.refuse(SYS_munmap, EPERM);
+    error = handler::uninstall();
+  });
+  return error == 0 && status_bytes("VmData") < before + MiB ? 7 : 1;
+}
+
+TEST_CASE("a thread that ends leaves no memory, also if a filter refuses to unmap it") {
+  if (sanitized) {
+    return skip("a sanitizer has memory of its own");
+  }
+  const Ended ended = run_scenario("threads that end where munmap is refused");
+  if (was_impossible(ended)) {
+    return;
+  }
+  CAPTURE(ended.err);
+  CHECK(ended.exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("threads started near a limit") {
+  const StackOptions near{.reserve = MiB,
+                          .policy = {.initial_commit = 64 * KiB, .headroom = 0},
+                          .strategy = Strategy::in_handler};
+  for (std::size_t distance = 0; distance < 8 * KiB; distance += 64) {
+    handler::set_symbolizer(false);
+    Stack stack(near);
+    const std::uintptr_t limit = address_of(stack.limit());
+    call(stack, [&] {
+      at_stack_pointer(limit + distance, [&] {
+        handler::set_symbolizer(true);
+        static_cast<void>(handler::install());
+      });
+    });
+  }
+  return 7;
+}
+
+TEST_CASE("our threads can be started from a growable stack, at every distance from its limit") {
+  if (sanitized) {
+    return skip("a sanitizer enlarges frames");
+  }
+  const Ended ended = run_scenario("threads started near a limit");
+  CAPTURE(ended.err);
+  CHECK(ended.exit_code == 7);
 }
 
 // ---- without any thread -------------------------------------------------------------------------

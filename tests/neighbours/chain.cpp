@@ -11,9 +11,11 @@
 #include "support/each_strategy.hpp"
 #include "support/recursion.hpp"
 #include "support/scenario.hpp"
+#include "support/supervised.hpp"
 #include "support/units.hpp"
 
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <csetjmp>
@@ -21,8 +23,10 @@
 #include <cstddef>
 #include <cstdio>
 #include <cstring>
+#include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 
 using namespace growstack;
 using namespace growstack::testing;
@@ -284,6 +288,37 @@ TEST_CASE("more handlers than we have levels may stand over ours, and the last g
   CHECK(run_scenario("one handler after the other").exit_code == 30 + 19);
 }
 
+namespace {
+
+void (*handler_of_kernel())(int, siginfo_t*, void*) {
+  struct sigaction now {};
+  sigaction(SIGSEGV, nullptr, &now);
+  return now.sa_sigaction;
+}
+
+}  // namespace
+
+GROWSTACK_SCENARIO("installed several times") {
+  Stack stack(roomy);
+  const Handler first = handler_of_kernel();
+  require(handler::install() == 0 && handler_of_kernel() == first, "ours is not put over ours");
+  install_both(exit_22);
+  require(grows(stack), "over another handler");
+  const Handler second = handler_of_kernel();
+  for (int times = 0; times < 3; ++times) {
+    install_both(exit_22);
+    require(grows(stack) && handler_of_kernel() == second, "one level for the same handler");
+  }
+  return second != first ? 7 : 1;
+}
+
+TEST_CASE(
+    "neither ours nor the same handler of another takes a second level, of which there are few") {
+  const Ended ended = run_scenario("installed several times");
+  CAPTURE(ended.err);
+  CHECK(ended.exit_code == 7);
+}
+
 GROWSTACK_SCENARIO("nothing put back") {
   Stack stack(roomy);
   for (int round = 0; round < 3; ++round) {
@@ -316,8 +351,67 @@ TEST_CASE("uninstall puts back what stood over ours, and says that it may call o
   CHECK(run_scenario("uninstall under a handler").exit_code == 7);
 }
 
-// ---- what nobody looks at
-// ------------------------------------------------------------------------
+// ---- handlers that another thread installs meanwhile --------------------------------------------
+
+namespace {
+
+/// Makes a stack, and calls `meanwhile` in another thread right before the kernel gets our handler.
+void make_stack_while(const std::function<void()>& meanwhile) {
+  bool has_been = false;
+  supervise(
+      {{.number = SYS_rt_sigaction, .argument = SIGSEGV}},
+      [&](const seccomp_data& asked) {
+        if (asked.args[1] != 0 && !std::exchange(has_been, true)) {
+          meanwhile();
+        }
+        return Answer{};
+      },
+      [] { const Stack stack(roomy); });
+  require(has_been, "our handler is installed");
+}
+
+}  // namespace
+
+GROWSTACK_SCENARIO("a handler of another thread") {
+  make_stack_while([] { install_both(exit_22); });
+  Stack stack(roomy);
+  require(grows(stack), "a stack grows");
+  call(stack, [] { crash(); });
+  return 1;
+}
+
+TEST_CASE("a handler that another thread installs while ours goes over the old one gets a crash") {
+  const Ended ended = run_scenario("a handler of another thread");
+  if (ended.exit_code == no_filters) {
+    return skip("seccomp filters are not available");
+  }
+  CAPTURE(ended.err);
+  CHECK(ended.exit_code == 22);
+}
+
+GROWSTACK_SCENARIO("another thread puts ours back") {
+  no_core();
+  Stack stack(roomy);
+  struct sigaction ours {};
+  sigaction(SIGSEGV, nullptr, &ours);
+  install_both(exit_22);
+  make_stack_while([&] { sigaction(SIGSEGV, &ours, nullptr); });
+  require(handler_of_kernel() == ours.sa_sigaction, "what the other thread set stays");
+  require(grows(stack), "a stack grows");
+  call(stack, [] { crash(); });
+  return 1;
+}
+
+TEST_CASE("a handler from which another thread goes back to ours meanwhile gets no crash") {
+  const Ended ended = run_scenario("another thread puts ours back");
+  if (ended.exit_code == no_filters) {
+    return skip("seccomp filters are not available");
+  }
+  CAPTURE(ended.err);
+  CHECK(ended.signal == SIGSEGV);
+}
+
+// ---- what nobody looks at -----------------------------------------------------------------------
 
 namespace {
 

@@ -405,6 +405,9 @@ TEST_CASE("to ask for the pool's own name or an empty one is the same as to ask 
   CHECK(pool.acquire("").name() == "own");
   CHECK(pool.high_water_by_name().size() == 2);
   CHECK(pool.high_water_by_name()[0].high_water.count() == 2);
+  StackPool fresh({.reserve = MiB, .name = "fresh"});
+  CHECK(fresh.acquire("").name() == "fresh");
+  CHECK(fresh.high_water_by_name().size() == 1);
 }
 
 // ---- threads ------------------------------------------------------------------------------------

@@ -105,6 +105,16 @@ EVERY_POOL(
   CHECK(stacks.size() == 7);
 }
 
+TEST_CASE("what a pool makes ahead of need is not more than it may have") {
+  PoolOptions options = hungry(Strategy::automatic);
+  options.most_stacks = 9;  // two at once from the eighth on
+  StackPool pool(options);
+  std::vector<Stack> stacks;
+  CHECK(acquire_until_refused(pool, stacks) != "");
+  CHECK(stacks.size() == 9);
+  CHECK(pool.statistics().created == 9);
+}
+
 TEST_CASE("before a pool refuses, it takes what other threads keep for themselves") {
   PoolOptions options = hungry(Strategy::automatic);
   options.most_stacks = 20;

@@ -9,11 +9,13 @@
 #include "support/each_strategy.hpp"
 #include "support/foreign_stack.hpp"
 #include "support/forked.hpp"
+#include "support/injected_error.hpp"
 #include "support/limits.hpp"
 #include "support/sanitized.hpp"
 #include "support/units.hpp"
 
 #include <pthread.h>
+#include <sys/syscall.h>
 #include <ucontext.h>
 
 #include <array>
@@ -237,6 +239,19 @@ TEST_CASE("a question keeps errno") {
   CHECK(errno == EPIPE);
 }
 
+TEST_CASE("a question keeps errno also if the system does not answer") {
+  const int end = end_of_child([] {
+    InjectedError::for_good().refuse(SYS_openat, EACCES);  // /proc/self/maps, for the main thread
+    errno = EPIPE;
+    static_cast<void>(remaining());
+    return errno == EPIPE ? 7 : 1;
+  });
+  if (end == no_filters) {
+    return skip("seccomp filters are not available");
+  }
+  CHECK(end == 7);
+}
+
 // ---- stacks that have ended ---------------------------------------------------------------------
 
 STRATEGIES_WHERE(traits.own_address_space,
@@ -331,6 +346,23 @@ TEST_CASE("in a forked child only the thread that forked remembers a stack") {
         }) == 7);
   both.arrive_and_wait();
   other.join();
+}
+
+TEST_CASE(
+    "in a forked child, too, what was known of a pooled stack is forgotten when the pool ends") {
+  static_cast<void>(remaining());
+  CHECK(end_of_child([] {
+          std::optional<StackPool> pool(std::in_place, PoolOptions{.reserve = MiB});
+          void* middle = nullptr;
+          {
+            Stack stack = pool->acquire();
+            middle = static_cast<std::byte*>(stack.base()) - 512 * KiB;
+            static_cast<void>(call(stack, remaining));
+          }
+          pool.reset();
+          trim();
+          return look_in_fiber(Memory(512 * KiB, middle)).left == 0 ? 7 : 1;
+        }) == 7);
 }
 
 TEST_CASE("a child of a thread runs on the stack of that thread, and not on the main one") {

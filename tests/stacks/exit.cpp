@@ -17,6 +17,7 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -337,4 +338,27 @@ EVERY_POOL("exit on a stack of a pool that outlives main ends the process as any
                          "of_a_pool_that_goes_on", "in_a_context_of_a_pool_that_goes_on",
                          "nested_of_a_pool_with_a_look_back", "in_a_thread_on_a_pool"},
               Of::traits);
+}
+
+GROWSTACK_SCENARIO("a pooled stack is given back by code that runs on it") {
+  static StackPool& pool = *new StackPool({.reserve = 4 * MiB});
+  static std::optional<Stack> stack;
+  static const void* base;
+  stack.emplace(pool.acquire());
+  base = stack->base();
+  call(*stack, [] {
+    descend(500 * KiB);
+    std::atexit([] {
+      stack.reset();
+      const Stack next = pool.acquire();
+      std::_Exit(next.base() != base ? exit_code : 1);
+    });
+    std::exit(2);
+  });
+  return 3;
+}
+
+TEST_CASE("a pooled stack is not given out again while the end of the process runs on it") {
+  CHECK(run_scenario("a pooled stack is given back by code that runs on it").exit_code ==
+        exit_code);
 }

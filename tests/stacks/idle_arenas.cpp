@@ -122,6 +122,15 @@ STRATEGIES_WHERE(keeps_arenas(traits),
   }
 }
 
+STRATEGIES_WHERE(keeps_arenas(traits),
+                 "where the last stack of its kind was stays ours until growstack::trim()") {
+  growstack::trim();
+  make_and_end(options_for(Of::strategy));
+  CHECK(handler::range_count() == 1);
+  growstack::trim();
+  CHECK(handler::range_count() == 0);
+}
+
 EVERY_STRATEGY("the handler can be uninstalled after the last stack has ended, and stacks work") {
   for (int round = 0; round < 3; ++round) {
     CAPTURE(round);

@@ -27,6 +27,7 @@
 #include <sys/syscall.h>
 
 #include <cerrno>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <string>
@@ -437,6 +438,23 @@ STRATEGIES_WHERE(traits.growth_events,
   CHECK(matches(ended.err, "^filtered\ngrowstack: a stack could not grow \\(" + call +
                                ": EPERM: a seccomp filter"));
   CHECK(contains(ended.err, "\"filtered\""));
+}
+
+STRATEGIES_WHERE(traits.grows_by_protection, "a growth that was refused is not charged") {
+  Stack stack({.reserve = 4 * MiB, .strategy = Of::strategy});
+  const auto* const base = static_cast<const std::byte*>(stack.base());
+  const auto charged_from = [&] { return growstack::stack_bounds(base - 1)->limit; };
+  const void* const before = charged_from();
+  std::error_code error;
+  const int end = end_of_child([&] {
+    InjectedError::for_good().refuse(SYS_mprotect, ENOMEM);
+    error = growstack::ensure_committed(base - 2 * MiB, 1);
+    return error == std::errc::not_enough_memory && charged_from() == before ? 7 : 1;
+  });
+  if (end == no_filters) {
+    return skip("seccomp filters are not available");
+  }
+  CHECK(end == 7);
 }
 
 STRATEGIES_WHERE(traits.own_address_space,

@@ -5,12 +5,14 @@
 #include <growstack/growstack.hpp>
 #include <growstack/handler/is_readable.hpp>
 #include <growstack/handler/pages.hpp>
+#include <growstack/handler/ranges.hpp>
 #include <growstack/stack_pool.hpp>
 
 #include "support/address_of.hpp"
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
 #include "support/forked.hpp"
+#include "support/injected_error.hpp"
 #include "support/recursion.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
@@ -19,11 +21,14 @@
 
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 
+#include <cerrno>
 #include <csetjmp>
 #include <csignal>
 #include <cstdint>
 #include <cstdio>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -222,6 +227,29 @@ STRATEGIES_WHERE(
           }).join();
           return wrong == 0 ? 7 : 1;
         }) == 7);
+}
+
+GROWSTACK_SCENARIO("a zone that cannot be permitted, and no pool any more") {
+  auto pool = std::make_unique<StackPool>(
+      PoolOptions{.reserve = 4 * MiB, .strategy = Strategy::in_handler});
+  Thread thread(pool->acquire(), [] {});
+  pool.reset();
+  InjectedError::in_a_thread([&](InjectedError& injected) {
+    injected.refuse(SYS_mprotect, ENOMEM);
+    thread.join();
+  });
+  trim();
+  return handler::range_count() == 0 ? 7 : 1;
+}
+
+TEST_CASE(
+    "a pool that has ended goes also if its last stack cannot be used any more, because what the "
+    "program forbade there cannot be permitted") {
+  const Ended ended = run_scenario("a zone that cannot be permitted, and no pool any more");
+  if (ended.exit_code == no_filters) {
+    return skip("seccomp filters are not available");
+  }
+  CHECK(ended.exit_code == 7);
 }
 
 // ---- elsewhere ----------------------------------------------------------------------------------

@@ -440,6 +440,12 @@ EVERY_STRATEGY("the counters of the process are the sum of its stacks") {
     CHECK(two.growth_faults == faults);
     CHECK(growstack::handler::counters().growth == faults);
   }
+  {
+    const Stack stays(options_for(Of::strategy));
+    { const Stack goes(options_for(Of::strategy)); }
+    CHECK(growstack::process_counters().stacks == 1);
+    CHECK(growstack::process_counters().reserved == stays.reserved());
+  }
   const ProcessCounters after = growstack::process_counters();
   CHECK(after.stacks == 0);
   CHECK(after.arenas == 0);

@@ -11,6 +11,7 @@
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
 #include "support/forked.hpp"
+#include "support/injected_error.hpp"
 #include "support/limits.hpp"
 #include "support/sanitized.hpp"
 #include "support/scenario.hpp"
@@ -295,4 +296,25 @@ TEST_OF_USERFAULT("uninstall ends the monitor, and the next stack starts it anew
     return skip("ThreadSanitizer has a thread of its own");
   }
   CHECK(run_scenario("monitor put away").exit_code == 7);
+}
+
+// ---- forked children ----------------------------------------------------------------------------
+
+TEST_OF_USERFAULT(
+    "in a forked child, where nobody watches, memory ahead of need is the kernel's, also if there "
+    "is no other userfaultfd") {
+  if (under_thread_sanitizer) {
+    return skip("ThreadSanitizer does not know threads after a fork");
+  }
+  Stack stack(options);
+  const int end = end_of_child([&] {
+    InjectedError injected = InjectedError::for_good();
+    injected.refuse(SYS_userfaultfd, EPERM);
+    injected.refuse(SYS_openat, EACCES);
+    return call(stack, [] { return reserve_headroom(256 * KiB) ? 1 : 7; });
+  });
+  if (end == no_filters) {
+    return skip("seccomp filters are not available");
+  }
+  CHECK(end == 7);
 }

@@ -5,6 +5,7 @@
 #include <growstack/growstack.hpp>
 #include <growstack/handler/pages.hpp>
 
+#include "support/address_of.hpp"
 #include "support/bare_system_call.hpp"
 #include "support/closed_descriptors.hpp"
 #include "support/descend.hpp"
@@ -27,6 +28,7 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstdint>
 #include <cstdio>
 #include <string>
 #include <thread>
@@ -145,7 +147,9 @@ GROWSTACK_SCENARIO("grown after the program closed all descriptors") {
   Stack stack(options);
   call(stack, [] { descend(100 * KiB); });
   close_range(3, ~0U, 0);
-  const bool grew = call(stack, [] { return descend(4 * MiB); }) == 0;
+  const std::uint32_t before = stack.counters().growth_faults;
+  const bool grew =
+      call(stack, [] { return descend(4 * MiB); }) == 0 && stack.counters().growth_faults > before;
   const int next = open("/dev/null", O_RDONLY);
   return grew && next == 3 ? 7 : 1;  // nothing of ours is left open
 }
@@ -380,4 +384,36 @@ TEST_OF_USERFAULT_SIGNAL("userfault_signal needs no privilege") {
     return skip("privileges cannot be given up here");
   }
   CHECK(ended.exit_code == 7);
+}
+
+TEST_OF_USERFAULT_SIGNAL("a forked child still sees a stack of its parent's grow") {
+  if (under_thread_sanitizer) {
+    return skip("ThreadSanitizer does not know threads after a fork");
+  }
+  Stack stack(options);
+  CHECK(end_of_child([&] {
+          call(stack, [] { descend(4 * MiB); });
+          return stack.counters().growth_faults > 0 ? 7 : 1;
+        }) == 7);
+}
+
+// ---- what is filled -----------------------------------------------------------------------------
+
+TEST_OF_USERFAULT_SIGNAL("a step is filled also if it lies in two mappings") {
+  CHECK(end_of_child([] {
+          Stack stack(options);
+          const std::uintptr_t base = address_of(stack.base());
+          void* const middle = reinterpret_cast<void*>(base - 2 * MiB);
+          require(madvise(middle, MiB, MADV_DONTDUMP) == 0, "a mapping apart");
+          call(stack, [base] { touch_in_one_jump(base - 2 * MiB - 64 * KiB); });
+          return address_of(stack.limit()) <= base - 2 * MiB - 64 * KiB ? 7 : 1;
+        }) == 7);
+}
+
+TEST_OF_USERFAULT_SIGNAL("a touch far below takes memory for one step, and not for all above it") {
+  Stack stack({.reserve = 64 * MiB, .strategy = Strategy::userfault_signal});
+  const std::uintptr_t base = address_of(stack.base());
+  call(stack, [base] { touch_in_one_jump(base - 40 * MiB); });
+  CHECK(address_of(stack.limit()) <= base - 40 * MiB);
+  CHECK(stack.resident() < 16 * MiB);
 }

@@ -246,7 +246,6 @@ int keep(int signal, const struct sigaction* first, bool (*is_vfork_child)()) no
     kept.fetch_and(~bit(signal), std::memory_order_acq_rel);
     return error;
   }
-  state.removed.store(0, std::memory_order_relaxed);
   struct sigaction reported {};
   if (libc.sigaction.get()(signal, nullptr, &reported) == 0) {
     flags_of_libc.store(reported.sa_flags & ~first->sa_flags, std::memory_order_relaxed);
