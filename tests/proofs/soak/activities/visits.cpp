@@ -32,7 +32,7 @@ namespace {
 
 }  // namespace
 
-void visit_a_stack(Worker& worker) {
+void touch_a_stack(Worker& worker) {
   const std::shared_lock lock(world->visits.mutex);
   if (world->visits.stacks.empty()) {
     return;
@@ -47,7 +47,7 @@ void visit_a_stack(Worker& worker) {
   if (limit > floor && !runs_here) {
     const std::size_t deep = worker.random.log_uniform(1, limit - floor);
     touch(limit - deep);
-    counts.visits.fetch_add(1, std::memory_order_relaxed);
+    counts.touches.fetch_add(1, std::memory_order_relaxed);
   }
 }
 
