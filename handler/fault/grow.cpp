@@ -29,7 +29,7 @@ int commit_by_committer(const Range& range, SlotRecord& slot, Step step) noexcep
     if (commit_by_helper(range, slot, step)) {
       tally.by_helper.add_one();
       // Here and not in the helper: one that was left alone may come late, after a trim has raised
-      // the limit. Memory that is committed below the limit does no harm.
+      // the limit. The helper marks what it leaves below the limit then.
       lower_limit(slot, step);
       return 0;
     }
@@ -90,17 +90,20 @@ int grow_here(const Range& range, SlotRecord& slot, std::uintptr_t address) noex
 void lower_limit(SlotRecord& slot, Step step) noexcept {
   const auto lower = [&](std::atomic<std::uintptr_t>& word, std::uintptr_t highest) {
     std::uintptr_t seen = word.load(std::memory_order_relaxed);
-    while (seen > step.begin && seen <= highest &&
-           !word.compare_exchange_weak(seen, step.begin, std::memory_order_release)) {
+    while (seen > step.begin && seen <= highest) {
+      if (word.compare_exchange_weak(seen, step.begin, std::memory_order_release)) {
+        return true;
+      }
     }
+    return seen <= step.begin;
   };
   // A limit above the end of the step was raised by a trim, which took away what lies between. A
   // trim that goes on may take away all of the step. The limit must not claim that.
-  if ((slot.marks.load(std::memory_order_acquire) & trimming_mark) == 0) {
-    lower(slot.limit, step.end);
-  }
+  const bool is_told = (slot.marks.load(std::memory_order_acquire) & trimming_mark) == 0 &&
+                       lower(slot.limit, step.end);
   lower(slot.high_water, UINTPTR_MAX);
-  slot.marks.fetch_or(grown_mark, std::memory_order_release);
+  slot.marks.fetch_or(is_told ? grown_mark : grown_mark | left_below_mark,
+                      std::memory_order_release);
 }
 
 }  // namespace growstack::handler

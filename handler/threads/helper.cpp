@@ -36,6 +36,9 @@ void serve(const Request& request, std::uint32_t self) noexcept {
   if (reply.word.compare_exchange_strong(expected, word(answer), std::memory_order_release)) {
     futex_wake(lower_half(reply.word));
   } else {
+    if (error == 0) {
+      request.slot->marks.fetch_or(left_below_mark, std::memory_order_release);
+    }
     end_left_request(reply, word(ReplyState::left));
   }
 }

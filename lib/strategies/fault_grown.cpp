@@ -44,10 +44,7 @@ int give_back_low_end(std::uintptr_t begin, std::uintptr_t end) noexcept {
   return vm::discard(begin, end - begin);
 }
 
-/// The bit of SlotRecord::marks that says that the last trim failed: what it should have given back
-/// may be there still, below the limit. (The bits above the name's are listed in
-/// arenas/open_slot.hpp.)
-constexpr std::uint32_t left_below_mark = 1U << 14U;
+using handler::left_below_mark;
 
 /// Returns whether something below the limit may not be as it was before the stack: the stack grew,
 /// or tried to, or a trim of it failed, or its low end may be read.
@@ -89,22 +86,26 @@ int FaultGrown::permit_all(const handler::SlotRecord& slot) const noexcept {
 int FaultGrown::trim(handler::SlotRecord& slot, const Layout& layout,
                      std::uintptr_t keep_from) const noexcept {
   const std::uint32_t marks = slot.marks.load(std::memory_order_acquire);
-  const std::uintptr_t begin =
-      ((marks & left_below_mark) != 0 ? slot.floor : slot.limit).load(std::memory_order_acquire);
-  if (keep_from <= begin) {
+  const bool is_left_below = (marks & left_below_mark) != 0;
+  const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
+  const std::uintptr_t limit_now = slot.limit.load(std::memory_order_acquire);
+  if (keep_from <= (is_left_below ? floor : limit_now)) {
     return 0;
   }
-  const std::uintptr_t from =
-      (marks & low_end_mark) != 0 ? std::clamp(low_end_of(slot), begin, keep_from) : begin;
-  const std::uintptr_t limit = std::max(keep_from, slot.limit.load(std::memory_order_acquire));
-  const int error = with_limit_raised(slot, limit, [&] {
+  if (is_left_below) {
+    // Before memory is taken away. What grows afterwards sets it again.
+    slot.marks.fetch_and(~left_below_mark, std::memory_order_acq_rel);
+  }
+  const std::uintptr_t limit = std::max(keep_from, limit_now);
+  const int error = with_limit_raised(slot, limit, [&](std::uintptr_t before) {
+    const std::uintptr_t begin = is_left_below ? floor : std::min(before, keep_from);
+    const std::uintptr_t from =
+        (marks & low_end_mark) != 0 ? std::clamp(low_end_of(slot), begin, keep_from) : begin;
     const int failed = give_back_low_end(begin, from);
     return failed != 0 ? failed : vm::decommit(from, keep_from - from, layout.pages());
   });
-  if (error != 0) {
+  if (error != 0 || (is_left_below && keep_from != limit)) {
     slot.marks.fetch_or(left_below_mark, std::memory_order_release);
-  } else if (keep_from == limit) {
-    slot.marks.fetch_and(~left_below_mark, std::memory_order_release);
   }
   return error;
 }

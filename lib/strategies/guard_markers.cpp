@@ -178,7 +178,7 @@ class GuardMarkers final : public Implementation {
     if (marked_now < marked) {
       error = vm::remove_markers(marked_now, limit - marked_now);
     }
-    return error != 0 ? error : with_limit_raised(slot, keep_from, [&] {
+    return error != 0 ? error : with_limit_raised(slot, keep_from, [&](std::uintptr_t) {
       const std::uintptr_t from = marked < window_end(bounds, layout) ? marked : whole_to;
       return vm::install_markers(from, keep_from - from);
     });

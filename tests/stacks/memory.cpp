@@ -4,9 +4,12 @@
 
 #include <growstack/growstack.hpp>
 #include <growstack/handler/pages.hpp>
+#include <growstack/handler/slot.hpp>
 
 #include "memory/residency.hpp"
+#include "stacks/stack_access.hpp"
 
+#include "support/address_of.hpp"
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
 #include "support/forked.hpp"
@@ -18,6 +21,8 @@
 
 #include <sys/mman.h>
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -485,4 +490,21 @@ TEST_CASE("stacks of one size share a reservation") {
   }
   CHECK(growstack::process_counters().stacks == 10);
   CHECK(growstack::process_counters().arenas == 1);
+}
+
+EVERY_STRATEGY("what grew while a trim went on is given back by the next trim") {
+  if (!Of::traits.trims || Of::traits.grows_by == 0) {
+    return skip("a fault does not grow it");
+  }
+  Stack stack({.reserve = 1 * MiB, .policy = {.headroom = 0}, .strategy = Of::traits.strategy});
+  const std::uintptr_t begin = address_of(stack.limit()) - 4 * KiB;
+  auto& page = *reinterpret_cast<volatile char*>(begin);
+  std::atomic<std::uint32_t>& marks = growstack::StackAccess::slot(stack).record().marks;
+  marks |= growstack::handler::trimming_mark;  // what another thread sees during a trim
+  const char read = page;
+  marks &= ~growstack::handler::trimming_mark;
+  CHECK(read == 0);
+  page = 1;
+  REQUIRE_FALSE(stack.trim());
+  CHECK(page == 0);
 }

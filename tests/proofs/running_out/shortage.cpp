@@ -220,6 +220,18 @@ Outcome outcome_of(const Ended& ended, const Shortage& shortage) {
   return Outcome::report;
 }
 
+/// Returns what outcomes.txt says of a strategy with a shortage. Empty if it says nothing.
+std::string expected_outcomes(const std::string& name, std::string_view strategy) {
+  std::ifstream file(GROWSTACK_SOURCE_DIR "/tests/proofs/running_out/outcomes.txt");
+  const std::string begin = name + " | " + std::string(strategy) + " | ";
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with(begin)) {
+      return line.substr(begin.size());
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 NamedShortage::NamedShortage(const char* its_name, const Shortage& what)
@@ -236,9 +248,12 @@ void check(const NamedShortage& named, const Traits& of) {
   }
   constexpr std::array<const char*, 4> words{"works", "left", "error", "report"};
   Outcome worst = Outcome::works;
+  std::string all;  // a word for each way, a letter for each moment
   setenv("GROWSTACK_TEST_SHORTAGE", named.name, 1);
   for (std::size_t way = 0; way < ways().size(); ++way) {
+    all += way == 0 ? "" : " ";
     if (ways()[way].pools && !of.pools) {
+      all += std::string(moment_names.size(), '-');
       continue;
     }
     setenv("GROWSTACK_TEST_WAY", std::to_string(way).c_str(), 1);
@@ -249,6 +264,7 @@ void check(const NamedShortage& named, const Traits& of) {
       const Ended ended = run_scenario_of("trial", of);
       const Outcome outcome = outcome_of(ended, shortage);
       worst = std::max(worst, outcome);
+      all += words[static_cast<std::size_t>(outcome)][0];
       std::printf("%s, %s: %s\n", std::string(ways()[way].name).c_str(),
                   std::string(moment_names[moment]).c_str(),
                   words[static_cast<std::size_t>(outcome)]);
@@ -258,6 +274,8 @@ void check(const NamedShortage& named, const Traits& of) {
       }
     }
   }
+  std::printf("OUTCOMES: %s | %s | %s\n", named.name, std::string(of.name).c_str(), all.c_str());
+  CHECK(all == expected_outcomes(named.name, of.name));
   std::printf("OUTCOME: %s\n", words[static_cast<std::size_t>(worst)]);
 }
 

@@ -47,7 +47,8 @@ struct NamedShortage {
 };
 
 /// Tries a strategy with a shortage in every way and at every moment, each in a process of its own.
-/// Prints the table of what happened, and its worst as "OUTCOME: word".
+/// Prints the table of what happened, all of it as "OUTCOMES: ...", and its worst as "OUTCOME:
+/// word". All of it must be what outcomes.txt says.
 void check(const NamedShortage& named, const Traits& of);
 
 /// Goes on in a forked child of the calling thread. The calling process waits until the child has

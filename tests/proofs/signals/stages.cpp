@@ -34,19 +34,24 @@ constexpr int plain = 1;
 constexpr int proper = 2;
 
 std::atomic<int> sent{0};
+std::atomic<int> sent_proper{0};  ///< of those, to the handler with SA_ONSTACK
 std::atomic<int> received{0};
+std::atomic<int> received_proper{0};
 std::atomic<int> received_too_early{0};
 std::atomic<bool> is_in_fault{false};
 pid_t the_thread = 0;
 
-void count_signal(int) {
+void count_signal(int signal) {
   ++received;
+  received_proper += signal == SIGRTMIN + proper ? 1 : 0;
   received_too_early += is_in_fault ? 1 : 0;
 }
 
 void send_both() {
   for (const int kind : {plain, proper}) {
-    sent += syscall(SYS_tgkill, getpid(), the_thread, SIGRTMIN + kind) == 0 ? 1 : 0;
+    const int done = syscall(SYS_tgkill, getpid(), the_thread, SIGRTMIN + kind) == 0 ? 1 : 0;
+    sent += done;
+    sent_proper += kind == proper ? done : 0;
   }
 }
 
@@ -83,8 +88,8 @@ constexpr handler::Operations operations{
 constexpr int growths = 2'000;
 constexpr int sent_by_a_growth = 6;
 
-/// Each growth sends six signals. Those without SA_ONSTACK may find no room if the code runs on the
-/// slot itself.
+/// Each growth sends six signals. The three without SA_ONSTACK may find no room if the code runs on
+/// the slot itself; nothing else may be lost.
 template <handler::Committer committer, bool on_the_slot>
 int grow_among_signals() {
   count_signals();
@@ -104,11 +109,15 @@ int grow_among_signals() {
   std::printf("%d sent, %d received, %d lost, %d too early, %d by helper\n", sent.load(),
               received.load(), static_cast<int>(counted.lost_signal_frame),
               received_too_early.load(), static_cast<int>(counted.by_helper));
+  std::printf("with SA_ONSTACK: %d sent, %d received\n", sent_proper.load(),
+              received_proper.load());
   const bool by_helper = committer == handler::Committer::helper;
   const bool adds_up = static_cast<std::uint64_t>(sent) ==
                        static_cast<std::uint64_t>(received) + counted.lost_signal_frame;
-  return adds_up && sent >= growths * sent_by_a_growth && received_too_early == 0 &&
-                 (on_the_slot || counted.lost_signal_frame == 0) &&
+  const bool proper_arrive =
+      received_proper == sent_proper && sent_proper >= growths * sent_by_a_growth / 2;
+  return adds_up && proper_arrive && sent >= growths * sent_by_a_growth &&
+                 received_too_early == 0 && (on_the_slot || counted.lost_signal_frame == 0) &&
                  (counted.by_helper != 0) == by_helper
              ? 7
              : 1;

@@ -10,6 +10,7 @@ namespace growstack::soak {
 
 struct Activity {
   std::string_view name;
+  std::string_view says;  ///< what it does, for --help
   unsigned weight = 1;    ///< how often it is chosen
   bool at_depth = false;  ///< it may also run at the bottom of another one
   void (*run)(Worker& worker) = nullptr;

@@ -1,6 +1,5 @@
-// growstack_soak: everything at once, for as long as you like. Its last line is the counts.
-#include <growstack/handler/handler.hpp>
-
+// growstack_soak: everything at once, for as long as you like. Prints a table of what it did, and
+// the main counts in its last line.
 #include "proofs/soak/counts.hpp"
 #include "proofs/soak/disturbers/disturber.hpp"
 #include "proofs/soak/fiber.hpp"
@@ -8,6 +7,7 @@
 #include "proofs/soak/season.hpp"
 #include "proofs/soak/settings.hpp"
 #include "proofs/soak/signals.hpp"
+#include "proofs/soak/tenant.hpp"
 #include "proofs/soak/watchdog.hpp"
 #include "proofs/soak/world.hpp"
 
@@ -15,8 +15,11 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
+#include <cstdint>
 #include <cstdio>
+#include <string>
 
 using namespace growstack::soak;
 
@@ -24,11 +27,39 @@ namespace {
 
 constexpr unsigned season_seconds = 5;
 
+/// The other mistakes are those of workers.
+void make_a_mistake(Mistake mistake) {
+  if (mistake == Mistake::signal) {
+    ++counts.sent_on;
+  }
+  if (mistake == Mistake::word) {
+    std::array<std::uint64_t, 64> words{};
+    const auto begin = reinterpret_cast<std::uintptr_t>(words.data());
+    const Tenant tenant(begin + sizeof words);
+    tenant.fill(begin, begin + sizeof words);
+    words[17] ^= 1U;
+    tenant.verify(begin, begin + sizeof words);
+  }
+}
+
+/// Returns an exit code.
+int tell(const Settings& settings) {
+  for (const Row& row : table(settings)) {
+    fmt::print("{:<40} {:>14}\n", row.name, row.left_out ? "left out" : std::to_string(row.count));
+  }
+  const std::string too_few = missing(settings);
+  const bool is_good =
+      too_few.empty() && counts.words_lost + counts.signals_lost + counts.hangs == 0;
+  fmt::print("{}{}: {}\n", too_few, is_good ? "OK" : "FAILED", last_line(settings));
+  return is_good ? 0 : 1;
+}
+
 void soak(const Settings& settings, Disturber& disturber) {
   World here(settings);
   world = &here;
   Random sender(settings.seed + 1);
   install_signal_handlers();
+  make_a_mistake(settings.mistake);
   const Watchdog watchdog;
   const auto begin = std::chrono::steady_clock::now();
   const auto left = [&] {
@@ -52,15 +83,8 @@ int main(int argc, char** argv) {
   }
   const rlimit no_core{};
   setrlimit(RLIMIT_CORE, &no_core);
-  fmt::print("seed {}, {} workers\n", settings.seed, settings.threads);
+  fmt::print("seed {}, {} threads\n", settings.seed, settings.threads);
   std::fflush(stdout);
   soak(settings, disturber);
-  const growstack::handler::Counters counters = growstack::handler::counters();
-  fmt::print(
-      "{} seconds, seed {}: {} growth faults ({} by the helper, {} that it left), {} spurious, "
-      "{}\n",
-      settings.seconds, settings.seed, counters.growth, counters.by_helper, counters.helper_missing,
-      counters.spurious,
-      counts.line() + "; 0 bytes lost, 0 signals lost without a report, 0 hangs");
-  return 0;
+  return tell(settings);
 }

@@ -4,6 +4,7 @@
 
 #include "machine/machine.hpp"
 
+#include "proofs/soak/counts.hpp"
 #include "proofs/soak/world.hpp"
 
 #include <dirent.h>
@@ -101,6 +102,7 @@ void tell_state_of_all() {
     worker.tell();
   }
   tell_threads();
+  std::fprintf(stderr, "FAILED: %s\n", last_line(world->settings).c_str());
 }
 
 void wrong(const char* format, ...) {

@@ -14,7 +14,7 @@ void install_last_words();
 /// Returns whether install_last_words() is in force for SIGSEGV.
 [[nodiscard]] bool last_words_are_in_force();
 
-/// Writes what all workers did last, and where all threads wait.
+/// Writes what all workers did last, where all threads wait, and the last line.
 void tell_state_of_all();
 
 /// Says that this is a forked child, whose crash says nothing.

@@ -28,6 +28,14 @@ void live(Worker& worker, std::size_t activities) {
     const std::lock_guard lock(worker.target_lock);
     worker.target = world->settings.with("signals") ? gettid() : 0;
   }
+  const Mistake mistake = world->settings.mistake;
+  while (mistake == Mistake::idle && !world->season_ends) {
+    worker.note("does nothing");
+    usleep(1000);
+  }
+  while (mistake == Mistake::hang && worker.index == 0) {
+    pause();
+  }
   for (; activities > 0 && !world->season_ends; --activities) {
     world->gate.enter();
     do_something(worker);

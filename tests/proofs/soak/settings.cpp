@@ -10,21 +10,54 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
+#include <map>
+#include <string>
 #include <utility>
 
 namespace growstack::soak {
 namespace {
 
-constexpr std::array<std::string_view, 3> disturbances{"helper", "descriptors", "handlers"};
+struct Disturbance {
+  std::string_view name;
+  std::string_view says;
+};
+constexpr std::array disturbances{
+    Disturbance{"helper", "stops and ends threads of the library"},
+    Disturbance{"descriptors", "closes descriptors of the library, and takes their numbers"},
+    Disturbance{"handlers", "puts other handlers over that of the library"},
+};
 
 std::vector<std::string> all_parts() {
   std::vector<std::string> names;
   for (const Activity& each : activities()) {
     names.emplace_back(each.name);
   }
-  names.insert(names.end(), disturbances.begin(), disturbances.end());
+  for (const Disturbance& each : disturbances) {
+    names.emplace_back(each.name);
+  }
   return names;
 }
+
+/// Returns what --without takes, and what each of it is.
+std::string explained_parts() {
+  std::string lines = "The parts, which --without leaves out:\n";
+  const auto add = [&](std::string_view name, std::string_view says) {
+    lines += fmt::format("  {:<12} {}\n", name, says);
+  };
+  for (const Activity& each : activities()) {
+    add(each.name, each.says);
+  }
+  for (const Disturbance& each : disturbances) {
+    add(each.name, each.says);
+  }
+  return lines;
+}
+
+const std::map<std::string, Mistake, std::less<>> mistakes{{"word", Mistake::word},
+                                                           {"signal", Mistake::signal},
+                                                           {"hang", Mistake::hang},
+                                                           {"idle", Mistake::idle}};
 
 std::vector<std::string> all_strategies() {
   std::vector<std::string> names;
@@ -42,7 +75,7 @@ void leave_out(Settings& settings, std::string_view part, std::string_view why) 
 
 void leave_out_what_sanitizers_forbid(Settings& settings) {
   if (testing::under_thread_sanitizer) {
-    for (const std::string_view part : {"forks", "reports"}) {
+    for (const std::string_view part : {"forks", "overflows"}) {
       leave_out(settings, part, "ThreadSanitizer knows no threads after a fork");
     }
     leave_out(settings, "fibers", "Boost.Context tells ThreadSanitizer of no switch");
@@ -78,24 +111,38 @@ void choose_strategies(Settings& settings, const std::vector<std::string>& asked
 }  // namespace
 
 int read_settings(int argc, char** argv, Settings& settings) {
-  CLI::App app("Does everything at once with growable stacks, and verifies every page of them.");
+  CLI::App app(
+      "Uses growable stacks in every way at once, from many threads, and disturbs the library "
+      "meanwhile. Verifies each byte that was written to a stack, and that each signal arrives. "
+      "Prints a table of what it did, and the main counts in the last line. In a run of 30 "
+      "seconds or more, each part must have done something.");
   std::vector<std::string> asked;
   std::vector<std::string> without;
-  app.add_option("--seconds", settings.seconds, "how long")->capture_default_str();
-  app.add_option("--threads", settings.threads, "how many workers")->capture_default_str();
-  app.add_option("--seed", settings.seed, "decides what each worker does")->capture_default_str();
-  app.add_option("--patience", settings.patience_seconds, "seconds until quiet is a hang")
+  std::string mistake;
+  app.footer(explained_parts());
+  app.add_option("--seconds", settings.seconds, "how long it runs")->capture_default_str();
+  app.add_option("--threads", settings.threads, "how many threads use stacks at once")
       ->capture_default_str();
-  app.add_option("--strategies", asked, "only these")
+  app.add_option("--seed", settings.seed, "a number that decides what each thread does")
+      ->capture_default_str();
+  app.add_option("--hang-after", settings.patience_seconds,
+                 "a thread that does nothing for so many seconds hangs")
+      ->capture_default_str();
+  app.add_option("--strategies", asked, "only stacks of these strategies")
       ->delimiter(',')
       ->check(CLI::IsMember(all_strategies()));
-  app.add_option("--without", without, "leaves these parts out")
+  app.add_option("--without", without, "leaves parts out; they are listed below")
       ->delimiter(',')
-      ->check(CLI::IsMember(all_parts()));
+      ->check(CLI::IsMember(all_parts()).description(""));
+  app.add_option("--mistake", mistake,
+                 "makes a mistake, to see that it is found: loses a word or a signal, lets a "
+                 "thread hang, or does nothing at all")
+      ->check(CLI::IsMember({"word", "signal", "hang", "idle"}));
   CLI11_PARSE(app, argc, argv);
-  if (app.get_help_ptr() == nullptr) {
-    return 0;
+  if (!mistake.empty()) {
+    settings.mistake = mistakes.find(mistake)->second;
   }
+  settings.is_chosen = !asked.empty() || !without.empty();
   for (const std::string& part : without) {
     settings.without.insert(part);
   }

@@ -113,6 +113,7 @@ GROWSTACK_RAW_STACK void Tenant::fill(std::uintptr_t begin, std::uintptr_t end) 
 
 void Tenant::verify(std::uintptr_t begin, std::uintptr_t end) const {
   if (const std::uintptr_t at = first_wrong(*this, begin, end); at != 0) {
+    counts.words_lost.fetch_add(1, std::memory_order_relaxed);
     const auto found = *reinterpret_cast<const volatile std::uint64_t*>(at);
     wrong(
         "tenant %u lost a word at %#lx: it shall be %016lx, and is %016lx; the room is %#lx to "

@@ -86,6 +86,8 @@ void use_a_stack(Worker& worker) {
       use_running_stack(worker, testing::address_of(stack.base()),
                         testing::address_of(stack.floor()), owned->fresh);
     });
+    counts.calls[static_cast<std::size_t>(stack.strategy())].fetch_add(1,
+                                                                       std::memory_order_relaxed);
     owned->fresh = false;
     if (random.one_in(4)) {
       worker.note("trims it");
@@ -104,7 +106,7 @@ void use_a_stack(Worker& worker) {
   worker.note("lets it go");
 }
 
-void call_on_kept_stack(Worker& worker) {
+void call_with_options(Worker& worker) {
   StackOptions options = some_options(worker.random);
   if (worker.random.one_in(2)) {
     options.policy = GrowthPolicy{};  // so that sets of options come again
@@ -120,6 +122,7 @@ void call_on_kept_stack(Worker& worker) {
                       testing::address_of(bounds->base));
     use_running_stack(worker);
   });
+  counts.calls_with_options.fetch_add(1, std::memory_order_relaxed);
 }
 
 namespace {
@@ -146,6 +149,7 @@ void recurse_anywhere(Worker& worker) {
   const Tenant tenant(0);
   recurse(worker, tenant,
           worker.random.log_uniform(8, testing::under_thread_sanitizer ? 500 : 3000));
+  counts.recursions.fetch_add(1, std::memory_order_relaxed);
 }
 
 }  // namespace growstack::soak

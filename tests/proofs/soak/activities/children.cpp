@@ -183,7 +183,7 @@ void overflow_in_a_child(Worker& worker) {
     wrong("an overflow of strategy %d ended with status %#x and this report: %s",
           static_cast<int>(options.strategy), static_cast<unsigned>(status), report.c_str());
   }
-  counts.reports.fetch_add(1, std::memory_order_relaxed);
+  counts.overflows.fetch_add(1, std::memory_order_relaxed);
 }
 
 }  // namespace growstack::soak

@@ -6,7 +6,7 @@
 namespace growstack::soak {
 
 void use_a_stack(Worker& worker);  // activities/calls.cpp
-void call_on_kept_stack(Worker& worker);
+void call_with_options(Worker& worker);
 void recurse_anywhere(Worker& worker);
 void use_a_fiber(Worker& worker);   // activities/fibers.cpp
 void run_a_thread(Worker& worker);  // activities/threads.cpp
@@ -14,7 +14,7 @@ void attach_anew(Worker& worker);
 void change_pools(Worker& worker);    // activities/pools.cpp
 void trim_something(Worker& worker);  // activities/trims.cpp
 void look_around(Worker& worker);
-void visit_a_stack(Worker& worker);  // activities/visits.cpp
+void touch_a_stack(Worker& worker);  // activities/visits.cpp
 void map_something(Worker& worker);
 void use_a_region(Worker& worker);      // activities/regions.cpp
 void ask_for_too_much(Worker& worker);  // activities/refusals.cpp

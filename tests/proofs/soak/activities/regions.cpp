@@ -2,6 +2,7 @@
 #include <growstack/memory_resource.hpp>
 
 #include "proofs/soak/activities/list.hpp"
+#include "proofs/soak/counts.hpp"
 #include "proofs/soak/tenant.hpp"
 #include "proofs/soak/use_stack.hpp"
 #include "support/address_of.hpp"
@@ -46,6 +47,7 @@ void use_a_region(Worker& worker) {
     }
     region.release();
   }
+  counts.regions.fetch_add(1, std::memory_order_relaxed);
 }
 
 }  // namespace growstack::soak

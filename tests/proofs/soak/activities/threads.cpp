@@ -68,6 +68,7 @@ void attach_anew(Worker& worker) {
   pthread_sigmask(SIG_BLOCK, &faults, nullptr);
   attach_thread();
   worker.note("is attached again");
+  counts.attachments.fetch_add(1, std::memory_order_relaxed);
 }
 
 }  // namespace growstack::soak

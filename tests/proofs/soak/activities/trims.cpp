@@ -54,6 +54,7 @@ void look_around(Worker& worker) {
       wrong("the limit is outside of the stack");
     }
   }
+  counts.looks.fetch_add(1, std::memory_order_relaxed);
 }
 
 }  // namespace growstack::soak

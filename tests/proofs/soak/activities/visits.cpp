@@ -1,6 +1,7 @@
 // Touches of a stack by threads that run elsewhere, while its owner grows and trims it; and memory
 // of the program's own, which lies where stacks were before and must stay as it is.
 #include <growstack/growstack.hpp>
+#include <growstack/handler/classify.hpp>
 
 #include "proofs/soak/activities/list.hpp"
 #include "proofs/soak/counts.hpp"
@@ -32,7 +33,7 @@ namespace {
 
 }  // namespace
 
-void visit_a_stack(Worker& worker) {
+void touch_a_stack(Worker& worker) {
   const std::shared_lock lock(world->visits.mutex);
   if (world->visits.stacks.empty()) {
     return;
@@ -45,9 +46,14 @@ void visit_a_stack(Worker& worker) {
   const std::uintptr_t here = GROWSTACK_HERE;
   const bool runs_here = floor <= here && here < testing::address_of(stack.base());
   if (limit > floor && !runs_here) {
-    const std::size_t deep = worker.random.log_uniform(1, limit - floor);
-    touch(limit - deep);
-    counts.visits.fetch_add(1, std::memory_order_relaxed);
+    const std::uintptr_t address = limit - worker.random.log_uniform(1, limit - floor);
+    // A touch so close below the stack pointer of a stack that is used up counts as its overflow.
+    constexpr std::size_t too_close = handler::reach_below_stack_pointer + 64 * testing::KiB;
+    if (address < here && here - address <= too_close) {
+      return;
+    }
+    touch(address);
+    counts.touches.fetch_add(1, std::memory_order_relaxed);
   }
 }
 
