@@ -24,6 +24,9 @@ constexpr std::size_t page = 4096;
 constexpr std::size_t slot_count = 2;
 constexpr std::uintptr_t arena = std::uintptr_t{1} << 40;
 
+/// How the slots would grow by a fault. Here no fault comes.
+constexpr handler::Operations operations{};
+
 struct Page {
   bool may_be_read = false;
   bool may_be_written = false;
@@ -67,7 +70,7 @@ int change(std::uintptr_t begin, std::size_t size, Change change_page) {
 /// A stack, and what the program knows of it.
 struct Stack {
   Bounds bounds;
-  handler::SlotRecord slot;
+  handler::SlotRecord* slot = nullptr;
   bool is_prepared = false;
   bool is_open = false;
   /// Whether each trim worked. Memory that stays committed below the limit does no harm.
@@ -83,6 +86,13 @@ class Slots {
     memory = {};
     memory.first = arena + layout.first;
     memory.pages.resize(slot_count * layout.slot_size / page);
+    require(handler::add_range({.begin = arena,
+                                .size = handler::range_alignment,
+                                .first_slot = layout.first,
+                                .slot_size = layout.slot_size,
+                                .operations = &operations},
+                               range_) == 0,
+            "there is room for the slots");
     for (std::size_t index = 0; index < slot_count; ++index) {
       Stack& stack = stacks_[index];
       const std::uintptr_t base = arena + layout.first + (index + 1) * layout.slot_size;
@@ -90,7 +100,18 @@ class Slots {
                       .floor = base - layout.reserve,
                       .guard = base - layout.reserve - layout.guard};
       stack.written.resize(layout.reserve / page);
+      stack.slot = &range_->slots[index];
     }
+  }
+  Slots(const Slots&) = delete;
+  Slots& operator=(const Slots&) = delete;
+  ~Slots() {
+    for (Stack& stack : stacks_) {
+      if (stack.is_open) {
+        retire(stack);
+      }
+    }
+    handler::remove_range(*range_);
   }
 
   void open_or_close() {
@@ -130,11 +151,11 @@ class Slots {
     Stack& stack = any_stack();
     const std::size_t pages = stack.written.size();
     const std::uintptr_t address = stack.bounds.base - input_.magnitude(1, pages) * page;
-    const std::uintptr_t limit = stack.slot.limit;
+    const std::uintptr_t limit = stack.slot->limit;
     if (stack.is_open && kind_.description().event != GrowthEvent::none && address < limit) {
       const handler::Step step{input_.flag() ? address : grown_to(stack, address), limit};
-      if (strategy().commit(stack.slot, kind_.layout, step) == 0) {
-        handler::lower_limit(stack.slot, step);
+      if (strategy().commit(*stack.slot, kind_.layout, step) == 0) {
+        handler::lower_limit(*stack.slot, step);
       }
     }
   }
@@ -148,7 +169,7 @@ class Slots {
     const std::size_t kept = input_.magnitude(0, pages);
     const std::uintptr_t keep_from = stack.bounds.base - kept * page;
     let_one_fail();
-    const int error = strategy().trim(stack.slot, kind_.layout, keep_from);
+    const int error = strategy().trim(*stack.slot, kind_.layout, keep_from);
     memory.calls_until_failure = 0;
     stack.is_exact = stack.is_exact && error == 0;
     for (std::size_t index = 0; index < pages - kept; ++index) {
@@ -183,7 +204,7 @@ class Slots {
     if (!stack.is_open) {
       return;
     }
-    const std::uintptr_t limit = strategy().limit(stack.slot, kind_.layout);
+    const std::uintptr_t limit = strategy().limit(*stack.slot, kind_.layout);
     require(stack.bounds.floor <= limit && limit <= stack.bounds.base, "the limit is in the stack");
     require(!stack.is_exact || limit == stack.bounds.floor || !memory.at(limit - page).is_usable(),
             "below the limit a touch is an event");
@@ -233,26 +254,29 @@ class Slots {
     stack.is_open = true;
     stack.is_exact = true;
     std::fill(stack.written.begin(), stack.written.end(), 0U);
-    const std::uintptr_t limit = strategy().first_limit(stack.bounds, options_);
-    handler::SlotRecord& slot = stack.slot;
-    slot.base = stack.bounds.base;
-    slot.floor = stack.bounds.floor;
-    slot.guard = stack.bounds.guard;
-    slot.limit = limit;
-    slot.high_water = limit;
-    slot.largest_step = kind_.policy.largest_step;
-    slot.growth_faults = 0;
-    slot.unseen_growth = 0;
-    slot.marks = 0;
+    handler::publish(*range_, index_of(stack),
+                     {.base = stack.bounds.base,
+                      .floor = stack.bounds.floor,
+                      .guard = stack.bounds.guard,
+                      .limit = strategy().first_limit(stack.bounds, options_),
+                      .largest_step = kind_.policy.largest_step});
+  }
+
+  [[nodiscard]] std::uint32_t index_of(const Stack& stack) const {
+    return static_cast<std::uint32_t>(&stack - stacks_.data());
+  }
+  void retire(Stack& stack) {
+    handler::retire(*range_, index_of(stack));
+    stack.is_open = false;
   }
 
   void close(Stack& stack) {
+    retire(stack);
     let_one_fail();
     const bool is_soon = input_.flag();
-    const int error = is_soon ? strategy().close_for_the_next(stack.slot, kind_.layout)
-                              : strategy().close(stack.slot, kind_.layout);
+    const int error = is_soon ? strategy().close_for_the_next(*stack.slot, kind_.layout)
+                              : strategy().close(*stack.slot, kind_.layout);
     memory.calls_until_failure = 0;
-    stack.is_open = false;
     if (error != 0) {  // the slot is not used again; here it begins anew
       return begin_anew(stack);
     }
@@ -281,24 +305,24 @@ class Slots {
   }
 
   [[nodiscard]] std::uintptr_t grown_to(const Stack& stack, std::uintptr_t address) const {
-    return grown_limit(kind_.policy, stack.bounds.base, stack.bounds.floor, stack.slot.limit,
+    return grown_limit(kind_.policy, stack.bounds.base, stack.bounds.floor, stack.slot->limit,
                        address, page);
   }
 
   bool grow(Stack& stack, std::uintptr_t address) {
-    const std::uintptr_t limit = stack.slot.limit;
+    const std::uintptr_t limit = stack.slot->limit;
     require(address < limit, "what is committed raises no fault");
-    stack.slot.growth_faults.fetch_add(1);
+    stack.slot->growth_faults.fetch_add(1);
     handler::Step step{grown_to(stack, address), limit};
     let_one_fail();
-    int error = strategy().commit(stack.slot, kind_.layout, step);
+    int error = strategy().commit(*stack.slot, kind_.layout, step);
     memory.calls_until_failure = 0;
     if (error != 0) {
       step.begin = address / page * page;
-      error = strategy().commit(stack.slot, kind_.layout, step);
+      error = strategy().commit(*stack.slot, kind_.layout, step);
     }
     if (error == 0) {
-      handler::lower_limit(stack.slot, step);
+      handler::lower_limit(*stack.slot, step);
     }
     return error == 0;
   }
@@ -306,6 +330,7 @@ class Slots {
   Input& input_;
   StackOptions options_;
   Kind kind_;
+  handler::Range* range_ = nullptr;
   std::array<Stack, slot_count> stacks_{};
   Stack* last_ = &stacks_[0];
   std::uint32_t written_ = 0;
