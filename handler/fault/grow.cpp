@@ -96,11 +96,14 @@ void lower_limit(SlotRecord& slot, Step step) noexcept {
   };
   // A limit above the end of the step was raised by a trim, which took away what lies between. A
   // trim that goes on may take away all of the step. The limit must not claim that.
+  std::uint32_t marks = grown_mark;
   if ((slot.marks.load(std::memory_order_acquire) & trimming_mark) == 0) {
     lower(slot.limit, step.end);
+  } else {
+    marks |= left_below_mark;
   }
   lower(slot.high_water, UINTPTR_MAX);
-  slot.marks.fetch_or(grown_mark, std::memory_order_release);
+  slot.marks.fetch_or(marks, std::memory_order_release);
 }
 
 }  // namespace growstack::handler

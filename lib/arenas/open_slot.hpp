@@ -44,8 +44,7 @@ inline constexpr std::uint32_t running_mark = 1U << 8U;
 /// A context was made that enters the stack. So when the stack is given back, somebody looks
 /// whether code runs there, which only exit(3) leads to.
 inline constexpr std::uint32_t entered_mark = 1U << 10U;
-// 1U << 11U is low_end_mark (strategies/low_end.hpp), and 1U << 14U is left_below_mark
-// (strategies/fault_grown.cpp).
+// 1U << 11U is low_end_mark (strategies/low_end.hpp).
 /// No event tells whether this stack of a pool has grown.
 inline constexpr std::uint32_t grows_unseen_mark = 1U << 9U;
 /// The stack was trimmed to the warm size before this tenancy, which tells how deep it goes.

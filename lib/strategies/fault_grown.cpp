@@ -44,15 +44,10 @@ int give_back_low_end(std::uintptr_t begin, std::uintptr_t end) noexcept {
   return vm::discard(begin, end - begin);
 }
 
-/// The bit of SlotRecord::marks that says that the last trim failed: what it should have given back
-/// may be there still, below the limit. (The bits above the name's are listed in
-/// arenas/open_slot.hpp.)
-constexpr std::uint32_t left_below_mark = 1U << 14U;
-
 /// Returns whether something below the limit may not be as it was before the stack: the stack grew,
-/// or tried to, or a trim of it failed, or its low end may be read.
+/// or tried to, or a trim left something, or its low end may be read.
 bool may_differ_below_limit(const handler::SlotRecord& slot) noexcept {
-  constexpr std::uint32_t marks = handler::grown_mark | low_end_mark | left_below_mark;
+  constexpr std::uint32_t marks = handler::grown_mark | low_end_mark | handler::left_below_mark;
   return (slot.marks.load(std::memory_order_acquire) & marks) != 0 ||
          slot.growth_faults.load(std::memory_order_relaxed) != 0;
 }
@@ -89,8 +84,9 @@ int FaultGrown::permit_all(const handler::SlotRecord& slot) const noexcept {
 int FaultGrown::trim(handler::SlotRecord& slot, const Layout& layout,
                      std::uintptr_t keep_from) const noexcept {
   const std::uint32_t marks = slot.marks.load(std::memory_order_acquire);
+  const bool is_left_below = (marks & handler::left_below_mark) != 0;
   const std::uintptr_t begin =
-      ((marks & left_below_mark) != 0 ? slot.floor : slot.limit).load(std::memory_order_acquire);
+      (is_left_below ? slot.floor : slot.limit).load(std::memory_order_acquire);
   if (keep_from <= begin) {
     return 0;
   }
@@ -101,10 +97,8 @@ int FaultGrown::trim(handler::SlotRecord& slot, const Layout& layout,
     const int failed = give_back_low_end(begin, from);
     return failed != 0 ? failed : vm::decommit(from, keep_from - from, layout.pages());
   });
-  if (error != 0) {
-    slot.marks.fetch_or(left_below_mark, std::memory_order_release);
-  } else if (keep_from == limit) {
-    slot.marks.fetch_and(~left_below_mark, std::memory_order_release);
+  if (keep_from < limit) {  // what lies between may be in use, and is not known to be taken
+    slot.marks.fetch_or(handler::left_below_mark, std::memory_order_release);
   }
   return error;
 }

@@ -14,15 +14,19 @@ namespace growstack {
 /// The limit is raised first, so that a thread that faults meanwhile commits again. But what it
 /// commits may be taken away afterwards, and the limit must never claim memory that is not there.
 /// So such a thread does not lower the limit, and its growth is waited for. Memory that stays
-/// committed below the limit does no harm.
+/// committed below the limit does no harm; handler::left_below_mark tells the next trim of it.
 template <class TakeMemory>
 [[nodiscard]] int with_limit_raised(handler::SlotRecord& slot, std::uintptr_t keep_from,
                                     TakeMemory take_memory) noexcept {
   slot.marks.fetch_or(handler::trimming_mark, std::memory_order_seq_cst);
+  slot.marks.fetch_and(~handler::left_below_mark, std::memory_order_relaxed);
   slot.limit.store(keep_from, std::memory_order_release);
   const int error = take_memory();
   handler::wait_for_faults(slot);
   slot.marks.fetch_and(~handler::trimming_mark, std::memory_order_release);
+  if (error != 0) {
+    slot.marks.fetch_or(handler::left_below_mark, std::memory_order_release);
+  }
   return error;
 }
 

@@ -78,8 +78,8 @@ struct alignas(128) SlotRecord {
   std::atomic<std::size_t> largest_step{0};
   /// Odd while a stack lives here. publish() and retire() raise it; everyone else only compares.
   std::atomic<std::uint32_t> generation{0};
-  /// `grown_mark`, set by whoever lowers `limit`. The other bits are the owner's; the handler reads
-  /// only `trimming_mark`. publish() clears all of them.
+  /// `grown_mark` and `left_below_mark`, set by whoever lowers `limit`. The other bits are the
+  /// owner's; the handler reads only `trimming_mark`. publish() clears all of them.
   std::atomic<std::uint32_t> marks{0};
   /// Growth faults of this tenancy. Written by faulting threads, read by anyone; only ever a
   /// statistic.
@@ -102,6 +102,9 @@ inline constexpr std::uint32_t grown_mark = 1U << 31U;
 /// The bit of SlotRecord::marks that says that the owner is taking memory of the stack away. While
 /// it is set, no growth lowers the limit.
 inline constexpr std::uint32_t trimming_mark = 1U << 30U;
+/// The bit of SlotRecord::marks that says that memory may be committed below the limit: a trim
+/// failed, or the stack grew meanwhile. The next trim takes it.
+inline constexpr std::uint32_t left_below_mark = 1U << 29U;
 static_assert(sizeof(SlotRecord) == 128, "two cache lines: a million of them must stay affordable");
 
 /// Tells how the stacks of a range grow and how they end. The range's owner supplies it. Every
