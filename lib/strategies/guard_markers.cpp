@@ -167,24 +167,25 @@ class GuardMarkers final : public Implementation {
     const Bounds bounds = bounds_of(slot);
     const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
     const bool was_left_below = is_left_below(slot);
-    const bool misses_markers = was_left_below && keep_from == limit;
+    const bool keeps_limit =
+        committed_from(bounds, layout, keep_from) <= committed_from(bounds, layout, limit);
     note_depth(slot, layout);
     int error = vm::discard(bounds.floor, keep_from - bounds.floor);
-    if (error != 0 || (!misses_markers && committed_from(bounds, layout, keep_from) <=
-                                              committed_from(bounds, layout, limit))) {
+    if (error != 0 || (keeps_limit && (!was_left_below || keep_from < limit))) {
       return error;
     }
+    const std::uintptr_t raised = keeps_limit ? limit : keep_from;
     const std::uintptr_t marked_now = lowest_marker(bounds, layout, limit);
-    const std::uintptr_t marked = lowest_marker(bounds, layout, keep_from);
+    const std::uintptr_t marked = lowest_marker(bounds, layout, raised);
     if (marked_now < marked) {
       error = vm::remove_markers(marked_now, limit - marked_now);
     }
-    return error != 0 ? error : with_limit_raised(slot, keep_from, [&] {
+    return error != 0 ? error : with_limit_raised(slot, raised, [&] {
       // Asked here, because another thread may have grown the stack until the limit was raised.
       const std::uintptr_t from = marked < window_end(bounds, layout)
                                       ? marked
                                       : whole_window_to(slot, layout, was_left_below);
-      return vm::install_markers(from, keep_from - from);
+      return vm::install_markers(from, raised - from);
     });
   }
 
