@@ -343,7 +343,8 @@ class Slots {
                       .floor = stack.bounds.floor,
                       .guard = stack.bounds.guard,
                       .limit = strategy().first_limit(stack.bounds, options_),
-                      .largest_step = kind_.policy.largest_step});
+                      .largest_step = kind_.policy.largest_step,
+                      .name = kind_.description().name});
   }
 
   [[nodiscard]] std::uint32_t index_of(const Stack& stack) const {
