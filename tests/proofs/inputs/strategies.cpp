@@ -228,6 +228,7 @@ class Slots {
   /// Returns whether all worked, and nobody grew the stack meanwhile.
   bool trim(Stack& stack, std::uintptr_t keep_from) {
     const std::uintptr_t limit = stack.slot->limit;
+    const std::uintptr_t committed_from = strategy().limit(*stack.slot, kind_.layout);
     bool has_grown = false;
     let_one_fail();
     memory.grow = [&] {
@@ -242,6 +243,8 @@ class Slots {
     memory.calls_until_failure = 0;
     memory.calls_until_growth = 0;
     require(error == 0 || memory.has_failed, "a trim works unless the system refuses");
+    require(has_grown || strategy().limit(*stack.slot, kind_.layout) >= committed_from,
+            "a trim leaves no more committed than before");
     const bool works = error == 0 && !has_grown;
     stack.is_exact = works && (stack.is_exact || keep_from >= limit);
     require(!works || resident(stack.bounds.floor, keep_from - stack.bounds.floor) == 0,
