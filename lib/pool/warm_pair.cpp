@@ -186,9 +186,11 @@ PoolCore::Ended PoolCore::end_marked(OpenSlot slot, std::uint32_t marked) noexce
   }
   // Taken off before it is known how deep to keep the stack. Another thread that publishes another
   // depth marks the stack after that: either we see the depth, or the mark stays.
-  marked = record.marks.fetch_and(name_mask | grows_unseen_mark, std::memory_order_acquire);
+  constexpr std::uint32_t kept_marks = name_mask | grows_unseen_mark | handler::left_below_mark;
+  marked = record.marks.fetch_and(kept_marks, std::memory_order_acquire);
   const std::size_t kept = depths_.kept().of(ended.number);
-  if ((marked & (handler::grown_mark | grows_unseen_mark | sampled_mark | look_mark)) != 0) {
+  if ((marked & (handler::grown_mark | handler::left_below_mark | grows_unseen_mark | sampled_mark |
+                 look_mark)) != 0) {
     ended.depth = std::max(slot.base() - slot.high_water(), vm::page_size());
     ended.was_sample = (marked & sampled_mark) != 0;
     // A stack that did not grow may be too deep, but then its last tenants were allowed to.
@@ -206,12 +208,19 @@ PoolCore::Ended PoolCore::end_marked(OpenSlot slot, std::uint32_t marked) noexce
 void PoolCore::flatten_grown(OpenSlot slot, std::size_t depth, std::size_t kept,
                              std::uint32_t marked) noexcept {
   handler::SlotRecord& record = slot.record();
-  if (depth <= kept) {
+  const bool is_left_below = (marked & handler::left_below_mark) != 0;
+  if (is_left_below) {  // a trim at the limit takes all that lies below
+    kept = std::min(kept, slot.base() - record.limit.load(std::memory_order_relaxed));
+  }
+  if (depth <= kept && !is_left_below) {
     record.high_water.store(record.limit.load(std::memory_order_relaxed),
                             std::memory_order_relaxed);
   } else {
     const bool for_good = (marked & look_mark) != 0;
     const int error = for_good ? slot.flatten_for_good(kept) : slot.flatten(kept);
+    if (error == 0 && is_left_below) {
+      record.marks.fetch_and(~handler::left_below_mark, std::memory_order_relaxed);
+    }
     if (error == 0 && (marked & grows_unseen_mark) == 0) {
       trims_.fetch_add(1, std::memory_order_relaxed);
     }

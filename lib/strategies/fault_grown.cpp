@@ -44,12 +44,10 @@ int give_back_low_end(std::uintptr_t begin, std::uintptr_t end) noexcept {
   return vm::discard(begin, end - begin);
 }
 
-using handler::left_below_mark;
-
 /// Returns whether something below the limit may not be as it was before the stack: the stack grew,
-/// or tried to, or a trim of it failed, or its low end may be read.
+/// or tried to, or a trim left something, or its low end may be read.
 bool may_differ_below_limit(const handler::SlotRecord& slot) noexcept {
-  constexpr std::uint32_t marks = handler::grown_mark | low_end_mark | left_below_mark;
+  constexpr std::uint32_t marks = handler::grown_mark | low_end_mark | handler::left_below_mark;
   return (slot.marks.load(std::memory_order_acquire) & marks) != 0 ||
          slot.growth_faults.load(std::memory_order_relaxed) != 0;
 }
@@ -86,26 +84,22 @@ int FaultGrown::permit_all(const handler::SlotRecord& slot) const noexcept {
 int FaultGrown::trim(handler::SlotRecord& slot, const Layout& layout,
                      std::uintptr_t keep_from) const noexcept {
   const std::uint32_t marks = slot.marks.load(std::memory_order_acquire);
-  const bool is_left_below = (marks & left_below_mark) != 0;
+  const bool is_left_below = (marks & handler::left_below_mark) != 0;
   const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
   const std::uintptr_t limit_now = slot.limit.load(std::memory_order_acquire);
   if (keep_from <= (is_left_below ? floor : limit_now)) {
     return 0;
   }
-  if (is_left_below) {
-    // Before memory is taken away. What grows afterwards sets it again.
-    slot.marks.fetch_and(~left_below_mark, std::memory_order_acq_rel);
-  }
   const std::uintptr_t limit = std::max(keep_from, limit_now);
-  const int error = with_limit_raised(slot, limit, [&](std::uintptr_t before) {
-    const std::uintptr_t begin = is_left_below ? floor : std::min(before, keep_from);
+  const int error = with_limit_raised(slot, limit, [&](const BeforeTrim& before) {
+    const std::uintptr_t begin = before.is_left_below ? floor : std::min(before.limit, keep_from);
     const std::uintptr_t from =
         (marks & low_end_mark) != 0 ? std::clamp(low_end_of(slot), begin, keep_from) : begin;
     const int failed = give_back_low_end(begin, from);
     return failed != 0 ? failed : vm::decommit(from, keep_from - from, layout.pages());
   });
-  if (error != 0 || (is_left_below && keep_from != limit)) {
-    slot.marks.fetch_or(left_below_mark, std::memory_order_release);
+  if (keep_from < limit) {  // what lies between may be in use, and is not known to be taken
+    slot.marks.fetch_or(handler::left_below_mark, std::memory_order_release);
   }
   return error;
 }

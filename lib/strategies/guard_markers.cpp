@@ -161,26 +161,31 @@ class GuardMarkers final : public Implementation {
 
   /// Discards what lies below `keep_from`, and lets the markers reach up to there. They stay where
   /// they are if that would leave more committed than before: a frame may have jumped over them, or
-  /// there are none at a multiple of 2 MiB.
+  /// there are none at a multiple of 2 MiB. Where a trim could not install them, the next one does.
   [[nodiscard]] int trim(handler::SlotRecord& slot, const Layout& layout,
                          std::uintptr_t keep_from) const noexcept override {
     const Bounds bounds = bounds_of(slot);
     const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
-    const std::uintptr_t whole_to = whole_window_to(slot, layout);
+    const bool was_left_below = is_left_below(slot);
+    const bool keeps_limit =
+        committed_from(bounds, layout, keep_from) <= committed_from(bounds, layout, limit);
     note_depth(slot, layout);
     int error = vm::discard(bounds.floor, keep_from - bounds.floor);
-    if (error != 0 ||
-        committed_from(bounds, layout, keep_from) <= committed_from(bounds, layout, limit)) {
+    if (error != 0 || (keeps_limit && (!was_left_below || keep_from < limit))) {
       return error;
     }
+    const std::uintptr_t raised = keeps_limit ? limit : keep_from;
     const std::uintptr_t marked_now = lowest_marker(bounds, layout, limit);
-    const std::uintptr_t marked = lowest_marker(bounds, layout, keep_from);
+    const std::uintptr_t marked = lowest_marker(bounds, layout, raised);
     if (marked_now < marked) {
       error = vm::remove_markers(marked_now, limit - marked_now);
     }
-    return error != 0 ? error : with_limit_raised(slot, keep_from, [&](std::uintptr_t) {
-      const std::uintptr_t from = marked < window_end(bounds, layout) ? marked : whole_to;
-      return vm::install_markers(from, keep_from - from);
+    return error != 0 ? error : with_limit_raised(slot, raised, [&](const BeforeTrim& before) {
+      // Asked here, because another thread may have grown the stack until the limit was raised.
+      const std::uintptr_t from = marked < window_end(bounds, layout)
+                                      ? marked
+                                      : whole_window_to(slot, layout, before.is_left_below);
+      return vm::install_markers(from, raised - from);
     });
   }
 
@@ -199,7 +204,7 @@ class GuardMarkers final : public Implementation {
     if (error == 0 && marked < end) {
       error = vm::remove_markers(marked, limit - marked);
     }
-    const std::uintptr_t from = whole_window_to(slot, layout);
+    const std::uintptr_t from = whole_window_to(slot, layout, is_left_below(slot));
     return error == 0 ? vm::install_markers(from, bounds.base - from) : error;
   }
 
@@ -251,13 +256,19 @@ class GuardMarkers final : public Implementation {
     return layout.huge_from == 0 ? limit : std::max(begin_of_span(limit), bounds.floor);
   }
 
-  /// Returns up to where all markers of the window are there: no growth reached below that.
-  /// Installing those again would take a multiple of the time.
-  static std::uintptr_t whole_window_to(const handler::SlotRecord& slot,
-                                        const Layout& layout) noexcept {
-    return std::max(window_end(bounds_of(slot), layout),
-                    std::min(slot.high_water.load(std::memory_order_acquire),
-                             slot.limit.load(std::memory_order_acquire)));
+  /// Returns up to where all markers of the window are there: no growth reached below that, and no
+  /// trim left it without. Installing those again would take a multiple of the time.
+  static std::uintptr_t whole_window_to(const handler::SlotRecord& slot, const Layout& layout,
+                                        bool is_left_below) noexcept {
+    const std::uintptr_t end = window_end(bounds_of(slot), layout);
+    return is_left_below ? end
+                         : std::max(end, std::min(slot.high_water.load(std::memory_order_acquire),
+                                                  slot.limit.load(std::memory_order_acquire)));
+  }
+
+  /// Returns whether markers below the limit may be missing.
+  static bool is_left_below(const handler::SlotRecord& slot) noexcept {
+    return (slot.marks.load(std::memory_order_acquire) & handler::left_below_mark) != 0;
   }
 
   static std::uintptr_t deepest_below_window(const Bounds& bounds, const Layout& layout) noexcept {

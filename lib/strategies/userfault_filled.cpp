@@ -71,9 +71,9 @@ int UserfaultFilled::commit(const handler::SlotRecord& slot, const Layout&,
 int UserfaultFilled::trim(handler::SlotRecord& slot, const Layout&,
                           std::uintptr_t keep_from) const noexcept {
   const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
-  const auto discard_all = [&](std::uintptr_t) { return vm::discard(floor, keep_from - floor); };
+  const auto discard_all = [&](const BeforeTrim&) { return vm::discard(floor, keep_from - floor); };
   const std::uintptr_t limit = slot.limit.load(std::memory_order_acquire);
-  return keep_from <= limit ? discard_all(limit) : with_limit_raised(slot, keep_from, discard_all);
+  return keep_from <= limit ? discard_all({}) : with_limit_raised(slot, keep_from, discard_all);
 }
 
 int UserfaultFilled::discard(std::uintptr_t begin, std::size_t size) const noexcept {

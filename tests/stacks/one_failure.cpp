@@ -7,6 +7,7 @@
 #include <growstack/stack_pool.hpp>
 
 #include "memory/account.hpp"
+#include "memory/residency.hpp"
 
 #include "support/descend.hpp"
 #include "support/each_strategy.hpp"
@@ -239,6 +240,83 @@ ONE_FAILURE(
   for (const bool trims_only : {false, true}) {
     CAPTURE(trims_only);
     fails_in_turn([&](OneFailure& failure) { end_a_grown_stack(Of::traits, trims_only, failure); });
+  }
+}
+
+// ---- trims --------------------------------------------------------------------------------------
+
+namespace {
+
+std::size_t resident_below_limit(const Stack& stack) {
+  const auto floor = reinterpret_cast<std::uintptr_t>(stack.floor());
+  return resident(floor, stack.reserved() - stack.committed());
+}
+
+/// Requires that nothing is left below the limit of a stack, and that it grows from there by
+/// events.
+void require_empty_below_limit(const Traits& of, Stack& stack) {
+  require(resident_below_limit(stack) == 0, "nothing is left below the limit");
+  const bool is_shallow = stack.committed() < 100 * KiB;
+  const std::uint32_t before = stack.counters().growth_faults;
+  require(grows(stack), "the stack grows");
+  require(!of.growth_events || !is_shallow || stack.counters().growth_faults > before,
+          "a touch below the limit is an event");
+}
+
+/// Trims a stack that has grown while a call fails, and then once more.
+void trim_again(const Traits& of, OneFailure& failure) {
+  Stack stack({.reserve = MiB, .strategy = of.strategy});
+  require(grows(stack), "the stack grows");
+  std::error_code error;
+  failure.during([&] { error = stack.trim(); });
+  // grows_down may not learn what there is to give back, which is no error.
+  const bool reads_maps = of.limit_moves && !of.growth_events;
+  require(error || reads_maps || stack.resident() == 0, "without an error all is given back");
+  require(!stack.trim() && stack.resident() == 0, "the next trim gives all back");
+  require_empty_below_limit(of, stack);
+}
+
+/// Gives a pool's stack back that has grown, and that its tenant trims. A call fails in the trim,
+/// or as the stack comes back. The tenant after the next one gets it.
+void use_for_three_tenants(const Traits& of, bool fails_in_trim, OneFailure& failure) {
+  StackPool pool(options_for(of.strategy));
+  const auto use = [&](const auto& trim, const auto& end) {
+    Stack stack = pool.acquire();
+    require(grows(stack), "the stack grows");
+    trim(stack);
+    end([&] { const Stack ended = std::move(stack); });
+  };
+  const auto as_usual = [](const auto& end) { end(); };
+  if (fails_in_trim) {
+    use([&](Stack& stack) { failure.during([&] { static_cast<void>(stack.trim()); }); }, as_usual);
+  } else {
+    use([](Stack&) {}, [&](const auto& end) { failure.during(end); });
+    const Stack second = pool.acquire();
+  }
+  Stack third = pool.acquire();
+  require_empty_below_limit(of, third);
+  require(pool.statistics().created == 1, "it is the same stack");
+  const Stack ended = std::move(third);
+}
+
+}  // namespace
+
+STRATEGIES_WHERE(traits.own_address_space&& traits.trims,
+                 "a trim that failed is tried again by the next one") {
+  if (sanitized) {
+    return skip("a sanitizer makes system calls of its own");
+  }
+  CHECK(fails_in_turn([](OneFailure& failure) { trim_again(Of::traits, failure); }) > 0);
+}
+
+POOLS_WHERE(traits.trims, "what a trim could not take is gone before a pool gives the stack out") {
+  if (sanitized) {
+    return skip("a sanitizer makes system calls of its own");
+  }
+  for (const bool fails_in_trim : {false, true}) {
+    CAPTURE(fails_in_trim);
+    fails_in_turn(
+        [&](OneFailure& failure) { use_for_three_tenants(Of::traits, fails_in_trim, failure); });
   }
 }
 

@@ -143,7 +143,7 @@ class GROWSTACK_EXPORT PinnedSlot {
 
 /// Lowers `limit` and the high-water mark to where `step` begins, after a commit of `step`. Leaves
 /// them alone if they are there already, and `limit` also if a trim has raised it meanwhile, or
-/// goes on (`trimming_mark`). Any thread, signal handlers included.
+/// goes on (`trimming_mark`); then it sets `left_below_mark`. Any thread, signal handlers included.
 GROWSTACK_EXPORT void lower_limit(SlotRecord& slot, Step step) noexcept;
 
 }  // namespace growstack::handler
