@@ -59,14 +59,15 @@ void pool(const Traits& of, const Trial& trial) {
   });
 }
 
-/// More stacks of 1 GiB than the first arena of a pool has, except where they are locked.
-std::size_t stacks_of_two_arenas(const Traits& of) { return of.locks_memory ? 12 : 66; }
+/// More stacks of 3 GiB than the first arena of a pool has, except where they are locked. (A thread
+/// takes 16 of them into its cache.)
+std::size_t stacks_of_two_arenas(const Traits& of) { return of.locks_memory ? 12 : 24; }
 
 /// A thread that has ended leaves its idle stacks to the pool, and not to its cache.
 void leave_idle_stacks(StackPool& pool, const Traits& of, const Trial& trial) {
   std::thread([&] {
     std::vector<Stack> stacks = acquire(pool, stacks_of_two_arenas(of));
-    for (std::size_t index = 0; index < stacks.size(); index += 8) {
+    for (std::size_t index = 0; index < stacks.size(); index += 3) {
       go_deep(stacks[index], 6 * KiB, trial);
     }
   }).join();
@@ -85,7 +86,7 @@ void use_until_clock_is_looked_at(StackPool& pool, const Traits& of) {
 /// nobody is goes.
 void decay(const Traits& of, const Trial& trial) {
   PoolOptions options = pool_of(of, 1ms);
-  options.reserve = of.locks_memory ? options.reserve : GiB;
+  options.reserve = of.locks_memory ? options.reserve : 3 * GiB;
   StackPool pool(options);
   const Stack out = pool.acquire();
   const Contents contents = contents_of(out);
