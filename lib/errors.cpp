@@ -107,7 +107,7 @@ std::string limit_hit(int error, std::size_t bytes, const char* meaning_of_eagai
   }
   if (number_in("/proc/sys/vm/overcommit_memory") == 2) {
     return "vm.overcommit_memory is 2, and the commit limit is reached (CommitLimit in "
-           "/proc/meminfo)";
+           "/proc/meminfo): raise it or commit less";
   }
   return "the address space or the memory is used up: reserve or commit less";
 }

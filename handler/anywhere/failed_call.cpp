@@ -1,30 +1,19 @@
 #include <growstack/handler/failed_call.hpp>
 
-#include "anywhere/keep_errno.hpp"
-
-#include <sys/syscall.h>
-#include <unistd.h>
-
-#include <atomic>
 #include <cerrno>
 
 namespace growstack::handler {
 namespace {
 
-/// The last failure: thread id, errno and SystemCall in one word. Written by who fails, read by who
-/// tells of it.
-std::atomic<std::uint64_t> last_failure{0};
-/// Of the last refusal by a budget. Written before `last_failure`.
-std::atomic<std::size_t> asked_of_budget{0};
-std::atomic<std::size_t> left_of_budget{0};
-
-/// Returns a failure of the calling thread, as a word.
-std::uint64_t failure(int error, SystemCall call) noexcept {
-  const KeepErrno keep_errno;
-  const auto thread = static_cast<std::uint32_t>(syscall(SYS_gettid));
-  return std::uint64_t{thread} << 32U | std::uint64_t{static_cast<std::uint16_t>(error)} << 8U |
-         std::uint64_t{static_cast<std::uint8_t>(call)};
-}
+/// What was refused to this thread last.
+struct Refusal {
+  int error = 0;
+  SystemCall call = SystemCall::none;
+  BudgetRefusal by_budget{};  ///< if the error is EDQUOT
+};
+/// A vfork child shares that of its parent, which does nothing meanwhile. (Initial-exec, because a
+/// fault may come where the loader's lock is held.)
+[[gnu::tls_model("initial-exec")]] constinit thread_local Refusal last_refusal{};
 
 const char* name_of(SystemCall call) noexcept {
   switch (call) {
@@ -78,31 +67,21 @@ const char* name_of(SystemCall call) noexcept {
 
 int failed(SystemCall call) noexcept {
   const int error = errno;
-  last_failure.store(failure(error, call), std::memory_order_release);
+  last_refusal = {.error = error, .call = call};
   return error;
 }
 
 const char* call_that_failed(int error) noexcept {
-  constexpr std::uint64_t call_mask = 0xff;
-  const std::uint64_t seen = last_failure.load(std::memory_order_acquire);
-  return (seen & ~call_mask) == failure(error, SystemCall::none)
-             ? name_of(static_cast<SystemCall>(seen & call_mask))
-             : nullptr;
+  return last_refusal.error == error ? name_of(last_refusal.call) : nullptr;
 }
 
 int refused_by_budget(BudgetRefusal refusal) noexcept {
-  asked_of_budget.store(refusal.asked, std::memory_order_relaxed);
-  left_of_budget.store(refusal.left, std::memory_order_relaxed);
-  last_failure.store(failure(EDQUOT, SystemCall::none), std::memory_order_release);
+  last_refusal = {.error = EDQUOT, .call = SystemCall::none, .by_budget = refusal};
   return EDQUOT;
 }
 
 BudgetRefusal budget_refusal() noexcept {
-  if (last_failure.load(std::memory_order_acquire) != failure(EDQUOT, SystemCall::none)) {
-    return {};
-  }
-  return {.asked = asked_of_budget.load(std::memory_order_relaxed),
-          .left = left_of_budget.load(std::memory_order_relaxed)};
+  return last_refusal.error == EDQUOT ? last_refusal.by_budget : BudgetRefusal{};
 }
 
 // A table of our own, because musl has no strerrorname_np(3), and glibc has it since 2.32.

@@ -49,9 +49,9 @@ std::size_t copy_to_missing(int userfault, std::uintptr_t begin, std::uintptr_t 
   return bytes_there(result, copy.copy, size);
 }
 
-void wake_waiters(int userfault, std::uintptr_t page) noexcept {
+bool wake_waiters(int userfault, std::uintptr_t page) noexcept {
   uffdio_range range{page, page_size()};
-  ioctl(userfault, UFFDIO_WAKE, &range);
+  return ioctl(userfault, UFFDIO_WAKE, &range) == 0;
 }
 
 }  // namespace growstack::handler

@@ -21,7 +21,7 @@ namespace growstack::handler {
 [[nodiscard]] std::size_t copy_to_missing(int userfault, std::uintptr_t begin, std::uintptr_t from,
                                           std::size_t size) noexcept;
 
-/// Wakes the threads that wait for the page.
-void wake_waiters(int userfault, std::uintptr_t page) noexcept;
+/// Wakes the threads that wait for the page. Returns false, with errno, if that is refused.
+bool wake_waiters(int userfault, std::uintptr_t page) noexcept;
 
 }  // namespace growstack::handler

@@ -16,7 +16,7 @@
 //     getpid                             pins, forwarding         listed
 //     mprotect, madvise, ioctl,          Operations::commit       bare system calls, not listed:
 //       userfaultfd, openat, close                                they touch no memory of libc's
-//     gettid, futex                      a refused commit         bare system calls
+//     futex                              a refused commit         a bare system call
 //     rt_sigprocmask, futex              is_readable, is_writable bare system calls
 //     pthread_sigmask                    forwarding               listed
 //     rt_sigaction, rt_tgsigqueueinfo,   forwarding               bare system calls

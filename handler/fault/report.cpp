@@ -71,19 +71,21 @@ void name_the_budget(RawLine& line) noexcept {
   }
 }
 
-/// Returns what an errno of a commit means, and what to do about it; null if that is not known.
+/// Returns what an errno of a commit means, and what to do about it.
 const char* meaning_of(int error) noexcept {
   switch (error) {
     case EACCES:
       return "the program forbade or mapped memory inside the stack, or a security module refuses "
-             "the call";
+             "the call: allow it, or take another strategy";
     case EAGAIN:
       return "RLIMIT_MEMLOCK is reached: raise it, or do without mlockall";
     case EBADF:
       return "the program closed the descriptor of growstack's userfaultfd, and no other can be "
-             "opened: RLIMIT_NOFILE, or a filter";
+             "opened (RLIMIT_NOFILE, or a filter): let it close only its own";
+    case EINVAL:
+      return "this kernel does not know what it is asked for: take another strategy";
     case ENOENT:
-      return "the program mapped other memory inside the stack";
+      return "the program mapped other memory inside the stack: let it map elsewhere";
     case ENOMEM:
       return "vm.max_map_count, RLIMIT_DATA, RLIMIT_AS, the overcommit limit or the memory of the "
              "control group is reached: raise it, or commit less";
@@ -92,7 +94,7 @@ const char* meaning_of(int error) noexcept {
       return "a seccomp filter or a security module refuses the call: allow it, or take another "
              "strategy";
     default:
-      return nullptr;
+      return "the kernel failed: try again, or take another strategy";
   }
 }
 
@@ -108,9 +110,7 @@ void name_the_cause(RawLine& line, const SlotRecord& slot, const Fault& fault, i
     line << "its owner declined";
   } else {
     name_the_refusal(line, error);
-    if (const char* const meaning = meaning_of(error); meaning != nullptr) {
-      line << ": " << meaning;
-    }
+    line << ": " << meaning_of(error);
   }
   line << ")";
 }

@@ -152,11 +152,15 @@ int enter_chain(int signal) noexcept {
 int leave_chain(int signal) noexcept {
   struct sigaction now {};
   int level = -1;
-  while (change_action(signal, nullptr, &now) == 0 && level_of(now) >= 0) {
+  int error = 0;
+  while ((error = change_action(signal, nullptr, &now)) == 0 && level_of(now) >= 0) {
     level = level_of(now);
-    if (const int error = leave_level(level, signal); error != 0) {
+    if (error = leave_level(level, signal); error != 0) {
       return error;
     }
+  }
+  if (error != 0) {
+    return error;  // nobody knows whose handler is in force
   }
   if (level != 0 && !is_default_or_ignored(now)) {
     return EPERM;

@@ -1,5 +1,6 @@
 #include "threads/monitor.hpp"
 
+#include <growstack/handler/failed_call.hpp>
 #include <growstack/handler/name_memory.hpp>
 #include <growstack/handler/pages.hpp>
 #include <growstack/handler/ranges.hpp>
@@ -11,7 +12,9 @@
 #include "fault/fill_missing_pages.hpp"
 #include "fault/grow.hpp"
 
+#include <fcntl.h>
 #include <linux/userfaultfd.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -34,12 +37,27 @@ int fill_for(const Range& range, SlotRecord& slot, std::uintptr_t address) noexc
   return grow_here(range, slot, address);
 }
 
-/// Makes a page inaccessible. That takes memory, and what has used it up may give some back: tries
-/// for a second.
-bool forbid(std::uintptr_t page) noexcept {
+/// Ends the process, because a thread would wait for ever.
+[[noreturn]] void give_up(const char* call, int error) noexcept {
+  const char* const name = errno_name(error);
+  const char* const cure =
+      error == ENOMEM
+          ? "vm.max_map_count or the memory of the control group is reached: raise it"
+          : "a seccomp filter or a security module refuses the call: allow it, or take another "
+            "strategy";
+  RawLine line;
+  line << "growstack: a stack could not grow, and its thread could not be told (" << call << ": "
+       << (name == nullptr ? "an errno" : name) << ": " << cure << ")";
+  static_cast<void>(line.write_to_stderr());
+  abort();
+}
+
+/// Calls works(), for a second, until it returns true. What refuses it may be over by then.
+template <class Works>
+[[nodiscard]] bool try_for_a_second(Works works) noexcept {
   constexpr int most_attempts = 100;
   for (int attempt = 0; attempt < most_attempts; ++attempt) {
-    if (mprotect(reinterpret_cast<void*>(page), page_size(), PROT_NONE) == 0) {
+    if (works()) {
       return true;
     }
     usleep(10'000);
@@ -52,12 +70,11 @@ bool forbid(std::uintptr_t page) noexcept {
 /// SIGSEGV.
 void refuse(std::uintptr_t page) noexcept {
   note_refused_page();
-  if (!forbid(page)) {
-    RawLine line;
-    line << "growstack: a stack could not grow, and its thread could not be told (ENOMEM: "
-            "vm.max_map_count or the memory of the control group is reached: raise it)";
-    static_cast<void>(line.write_to_stderr());
-    abort();  // it would wait for ever
+  const auto forbid = [page] {
+    return mprotect(reinterpret_cast<void*>(page), page_size(), PROT_NONE) == 0;
+  };
+  if (!try_for_a_second(forbid)) {  // that takes memory
+    give_up("mprotect", errno);
   }
 }
 
@@ -65,12 +82,40 @@ void refuse(std::uintptr_t page) noexcept {
 /// called for it.
 void answer(int userfault, std::uintptr_t address) noexcept {
   const std::uintptr_t page = page_down(address);
+  bool is_filled = false;
   // Without a slot, the stack has ended meanwhile: the touch is tried again, in vain.
-  if (const PinnedSlot pinned(address);
-      pinned && fill_for(pinned.range(), pinned.slot(), address) != 0) {
-    refuse(page);
+  if (const PinnedSlot pinned(address); pinned) {
+    is_filled = fill_for(pinned.range(), pinned.slot(), address) == 0;
+    if (!is_filled) {
+      refuse(page);
+    }
   }
-  wake_waiters(userfault, page);
+  const auto wake = [=] { return wake_waiters(userfault, page); };
+  if (!wake() && !is_filled && !try_for_a_second(wake)) {  // to fill has woken it
+    give_up("ioctl(UFFDIO_WAKE)", errno);
+  }
+}
+
+/// Returns whether a thread waits for an answer. poll(2) tells so only of a userfaultfd that does
+/// not block.
+bool somebody_waits(int userfault) noexcept {
+  const int flags = fcntl(userfault, F_GETFL);
+  fcntl(userfault, F_SETFL, flags | O_NONBLOCK);
+  pollfd question{.fd = userfault, .events = POLLIN, .revents = 0};
+  const bool waits = poll(&question, 1, 0) == 1 && (question.revents & POLLIN) != 0;
+  fcntl(userfault, F_SETFL, flags);
+  return waits;
+}
+
+/// To be called when a read failed. To end would leave threads waiting. Tries for a second while
+/// one waits; then gives up.
+void bear_with(int error, int userfault, int& attempts) noexcept {
+  constexpr int most_attempts = 1000;
+  attempts = somebody_waits(userfault) ? attempts + 1 : 0;
+  if (attempts > most_attempts) {
+    give_up("read", error);
+  }
+  usleep(1000);
 }
 
 }  // namespace
@@ -103,10 +148,12 @@ int Monitor::prepare(int userfault) noexcept {
 
 void Monitor::run(int userfault) noexcept {
   std::array<uffd_msg, 16> messages;
-  for (;;) {
+  for (int attempts = 0;;) {
     const ssize_t bytes = syscall(SYS_read, userfault, messages.data(), sizeof messages);
-    if (bytes < 0 && errno != EINTR) {
-      usleep(1000);  // a filter forbids it: to end would leave threads waiting
+    if (bytes >= 0) {
+      attempts = 0;
+    } else if (errno != EINTR) {
+      bear_with(errno, userfault, attempts);
     }
     for (std::size_t index = 0;
          bytes > 0 && index < static_cast<std::size_t>(bytes) / sizeof(uffd_msg); ++index) {
@@ -121,7 +168,7 @@ void Monitor::run(int userfault) noexcept {
         const bool ends = message_.compare_exchange_strong(expected, Message::was_heard,
                                                            std::memory_order_acq_rel);
         static_cast<void>(map_page_of_zeros(userfault, page, page_size()));
-        wake_waiters(userfault, page);
+        static_cast<void>(wake_waiters(userfault, page));
         if (ends) {
           return;
         }

@@ -22,6 +22,7 @@
 // says. If the policy wants huge pages, a limit below the window has markers too: on the rest of
 // its 2 MiB, because khugepaged would fill that otherwise. A trim leaves them there, and so does an
 // initial commit that is larger than the window. A touch of them is growth again.
+#include "errors.hpp"
 #include "memory/residency.hpp"
 #include "memory/vm.hpp"
 #include "strategies/core_dumps.hpp"
@@ -106,8 +107,9 @@ class GuardMarkers final : public Implementation {
   }
 
   [[nodiscard]] std::string explain(int error) const override {
-    return error == EINVAL ? "MADV_GUARD_INSTALL is not known here (Linux 6.13 has it)"
-                           : std::string();
+    return error == EINVAL && refusal_of(error) == "madvise: EINVAL"
+               ? "MADV_GUARD_INSTALL is not known here (Linux 6.13 has it): take another strategy"
+               : std::string();
   }
 
   [[nodiscard]] int open(const Bounds& bounds, const Layout& layout,

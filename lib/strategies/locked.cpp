@@ -43,12 +43,11 @@ class Locked final : public AlwaysCommitted {
   }
 
   [[nodiscard]] std::string explain(int error) const override {
-    return error == EPERM || error == EAGAIN ? "the kernel locks no more memory for this process: "
-                                               "RLIMIT_MEMLOCK is reached (raise it, ulimit -l, or "
-                                               "reserve "
-                                               "less), or there is not that much memory, "
-                                               "here or in the control group"
-                                             : std::string();
+    return (error == EPERM || error == EAGAIN) && refusal_of(error).starts_with("mlock2: ")
+               ? "the kernel locks no more memory for this process: RLIMIT_MEMLOCK is reached "
+                 "(raise it, ulimit -l, or reserve less), or there is not that much memory, here "
+                 "or in the control group"
+               : std::string();
   }
 
   [[nodiscard]] int open(const Bounds& bounds, const Layout&,

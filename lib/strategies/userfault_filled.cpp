@@ -20,12 +20,14 @@ std::string why_refused(int error) {
   switch (error) {
     case EPERM:
       return "userfaultfd is forbidden here: by a seccomp filter, as in many containers, or, on "
-             "kernels before 5.11, because vm.unprivileged_userfaultfd is 0";
+             "kernels before 5.11, because vm.unprivileged_userfaultfd is 0: allow the call, or "
+             "take another strategy";
     case ENOSYS:
       return "this kernel is built without userfaultfd(2), or a seccomp filter does not know it: "
              "allow the call, or take another strategy";
     default:
-      return "this kernel's userfaultfd does not know what is needed (Linux 5.9 does)";
+      return "this kernel's userfaultfd does not know what is needed (Linux 5.9 does): "
+             "take another strategy";
   }
 }
 

@@ -235,6 +235,12 @@ TEST_CASE("a failed call is named to the thread that made it, with its errno, an
   const char* told_to_another = "";
   std::thread([&] { told_to_another = call_that_failed(EPERM); }).join();
   CHECK(told_to_another == nullptr);
+  std::thread([] {
+    errno = EPERM;
+    static_cast<void>(failed(SystemCall::mmap));
+  }).join();
+  REQUIRE(call_that_failed(EPERM) != nullptr);
+  CHECK(std::string(call_that_failed(EPERM)) == "madvise");
 }
 
 GROWSTACK_SCENARIO("a line that is too long") {

@@ -1,6 +1,8 @@
 #include "proofs/failures/census.hpp"
 
 #include <dirent.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 #include <cinttypes>
 #include <cstdint>
@@ -78,6 +80,24 @@ Census census_of(pid_t process) {
     ++census.children;
   }
   return census;
+}
+
+std::int64_t resident_bytes(pid_t process, std::uintptr_t begin, std::uintptr_t end) {
+  constexpr std::uintptr_t page = 4096;
+  constexpr std::uint64_t present = std::uint64_t{1} << 63U;
+  const int pages = open((folder_of(process) + "/pagemap").c_str(), O_RDONLY | O_CLOEXEC);
+  std::int64_t bytes = 0;
+  for (std::uintptr_t at = begin / page * page; bytes >= 0 && at < end; at += page) {
+    std::uint64_t entry = 0;
+    const auto place = static_cast<off_t>(at / page * sizeof entry);
+    if (pread(pages, &entry, sizeof entry, place) != sizeof entry) {
+      bytes = -1;
+    } else if ((entry & present) != 0) {
+      bytes += static_cast<std::int64_t>(page);
+    }
+  }
+  close(pages);
+  return bytes;
 }
 
 std::string excess(const Census& over, const Census& usual) {

@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 
 namespace growstack::testing {
@@ -21,6 +22,9 @@ struct Census {
 
 /// Takes the census of a process.
 [[nodiscard]] Census census_of(pid_t process);
+
+/// Returns how many bytes of [begin, end) are in physical memory; -1 if that cannot be told.
+[[nodiscard]] std::int64_t resident_bytes(pid_t process, std::uintptr_t begin, std::uintptr_t end);
 
 /// Says what the one process has more than the other. Empty: nothing.
 [[nodiscard]] std::string excess(const Census& over, const Census& usual);

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <string>
 
 using namespace growstack;
@@ -37,11 +38,14 @@ void forked(const Traits& of, const Trial& trial) {
   int status = no_process;
   trial.watch([&] {
     call(stack, [&] {
+      std::array<unsigned char, 20 * KiB> before;
+      const Contents contents(before.data(), before.size());
       const pid_t child = fork();
       if (child == 0) {
-        _exit(descend(300 * KiB) == 0 ? intact : 1);
+        _exit(descend(300 * KiB) == 0 && contents.changed() == 0 ? intact : 1);
       }
       trial.require(descend(600 * KiB) == 0, "the stack of the parent is intact");
+      trial.require(contents.changed() == 0, "what lay there before the fork is intact");
       status = child < 0 ? no_process : trial.status_of(child);
     });
   });
@@ -63,8 +67,11 @@ void vforked(const Traits& of, const Trial& trial) {
   int status = no_process;
   trial.watch([&] {
     call(stack, [&] {
+      std::array<unsigned char, 20 * KiB> before;
+      const Contents contents(before.data(), before.size());
       status = status_of_vforked(trial);
       trial.require(descend(600 * KiB) == 0, "the stack of the parent is intact");
+      trial.require(contents.changed() == 0, "what lay there before the vfork is intact");
     });
   });
   require_intact(status, trial);

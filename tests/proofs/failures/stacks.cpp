@@ -5,19 +5,26 @@
 #include <growstack/handler/handler.hpp>
 #include <growstack/handler/report.hpp>
 
+#include "errors.hpp"
 #include "proofs/failures/every_failure.hpp"
 #include "support/address_of.hpp"
 #include "support/descend.hpp"
 
 #include <ucontext.h>
 
-#include <cstring>
+#include <array>
+#include <cerrno>
+#include <csignal>
 #include <string>
+#include <system_error>
+#include <vector>
 
 using namespace growstack;
 using namespace growstack::testing;
 
 namespace {
+
+constexpr const char* trim_current = "Stack::trim_current";
 
 void first_stack(const Traits& of, const Trial& trial) {
   trial.watch([&] {
@@ -39,19 +46,51 @@ void growth(const Traits& of, const Trial& trial) {
   trial.require_guard(stack, of);
 }
 
+/// Judges what a trim returned. Memory of the stack below `lowest_kept` must be gone if that is
+/// success.
+void require_trimmed(std::error_code error, const char* function, const Stack& stack,
+                     std::uintptr_t lowest_kept, const Traits& of, const Trial& trial) {
+  if (!of.trims) {
+    const int expected = of.own_address_space || function != trim_current ? ENOTSUP : EINVAL;
+    trial.require(error.value() == expected, std::string(function) + " refuses");
+  } else if (trial.succeeded(error, function)) {
+    trial.require_given_back(address_of(stack.floor()), lowest_kept, function);
+  }
+}
+
+/// To be called on the stack.
+void trim_around_contents(const Stack& stack, const Traits& of, const Trial& trial) {
+  std::array<unsigned char, 20 * KiB> in_use;
+  const Contents contents(in_use.data(), in_use.size());
+  trial.require(descend(300 * KiB) == 0, "the stack is intact before the trim");
+  constexpr std::size_t as_much_again = 160 * KiB;
+  require_trimmed(Stack::trim_current(), trim_current, stack,
+                  address_of(in_use.data()) - as_much_again, of, trial);
+  trial.require(contents.changed() == 0, "what is in use is intact after the trim");
+}
+
+void trim_below_contents(Stack& stack, const Traits& of, const Trial& trial) {
+  char* const in_use = static_cast<char*>(stack.base()) - 10 * KiB;
+  const Contents contents(in_use, 10 * KiB);
+  require_trimmed(stack.trim_below(in_use), "Stack::trim_below", stack,
+                  address_of(in_use) - 8 * KiB, of, trial);
+  trial.require(contents.changed() == 0, "what is in use is intact after Stack::trim_below");
+}
+
+void trim_all(Stack& stack, const Traits& of, const Trial& trial) {
+  require_trimmed(stack.trim(), "Stack::trim", stack, address_of(stack.base()), of, trial);
+}
+
 /// Whether it is possible or not, the stack is as good as before.
 void trim(const Traits& of, const Trial& trial) {
   Stack stack(options_of(of));
   go_deep(stack, 700 * KiB, trial);
   trial.watch([&] {
-    call(stack, [] {
-      descend(300 * KiB);
-      static_cast<void>(Stack::trim_current());
-    });
-    static_cast<void>(stack.trim_below(static_cast<char*>(stack.base()) - 10 * KiB));
-    static_cast<void>(stack.trim());
+    call(stack, [&] { trim_around_contents(stack, of, trial); });
+    trim_below_contents(stack, of, trial);
+    trim_all(stack, of, trial);
     go_deep(stack, 300 * KiB, trial);
-    static_cast<void>(stack.trim());
+    trim_all(stack, of, trial);
   });
   go_deep(stack, 700 * KiB, trial);
   trial.require_guard(stack, of);
@@ -82,6 +121,14 @@ void ensured_stack(const Traits& of, const Trial& trial) {
   });
 }
 
+/// As swapcontext(3). That of glibc destroys r12, a register of its caller, if the kernel refuses
+/// the mask of signals. Returns an errno, or 0.
+[[gnu::noinline]] int swap_contexts(ucontext_t& from, const ucontext_t& to) {
+  const int error = swapcontext(&from, &to) == 0 ? 0 : errno;
+  asm volatile("" : : : "r12");  // so that this function gives it back as it was
+  return error;
+}
+
 void context(const Traits& of, const Trial& trial) {
   Stack stack(options_of(of));
   trial.watch([&] {
@@ -91,32 +138,55 @@ void context(const Traits& of, const Trial& trial) {
     make_context(
         there, stack, [](void* result) { *static_cast<std::size_t*>(result) = descend(300 * KiB); },
         &wrong, &here);
-    if (swapcontext(&here, &there) == 0) {
+    if (trial.succeeded(error_code(swap_contexts(here, there)), "swapcontext")) {
       trial.require(wrong == 0, "the stack of a context is intact");
     }
   });
   go_deep(stack, 300 * KiB, trial);
 }
 
+/// Keeps the page of the lowest block.
+void trim_region(memory_resource& blocks, const Traits& of, const Trial& trial) {
+  const Stack& stack = blocks.stack();
+  const std::size_t kept = (blocks.used() + 4 * KiB - 1) / (4 * KiB) * (4 * KiB);
+  require_trimmed(blocks.trim(), "memory_resource::trim", stack, address_of(stack.base()) - kept,
+                  of, trial);
+}
+
 void region(const Traits& of, const Trial& trial) {
   trial.watch([&] {
     memory_resource blocks(options_of(of));
     for (int round = 0; round < 2; ++round) {
+      std::vector<Contents> contents;
       for (const std::size_t bytes : {10 * KiB, 200 * KiB, 500 * KiB}) {
-        void* const block = blocks.allocate(bytes);
-        std::memset(block, round, bytes);
+        contents.emplace_back(blocks.allocate(bytes), bytes);
+        trim_region(blocks, of, trial);
+      }
+      for (const Contents& each : contents) {
+        trial.require(each.changed() == 0, "the blocks of a region are intact");
       }
       blocks.release();
-      static_cast<void>(blocks.trim());
+      trim_region(blocks, of, trial);
     }
   });
 }
 
+struct sigaction action_for_segv(const Trial& trial) {
+  struct sigaction action {};
+  trial.spare();
+  sigaction(SIGSEGV, nullptr, &action);
+  return action;
+}
+
 void uninstall(const Traits& of, const Trial& trial) {
+  const struct sigaction before = action_for_segv(trial);
   { const Stack first(options_of(of)); }
   growstack::trim();
   trial.watch([&] {
-    static_cast<void>(handler::uninstall());
+    if (trial.succeeded(error_code(handler::uninstall()), "handler::uninstall")) {
+      trial.require(action_for_segv(trial).sa_sigaction == before.sa_sigaction,
+                    "the action from before the handler is back");
+    }
     Stack stack(options_of(of));
     go_deep(stack, 300 * KiB, trial);
   });

@@ -19,6 +19,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstddef>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -133,6 +134,18 @@ std::string name_of_thread(pid_t thread) {
   std::string name;
   std::getline(file, name);
   return name;
+}
+
+std::string path_of(pid_t thread, std::uint64_t descriptor) {
+  return "/proc/" + std::to_string(thread) + "/fd/" + std::to_string(descriptor);
+}
+
+/// Returns whether a call may transfer less than was asked for. A pipe gives whole messages.
+bool gives_parts(pid_t thread, const seccomp_data& call) {
+  std::error_code gone;
+  return (call.nr == SYS_write && call.args[0] == STDERR_FILENO) ||
+         (call.nr == SYS_read &&
+          std::filesystem::is_regular_file(path_of(thread, call.args[0]), gone));
 }
 
 bool sleeps(pid_t thread) {
@@ -259,13 +272,15 @@ class Supervisor {
                       .number = asked.data.nr,
                       .occurrence = thread.counts[asked.data.nr]++};
     if (failure_ == nullptr) {
-      result_.calls.push_back({.place = place, .data = asked.data, .thread = {}});
+      result_.calls.push_back({.place = place,
+                               .data = asked.data,
+                               .gives_parts = gives_parts(thread_id, asked.data),
+                               .thread = {}});
       names_[{place.process, place.thread}] = name_of_thread(thread_id);
     }
     if (!shall_fail(place)) {
       return let_kernel(asked.id);
     }
-    result_.has_failed = true;
     fail(asked, thread);
   }
 
@@ -278,41 +293,34 @@ class Supervisor {
   void fail(const seccomp_notif& asked, const Thread& thread) {
     switch (failure_->answer.kind) {
       case Answer::refusal:
+        result_.has_failed = true;
         return send(asked.id, 0, -failure_->answer.error);
       case Answer::nothing:
+        result_.has_failed = true;
         return send(asked.id, 0);
       case Answer::one_byte:
-        return transfer_one_byte(asked, thread.process);
+        result_.has_failed = transfer_one_byte(asked.data, thread.process);
+        result_.has_no_part = !result_.has_failed;
+        return result_.has_failed ? send(asked.id, 1) : let_kernel(asked.id);
     }
   }
 
-  /// Does a part of what was asked for, in place of the thread. If that cannot be done here (the
-  /// descriptor is a pipe, say, of which the kernel gives whole messages), lets the kernel do all.
-  void transfer_one_byte(const seccomp_notif& asked, pid_t process) {
-    const auto& arguments = asked.data.args;
+  /// Does a part of what was asked for, in place of the process. Returns false, and has done
+  /// nothing, if there is no part: at the end of a file.
+  bool transfer_one_byte(const seccomp_data& call, pid_t process) const {
     char byte = 0;
-    if (asked.data.nr == SYS_write) {
-      return read_memory(process, arguments[1], &byte, 1) && write(err_for_child_, &byte, 1) == 1
-                 ? send(asked.id, 1)
-                 : let_kernel(asked.id);
+    if (call.nr == SYS_write) {
+      return call.args[2] > 1 && read_memory(process, call.args[1], &byte, 1) &&
+             write(err_for_child_, &byte, 1) == 1;
     }
-    const std::string path =
-        "/proc/" + std::to_string(asked.pid) + "/fd/" + std::to_string(arguments[0]);
-    std::error_code gone;
     const int pidfd = static_cast<int>(syscall(SYS_pidfd_open, process, 0));
-    const int file = std::filesystem::is_regular_file(path, gone)
-                         ? static_cast<int>(syscall(SYS_pidfd_getfd, pidfd, arguments[0], 0))
-                         : -1;
-    const bool is_read = file >= 0 && read(file, &byte, 1) == 1;
+    const int file = static_cast<int>(syscall(SYS_pidfd_getfd, pidfd, call.args[0], 0));
+    const bool is_read = call.args[2] > 1 && file >= 0 && read(file, &byte, 1) == 1;
     close(file);
     close(pidfd);
     const iovec here{.iov_base = &byte, .iov_len = 1};
-    const iovec there{.iov_base = reinterpret_cast<void*>(arguments[1]), .iov_len = 1};
-    if (!is_read) {
-      return let_kernel(asked.id);
-    }
-    process_vm_writev(process, &here, 1, &there, 1, 0);
-    send(asked.id, 1);
+    const iovec there{.iov_base = reinterpret_cast<void*>(call.args[1]), .iov_len = 1};
+    return is_read && process_vm_writev(process, &here, 1, &there, 1, 0) == 1;
   }
 
   void answer_question(const seccomp_notif& asked, Thread& thread) {
@@ -338,6 +346,12 @@ class Supervisor {
       case Ask::bad_alloc:
         result_.threw_bad_alloc = true;
         break;
+      case Ask::returned:
+        result_.returned.push_back({.error = static_cast<int>(arguments[1]),
+                                    .function = text_at(thread.process, arguments[2])});
+        break;
+      case Ask::resident:
+        return send(asked.id, resident_bytes(thread.process, arguments[1], arguments[2]));
       case Ask::guarded:
         return send(asked.id, is_guarded(thread.process, arguments[1], arguments[2]) ? 1 : 0);
       case Ask::census:
@@ -442,6 +456,7 @@ Run run_watched(const std::function<void()>& body, const Failure* failure) {
   check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets.data()) == 0, "socketpair");
   check(pipe2(err.data(), O_CLOEXEC) == 0, "pipe2");
   fcntl(err[0], F_SETFL, O_NONBLOCK);
+  std::fflush(stdout);  // a child of it may call exit(3)
   const pid_t child = fork();
   check(child >= 0, "fork");
   if (child == 0) {

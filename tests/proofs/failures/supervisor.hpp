@@ -32,7 +32,8 @@ struct Place {
 struct Call {
   Place place;
   seccomp_data data;
-  std::string thread;  ///< what the thread is called at the end
+  bool gives_parts = false;  ///< may transfer less than was asked for: of a regular file
+  std::string thread;        ///< what the thread is called at the end
 };
 
 /// What shall fail.
@@ -42,10 +43,17 @@ struct Failure {
   bool for_good = false;  ///< from then on every call of the number fails, in every thread
 };
 
+/// An error code that a function returned.
+struct Returned {
+  int error = 0;
+  std::string function;
+};
+
 /// How a run went.
 struct Run {
   std::vector<Call> calls;
   bool has_failed = false;   ///< the failure came about
+  bool has_no_part = false;  ///< the call came, but was to transfer less than two bytes
   bool is_stopped = false;   ///< killed, because it did not end
   bool is_finished = false;  ///< all checks were made
   int status = 0;            ///< as of wait(2)
@@ -54,6 +62,7 @@ struct Run {
   std::vector<std::string> wrong;
   std::optional<std::string> threw;  ///< the message of a std::system_error
   bool threw_bad_alloc = false;
+  std::vector<Returned> returned;
   Census census;
 };
 

@@ -30,15 +30,20 @@ void detached_thread(const Traits& of, const Trial& trial) {
   { const Stack first(options_of(of)); }
   trial.watch([&] {
     static std::atomic<bool> ended;
+    static std::size_t wrong;
     ended = false;
+    wrong = 1;
     Thread thread(options_of(of), [] {
-      descend(100 * KiB);
+      wrong = descend(100 * KiB);
       ended = true;
     });
     thread.detach();
     trial.wait_for(ended);
-    Thread next(options_of(of), [] { descend(100 * KiB); });
+    trial.require(wrong == 0, "the stack of the detached thread is intact");
+    std::size_t wrong_next = 1;
+    Thread next(options_of(of), [&] { wrong_next = descend(100 * KiB); });
     next.join();
+    trial.require(wrong_next == 0, "the stack of the next thread is intact");
   });
   Thread(options_of(of), [] {}).join();
 }
@@ -46,12 +51,15 @@ void detached_thread(const Traits& of, const Trial& trial) {
 /// A thread of somebody else's, attached by hand. What it throws is told by it.
 void attached_thread(const Traits& of, const Trial& trial) {
   Stack stack(options_of(of));
+  const Stack other(options_of(of));
+  const Contents contents = contents_of(other);
   std::thread([&] {
     trial.watch([&] {
       attach_thread();
       go_deep(stack, 300 * KiB, trial);
     });
   }).join();
+  trial.require(contents.changed() == 0, "another stack is intact");
   go_deep(stack, 300 * KiB, trial);
 }
 

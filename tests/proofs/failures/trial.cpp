@@ -49,6 +49,10 @@ void use_the_next_stack(const Traits& of, const Trial& trial) {
   }
 }
 
+unsigned char pattern_at(const volatile void* address) {
+  return static_cast<unsigned char>(reinterpret_cast<std::uintptr_t>(address) * 167 >> 5U);
+}
+
 void leave_nothing(const Trial& trial) {
   growstack::trim();
   trial.require(handler::uninstall() == 0, "the handler can be uninstalled");
@@ -79,6 +83,21 @@ void Trial::require(bool fulfilled, const std::string& what) const {
   }
 }
 
+bool Trial::succeeded(std::error_code error, const char* function) const {
+  if (error) {
+    syscall(asking, Ask::returned, error.value(), reinterpret_cast<std::uintptr_t>(function));
+  }
+  return !error;
+}
+
+void Trial::require_given_back(std::uintptr_t begin, std::uintptr_t end,
+                               const char* function) const {
+  const long bytes = ask(Ask::resident, begin, end);
+  require(bytes == 0, std::string(function) + " leaves " + std::to_string(bytes) + " bytes");
+}
+
+void Trial::spare() const { ask(Ask::spare); }
+
 void Trial::require_guard(const Stack& stack, const Traits& of) const {
   if (!of.guarded) {
     return;
@@ -89,7 +108,7 @@ void Trial::require_guard(const Stack& stack, const Traits& of) const {
 
 void Trial::wait_for(const std::atomic<bool>& flag) const {
   while (!flag) {
-    ask(Ask::spare);
+    spare();
     usleep(200);
   }
 }
@@ -97,10 +116,27 @@ void Trial::wait_for(const std::atomic<bool>& flag) const {
 int Trial::status_of(pid_t child) const {
   int status = 0;
   do {
-    ask(Ask::spare);
+    spare();
   } while (waitpid(child, &status, 0) < 0 && errno == EINTR);
   return status;
 }
+
+Contents::Contents(void* begin, std::size_t bytes) noexcept
+    : begin_(static_cast<volatile unsigned char*>(begin)), bytes_(bytes) {
+  for (std::size_t index = 0; index < bytes_; ++index) {
+    begin_[index] = pattern_at(begin_ + index);
+  }
+}
+
+std::size_t Contents::changed() const noexcept {
+  std::size_t count = 0;
+  for (std::size_t index = 0; index < bytes_; ++index) {
+    count += begin_[index] == pattern_at(begin_ + index) ? 0 : 1;
+  }
+  return count;
+}
+
+Contents contents_of(const Stack& stack) { return {static_cast<char*>(stack.base()) - KiB, KiB}; }
 
 void run_in_watched_process(WatchedScenario scenario, const Traits& of) {
   const Trial trial;

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <system_error>
 
 namespace growstack::testing {
 
@@ -26,7 +27,9 @@ enum class Ask : std::uint64_t {
   wrong,      ///< something is wrong: the text
   threw,      ///< a std::system_error came: its message
   bad_alloc,  ///< a std::bad_alloc came
+  returned,   ///< an error code came: the errno, and the function that returned it
   guarded,    ///< are all pages of [second, third argument) such that a touch is a fault?
+  resident,   ///< how many bytes of [second, third argument) are in physical memory?
   census,     ///< count what this process has
   finished,   ///< all has been looked at
 };
@@ -41,6 +44,16 @@ class Trial {
   /// Says what is wrong, unless `fulfilled`.
   void require(bool fulfilled, const std::string& what) const;
 
+  /// Tells of what a function returned that does not throw. Only the errno of the call that fails
+  /// may be returned. Returns whether there was no error.
+  [[nodiscard]] bool succeeded(std::error_code error, const char* function) const;
+
+  /// Says so if a page of [begin, end) is in physical memory. That asks the kernel from outside.
+  void require_given_back(std::uintptr_t begin, std::uintptr_t end, const char* function) const;
+
+  /// Lets the next call of this thread be the test's own, which does not fail.
+  void spare() const;
+
   /// Says so unless every page of the guard is one.
   void require_guard(const Stack& stack, const Traits& of) const;
 
@@ -50,6 +63,23 @@ class Trial {
   /// Waits for a child. Its end is the test's own business: no call of this fails.
   [[nodiscard]] int status_of(pid_t child) const;
 };
+
+/// Memory whose bytes have a pattern that depends on their address.
+class Contents {
+ public:
+  /// Writes the pattern.
+  Contents(void* begin, std::size_t bytes) noexcept;
+
+  /// Returns how many bytes have changed.
+  [[nodiscard]] std::size_t changed() const noexcept;
+
+ private:
+  volatile unsigned char* begin_;
+  std::size_t bytes_;
+};
+
+/// Writes a pattern right below the base of a stack on which nothing runs.
+[[nodiscard]] Contents contents_of(const Stack& stack);
 
 /// What happens in a scenario.
 using WatchedScenario = void (*)(const Traits& of, const Trial& trial);

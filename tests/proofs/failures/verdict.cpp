@@ -12,7 +12,7 @@
 #include <csignal>
 #include <cstdint>
 #include <cstring>
-#include <regex>
+#include <map>
 #include <sstream>
 
 namespace growstack::testing {
@@ -34,6 +34,8 @@ std::string pattern_of(const Call& call) {
       return "pthread_create";
     case SYS_mmap:
       return "mmap|pthread_create";  // its stack
+    case SYS_mlock:
+      return "mlock2";  // what libc makes of it without flags
     case SYS_mprotect:
       return "mprotect|pthread_create";
     case SYS_rt_sigaction:
@@ -51,27 +53,60 @@ std::string pattern_of(const Call& call) {
   }
 }
 
+/// Returns what helps against an errno: the words of lib/errors.cpp and handler/fault/report.cpp.
+std::string cure_of(const std::string& error) {
+  static const std::map<std::string, std::string> cures{
+      {"EPERM", "allow (it|the call), or take another strategy"},
+      {"ENOSYS", "allow (it|the call), or take another strategy"},
+      {"EACCES", "refuses the call: allow it, or take another strategy"},
+      {"EBADF", "closed [^:]*: let it close only its own"},
+      {"EINVAL", "(does not know|not known) [^:]*: take another strategy"},
+      {"EMFILE", "RLIMIT_NOFILE is reached[^:]*: raise it or close descriptors"},
+      {"EAGAIN", "(RLIMIT_[A-Z]+|control group) [^:]*reached[^:]*(: |\\()raise it"},
+      {"ENOMEM", "(reached|used up)[^:]*(: |\\()(raise it|reserve or commit less)"}};
+  const auto found = cures.find(error);
+  return found == cures.end() ? "the kernel failed: try again, or take another strategy"
+                              : found->second;
+}
+
 /// Returns what a message lacks that should name call, errno and cure. Empty: nothing.
 std::string missing_in(const std::string& message, const Failed& failed) {
   if (!failed) {
     return {};
   }
   const auto& [call, failure] = *failed;
-  const std::string error = name_of(failure.answer);
+  std::string error = name_of(failure.answer);
+  // pthread_create(3) has one word for all that is used up, and so has the strategy `locked`.
+  const bool has_one_word = matches(message, "(pthread_create|mlock2): EAGAIN");
+  if (has_one_word) {
+    error = "EAGAIN";
+  }
+  // mlock(2) says EPERM, too, if nothing may be locked.
+  const bool locks_nothing = matches(message, "mlock2: EPERM");
   std::string missing;
-  if (!matches(message, "(" + pattern_of(call) + ")")) {
+  if (!matches(message, "\\b(" + pattern_of(call) + "): ")) {
     missing += "does not name the call; ";
   }
-  // pthread_create(3) has one word for all that is used up, and so has the strategy `locked`.
-  const bool has_one_word = matches(message, "pthread_create|mlock2");
-  const std::string names = "(" + error + (has_one_word ? "|EAGAIN)" : ")");
-  if (failure.answer.kind == Answer::refusal && !matches(message, names)) {
+  if (!matches(message, ": " + error + "\\b")) {
     missing += "does not name the errno; ";
   }
-  if (!matches(message, names + "(: |; )[a-zA-Z].{15,}")) {
-    missing += "names no cure; ";
+  if (!matches(message, cure_of(locks_nothing ? "EAGAIN" : error))) {
+    missing += "names no cure for it; ";
   }
   return missing;
+}
+
+/// Returns what is wrong about the error codes that functions returned. Empty: nothing. Only the
+/// errno of the call that failed is right.
+std::string wrong_codes(const Run& run, const Failed& failed) {
+  std::string wrong;
+  for (const Returned& each : run.returned) {
+    if (!failed || failed->second.answer.kind != Answer::refusal ||
+        failed->second.answer.error != each.error) {
+      wrong += each.function + " returned " + name_of(Answer{Answer::refusal, each.error}) + "; ";
+    }
+  }
+  return wrong;
 }
 
 /// Returns what a process left that ended by itself. Empty: nothing.
@@ -159,6 +194,9 @@ Verdict judge(const Run& run, const Run& usual, const Failed& failed, const Endi
     }
     return bad("wrong: " + all + (run.threw ? " threw " + *run.threw : "") + first_lines(run.err));
   }
+  if (const std::string codes = wrong_codes(run, failed); !codes.empty()) {
+    return bad(codes);
+  }
   if (WIFSIGNALED(run.status)) {
     return judge_death(run, failed, ending);
   }
@@ -180,7 +218,10 @@ Verdict judge(const Run& run, const Run& usual, const Failed& failed, const Endi
     return missing.empty() ? Verdict{.outcome = Outcome::exception, .why = {}}
                            : bad("the exception " + missing + *run.threw);
   }
-  return {.outcome = run.threw_bad_alloc ? Outcome::bad_alloc : Outcome::works, .why = {}};
+  return {.outcome = run.threw_bad_alloc     ? Outcome::bad_alloc
+                     : !run.returned.empty() ? Outcome::returned
+                                             : Outcome::works,
+          .why = {}};
 }
 
 }  // namespace growstack::testing

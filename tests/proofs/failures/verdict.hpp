@@ -14,6 +14,7 @@ struct Ending;
 
 enum class Outcome : std::uint8_t {
   works,      ///< as if nothing had failed
+  returned,   ///< a function that does not throw returned the errno of the call
   exception,  ///< a std::system_error names call, errno and cure
   bad_alloc,  ///< the language's own word for no memory
   libc,       ///< libc ends the process, and says so: the call was one of its own

@@ -34,10 +34,8 @@ enum class SystemCall : std::uint8_t {
   userfaultfd,
 };
 
-/// Notes that the call has just failed in the calling thread, and returns errno. The note is
-/// one word for the whole process, because nothing here may use thread-local variables: if another
-/// thread fails at the same moment, one of the two messages does not name its call. Any thread,
-/// signal handlers included. Keeps errno.
+/// Notes that the call has just failed in the calling thread, and returns errno. Each thread has a
+/// note of its own, of its last failure. Any thread, signal handlers included. Keeps errno.
 GROWSTACK_EXPORT int failed(SystemCall call) noexcept;
 
 /// Returns the name of the call that failed last, if that was in the calling thread and with

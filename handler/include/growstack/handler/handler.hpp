@@ -37,9 +37,9 @@ namespace growstack::handler {
 [[nodiscard]] GROWSTACK_EXPORT int start_helper() noexcept;
 
 /// Puts the previous handlers back, ends the threads, closes the pipe. Any thread, not from a
-/// signal handler. Returns 0, EBUSY while ranges are registered, or EPERM if somebody else's
-/// handler was installed over ours. Then that handler stays. If it calls ours, ours goes on
-/// forwarding to the one before it.
+/// signal handler. Returns 0, EBUSY while ranges are registered, EPERM if somebody else's handler
+/// was installed over ours, or the errno of sigaction(2). Unless that is 0, the handler stays. If
+/// somebody else's calls ours, ours goes on forwarding to the one before it.
 [[nodiscard]] GROWSTACK_EXPORT int uninstall() noexcept;
 
 /// Returns true while the handler in force for the signal is ours. Any thread.
