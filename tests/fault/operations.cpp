@@ -444,7 +444,7 @@ GROWSTACK_SCENARIO("a growth during a trim") {
   const std::uintptr_t keep_from = slot.limit() + 2 * page_size();
   std::thread other;
   std::thread later;
-  const int error = growstack::with_limit_raised(slot.slot(), keep_from, [&](std::uintptr_t) {
+  const int error = growstack::with_limit_raised(slot.slot(), keep_from, [&](const growstack::BeforeTrim&) {
     other = std::thread([&] {
       require(attach_thread() == 0, "attach");
       slot.touch(5);  // below all that is taken
