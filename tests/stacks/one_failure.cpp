@@ -42,10 +42,13 @@ namespace {
 constexpr int all_is_well = 7;
 constexpr int had_fewer_calls = 8;
 
-/// Lets one system call of an operation fail.
+/// Which calls of an operation fail.
+enum class Fails : std::uint8_t { one, that_and_all_later };
+
+/// Lets one system call of an operation fail, or that and all later ones.
 class OneFailure {
  public:
-  explicit OneFailure(int number) : number_(number) {}
+  explicit OneFailure(int number, Fails fails) : number_(number), fails_(fails) {}
 
   /// Runs an operation, whose call of that number (from 1) fails. What it throws is an answer, too.
   template <class Operation>
@@ -55,30 +58,35 @@ class OneFailure {
       operation();
     } catch (const std::exception&) {
     }
-    happened_ = left_ <= 0;
     left_ = 0;
   }
   [[nodiscard]] bool happened() const { return happened_; }
 
   [[nodiscard]] Answer answer() {
-    return left_ > 0 && --left_ == 0 ? Answer{.by_kernel = false, .error = ENOMEM} : Answer{};
+    if (left_ == 0 || (left_ > 1 && --left_ > 0)) {
+      return {};
+    }
+    happened_ = true;
+    left_ = fails_ == Fails::one ? 0 : 1;
+    return {.by_kernel = false, .error = ENOMEM};
   }
 
  private:
   int number_;
-  std::atomic<int> left_{0};  ///< calls until the one that fails; 0: none fails
-  bool happened_ = false;
+  Fails fails_;
+  std::atomic<int> left_{0};  ///< the next call that fails, from 1; 0: none fails
+  std::atomic<bool> happened_{false};
 };
 
 using Operation = std::function<void(OneFailure&)>;
 
 /// Runs `operation` in a child of its own for each system call that it makes. The operation ends
 /// the child by require() if something is wrong. Returns how many calls have failed.
-int fails_in_turn(const Operation& operation) {
+int fails_in_turn(const Operation& operation, Fails fails = Fails::one) {
   for (int number = 1;; ++number) {
     CAPTURE(number);
     const int end = end_of_child([&] {
-      OneFailure failure(number);
+      OneFailure failure(number, fails);
       supervise(
           {{SYS_mmap},
            {SYS_munmap},
@@ -306,7 +314,10 @@ STRATEGIES_WHERE(traits.own_address_space&& traits.trims,
   if (sanitized) {
     return skip("a sanitizer makes system calls of its own");
   }
-  CHECK(fails_in_turn([](OneFailure& failure) { trim_again(Of::traits, failure); }) > 0);
+  for (const Fails fails : {Fails::one, Fails::that_and_all_later}) {
+    CAPTURE(fails);
+    CHECK(fails_in_turn([](OneFailure& failure) { trim_again(Of::traits, failure); }, fails) > 0);
+  }
 }
 
 POOLS_WHERE(traits.trims, "what a trim could not take is gone before a pool gives the stack out") {
@@ -315,8 +326,12 @@ POOLS_WHERE(traits.trims, "what a trim could not take is gone before a pool give
   }
   for (const bool fails_in_trim : {false, true}) {
     CAPTURE(fails_in_trim);
-    fails_in_turn(
-        [&](OneFailure& failure) { use_for_three_tenants(Of::traits, fails_in_trim, failure); });
+    for (const Fails fails : {Fails::one, Fails::that_and_all_later}) {
+      CAPTURE(fails);
+      fails_in_turn(
+          [&](OneFailure& failure) { use_for_three_tenants(Of::traits, fails_in_trim, failure); },
+          fails);
+    }
   }
 }
 
