@@ -444,21 +444,22 @@ GROWSTACK_SCENARIO("a growth during a trim") {
   const std::uintptr_t keep_from = slot.limit() + 2 * page_size();
   std::thread other;
   std::thread later;
-  const int error = growstack::with_limit_raised(slot.slot(), keep_from, [&](const growstack::BeforeTrim&) {
-    other = std::thread([&] {
-      require(attach_thread() == 0, "attach");
-      slot.touch(5);  // below all that is taken
-    });
-    while (!has_committed) {
-      usleep(1000);
-    }
-    later = std::thread([] {
-      usleep(20'000);
-      may_go_on = true;
-    });
-    void* const taken = reinterpret_cast<void*>(keep_from - 2 * page_size());
-    return mprotect(taken, 2 * page_size(), PROT_NONE);
-  });
+  const int error =
+      growstack::with_limit_raised(slot.slot(), keep_from, [&](const growstack::BeforeTrim&) {
+        other = std::thread([&] {
+          require(attach_thread() == 0, "attach");
+          slot.touch(5);  // below all that is taken
+        });
+        while (!has_committed) {
+          usleep(1000);
+        }
+        later = std::thread([] {
+          usleep(20'000);
+          may_go_on = true;
+        });
+        void* const taken = reinterpret_cast<void*>(keep_from - 2 * page_size());
+        return mprotect(taken, 2 * page_size(), PROT_NONE);
+      });
   other.join();
   later.join();
   return error == 0 && slot.limit() == keep_from ? 7 : 1;
