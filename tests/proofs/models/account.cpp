@@ -5,6 +5,7 @@
 // - What was charged and credited is 0 again; what was refused charges nothing.
 // - Of two threads that ask one account for what is left, one gets it.
 #include "explorer/modelled.hpp"
+#include "models/say.hpp"
 
 #include <doctest/doctest.h>
 
@@ -48,9 +49,7 @@ void explore(::std::function<void()> set_up, ::std::vector<::std::function<void(
              ::std::function<void()> check) {
   const explorer::Explored explored =
       explorer::explore({::std::move(set_up), ::std::move(threads), ::std::move(check), {}});
-  MESSAGE(explored.executions << " executions, " << explored.steps << " steps");
-  INFO(explored.trace);
-  CHECK(explored.fault == "");
+  modelled::say_and_check(explored);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 // A sleep of a millisecond lets every store become visible: that is what the lock assumes where
 // membarrier(2) is refused, and no rule of the language promises it. Here it is a barrier.
 #include "explorer/modelled.hpp"
+#include "models/say.hpp"
 
 #include <doctest/doctest.h>
 
@@ -102,9 +103,7 @@ void explore(::std::function<void()> set_up, ::std::vector<::std::function<void(
                            require_free(others_make_barrier);
                          },
                          {}});
-  MESSAGE(explored.executions << " executions, " << explored.steps << " steps");
-  INFO(explored.trace);
-  CHECK(explored.fault == "");
+  modelled::say_and_check(explored);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 // around it. Either who tells it sees what the thread remembers and makes it forget, or the thread
 // sees that a stack was told and looks it up again.
 #include "explorer/modelled.hpp"
+#include "models/say.hpp"
 
 #include <doctest/doctest.h>
 
@@ -78,9 +79,7 @@ void require_nothing_inside() {
 void explore(::std::vector<::std::function<void()>> threads, ::std::function<void()> check) {
   const explorer::Explored explored =
       explorer::explore({begin, ::std::move(threads), ::std::move(check), {}});
-  MESSAGE(explored.executions << " executions, " << explored.steps << " steps");
-  INFO(explored.trace);
-  CHECK(explored.fault == "");
+  modelled::say_and_check(explored);
 }
 
 }  // namespace
