@@ -309,11 +309,26 @@ void retire(Range& range, std::uint32_t index) noexcept {
   });
 }
 
-void wait_for_faults(const SlotRecord& slot) noexcept {
+namespace {
+
+const std::atomic<std::uint32_t>& pins_of(const SlotRecord& slot) noexcept {
   const std::uintptr_t inside = slot.guard.load(std::memory_order_relaxed);
   const Range& range =
       *table.load(std::memory_order_acquire)[inside >> range_shift].load(std::memory_order_acquire);
-  const std::atomic<std::uint32_t>& pins = range.pins[&slot - range.slots];
+  return range.pins[&slot - range.slots];
+}
+
+}  // namespace
+
+bool has_faults(const SlotRecord& slot) noexcept {
+  if (pins_of(slot).load(std::memory_order_seq_cst) != 0) {
+    return true;
+  }
+  return is_left_to_helper(slot);  // a thread leaves its request before it unpins the slot
+}
+
+void wait_for_faults(const SlotRecord& slot) noexcept {
+  const std::atomic<std::uint32_t>& pins = pins_of(slot);
   wait_while([&] { return pins.load(std::memory_order_seq_cst) != 0; });
 }
 

@@ -83,8 +83,10 @@ int FaultGrown::permit_all(const handler::SlotRecord& slot) const noexcept {
 
 int FaultGrown::trim(handler::SlotRecord& slot, const Layout& layout,
                      std::uintptr_t keep_from) const noexcept {
+  // Asked before the limit: a growth that ended before has lowered it, or set the mark.
+  const bool is_growing = handler::has_faults(slot);
   const std::uint32_t marks = slot.marks.load(std::memory_order_acquire);
-  const bool is_left_below = (marks & handler::left_below_mark) != 0;
+  const bool is_left_below = is_growing || (marks & handler::left_below_mark) != 0;
   const std::uintptr_t floor = slot.floor.load(std::memory_order_relaxed);
   const std::uintptr_t limit_now = slot.limit.load(std::memory_order_acquire);
   if (keep_from <= (is_left_below ? floor : limit_now)) {

@@ -12,7 +12,7 @@ namespace growstack {
 /// What a slot was like just before its limit was raised.
 struct BeforeTrim {
   std::uintptr_t limit = 0;
-  bool is_left_below = false;  ///< memory may have been committed below the limit
+  bool is_left_below = false;  ///< memory may be committed below the limit, also in use before
 };
 
 /// Raises the limit of a slot to `keep_from`, calls `take_memory` with what was there before, and
@@ -28,9 +28,11 @@ template <class TakeMemory>
   slot.marks.fetch_or(handler::trimming_mark, std::memory_order_seq_cst);
   const std::uint32_t marks =
       slot.marks.fetch_and(~handler::left_below_mark, std::memory_order_acq_rel);
-  const int error =
-      take_memory(BeforeTrim{.limit = slot.limit.exchange(keep_from, std::memory_order_acq_rel),
-                             .is_left_below = (marks & handler::left_below_mark) != 0});
+  // Asked before the limit: a growth that ended before has lowered it.
+  const bool is_growing = handler::has_faults(slot);
+  const int error = take_memory(
+      BeforeTrim{.limit = slot.limit.exchange(keep_from, std::memory_order_acq_rel),
+                 .is_left_below = is_growing || (marks & handler::left_below_mark) != 0});
   handler::wait_for_faults(slot);
   slot.marks.fetch_and(~handler::trimming_mark, std::memory_order_release);
   if (error != 0) {

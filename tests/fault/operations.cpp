@@ -9,6 +9,7 @@
 #include <growstack/handler/userfault.hpp>
 
 #include "machine/machine.hpp"
+#include "strategies/implementation.hpp"
 #include "strategies/limit_raised.hpp"
 #include "support/one_slot.hpp"
 #include "support/scenario.hpp"
@@ -467,4 +468,32 @@ GROWSTACK_SCENARIO("a growth during a trim") {
 
 TEST_CASE("a limit does not claim what a trim took while another thread grew the stack") {
   CHECK(run_scenario("a growth during a trim").exit_code == 7);
+}
+
+GROWSTACK_SCENARIO("a trim during a growth") {
+  const OneSlot slot(slow_operations, Committer::handler, 4);
+  std::thread other([&] {
+    require(attach_thread() == 0, "attach");
+    slot.touch(5);
+  });
+  while (!has_committed) {
+    usleep(1000);
+  }
+  // There is memory below the limit now, and nobody has said so. Code that runs there uses it.
+  auto* const word = reinterpret_cast<volatile int*>(slot.limit() - page_size());
+  *word = 7;
+  std::thread later([] {
+    usleep(20'000);
+    may_go_on = true;
+  });
+  const auto& in_handler = growstack::implementation_of<growstack::Strategy::in_handler>();
+  const int error = in_handler.trim(slot.slot(), {}, slot.limit());
+  other.join();
+  later.join();
+  slot.touch(4);
+  return error == 0 && *word == 0 ? 7 : 1;
+}
+
+TEST_CASE("a trim takes the memory of a growth that has not told of it yet") {
+  CHECK(run_scenario("a trim during a growth").exit_code == 7);
 }

@@ -62,6 +62,11 @@ GROWSTACK_EXPORT void set_name(SlotRecord& slot, std::string_view name) noexcept
 /// handler.
 GROWSTACK_EXPORT void retire(Range& range, std::uint32_t index) noexcept;
 
+/// Returns whether a thread is working on a fault in this live slot, or a request about it was left
+/// to the helper. If so, memory may be committed below the limit that nobody has told yet, and code
+/// may use it already. For the slot's owner.
+[[nodiscard]] GROWSTACK_EXPORT bool has_faults(const SlotRecord& slot) noexcept;
+
 /// Waits until each thread is done that is working on a fault in this live slot. Others may begin
 /// meanwhile. For the slot's owner; not from a signal handler.
 GROWSTACK_EXPORT void wait_for_faults(const SlotRecord& slot) noexcept;
