@@ -61,6 +61,7 @@ std::string cure_of(const std::string& error) {
       {"EACCES", "refuses the call: allow it, or take another strategy"},
       {"EBADF", "closed [^:]*: let it close only its own"},
       {"EINVAL", "(does not know|not known) [^:]*: take another strategy"},
+      {"ENOTTY", "does not know [^:]*: take another strategy"},
       {"EMFILE", "RLIMIT_NOFILE is reached[^:]*: raise it or close descriptors"},
       {"EAGAIN", "(RLIMIT_[A-Z]+|control group) [^:]*reached[^:]*(: |\\()raise it"},
       {"ENOMEM", "(reached|used up)[^:]*(: |\\()(raise it|reserve or commit less)"}};
