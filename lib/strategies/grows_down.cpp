@@ -34,10 +34,16 @@ constexpr StrategyDescription grows_down{
 /// Returns where the mapping starts now, but no address below the stack's floor. If /proc/self/maps
 /// cannot be read (no descriptor is left), returns the slot's limit, which is where the mapping
 /// started at first or after a trim: only memory above that is known to be ours.
-std::uintptr_t mapping_start(const handler::SlotRecord& slot) noexcept {
+std::uintptr_t mapping_start(const handler::SlotRecord& slot, int& error) noexcept {
   const std::uintptr_t start = vm::mapping_start(slot.base.load(std::memory_order_relaxed) - 1);
+  error = start == 0 ? errno : 0;
   return start == 0 ? slot.limit.load(std::memory_order_relaxed)
                     : std::max(start, slot.floor.load(std::memory_order_relaxed));
+}
+
+std::uintptr_t mapping_start(const handler::SlotRecord& slot) noexcept {
+  int ignored = 0;
+  return mapping_start(slot, ignored);
 }
 
 /// Returns where the mapping of a stack that ends starts, also if /proc/self/maps cannot be read.
@@ -96,14 +102,16 @@ class GrowsDown final : public Implementation {
   /// on: the mapping of a stranger may land below it.
   [[nodiscard]] int trim(handler::SlotRecord& slot, const Layout&,
                          std::uintptr_t keep_from) const noexcept override {
-    const std::uintptr_t start = mapping_start(slot);
+    int unknown = 0;  // then what has grown stays
+    const std::uintptr_t start = mapping_start(slot, unknown);
     remember_depth(slot, start);
     if (start >= keep_from) {
-      return 0;
+      return unknown;
     }
     slot.limit.store(std::max(keep_from, slot.limit.load(std::memory_order_relaxed)),
                      std::memory_order_release);
-    return vm::release(start, keep_from - start);
+    const int error = vm::release(start, keep_from - start);
+    return error != 0 ? error : unknown;
   }
 
   [[nodiscard]] int close(const handler::SlotRecord& slot, const Layout&) const noexcept override {
