@@ -102,16 +102,14 @@ class GrowsDown final : public Implementation {
   /// on: the mapping of a stranger may land below it.
   [[nodiscard]] int trim(handler::SlotRecord& slot, const Layout&,
                          std::uintptr_t keep_from) const noexcept override {
-    int unknown = 0;  // then what has grown stays
-    const std::uintptr_t start = mapping_start(slot, unknown);
-    remember_depth(slot, start);
-    if (start >= keep_from) {
-      return unknown;
+    int error = 0;
+    const std::uintptr_t start = mapping_start(slot, error);
+    if (error != 0) {
+      return error;  // a hole in the middle would hide what is below it from the next trim
     }
-    slot.limit.store(std::max(keep_from, slot.limit.load(std::memory_order_relaxed)),
-                     std::memory_order_release);
-    const int error = vm::release(start, keep_from - start);
-    return error != 0 ? error : unknown;
+    remember_depth(slot, start);
+    slot.limit.store(std::max(keep_from, start), std::memory_order_release);
+    return start < keep_from ? vm::release(start, keep_from - start) : 0;
   }
 
   [[nodiscard]] int close(const handler::SlotRecord& slot, const Layout&) const noexcept override {
