@@ -32,8 +32,8 @@ bool wait_for_room(int descriptor) noexcept {
 /// Returns -1 if none is needed, or none can be opened.
 int reopen_if_needed() noexcept {
   termios settings{};
-  if (ioctl(STDERR_FILENO, TCGETS, &settings) != 0 && errno != EBADF) {
-    return -1;
+  if (ioctl(STDERR_FILENO, TCGETS, &settings) != 0 && errno == ENOTTY) {
+    return -1;  // any other error, one of a filter for instance, does not tell
   }
   return static_cast<int>(syscall(SYS_openat, AT_FDCWD, "/proc/self/fd/2",
                                   O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0));

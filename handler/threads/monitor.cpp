@@ -82,16 +82,12 @@ void refuse(std::uintptr_t page) noexcept {
 /// called for it.
 void answer(int userfault, std::uintptr_t address) noexcept {
   const std::uintptr_t page = page_down(address);
-  bool is_filled = false;
   // Without a slot, the stack has ended meanwhile: the touch is tried again, in vain.
-  if (const PinnedSlot pinned(address); pinned) {
-    is_filled = fill_for(pinned.range(), pinned.slot(), address) == 0;
-    if (!is_filled) {
-      refuse(page);
-    }
+  if (const PinnedSlot pinned(address);
+      pinned && fill_for(pinned.range(), pinned.slot(), address) != 0) {
+    refuse(page);
   }
-  const auto wake = [=] { return wake_waiters(userfault, page); };
-  if (!wake() && !is_filled && !try_for_a_second(wake)) {  // to fill has woken it
+  if (!try_for_a_second([=] { return wake_waiters(userfault, page); })) {
     give_up("ioctl(UFFDIO_WAKE)", errno);
   }
 }
@@ -168,7 +164,7 @@ void Monitor::run(int userfault) noexcept {
         const bool ends = message_.compare_exchange_strong(expected, Message::was_heard,
                                                            std::memory_order_acq_rel);
         static_cast<void>(map_page_of_zeros(userfault, page, page_size()));
-        static_cast<void>(wake_waiters(userfault, page));
+        static_cast<void>(try_for_a_second([=] { return wake_waiters(userfault, page); }));
         if (ends) {
           return;
         }

@@ -253,6 +253,9 @@ std::uintptr_t mapping_start(std::uintptr_t address) noexcept {
       return start;
     }
   }
+  if (std::feof(maps.get()) != 0) {
+    errno = ENOENT;
+  }
   return 0;
 }
 

@@ -131,8 +131,8 @@ class MarkerList {
 /// stay as they are. May run in a signal handler.
 [[nodiscard]] int remove_markers(std::uintptr_t begin, std::size_t size) noexcept;
 
-/// Returns where the mapping that contains `address` starts (/proc/self/maps), or 0 if there is
-/// none or the file cannot be read. Not from a signal handler.
+/// Returns where the mapping that contains `address` starts (/proc/self/maps), or 0, with errno, if
+/// there is none or the file cannot be read. Not from a signal handler.
 [[nodiscard]] std::uintptr_t mapping_start(std::uintptr_t address) noexcept;
 
 /// Returns the lowest address, but none below `begin`, from which on all memory up to `end` is of a

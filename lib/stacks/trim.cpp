@@ -81,7 +81,9 @@ std::error_code Stack::trim() noexcept {
   if (slot.is_running()) {
     return error_code(EBUSY);
   }
-  const std::uintptr_t keep_from = slot.base() - slot.policy().initial_commit;
+  // A trim that failed may have raised the limit, and left what it should have given back.
+  const std::uintptr_t keep_from = std::max(slot.base() - slot.policy().initial_commit,
+                                            slot.record().limit.load(std::memory_order_acquire));
   if (const int error = slot.trim(keep_from); error != 0) {
     return error_code(error);
   }

@@ -34,10 +34,16 @@ constexpr StrategyDescription grows_down{
 /// Returns where the mapping starts now, but no address below the stack's floor. If /proc/self/maps
 /// cannot be read (no descriptor is left), returns the slot's limit, which is where the mapping
 /// started at first or after a trim: only memory above that is known to be ours.
-std::uintptr_t mapping_start(const handler::SlotRecord& slot) noexcept {
+std::uintptr_t mapping_start(const handler::SlotRecord& slot, int& error) noexcept {
   const std::uintptr_t start = vm::mapping_start(slot.base.load(std::memory_order_relaxed) - 1);
+  error = start == 0 ? errno : 0;
   return start == 0 ? slot.limit.load(std::memory_order_relaxed)
                     : std::max(start, slot.floor.load(std::memory_order_relaxed));
+}
+
+std::uintptr_t mapping_start(const handler::SlotRecord& slot) noexcept {
+  int ignored = 0;
+  return mapping_start(slot, ignored);
 }
 
 /// Returns where the mapping of a stack that ends starts, also if /proc/self/maps cannot be read.
@@ -96,14 +102,14 @@ class GrowsDown final : public Implementation {
   /// on: the mapping of a stranger may land below it.
   [[nodiscard]] int trim(handler::SlotRecord& slot, const Layout&,
                          std::uintptr_t keep_from) const noexcept override {
-    const std::uintptr_t start = mapping_start(slot);
-    remember_depth(slot, start);
-    if (start >= keep_from) {
-      return 0;
+    int error = 0;
+    const std::uintptr_t start = mapping_start(slot, error);
+    if (error != 0) {
+      return error;  // a hole in the middle would hide what is below it from the next trim
     }
-    slot.limit.store(std::max(keep_from, slot.limit.load(std::memory_order_relaxed)),
-                     std::memory_order_release);
-    return vm::release(start, keep_from - start);
+    remember_depth(slot, start);
+    slot.limit.store(std::max(keep_from, start), std::memory_order_release);
+    return start < keep_from ? vm::release(start, keep_from - start) : 0;
   }
 
   [[nodiscard]] int close(const handler::SlotRecord& slot, const Layout&) const noexcept override {

@@ -25,6 +25,8 @@ std::string why_refused(int error) {
     case ENOSYS:
       return "this kernel is built without userfaultfd(2), or a seccomp filter does not know it: "
              "allow the call, or take another strategy";
+    case EBADF:
+      return "the program closed a descriptor of this library: let it close only its own";
     default:
       return "this kernel's userfaultfd does not know what is needed (Linux 5.9 does): "
              "take another strategy";

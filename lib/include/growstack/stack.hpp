@@ -126,7 +126,8 @@ class GROWSTACK_EXPORT Stack {
   /// Gives all memory back. What is committed of the initial commit stays so, but its memory is
   /// given back too. Nothing may run on the stack, and nothing may be suspended there. Not from a
   /// signal handler. Returns success; EBUSY while a call() runs on the stack; ENOTSUP for
-  /// Strategy::locked and Strategy::heap; or the errno of mmap(2), munmap(2) or madvise(2).
+  /// Strategy::locked and Strategy::heap; or the errno of mmap(2), munmap(2), madvise(2) or, for
+  /// grows_down, of reading /proc/self/maps.
   [[nodiscard]] std::error_code trim() noexcept;
 
   /// Gives memory back while the stack is suspended with its stack pointer at `stack_pointer`.
@@ -134,7 +135,7 @@ class GROWSTACK_EXPORT Stack {
   /// `headroom` bytes below it committed, without memory. (A pool's stack also keeps its initial
   /// commit committed.) Not from a signal handler. Returns success; EINVAL if the pointer is not
   /// into this stack; ENOTSUP for Strategy::locked and Strategy::heap; or the errno of mmap(2),
-  /// munmap(2) or madvise(2).
+  /// munmap(2), madvise(2) or, for grows_down, of reading /proc/self/maps.
   [[nodiscard]] std::error_code trim_below(const void* stack_pointer) noexcept;
 
   /// Gives memory back on the stack that the caller runs on: everything well below the current
@@ -142,7 +143,8 @@ class GROWSTACK_EXPORT Stack {
   /// growstack/growth_policy.hpp), so that a stack that trims itself again and again does not lose
   /// and get the same memory each time. Not from a signal handler. Returns success; EINVAL if the
   /// caller runs on no growstack stack, or on one of Strategy::heap, to which no address leads;
-  /// ENOTSUP for Strategy::locked; or the errno of mmap(2), munmap(2) or madvise(2).
+  /// ENOTSUP for Strategy::locked; or the errno of mmap(2), munmap(2), madvise(2) or, for
+  /// grows_down, of reading /proc/self/maps.
   [[nodiscard]] static std::error_code trim_current() noexcept;
 
  private:

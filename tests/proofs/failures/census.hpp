@@ -23,7 +23,8 @@ struct Census {
 /// Takes the census of a process.
 [[nodiscard]] Census census_of(pid_t process);
 
-/// Returns how many bytes of [begin, end) are in physical memory; -1 if that cannot be told.
+/// Returns how many bytes of [begin, end) are in physical memory, except the kernel's page of
+/// zeros; -1 if that cannot be told.
 [[nodiscard]] std::int64_t resident_bytes(pid_t process, std::uintptr_t begin, std::uintptr_t end);
 
 /// Says what the one process has more than the other. Empty: nothing.

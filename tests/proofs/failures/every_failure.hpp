@@ -14,6 +14,9 @@ struct Ending {
   std::string report;
   /// How many calls of one number in one thread may fail. The others are left out.
   unsigned most_alike = UINT_MAX;
+  /// A child may wait for ever if the process ends by a report. The child has the descriptors that
+  /// it waits for, so the kernel does not wake it.
+  bool child_may_stay = false;
 };
 
 /// Tries all of them, prints a row of the table, and checks that there is no bad run.

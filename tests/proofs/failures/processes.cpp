@@ -81,4 +81,4 @@ void vforked(const Traits& of, const Trial& trial) {
 }  // namespace
 
 FAILURES("a forked child", forked);
-FAILURES("a vforked child", vforked);
+FAILURES("a vforked child", vforked, "", UINT_MAX, true);

@@ -183,6 +183,17 @@ bool is_guarded(pid_t process, std::uintptr_t begin, std::uintptr_t end) {
   return true;
 }
 
+/// Threads that have been joined may have a last step to go.
+Census census_at_rest(pid_t process) {
+  constexpr int most_looks = 50;
+  Census census = census_of(process);
+  for (int look = 1; census.threads > 1 && look < most_looks; ++look) {
+    usleep(10'000);
+    census = census_of(process);
+  }
+  return census;
+}
+
 // ---- the supervisor -----------------------------------------------------------------------------
 
 class Supervisor {
@@ -355,7 +366,7 @@ class Supervisor {
       case Ask::guarded:
         return send(asked.id, is_guarded(thread.process, arguments[1], arguments[2]) ? 1 : 0);
       case Ask::census:
-        result_.census = census_of(thread.process);
+        result_.census = census_at_rest(thread.process);
         break;
       case Ask::finished:
         result_.is_finished = true;

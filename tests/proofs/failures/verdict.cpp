@@ -61,6 +61,7 @@ std::string cure_of(const std::string& error) {
       {"EACCES", "refuses the call: allow it, or take another strategy"},
       {"EBADF", "closed [^:]*: let it close only its own"},
       {"EINVAL", "(does not know|not known) [^:]*: take another strategy"},
+      {"ENOTTY", "does not know [^:]*: take another strategy"},
       {"EMFILE", "RLIMIT_NOFILE is reached[^:]*: raise it or close descriptors"},
       {"EAGAIN", "(RLIMIT_[A-Z]+|control group) [^:]*reached[^:]*(: |\\()raise it"},
       {"ENOMEM", "(reached|used up)[^:]*(: |\\()(raise it|reserve or commit less)"}};
@@ -90,7 +91,9 @@ std::string missing_in(const std::string& message, const Failed& failed) {
   if (!matches(message, ": " + error + "\\b")) {
     missing += "does not name the errno; ";
   }
-  if (!matches(message, cure_of(locks_nothing ? "EAGAIN" : error))) {
+  // What a thread needs before it can tell anybody else.
+  const bool names_cure_of_attaching = matches(message, "needs: allow the call");
+  if (!names_cure_of_attaching && !matches(message, cure_of(locks_nothing ? "EAGAIN" : error))) {
     missing += "names no cure for it; ";
   }
   return missing;
@@ -184,6 +187,11 @@ Verdict judge_death(const Run& run, const Failed& failed, const Ending& ending) 
 }  // namespace
 
 Verdict judge(const Run& run, const Run& usual, const Failed& failed, const Ending& ending) {
+  const bool is_told = run.err.starts_with("growstack: ") &&
+                       missing_in(run.err.substr(0, run.err.find('\n')), failed).empty();
+  if (run.is_stopped && ending.child_may_stay && is_told) {
+    return {.outcome = Outcome::report, .why = {}};
+  }
   if (run.is_stopped) {
     return bad("hangs; standard error: " + first_lines(run.err));
   }
@@ -191,6 +199,9 @@ Verdict judge(const Run& run, const Run& usual, const Failed& failed, const Endi
     std::string all;
     for (const std::string& each : run.wrong) {
       all += each + "; ";
+    }
+    for (const Returned& each : run.returned) {
+      all += each.function + " returned " + name_of(Answer{Answer::refusal, each.error}) + "; ";
     }
     return bad("wrong: " + all + (run.threw ? " threw " + *run.threw : "") + first_lines(run.err));
   }
