@@ -43,7 +43,7 @@ std::string described(const Call& call, const Failure& failure) {
 
 /// Threads may take turns in another way, so that a call does not come: then tries again.
 Run run_until_met(const std::function<void()>& body, const Failure& failure) {
-  constexpr int most_tries = 6;
+  constexpr int most_tries = 12;
   Run run = run_watched(body, &failure);
   for (int tries = 1; !run.has_failed && !run.is_stopped && tries < most_tries; ++tries) {
     run = run_watched(body, &failure);

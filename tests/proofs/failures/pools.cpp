@@ -59,6 +59,12 @@ void pool(const Traits& of, const Trial& trial) {
   });
 }
 
+/// Many intervals of retention.
+void let_demand_fall(const Trial& trial) {
+  trial.spare();
+  usleep(20'000);
+}
+
 /// More stacks of 3 GiB than the first arena of a pool has, except where they are locked. (A thread
 /// takes 16 of them into its cache.)
 std::size_t stacks_of_two_arenas(const Traits& of) { return of.locks_memory ? 12 : 24; }
@@ -94,8 +100,7 @@ void decay(const Traits& of, const Trial& trial) {
   const std::size_t arenas = pool.statistics().arenas;
   trial.watch([&] {
     for (int round = 0; round < 2; ++round) {
-      trial.spare();
-      usleep(20'000);  // so that demand falls to what is in use
+      let_demand_fall(trial);
       use_until_clock_is_looked_at(pool, of);
     }
   });
@@ -122,7 +127,7 @@ void learned_depth(const Traits& of, const Trial& trial) {
   trial.watch([&] {
     use(pool, 300 * KiB, of, trial);
     use(pool, 700 * KiB, of, trial);
-    std::this_thread::sleep_for(3ms);
+    let_demand_fall(trial);
     for (int round = 0; round < 12; ++round) {
       use(pool, 4 * KiB, of, trial);
     }
