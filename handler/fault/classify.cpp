@@ -62,9 +62,12 @@ Outcome classify_lost_frame(const SlotView& slot, std::uintptr_t stack_pointer,
                             std::size_t frame_bytes, bool on_this_stack) noexcept {
   // A non-canonical pointer looks the same. If it was one, the instruction faults again after we
   // made room, and then there is room: foreign.
-  if (!on_this_stack || slot.growth == Growth::by_kernel ||
-      stack_pointer >= slot.limit + frame_bytes) {
+  if (!on_this_stack || slot.growth == Growth::by_kernel) {
     return Outcome::foreign;
+  }
+  if (stack_pointer >= slot.limit + frame_bytes) {
+    // All of it was committed, but somebody may have given a page of it back.
+    return slot.growth == Growth::by_bus_error ? Outcome::discarded : Outcome::foreign;
   }
   return slot.limit > slot.floor ? Outcome::lost_signal_frame : Outcome::overflow;
 }

@@ -152,6 +152,28 @@ Resolution fill_again(const PinnedSlot& pinned, std::uintptr_t address) noexcept
   return error == 0 ? Resolution{} : give_up(pinned, error);
 }
 
+/// Fills the pages that a signal's frame would have needed. If all of them are there, something
+/// else was wrong.
+Resolution fill_for_signal_frame(const PinnedSlot& pinned, const Fault& fault) noexcept {
+  bool is_missing = false;
+  for (std::uintptr_t page = page_down(fault.stack_pointer - signal_frame_bytes());
+       page < fault.stack_pointer; page += page_size()) {
+    if (is_writable(page)) {
+      continue;
+    }
+    is_missing = true;
+    if (const Resolution filled = fill_again(pinned, page); filled.kind != Resolution::resume) {
+      return filled;
+    }
+  }
+  if (!is_missing) {
+    return foreign();
+  }
+  tally.lost_signal_frame.add_one();
+  report_lost_signal(pinned.slot(), fault);
+  return {};
+}
+
 /// Resumes, unless the memory is committed by us and forbidden by the program: its own guard page.
 /// Memory that a trim has taken away meanwhile lies below the limit by now.
 Resolution try_again(const SlotRecord& slot, std::uintptr_t address) noexcept {
@@ -234,7 +256,8 @@ Resolution resolve(const Fault& fault, bool is_sent) noexcept {
     case Outcome::spurious:
       return try_again(pinned.slot(), fault.address);
     case Outcome::discarded:
-      return fill_again(pinned, fault.address);
+      return may_be_lost_signal_frame(fault) ? fill_for_signal_frame(pinned, fault)
+                                             : fill_again(pinned, fault.address);
     case Outcome::overflow:
       tally.overflow.add_one();
       return give_up(pinned, 0);

@@ -192,6 +192,9 @@ TEST_CASE(
   CHECK(outcome(kernel_fault(slot.limit + 100)) == Outcome::lost_signal_frame);
   CHECK(outcome(kernel_fault(slot.limit + frame - 1)) == Outcome::lost_signal_frame);
   CHECK(outcome(kernel_fault(slot.limit + frame)) == Outcome::foreign);
+  SlotView by_bus_error = slot;
+  by_bus_error.growth = Growth::by_bus_error;
+  CHECK(outcome(kernel_fault(slot.limit + frame), by_bus_error) == Outcome::discarded);
   CHECK(outcome(kernel_fault(elsewhere)) == Outcome::foreign);
   CHECK(outcome(kernel_fault(slot.floor + 100), fully_grown()) == Outcome::overflow);
   CHECK(outcome(kernel_fault(slot.floor + 100), with_growth_by_kernel()) == Outcome::foreign);

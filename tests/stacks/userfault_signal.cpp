@@ -69,6 +69,39 @@ GROWSTACK_SCENARIO("truncated file on a stack") {
   });
   return 0;
 }
+/// A signal comes whose frame needs memory that the program has given back: the stack pointer is
+/// close above a page that is missing.
+[[gnu::noinline]] long raise_close_above_a_missing_page() {
+  constexpr std::size_t close = 512;
+  struct sigaction action {};
+  action.sa_handler = [](int) {};
+  sigaction(SIGUSR1, &action, nullptr);
+  const long process = getpid();
+  const long thread = gettid();
+  const std::size_t above = GROWSTACK_HERE % page_size();
+  const void* const room = __builtin_alloca(above + page_size() - close);
+  const std::uintptr_t missing = address_of(room) / page_size() * page_size() - 4 * page_size();
+  bare_system_call(SYS_madvise, static_cast<long>(missing), 4 * static_cast<long>(page_size()),
+                   MADV_DONTNEED);
+  return bare_system_call(SYS_tgkill, process, thread, SIGUSR1);
+}
+
+GROWSTACK_SCENARIO("a signal's frame on discarded pages") {
+  Stack stack(options);
+  call(stack, [] {
+    descend(256 * KiB);
+    raise_close_above_a_missing_page();
+  });
+  return growstack::handler::counters().lost_signal_frame == 1 ? 7 : 1;
+}
+
+ONE_STRATEGY(Strategy::userfault_signal,
+             "a signal whose frame needs memory that was given back is counted as lost") {
+  const Ended ended = run_scenario("a signal's frame on discarded pages");
+  CHECK(ended.exit_code == 7);
+  CHECK(ended.err.starts_with("growstack: a signal was lost"));
+}
+
 GROWSTACK_SCENARIO("truncated file elsewhere") {
   no_core();
   const Stack stack(options);

@@ -32,8 +32,11 @@ constexpr Wide mebibyte = 1 << 20;
 Outcome expected_of_lost_frame(const Fault& fault, const SlotView& slot, std::size_t frame) {
   const bool runs_here = slot.guard <= fault.stack_pointer && fault.stack_pointer <= slot.base;
   const bool fits = Wide{fault.stack_pointer} - Wide{frame} >= Wide{slot.limit};
-  if (!runs_here || fits || slot.growth == Growth::by_kernel) {
+  if (!runs_here || slot.growth == Growth::by_kernel) {
     return Outcome::foreign;
+  }
+  if (fits) {  // a page may be missing all the same, where we fill pages
+    return slot.growth == Growth::by_bus_error ? Outcome::discarded : Outcome::foreign;
   }
   return slot.limit == slot.floor ? Outcome::overflow : Outcome::lost_signal_frame;
 }

@@ -34,6 +34,7 @@ enum class Outcome : std::uint8_t {
   overflow,   ///< the stack reached its floor, or a frame went beyond it
   spurious,   ///< another thread committed it first: resume
   discarded,  ///< committed, but somebody gave the page back to the kernel (MADV_DONTNEED): fill it
+              ///< (if there is no address: those that a signal's frame needs, if they are missing)
               ///< again and resume
   lost_signal_frame,  ///< the kernel found no room for a signal's frame: commit room and resume;
                       ///< that signal is gone
