@@ -381,6 +381,9 @@ GROWSTACK_SCENARIO("nothing can be given back") {
 TEST_CASE(
     "where the memory of a stack could not be given back no other one begins, and its arena is not "
     "kept") {
+  if (sanitized) {
+    return skip("a sanitizer has memory of its own");
+  }
   const Ended ended = run_scenario("nothing can be given back");
   if (ended.exit_code == no_filters) {
     return skip("seccomp filters are not available");
@@ -411,6 +414,9 @@ GROWSTACK_SCENARIO("neither the stack nor its arena can be given back") {
 }
 
 TEST_CASE("an arena that ends leaves no memory, also if a filter refuses to unmap it") {
+  if (sanitized) {
+    return skip("a sanitizer has memory of its own");
+  }
   const Ended ended = run_scenario("neither the stack nor its arena can be given back");
   if (ended.exit_code == no_filters) {
     return skip("seccomp filters are not available");
