@@ -433,6 +433,9 @@ TEST_OF_USERFAULT_SIGNAL("a forked child still sees a stack of its parent's grow
 // ---- what is filled -----------------------------------------------------------------------------
 
 TEST_OF_USERFAULT_SIGNAL("a step is filled also if it lies in two mappings") {
+  if (under_thread_sanitizer) {
+    return skip("ThreadSanitizer knows no threads after a fork");
+  }
   CHECK(end_of_child([] {
           Stack stack(options);
           const std::uintptr_t base = address_of(stack.base());
